@@ -1,0 +1,84 @@
+"""The bodies and headers of refusals, in the shape that each provider's SDK reads."""
+
+import json
+from dataclasses import dataclass
+
+from authz.decision import Deny
+from authz.providers import ErrorShape
+
+RETRY_AFTER_SECONDS = 2
+"""How long a client waits after a 503: longer than a restart of authz takes."""
+
+Headers = tuple[tuple[str, str], ...]
+_UNAUTHORIZED_HEADERS: Headers = (("www-authenticate", "Bearer"), ("x-should-retry", "false"))
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer made by the gateway.
+
+    Attributes:
+        headers: lower-case names.
+        body: JSON text.
+    """
+
+    status: int
+    headers: Headers
+    body: str
+
+
+def refusal(deny: Deny, shape: ErrorShape, request_id: str) -> Answer:
+    """Write a refusal.
+
+    A 401 carries ``WWW-Authenticate`` (RFC 9110 11.6.1) and ``x-should-retry: false``, without
+    which Claude Code retries in silence for a minute (``interface.md`` section 5).
+    """
+    headers: tuple[tuple[str, str], ...] = ()
+    if deny.status == 401:
+        headers = (("www-authenticate", "Bearer"), ("x-should-retry", "false"))
+    return _answer(
+        deny.status, deny.error_type, deny.code, deny.message, shape, request_id, headers
+    )
+
+
+def unavailable(shape: ErrorShape, request_id: str) -> Answer:
+    """Write the 503 for a request on which nothing can be decided now."""
+    return _answer(
+        503,
+        "api_error",
+        "identity_unavailable",
+        "The gateway can't check Coder tokens at the moment. Try again shortly.",
+        shape,
+        request_id,
+        (("retry-after", str(RETRY_AFTER_SECONDS)),),
+    )
+
+
+def error_body(
+    shape: ErrorShape, error_type: str, code: str, message: str, request_id: str
+) -> dict[str, object]:
+    """Build the error object that an SDK of ``shape`` reads, as JSON-ready values."""
+    if shape is ErrorShape.OPENAI:
+        return {"error": {"message": message, "type": error_type, "param": None, "code": code}}
+    error: dict[str, object] = {"type": error_type, "message": message}
+    if shape is ErrorShape.ANY:
+        error |= {"param": None, "code": code}
+    return {"type": "error", "error": error, "request_id": request_id}
+
+
+def _answer(
+    status: int,
+    error_type: str,
+    code: str,
+    message: str,
+    shape: ErrorShape,
+    request_id: str,
+    headers: Headers,
+) -> Answer:
+    # Where each SDK looks for the id that a user quotes to support.
+    id_header = "x-request-id" if shape is ErrorShape.OPENAI else "request-id"
+    return Answer(
+        status,
+        (("content-type", "application/json"), (id_header, request_id), *headers),
+        json.dumps(error_body(shape, error_type, code, message, request_id)),
+    )

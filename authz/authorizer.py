@@ -1,0 +1,173 @@
+"""From Envoy's question to our answer: reads, looks up, decides, and never lets an error pass."""
+
+from collections.abc import Mapping
+
+import structlog
+
+from authz import answers, ext_authz
+from authz.config import open_keys
+from authz.decision import Allow, Deny, Reason, Route, decide, screen
+from authz.errors import IdentityUnavailable
+from authz.ext_authz import CONTEXT_BASE_URL, CONTEXT_PROVIDER, CONTEXT_SUPPORTED, Check
+from authz.headers import BadHeader, read
+from authz.identity import IdentitySource
+from authz.keys import CentralKey
+from authz.providers import API_PREFIXES, ErrorShape
+from authz.settings import Config
+
+_log = structlog.get_logger(__name__)
+
+
+class UnknownRoute(LookupError):  # noqa: N818 - it is named for what it is about
+    """Envoy's route names a provider that is not in our configuration."""
+
+
+class Authorizer:
+    """Answers checks.
+
+    Args:
+        config: the configuration; a reload makes a new Authorizer.
+        source: where tokens are looked up, on every check.
+        keys: the central keys by provider name; None opens those of ``config``.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        source: IdentitySource,
+        keys: Mapping[str, CentralKey] | None = None,
+    ) -> None:
+        self._allow_byok = config.allow_byok
+        self._source = source
+        self._keys = open_keys(config) if keys is None else keys
+        # The base URL is part of the key: a central key goes to no other upstream than the one
+        # that our own configuration names beside it, however old Envoy's configuration is.
+        self._providers = {
+            (provider.name, str(provider.base_url)): provider.provider_type
+            for provider in config.providers
+        }
+
+    async def check(self, message: bytes) -> bytes:
+        """Answer one check.
+
+        Args:
+            message: a serialized ``CheckRequest``.
+
+        Returns:
+            A serialized ``CheckResponse``; whatever goes wrong inside is an answer of 503.
+        """
+        shape, request_id = ErrorShape.ANY, ""
+        try:
+            check = ext_authz.read(message)
+            request_id = _request_id(check)
+            route = self._route(check)
+            if route.type is not None:
+                shape = route.type.error_shape
+            outcome = await self._decide(check, route)
+            if isinstance(outcome, Allow):
+                return ext_authz.allow(outcome, _allowed_metadata(outcome))
+            _log_refusal(outcome, check, route, request_id)
+            metadata = _refused_metadata(outcome, route)
+            return ext_authz.deny(answers.refusal(outcome, shape, request_id), metadata)
+        except IdentityUnavailable as error:
+            _log.error("identity source unavailable", why=str(error), request_id=request_id)
+            reason = "identity_unavailable"
+        except UnknownRoute as error:
+            _log.error("unknown route: render Envoy's configuration again", why=str(error))
+            reason = "unknown_route"
+        except Exception as error:
+            # The type alone: a message could quote what the request brought.
+            _log.error("check failed", error=type(error).__name__, request_id=request_id)
+            reason = "internal_error"
+        answer = answers.unavailable(shape, request_id)
+        return ext_authz.unavailable(answer, {"decision": "unavailable", "reason": reason})
+
+    async def _decide(self, check: Check, route: Route) -> Allow | Deny:
+        try:
+            credentials = read(check.headers)
+        except BadHeader as error:
+            return Deny(
+                status=400,
+                error_type="invalid_request_error",
+                code="bad_header",
+                message=f"Header {error}.",
+                reason=Reason.BAD_HEADER,
+            )
+        token = screen(credentials, route.type, allow_byok=self._allow_byok)
+        if isinstance(token, Deny):
+            return token
+        verdict = await self._source.verify(token)
+        key = self._keys.get(route.provider) if route.provider else None
+        return decide(credentials, route, token, verdict, key.current() if key else None)
+
+    def _route(self, check: Check) -> Route:
+        context = check.context
+        label = f"{check.method} {_short_path(check.path)}"
+        name = context.get(CONTEXT_PROVIDER, "")
+        if not name:
+            return Route(label=label)
+        provider_type = self._providers.get((name, context.get(CONTEXT_BASE_URL, "")))
+        if provider_type is None:
+            raise UnknownRoute(f"provider {name!r} with that base_url is not in gateway.yaml")
+        return Route(name, provider_type, context.get(CONTEXT_SUPPORTED) == "true", label)
+
+
+def _request_id(check: Check) -> str:
+    for name, value in check.headers:
+        if name == "x-request-id":
+            return value.decode("ascii", "replace")
+    return ""
+
+
+def _short_path(path: str) -> str:
+    """Return the path as Coder's texts have it: behind the API prefix, without the query."""
+    path = path.partition("?")[0]
+    for prefix in API_PREFIXES:
+        if path.startswith(f"{prefix}/"):
+            path = path.removeprefix(prefix)
+    return path[:200]
+
+
+def _allowed_metadata(allowed: Allow) -> dict[str, str]:
+    return {
+        "decision": "allow",
+        "user": allowed.identity.username,
+        "user_id": allowed.identity.user_id,
+        "token_id": allowed.identity.token_id,
+        "token_name": allowed.identity.token_name,
+        "mode": allowed.mode,
+        "provider": allowed.provider,
+        "credential_hint": allowed.hint,
+    }
+
+
+def _refused_metadata(denied: Deny, route: Route) -> dict[str, str]:
+    metadata = {"decision": "deny", "reason": denied.reason}
+    if route.provider:
+        metadata["provider"] = route.provider
+    if denied.token_id:
+        metadata["token_id"] = denied.token_id
+    if denied.identity:
+        metadata |= {
+            "user": denied.identity.username,
+            "user_id": denied.identity.user_id,
+            "token_name": denied.identity.token_name,
+        }
+    return metadata
+
+
+def _log_refusal(denied: Deny, check: Check, route: Route, request_id: str) -> None:
+    # Clients probe with HEAD before they have a credential; that is no event for anybody.
+    probe = check.method == "HEAD" and denied.reason is Reason.TOKEN_MISSING
+    log = _log.info if probe else _log.warning
+    log(
+        "request refused",
+        reason=str(denied.reason),
+        status=denied.status,
+        provider=route.provider,
+        # A URL with a token in it stays out of the log.
+        request=None if denied.reason is Reason.TOKEN_IN_URL else route.label,
+        token_id=denied.token_id,
+        user=denied.identity.username if denied.identity else None,
+        request_id=request_id,
+    )

@@ -1,0 +1,147 @@
+"""What the commands share: ``--config``, aliases, examples, the store, and who is meant."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from tabulate import tabulate
+
+from authz.cli import session
+from authz.config import load
+from authz.errors import StoreError
+from authz.identity.accounts import User
+from authz.identity.open import open_store
+from authz.identity.store import Store
+from authz.tokens import parse
+
+_T = TypeVar("_T")
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def config_option(command: _Command) -> _Command:
+    """Give a command ``--config FILE``, which it gets as ``config_path: Path | None``."""
+    return click.option(
+        "--config",
+        "config_path",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="The configuration. Default: $AUTHZ_CONFIG, else ./gateway.yaml, else the defaults.",
+    )(command)
+
+
+def output_option(command: _Command) -> _Command:
+    """Give a command ``-o table|json``, which it gets as ``output``."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Choice(["table", "json"]),
+        default="table",
+        show_default=True,
+        help="How to print.",
+    )(command)
+
+
+def example(*lines: str) -> str:
+    """Return the epilog of a command's ``--help`` that shows how to call it.
+
+    Args:
+        lines: command lines, as a person types them.
+    """
+    return "\n".join(["\b", "Example:", *(f"  {line}" for line in lines)])
+
+
+class AliasedGroup(click.Group):
+    """A group whose commands may have further names, which ``--help`` does not list as commands.
+
+    Args:
+        aliases: further name to name.
+    """
+
+    def __init__(
+        self, *args: Any, aliases: Mapping[str, str] | None = None, **options: Any
+    ) -> None:
+        super().__init__(*args, **options)
+        self.aliases = dict(aliases or {})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of that name or alias."""
+        return super().get_command(ctx, self.aliases.get(cmd_name, cmd_name))
+
+
+def run_async(coroutine: Coroutine[Any, Any, _T]) -> _T:
+    """Run a command's work to its end and return its result."""
+    return asyncio.run(coroutine)
+
+
+@asynccontextmanager
+async def opened_store(identity: str, *, create: bool = False) -> AsyncIterator[Store]:
+    """Open the store for the length of a block.
+
+    Args:
+        identity: the configuration's ``identity``.
+        create: make the store when there is none.
+
+    Raises:
+        ConfigError: the identity source is not a store of ours.
+        StoreError: the store can't be opened.
+    """
+    store = await open_store(identity, create=create)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def identity_of(config_path: Path | None) -> str:
+    """Return the configured identity URL; ConfigError when the configuration is wrong."""
+    return load(config_path).identity
+
+
+async def choose_user(store: Store, identity: str, name: str | None) -> User:
+    """Return the user whose tokens a command is about.
+
+    Args:
+        store: opened from ``identity``.
+        identity: tells where the session is kept.
+        name: what ``--user`` said. Without it: the user of the session, if it is valid; else the
+            only active user who is no service account.
+
+    Raises:
+        StoreError: there is no such user, or it is not clear who is meant.
+    """
+    if name is not None:
+        return await store.get_user(name)
+    token = parse(session.current_token(identity) or "")
+    if token is not None and (user := await store.owner_of(token)) is not None:
+        return user
+    users = await store.list_users()
+    people = [user for user in users if user.status == "active" and not user.is_service_account]
+    if len(people) == 1:
+        return people[0]
+    if not people:
+        raise StoreError("there is no active user: make one with 'authz users create NAME'")
+    raise StoreError("there are several users: say which with --user, or run 'authz login'")
+
+
+def print_rows(
+    rows: Sequence[Mapping[str, str]], objects: Sequence[object], output: str, none: str
+) -> None:
+    """Print a list.
+
+    Args:
+        rows: for the table, by column heading.
+        objects: for JSON.
+        output: ``table`` or ``json``.
+        none: what standard error says instead of an empty table.
+    """
+    if output == "json":
+        click.echo(json.dumps(objects, indent=2))
+    elif rows:
+        # Without disable_numparse an id such as 123e456789 would be printed as a number.
+        click.echo(tabulate(rows, headers="keys", tablefmt="plain", disable_numparse=True))
+    else:
+        click.echo(none, err=True)

@@ -1,0 +1,33 @@
+"""``authz config check``."""
+
+from pathlib import Path
+
+import click
+
+from authz.cli.common import config_option, example
+from authz.config import load, open_keys
+from authz.errors import ConfigError
+
+
+@click.group()
+def config() -> None:
+    """The configuration, gateway.yaml."""
+
+
+@config.command(epilog=example("authz config check --config gateway.yaml"))
+@config_option
+def check(*, config_path: Path | None) -> None:
+    """Say what is wrong with the configuration, one line each, with the key's path."""
+    try:
+        loaded = load(config_path)
+    except ConfigError as error:
+        for problem in error.problems:
+            click.echo(problem, err=True)
+        raise click.exceptions.Exit(1) from None
+    keys = open_keys(loaded)
+    for provider in loaded.providers:
+        key = keys.get(provider.name)
+        if key is not None and key.current() is None:
+            variable = provider.key.env if provider.key else None
+            click.echo(f"note: {provider.name} has no central key: ${variable} is not set")
+    click.echo("The configuration is valid.")

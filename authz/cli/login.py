@@ -1,0 +1,64 @@
+"""``authz login``: a session token, kept in a file and printed on demand."""
+
+from pathlib import Path
+
+import click
+
+from authz.cli import session
+from authz.cli.common import (
+    AliasedGroup,
+    choose_user,
+    config_option,
+    example,
+    identity_of,
+    opened_store,
+    run_async,
+)
+from authz.errors import StoreError
+
+
+@click.group(
+    cls=AliasedGroup,
+    invoke_without_command=True,
+    epilog=example("authz login --user alice", "authz login token"),
+)
+@click.option(
+    "-u", "--user", help="Who logs in. Default: the user of the session, else the only one."
+)
+@config_option
+@click.pass_context
+def login(ctx: click.Context, user: str | None, config_path: Path | None) -> None:
+    """Make a session token for a user and keep it for 'authz login token'.
+
+    Whoever may write the embedded store may log in as anyone, so no password is asked.
+    """
+    ctx.obj = config_path
+    if ctx.invoked_subcommand is not None:
+        if user is not None:
+            raise click.UsageError("--user goes with 'authz login' alone")
+        return
+
+    async def work() -> None:
+        identity = identity_of(config_path)
+        async with opened_store(identity) as store:
+            owner = await choose_user(store, identity, user)
+            text, key = await store.create_session(owner)
+            path = session.keep(identity, text)
+            click.echo(
+                f"Logged in as {owner.username} until {key.expires_at:%Y-%m-%dT%H:%M:%SZ}; "
+                f"the session is in {path}.",
+                err=True,
+            )
+
+    run_async(work())
+
+
+@login.command(epilog=example('curl -H "Authorization: Bearer $(authz login token)" …'))
+@config_option
+@click.pass_obj
+def token(group_config_path: Path | None, config_path: Path | None) -> None:
+    """Print the current session token. $CODER_SESSION_TOKEN overrides the stored one."""
+    text = session.current_token(identity_of(config_path or group_config_path))
+    if text is None:
+        raise StoreError("not logged in: run 'authz login --user NAME'")
+    click.echo(text)

@@ -1,0 +1,55 @@
+"""The root command, and how errors reach a person."""
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from authz import __version__
+from authz.cli.common import AliasedGroup
+from authz.cli.configuration import config
+from authz.cli.envoy import envoy
+from authz.cli.login import login
+from authz.cli.run import serve, up
+from authz.cli.tokens import tokens
+from authz.cli.users import users
+from authz.errors import AuthzError, ConfigError
+
+
+@click.group(cls=AliasedGroup, aliases={"token": "tokens", "user": "users"})
+@click.version_option(__version__, prog_name="authz")
+def cli() -> None:
+    """The open authentication layer for AI gateways on Envoy."""
+
+
+for command in (up, serve, envoy, config, users, tokens, login):
+    cli.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 on success, 1 on failure, 2 on wrong usage.
+
+    Args:
+        arguments: without the program's name; None takes the process's own.
+    """
+    try:
+        cli.main(args=arguments, prog_name="authz", standalone_mode=False)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted")
+    except ConfigError as error:
+        # One line here; `authz config check` prints one line per problem.
+        _fail("; ".join(error.problems))
+    except AuthzError as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.filename or 'system'}: {error.strerror}")
+
+
+def _fail(text: str) -> None:
+    click.echo(f"authz: {' '.join(text.split())}", err=True)
+    sys.exit(1)

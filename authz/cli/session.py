@@ -1,0 +1,62 @@
+"""The session token of ``authz login``: one file, readable by its owner only."""
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from authz.errors import StoreError
+from authz.identity.url import SQLiteURL, parse_identity_url
+from authz.tokens import parse
+
+VARIABLE = "CODER_SESSION_TOKEN"
+"""Overrides the file, as it does for ``coder``."""
+
+
+def session_path(identity: str) -> Path:
+    """Return where the session is kept: beside the SQLite file, else in ``./.authz``."""
+    url = parse_identity_url(identity)
+    folder = url.path.parent if isinstance(url, SQLiteURL) else Path(".authz")
+    return folder / "session"
+
+
+def current_token(identity: str, environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return the session token, from the environment or the file; None when there is none.
+
+    Raises:
+        StoreError: there is a file, but it can't be read or holds no token.
+    """
+    if token := environ.get(VARIABLE, "").strip():
+        return token
+    path = session_path(identity)
+    try:
+        token = path.read_text(encoding="ascii", errors="replace").strip()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreError(f"can't read the session {path}: {error.strerror}") from None
+    if parse(token) is None:
+        raise StoreError(f"{path} holds no session: run 'authz login --user NAME' again")
+    return token
+
+
+def keep(identity: str, token: str) -> Path:
+    """Write the session's file, mode 0600, in the place of an older one.
+
+    Raises:
+        StoreError: it can't be written.
+    """
+    path = session_path(identity)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".session.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "w", encoding="ascii") as file:
+                file.write(f"{token}\n")
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise StoreError(f"can't write the session {path}: {error.strerror}") from None
+    return path

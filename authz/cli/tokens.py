@@ -1,0 +1,164 @@
+"""``authz tokens``: the embedded store's tokens, with the options of ``coder tokens``."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+
+from authz import lifetimes
+from authz.cli.common import (
+    AliasedGroup,
+    choose_user,
+    config_option,
+    example,
+    identity_of,
+    opened_store,
+    output_option,
+    print_rows,
+    run_async,
+)
+from authz.errors import StoreError
+from authz.identity.accounts import Key
+
+
+class Lifetime(click.ParamType[timedelta]):
+    """A lifetime on the command line, such as ``30d``."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timedelta:
+        """Return the lifetime; a bad one is wrong usage."""
+        if isinstance(value, timedelta):
+            return value
+        try:
+            return lifetimes.parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+@click.group(
+    cls=AliasedGroup,
+    aliases={"ls": "list", "rm": "remove", "delete": "remove"},
+    epilog=example("authz tokens create -n laptop --lifetime 30d", "authz tokens list"),
+)
+def tokens() -> None:
+    """Make, list and remove tokens of the embedded store."""
+
+
+@tokens.command(
+    epilog=example(
+        "authz tokens create -n laptop --lifetime 30d",
+        'export ANTHROPIC_AUTH_TOKEN="$(authz tokens create --user alice)"',
+    )
+)
+@click.option(
+    "-n",
+    "--name",
+    envvar="CODER_TOKEN_NAME",
+    show_envvar=True,
+    help="What to call the token. Default: two random words.",
+)
+@click.option(
+    "--lifetime",
+    type=Lifetime(),
+    default=lifetimes.DEFAULT,
+    envvar="CODER_TOKEN_LIFETIME",
+    show_envvar=True,
+    help=f"How long it is valid, such as 8h, 30d or 1y. Default: {lifetimes.DEFAULT.days}d.",
+)
+@click.option(
+    "-u",
+    "--user",
+    envvar="CODER_TOKEN_USER",
+    show_envvar=True,
+    help="Whose token. Default: the user of 'authz login', else the only one.",
+)
+@config_option
+def create(
+    name: str | None, lifetime: timedelta, user: str | None, config_path: Path | None
+) -> None:
+    """Make a token and print it, once: it can't be shown again."""
+
+    async def work() -> None:
+        identity = identity_of(config_path)
+        async with opened_store(identity) as store:
+            owner = await choose_user(store, identity, user)
+            text, _ = await store.create_token(owner, name, lifetime)
+            click.echo(text)
+
+    run_async(work())
+
+
+@tokens.command(
+    "list",
+    epilog=example("authz tokens list", "authz tokens ls --all --include-expired -o json"),
+)
+@click.option("-a", "--all", "everybody", is_flag=True, help="The tokens of all users.")
+@click.option("-u", "--user", help="Whose tokens. Default: as for 'create'.")
+@click.option("--include-expired", is_flag=True, help="Expired tokens too.")
+@output_option
+@config_option
+def list_(
+    everybody: bool,
+    user: str | None,
+    include_expired: bool,
+    output: str,
+    config_path: Path | None,
+) -> None:
+    """List tokens; never their secrets."""
+    if everybody and user is not None:
+        raise click.UsageError("--all and --user exclude each other")
+
+    async def work() -> None:
+        identity = identity_of(config_path)
+        async with opened_store(identity) as store:
+            owner = None if everybody else await choose_user(store, identity, user)
+            found = await store.list_tokens(owner, include_expired=include_expired)
+            objects = [{**key.as_json(), "username": key.username} for key in found]
+            rows = [_row(key, with_owner=everybody) for key in found]
+            print_rows(rows, objects, output, "No tokens found.")
+
+    run_async(work())
+
+
+@tokens.command(epilog=example("authz tokens remove laptop", "authz tokens rm --delete laptop"))
+@click.argument("token", metavar="NAME|ID|TOKEN")
+@click.option("--delete", is_flag=True, help="Delete the record too, so that the name is free.")
+@click.option("-u", "--user", help="Whose token. Default: anybody's, if only one has the name.")
+@config_option
+def remove(token: str, delete: bool, user: str | None, config_path: Path | None) -> None:
+    """End a token at once; without --delete its record stays for the audit."""
+
+    async def work() -> None:
+        async with opened_store(identity_of(config_path)) as store:
+            owner = None if user is None else await store.get_user(user)
+            key = await store.find_token(token, owner)
+            if key is None:
+                # The argument is not quoted: it may be a token.
+                raise StoreError("no such token: 'authz tokens list --all' shows names and ids")
+            if delete:
+                await store.delete_token(key)
+                click.echo("Token has been deleted.")
+            else:
+                await store.expire_token(key)
+                click.echo("Token has been expired.")
+
+    run_async(work())
+
+
+def _row(key: Key, *, with_owner: bool) -> dict[str, str]:
+    row = {
+        "ID": key.id,
+        "NAME": key.token_name,
+        "LAST USED": _shown(key.last_used),
+        "EXPIRES AT": _shown(key.expires_at),
+        "CREATED AT": _shown(key.created_at),
+    }
+    return {**row, "OWNER": key.username} if with_owner else row
+
+
+def _shown(moment: datetime | None) -> str:
+    return "never" if moment is None else f"{moment:%Y-%m-%dT%H:%M:%SZ}"

@@ -1,0 +1,134 @@
+"""Anthropic's API: messages, models, event logging."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from authz.demo.body import Call, json_endpoint, require
+from authz.demo.errors import ProviderError, error_body
+from authz.demo.script import Script, count_words, last_said, write
+from authz.demo.sse import broken_json, event, sse_response
+from authz.demo.visit import Visit, new_id
+
+_MODELS = {
+    "claude-opus-4-5": "Claude Opus 4.5",
+    "claude-sonnet-4-5": "Claude Sonnet 4.5",
+    "claude-haiku-4-5": "Claude Haiku 4.5",
+}
+
+
+def routes() -> list[Route]:
+    """Return the routes, as they are behind the provider's base URL."""
+    return [
+        Route("/v1/messages", json_endpoint(_messages), methods=["POST"]),
+        Route("/v1/messages/count_tokens", json_endpoint(_count_tokens), methods=["POST"]),
+        Route("/v1/models", _list_models),
+        Route("/v1/models/{model}", _get_model),
+        Route("/api/event_logging/batch", json_endpoint(_log_events), methods=["POST"]),
+    ]
+
+
+async def _messages(visit: Visit, call: Call) -> Response:
+    model = require(call, "model", str, "anthropic")
+    messages = require(call, "messages", list, "anthropic")
+    require(call, "max_tokens", int, "anthropic")
+    stream = call.get("stream") is True
+    script = write(visit, model, last_said(messages), stream=stream)
+    message = {
+        "id": new_id("msg"),
+        "type": "message",
+        "role": "assistant",
+        "model": model,
+        "content": [{"type": "text", "text": script.text}],
+        "stop_reason": "end_turn",
+        "stop_sequence": None,
+        "usage": {
+            "input_tokens": _input_tokens(call),
+            "cache_creation_input_tokens": 0,
+            "cache_read_input_tokens": 0,
+            "output_tokens": count_words(script.text),
+            "service_tier": "standard",
+        },
+    }
+    if stream:
+        overloaded = error_body("anthropic", visit.request_id, ProviderError(529))
+        return sse_response(script, _events(script, message), event(overloaded))
+    if script.ending == "abort":
+        return broken_json(script)
+    await asyncio.sleep(script.wait)
+    return JSONResponse(message)
+
+
+async def _events(script: Script, message: dict[str, Any]) -> AsyncIterator[bytes]:
+    usage = message["usage"]
+    opening = {
+        **message,
+        "content": [],
+        "stop_reason": None,
+        # The first of them is on its way: Anthropic's own count starts at one.
+        "usage": {**usage, "output_tokens": 1},
+    }
+    yield event({"type": "message_start", "message": opening})
+    block = {"type": "text", "text": ""}
+    yield event({"type": "content_block_start", "index": 0, "content_block": block})
+    yield event({"type": "ping"})
+    async for piece in script.play():
+        delta = {"type": "text_delta", "text": piece}
+        yield event({"type": "content_block_delta", "index": 0, "delta": delta})
+    yield event({"type": "content_block_stop", "index": 0})
+    yield event(
+        {
+            "type": "message_delta",
+            "delta": {"stop_reason": message["stop_reason"], "stop_sequence": None},
+            "usage": {"output_tokens": usage["output_tokens"]},
+        }
+    )
+    yield event({"type": "message_stop"})
+
+
+async def _count_tokens(visit: Visit, call: Call) -> Response:
+    require(call, "model", str, "anthropic")
+    require(call, "messages", list, "anthropic")
+    return JSONResponse({"input_tokens": _input_tokens(call)})
+
+
+async def _list_models(request: Request) -> Response:
+    return JSONResponse(
+        {
+            "data": [_model(name) for name in _MODELS],
+            "has_more": False,
+            "first_id": next(iter(_MODELS)),
+            "last_id": next(reversed(_MODELS)),
+        }
+    )
+
+
+async def _get_model(request: Request) -> Response:
+    name = request.path_params["model"]
+    if name not in _MODELS:
+        raise ProviderError(404, f"model: {name}")
+    return JSONResponse(_model(name))
+
+
+async def _log_events(visit: Visit, call: Call) -> Response:
+    events = call.get("events")
+    accepted = len(events) if isinstance(events, list) else 0
+    return JSONResponse({"accepted_count": accepted, "rejected_count": 0})
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {
+        "type": "model",
+        "id": name,
+        "display_name": _MODELS[name],
+        "created_at": "2025-10-01T00:00:00Z",
+        "lifecycle": "active",
+    }
+
+
+def _input_tokens(call: Call) -> int:
+    return count_words(call.get("system"), call.get("messages"), call.get("tools"))

@@ -1,0 +1,177 @@
+"""Clusters: authz itself, and one per provider."""
+
+import ssl
+from datetime import timedelta
+from pathlib import Path
+
+from envoy_data_plane.envoy.config.cluster.v3 import (
+    CircuitBreakers,
+    CircuitBreakersThresholds,
+    Cluster,
+    ClusterCustomClusterType,
+    ClusterDiscoveryType,
+)
+from envoy_data_plane.envoy.config.core.v3 import (
+    Address,
+    Http1ProtocolOptions,
+    Http2ProtocolOptions,
+    TransportSocket,
+)
+from envoy_data_plane.envoy.config.endpoint.v3 import (
+    ClusterLoadAssignment,
+    Endpoint,
+    LbEndpoint,
+    LocalityLbEndpoints,
+)
+from envoy_data_plane.envoy.extensions.clusters.common.dns.v3 import DnsLookupFamily
+from envoy_data_plane.envoy.extensions.clusters.dns.v3 import DnsCluster
+from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
+    CertificateValidationContext,
+    CommonTlsContext,
+    SubjectAltNameMatcher,
+    SubjectAltNameMatcherSanType,
+    TlsParameters,
+    TlsParametersTlsProtocol,
+    UpstreamTlsContext,
+)
+from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
+    HttpProtocolOptions,
+    HttpProtocolOptionsAutoHttpConfig,
+    HttpProtocolOptionsExplicitHttpConfig,
+)
+from envoy_data_plane.google.protobuf import Any
+
+from authz.addresses import BaseUrl
+from authz.envoy.filters import AUTHZ_CLUSTER
+from authz.envoy.packing import envoy_address, exactly, file_source, packed, socket_address
+from authz.envoy.routes import AUTHZ_HTTP_CLUSTER, provider_cluster
+from authz.settings import Config, Provider
+
+_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_SYSTEM_ROOTS = Path("/etc/ssl/certs/ca-certificates.crt")
+
+
+def clusters(config: Config) -> list[Cluster]:
+    """Return every cluster that a route or filter names."""
+    limit = config.envoy.max_connections
+    return [
+        _authz(AUTHZ_CLUSTER, envoy_address(config.authz.grpc), _http2(), limit),
+        _authz(AUTHZ_HTTP_CLUSTER, envoy_address(config.authz.http), _http1(), limit),
+        *(_provider(provider, limit) for provider in config.providers),
+    ]
+
+
+def system_roots() -> Path:
+    """Return the file of this system's trusted roots, Debian's place first."""
+    found = ssl.get_default_verify_paths().cafile
+    return _SYSTEM_ROOTS if _SYSTEM_ROOTS.exists() or found is None else Path(found)
+
+
+def _authz(name: str, address: Address, protocol: HttpProtocolOptions, limit: int) -> Cluster:
+    return Cluster(
+        name=name,
+        type=ClusterDiscoveryType.STATIC,
+        connect_timeout=timedelta(seconds=0.5),
+        load_assignment=_assignment(name, address),
+        circuit_breakers=_limits(limit),
+        typed_extension_protocol_options=_options(protocol),
+    )
+
+
+def _provider(provider: Provider, limit: int) -> Cluster:
+    url = provider.base_url
+    name = provider_cluster(provider)
+    cluster = Cluster(
+        name=name,
+        connect_timeout=timedelta(seconds=5),
+        per_connection_buffer_limit_bytes=65_536,
+        load_assignment=_assignment(name, socket_address(url.host, url.port)),
+        circuit_breakers=_limits(limit),
+        typed_extension_protocol_options=_options(_auto() if url.tls else _http1()),
+    )
+    if url.is_ip or url.host == "localhost":
+        cluster.type = ClusterDiscoveryType.STATIC
+    else:
+        cluster.cluster_type = ClusterCustomClusterType(
+            name="envoy.cluster.dns",
+            typed_config=packed(
+                DnsCluster(
+                    respect_dns_ttl=True,
+                    dns_lookup_family=DnsLookupFamily.ALL,
+                    all_addresses_in_single_endpoint=True,
+                )
+            ),
+        )
+    if url.tls:
+        cluster.transport_socket = _tls(url, provider.ca_file or system_roots())
+    return cluster
+
+
+def _tls(url: BaseUrl, roots: Path) -> TransportSocket:
+    # Without a validation context Envoy verifies nothing at all.
+    san_type = SubjectAltNameMatcherSanType
+    kind = san_type.IP_ADDRESS if url.is_ip else san_type.DNS
+    context = UpstreamTlsContext(
+        common_tls_context=CommonTlsContext(
+            tls_params=TlsParameters(
+                tls_minimum_protocol_version=TlsParametersTlsProtocol.TLSv1_2,
+            ),
+            validation_context=CertificateValidationContext(
+                trusted_ca=file_source(roots),
+                match_typed_subject_alt_names=[
+                    SubjectAltNameMatcher(san_type=kind, matcher=exactly(url.host))
+                ],
+            ),
+            alpn_protocols=["h2", "http/1.1"],
+        ),
+        sni="" if url.is_ip else url.host,
+    )
+    return TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(context))
+
+
+def _assignment(name: str, address: Address) -> ClusterLoadAssignment:
+    endpoint = LbEndpoint(endpoint=Endpoint(address=address))
+    return ClusterLoadAssignment(
+        cluster_name=name, endpoints=[LocalityLbEndpoints(lb_endpoints=[endpoint])]
+    )
+
+
+def _limits(limit: int) -> CircuitBreakers:
+    # Envoy's default of 1024 would refuse streams that the listener has let in.
+    return CircuitBreakers(
+        thresholds=[
+            CircuitBreakersThresholds(
+                max_connections=limit, max_pending_requests=limit, max_requests=limit
+            )
+        ]
+    )
+
+
+def _options(protocol: HttpProtocolOptions) -> dict[str, Any]:
+    return {_HTTP_OPTIONS: packed(protocol)}
+
+
+def _http1() -> HttpProtocolOptions:
+    return HttpProtocolOptions(
+        explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(
+            http_protocol_options=Http1ProtocolOptions()
+        )
+    )
+
+
+def _http2() -> HttpProtocolOptions:
+    return HttpProtocolOptions(
+        explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(
+            http2_protocol_options=Http2ProtocolOptions()
+        )
+    )
+
+
+def _auto() -> HttpProtocolOptions:
+    """HTTP/2 where the provider's ALPN answer has it, else HTTP/1.1."""
+    return HttpProtocolOptions(
+        auto_config=HttpProtocolOptionsAutoHttpConfig(
+            http_protocol_options=Http1ProtocolOptions(),
+            http2_protocol_options=Http2ProtocolOptions(),
+        )
+    )

@@ -1,0 +1,124 @@
+"""The HTTP filters, in the order a request passes them: ask authz, clean the headers, route."""
+
+from envoy_data_plane.envoy.config.common.mutation_rules.v3 import (
+    HeaderMutation as HeaderMutationAction,
+)
+from envoy_data_plane.envoy.config.common.mutation_rules.v3 import (
+    HeaderMutationRemoveOnMatch,
+    HeaderMutationRules,
+)
+from envoy_data_plane.envoy.config.core.v3 import (
+    ApiVersion,
+    DataSource,
+    GrpcService,
+    GrpcServiceEnvoyGrpc,
+    SubstitutionFormatString,
+)
+from envoy_data_plane.envoy.extensions.filters.common.set_filter_state.v3 import FilterStateValue
+from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import ExtAuthz
+from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import (
+    HeaderMutation,
+    Mutations,
+)
+from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
+from envoy_data_plane.envoy.extensions.filters.http.set_filter_state.v3 import (
+    Config as SetFilterState,
+)
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
+    HttpFilter,
+)
+from envoy_data_plane.envoy.type.matcher.v3 import ListStringMatcher
+from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
+
+from authz.envoy.packing import exactly, packed, seconds, starting_with
+from authz.ext_authz import METADATA_NAMESPACE
+
+EXT_AUTHZ = METADATA_NAMESPACE
+AUTHZ_CLUSTER = "authz"
+
+REQUEST_ID_KEY = "authz.request_id"
+"""Filter state: the provider does not get the X-Request-Id header, the access log needs it."""
+
+CHECK_TIMEOUT_SECONDS = 1.0
+"""After this the request gets 503. A check takes a millisecond; a hung authz must not look slow."""
+
+REMOVED_HEADERS = ("cookie", "forwarded", "via", "x-request-id")
+REMOVED_PREFIXES = (
+    "coder-",
+    "x-coder-",
+    "x-ai-bridge-actor",
+    "x-forwarded-",
+    "x-envoy-",
+    "proxy-",
+)
+"""Nothing that belongs to Coder or to the gateway reaches a provider (``interface.md`` section 6).
+
+The credential headers are not here: which of them stays is authz's decision.
+"""
+
+REMOVED_RESPONSE_HEADERS = ("set-cookie", "alt-svc")
+"""A provider's cookies and its offer of HTTP/3 are about its own host, not about the gateway."""
+
+
+def http_filters() -> list[HttpFilter]:
+    """Return the filter chain of every request."""
+    return [_keep_request_id(), _ext_authz(), _clean_headers(), _router()]
+
+
+def _keep_request_id() -> HttpFilter:
+    config = SetFilterState(
+        on_request_headers=[
+            FilterStateValue(
+                object_key=REQUEST_ID_KEY,
+                factory_key="envoy.string",
+                format_string=SubstitutionFormatString(
+                    text_format_source=DataSource(inline_string="%REQ(X-REQUEST-ID)%")
+                ),
+            )
+        ]
+    )
+    return HttpFilter(name="envoy.filters.http.set_filter_state", typed_config=packed(config))
+
+
+def _ext_authz() -> HttpFilter:
+    config = ExtAuthz(
+        grpc_service=GrpcService(
+            envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=AUTHZ_CLUSTER),
+            timeout=seconds(CHECK_TIMEOUT_SECONDS),
+        ),
+        transport_api_version=ApiVersion.V3,
+        failure_mode_allow=False,
+        status_on_error=HttpStatus(code=StatusCode.ServiceUnavailable),
+        validate_mutations=True,
+        # Without these, duplicates are joined and odd bytes replaced before authz sees them.
+        encode_raw_headers=True,
+        disallowed_headers=ListStringMatcher(patterns=[exactly("cookie")]),
+        decoder_header_mutation_rules=HeaderMutationRules(
+            disallow_system=True, allow_all_routing=False, allow_envoy=False
+        ),
+    )
+    return HttpFilter(name=EXT_AUTHZ, typed_config=packed(config))
+
+
+def _clean_headers() -> HttpFilter:
+    matchers = [
+        *(exactly(name) for name in REMOVED_HEADERS),
+        *(starting_with(prefix) for prefix in REMOVED_PREFIXES),
+    ]
+    config = HeaderMutation(
+        mutations=Mutations(
+            request_mutations=[
+                HeaderMutationAction(
+                    remove_on_match=HeaderMutationRemoveOnMatch(key_matcher=matcher)
+                )
+                for matcher in matchers
+            ]
+        )
+    )
+    return HttpFilter(name="envoy.filters.http.header_mutation", typed_config=packed(config))
+
+
+def _router() -> HttpFilter:
+    return HttpFilter(
+        name="envoy.filters.http.router", typed_config=packed(Router(suppress_envoy_headers=True))
+    )

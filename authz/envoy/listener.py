@@ -1,0 +1,103 @@
+"""The gateway listener and its HTTP connection manager, with the limits of an edge proxy.
+
+The hardening follows Envoy's "Configuring Envoy as an edge proxy" and ``envoy-facts.md`` 1.
+"""
+
+from datetime import timedelta
+
+from envoy_data_plane.envoy.config.core.v3 import (
+    Http2ProtocolOptions,
+    HttpProtocolOptions,
+    HttpProtocolOptionsHeadersWithUnderscoresAction,
+    TransportSocket,
+)
+from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
+    HttpConnectionManager,
+    HttpConnectionManagerPathWithEscapedSlashesAction,
+    HttpConnectionManagerServerHeaderTransformation,
+)
+from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
+    CommonTlsContext,
+    DownstreamTlsContext,
+    TlsCertificate,
+    TlsParameters,
+    TlsParametersTlsProtocol,
+)
+
+from authz.envoy.filters import http_filters
+from authz.envoy.logging import access_log, local_replies
+from authz.envoy.packing import envoy_address, file_source, packed
+from authz.envoy.routes import gateway_routes
+from authz.settings import Config, Tls
+
+
+def gateway_listener(config: Config) -> Listener:
+    """Return the listener of clients with a base URL."""
+    chain = FilterChain(
+        filters=[
+            Filter(
+                name="envoy.filters.network.http_connection_manager",
+                typed_config=packed(_connection_manager(config)),
+            )
+        ]
+    )
+    if config.tls is not None:
+        chain.transport_socket = _tls(config.tls)
+    return Listener(
+        name="gateway",
+        address=envoy_address(config.listen),
+        filter_chains=[chain],
+        per_connection_buffer_limit_bytes=65_536,
+    )
+
+
+def _connection_manager(config: Config) -> HttpConnectionManager:
+    escaped_slashes = HttpConnectionManagerPathWithEscapedSlashesAction
+    return HttpConnectionManager(
+        stat_prefix="gateway",
+        route_config=gateway_routes(config),
+        http_filters=http_filters(),
+        common_http_protocol_options=HttpProtocolOptions(
+            idle_timeout=timedelta(hours=1),
+            max_headers_count=100,
+            headers_with_underscores_action=(
+                HttpProtocolOptionsHeadersWithUnderscoresAction.REJECT_REQUEST
+            ),
+        ),
+        http2_protocol_options=Http2ProtocolOptions(
+            max_concurrent_streams=100,
+            initial_stream_window_size=65_536,
+            initial_connection_window_size=1_048_576,
+        ),
+        # The provider's own Server header is the true one.
+        server_header_transformation=HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,
+        max_request_headers_kb=60,
+        stream_idle_timeout=timedelta(seconds=config.envoy.stream_idle_timeout),
+        request_headers_timeout=timedelta(seconds=10),
+        access_log=[access_log()],
+        # The client is the peer: its X-Forwarded-For and x-envoy-* headers are not believed.
+        use_remote_address=True,
+        normalize_path=True,
+        merge_slashes=True,
+        path_with_escaped_slashes_action=escaped_slashes.REJECT_REQUEST,
+        local_reply_config=local_replies(),
+    )
+
+
+def _tls(tls: Tls) -> TransportSocket:
+    context = DownstreamTlsContext(
+        common_tls_context=CommonTlsContext(
+            tls_params=TlsParameters(
+                tls_minimum_protocol_version=TlsParametersTlsProtocol.TLSv1_2,
+            ),
+            tls_certificates=[
+                TlsCertificate(
+                    certificate_chain=file_source(tls.cert_file),
+                    private_key=file_source(tls.key_file),
+                )
+            ],
+            alpn_protocols=["h2", "http/1.1"],
+        )
+    )
+    return TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(context))

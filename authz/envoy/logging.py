@@ -1,0 +1,149 @@
+"""The access log, and the bodies of answers that Envoy makes itself."""
+
+from typing import Any as Anything
+
+from envoy_data_plane.envoy.config.accesslog.v3 import (
+    AccessLog,
+    AccessLogFilter,
+    AndFilter,
+    ComparisonFilter,
+    ComparisonFilterOp,
+    MetadataFilter,
+    ResponseFlagFilter,
+    StatusCodeFilter,
+)
+from envoy_data_plane.envoy.config.core.v3 import RuntimeUInt32, SubstitutionFormatString
+from envoy_data_plane.envoy.extensions.access_loggers.stream.v3 import StdoutAccessLog
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
+    LocalReplyConfig,
+    ResponseMapper,
+)
+from envoy_data_plane.envoy.type.matcher.v3 import (
+    MetadataMatcher,
+    MetadataMatcherPathSegment,
+    ValueMatcher,
+)
+
+from authz import answers
+from authz.envoy.filters import EXT_AUTHZ, REQUEST_ID_KEY
+from authz.envoy.packing import exactly, packed, set_header, struct
+from authz.providers import ErrorShape
+
+REQUEST_ID = f"%FILTER_STATE({REQUEST_ID_KEY}:PLAIN)%"
+"""The request id; the header itself is gone when the log line is written."""
+
+
+def _of_authz(key: str) -> str:
+    return f"%DYNAMIC_METADATA({EXT_AUTHZ}:{key})%"
+
+
+ACCESS_LOG_FIELDS = {
+    "time": "%START_TIME%",
+    "request_id": REQUEST_ID,
+    "method": "%REQ(:METHOD)%",
+    # Without the query, which may hold anything.
+    "path": "%PATH(NQ)%",
+    "protocol": "%PROTOCOL%",
+    "status": "%RESPONSE_CODE%",
+    "decision": _of_authz("decision"),
+    "reason": _of_authz("reason"),
+    "user": _of_authz("user"),
+    "user_id": _of_authz("user_id"),
+    "token_id": _of_authz("token_id"),
+    "token_name": _of_authz("token_name"),
+    "mode": _of_authz("mode"),
+    "provider": _of_authz("provider"),
+    "credential_hint": _of_authz("credential_hint"),
+    "details": "%RESPONSE_CODE_DETAILS%",
+    "flags": "%RESPONSE_FLAGS%",
+    "duration_ms": "%DURATION%",
+    "first_byte_ms": "%RESPONSE_DURATION%",
+    "authz_ms": _of_authz("ext_authz_duration"),
+    "bytes_received": "%BYTES_RECEIVED%",
+    "bytes_sent": "%BYTES_SENT%",
+    "upstream": "%UPSTREAM_CLUSTER%",
+}
+
+
+def access_log() -> AccessLog:
+    """Return the log: one JSON line per request on standard output."""
+    log_format = SubstitutionFormatString(json_format=struct(ACCESS_LOG_FIELDS))
+    return AccessLog(
+        name="envoy.access_loggers.stdout",
+        typed_config=packed(StdoutAccessLog(log_format=log_format)),
+    )
+
+
+def local_replies() -> LocalReplyConfig:
+    """Give Envoy's own answers a JSON body that both SDKs can read.
+
+    What authz has answered passes as it is: its answers carry metadata, Envoy's own don't.
+    """
+    return LocalReplyConfig(
+        mappers=[
+            _mapper(
+                [_status(ComparisonFilterOp.EQ, 503), _flag("UAEX"), _not_from_authz("decision")],
+                "api_error",
+                "identity_unavailable",
+                "The gateway can't check Coder tokens at the moment. Try again shortly.",
+                retry_after=answers.RETRY_AFTER_SECONDS,
+            ),
+            _mapper(
+                [_status(ComparisonFilterOp.GE, 500), _not_from_authz("reason")],
+                "api_error",
+                "provider_unreachable",
+                "The gateway got no answer from the provider (%RESPONSE_CODE_DETAILS%).",
+            ),
+            _mapper(
+                [_status(ComparisonFilterOp.GE, 400), _not_from_authz("reason")],
+                "invalid_request_error",
+                "bad_request",
+                "The gateway can't serve this request (%RESPONSE_CODE_DETAILS%).",
+            ),
+        ]
+    )
+
+
+def _mapper(
+    conditions: list[AccessLogFilter],
+    error_type: str,
+    code: str,
+    message: str,
+    retry_after: int | None = None,
+) -> ResponseMapper:
+    body: dict[str, Anything] = answers.error_body(
+        ErrorShape.ANY, error_type, code, message, REQUEST_ID
+    )
+    return ResponseMapper(
+        filter=AccessLogFilter(and_filter=AndFilter(filters=conditions)),
+        body_format_override=SubstitutionFormatString(
+            json_format=struct(body), content_type="application/json"
+        ),
+        headers_to_add=[set_header("retry-after", str(retry_after))] if retry_after else [],
+    )
+
+
+def _status(op: ComparisonFilterOp, code: int) -> AccessLogFilter:
+    comparison = ComparisonFilter(
+        op=op, value=RuntimeUInt32(default_value=code, runtime_key="authz.never_set")
+    )
+    return AccessLogFilter(status_code_filter=StatusCodeFilter(comparison=comparison))
+
+
+def _flag(flag: str) -> AccessLogFilter:
+    return AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=[flag]))
+
+
+def _not_from_authz(key: str) -> AccessLogFilter:
+    """Match where authz gave no metadata ``key``: a refusal always has a reason."""
+    return AccessLogFilter(
+        metadata_filter=MetadataFilter(
+            matcher=MetadataMatcher(
+                filter=EXT_AUTHZ,
+                path=[MetadataMatcherPathSegment(key=key)],
+                # Matches no value that is there; `invert` has no effect in this filter.
+                value=ValueMatcher(string_match=exactly("no such value")),
+            ),
+            match_if_key_not_found=True,
+        )
+    )

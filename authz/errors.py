@@ -1,0 +1,40 @@
+"""Every error that authz shows a person.
+
+::
+
+    AuthzError
+      ConfigError            gateway.yaml, environment or flags: lists every problem at once
+      StoreError             the embedded store refuses: unknown user, name taken, bad lifetime
+      IdentityUnavailable    the identity source can't be asked now; a request gets 503
+      StartError             a part of the pair can't start: port in use, Envoy missing
+
+A message names what is wrong and what to fix, in one line, and never holds a secret.
+"""
+
+
+class AuthzError(Exception):
+    """Root of all errors meant for a person; the command line prints it and exits 1."""
+
+
+class ConfigError(AuthzError):
+    """The configuration is wrong.
+
+    Args:
+        problems: one line each, ``key.path: what is wrong``.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class StoreError(AuthzError):
+    """The embedded store can't do what it was asked."""
+
+
+class IdentityUnavailable(AuthzError):  # noqa: N818 - a state of the source, named like HTTP's 503
+    """The identity source can't be asked, so nothing is known about the token."""
+
+
+class StartError(AuthzError):
+    """A process of the pair can't start or has ended."""

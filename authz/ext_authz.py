@@ -1,0 +1,117 @@
+"""The one module that knows protobuf: Envoy's ``Check`` in and out, as bytes.
+
+A bare ``CheckResponse()`` means allow, and so does any other with status 0. Answers are therefore
+built in three functions only: ``allow``, ``deny`` and ``unavailable``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+
+from authz.answers import Answer
+from authz.decision import Allow
+from authz.headers import CREDENTIAL_HEADERS
+from authz.pb import ext_authz_pb2 as pb
+
+METHOD = "/envoy.service.auth.v3.Authorization/Check"
+METADATA_NAMESPACE = "envoy.filters.http.ext_authz"
+"""Where Envoy puts the metadata of an answer; the access log reads it there."""
+
+CONTEXT_PROVIDER = "provider"
+CONTEXT_BASE_URL = "base_url"
+CONTEXT_SUPPORTED = "supported"
+"""Keys of a route's ``context_extensions``; ``authz envoy render`` writes them, we read them."""
+
+_OK = 0
+_PERMISSION_DENIED = 7
+_UNAVAILABLE = 14
+_OVERWRITE = pb.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+
+
+class BadCheck(ValueError):  # noqa: N818 - it is named for what it is about
+    """The bytes are no ``CheckRequest``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What Envoy asks.
+
+    Attributes:
+        path: with the query, after Envoy's normalization; for texts, never for a decision.
+        headers: lower-case names and raw values, in order, duplicates and pseudo-headers kept.
+        context: the matched route's ``context_extensions``; empty for a route without them.
+    """
+
+    method: str
+    path: str
+    headers: list[tuple[str, bytes]]
+    context: Mapping[str, str]
+
+
+def read(message: bytes) -> Check:
+    """Read a serialized ``CheckRequest``.
+
+    Raises:
+        BadCheck: the bytes are none.
+    """
+    try:
+        attributes = pb.CheckRequest.FromString(message).attributes
+    except DecodeError:
+        raise BadCheck("not a CheckRequest") from None
+    http = attributes.request.http
+    return Check(
+        method=http.method,
+        path=http.path,
+        headers=[(header.key, header.raw_value) for header in http.header_map.headers],
+        context=attributes.context_extensions,
+    )
+
+
+def allow(decision: Allow, metadata: Mapping[str, str]) -> bytes:
+    """Let the request pass, with the provider's credential as the only one.
+
+    ``headers_to_remove`` is applied after ``headers``, so no name may be in both.
+    """
+    response = pb.CheckResponse(status=pb.Status(code=_OK))
+    ok = response.ok_response
+    if decision.credential is not None:
+        _set(ok.headers.add(), decision.header, decision.credential.reveal())
+    ok.headers_to_remove.extend(name for name in CREDENTIAL_HEADERS if name != decision.header)
+    ok.headers_to_remove.extend(decision.stray)
+    return _finished(response, metadata)
+
+
+def deny(answer: Answer, metadata: Mapping[str, str]) -> bytes:
+    """Refuse the request with a finished HTTP answer."""
+    response = pb.CheckResponse(status=pb.Status(code=_PERMISSION_DENIED))
+    _fill(response.denied_response, answer)
+    return _finished(response, metadata)
+
+
+def unavailable(answer: Answer, metadata: Mapping[str, str]) -> bytes:
+    """Say that nothing can be decided; Envoy counts an error and sends the answer."""
+    response = pb.CheckResponse(status=pb.Status(code=_UNAVAILABLE))
+    _fill(response.error_response, answer)
+    return _finished(response, metadata)
+
+
+def _fill(response: pb.DeniedHttpResponse, answer: Answer) -> None:
+    response.status.code = answer.status
+    for name, value in answer.headers:
+        _set(response.headers.add(), name, value)
+    response.body = answer.body
+
+
+def _set(option: pb.HeaderValueOption, name: str, value: str) -> None:
+    # `raw_value` would send an empty credential, and appending two of them.
+    option.header.key = name
+    option.header.value = value
+    option.append_action = _OVERWRITE
+
+
+def _finished(response: pb.CheckResponse, metadata: Mapping[str, str]) -> bytes:
+    fields = response.dynamic_metadata.fields
+    for key, value in metadata.items():
+        fields[key].string_value = value
+    return response.SerializeToString()

@@ -1,0 +1,106 @@
+"""The gRPC side: Envoy's Authorization service and the standard health service."""
+
+import errno
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from authz.addresses import Address, UnixAddress
+from authz.errors import StartError
+from authz.ext_authz import METHOD
+
+CheckHandler = Callable[[bytes], Awaitable[bytes]]
+"""A serialized ``CheckRequest`` in, a serialized ``CheckResponse`` out."""
+
+_MAX_MESSAGE_BYTES = 1 << 20
+"""A check holds headers only, and Envoy takes at most 60 KiB of them."""
+
+
+class GrpcServer:
+    """Serves checks on one address.
+
+    Args:
+        check: answers a check; it must not raise.
+        address: a Unix socket, made with mode 0600, or a TCP address.
+    """
+
+    def __init__(self, check: CheckHandler, address: Address) -> None:
+        self._check = check
+        self._address = address
+        self._health = health.aio.HealthServicer()
+        self._server = grpc.aio.server(
+            options=[
+                # Two servers on one port would share Envoy's connections by chance.
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+            ]
+        )
+
+    async def start(self) -> None:
+        """Bind and serve.
+
+        Raises:
+            StartError: the address is in use or can't be bound.
+        """
+        service, method = METHOD.strip("/").split("/")
+        # Without (de)serializers the handler gets and gives bytes.
+        handler: grpc.RpcMethodHandler[bytes, bytes]
+        handler = grpc.unary_unary_rpc_method_handler(self._answer)
+        self._server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(service, {method: handler}),)
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        try:
+            self._bind()
+        except (OSError, RuntimeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "can't listen there"
+            raise StartError(f"authz.grpc: {self._address}: {why}") from None
+        await self._server.start()
+        await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Take no new checks, let those in flight finish, at most ``grace_seconds``."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace_seconds)
+        if isinstance(self._address, UnixAddress):
+            Path(self._address.path).unlink(missing_ok=True)  # noqa: ASYNC240 - one call, at the end
+
+    async def _answer(self, request: bytes, _context: object) -> bytes:
+        return await self._check(request)
+
+    def _bind(self) -> None:
+        if not isinstance(self._address, UnixAddress):
+            self._server.add_insecure_port(str(self._address))
+            return
+        path = Path(self._address.path)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        remove_stale_socket(path)
+        # Whoever can connect can ask for provider keys.
+        mask = os.umask(0o177)
+        try:
+            self._server.add_insecure_port(f"unix:{path}")
+        finally:
+            os.umask(mask)
+
+
+def remove_stale_socket(path: Path) -> None:
+    """Remove a Unix socket that a dead process left behind.
+
+    Raises:
+        OSError: a living process listens on it, or the path is something else than a socket.
+    """
+    if not path.exists():
+        return
+    if not path.is_socket():
+        raise FileExistsError(errno.EEXIST, "a file that is no socket is in the way")
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+    raise OSError(errno.EADDRINUSE, "already in use")

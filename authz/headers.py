@@ -1,0 +1,118 @@
+"""Reading credentials out of a request's headers, once, into typed values.
+
+``CREDENTIAL_HEADERS`` is the one list of headers that may carry a credential. It serves reading,
+the check for duplicates and odd bytes, and removal, so that no header can be read in one place and
+forgotten in another.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from authz.secret import Secret
+from authz.tokens import has_token_shape
+
+GOVERNANCE = "x-coder-ai-governance-token"
+AUTHORIZATION = "authorization"
+X_API_KEY = "x-api-key"
+
+CREDENTIAL_HEADERS = (
+    GOVERNANCE,
+    AUTHORIZATION,
+    X_API_KEY,
+    "api-key",
+    "x-goog-api-key",
+    "x-auth-token",
+    "x-amz-security-token",
+    "coder-session-token",
+    "proxy-authorization",
+)
+
+_CREDENTIAL_HEADERS = frozenset(CREDENTIAL_HEADERS)
+# A space separates a scheme from its credential; every other byte has to be visible (RFC 9110 5.5).
+_CLEAN = re.compile(rb"[\x20-\x7e\t]*")
+
+
+class BadHeader(ValueError):  # noqa: N818 - it is named for what it is about
+    """A credential header that can't be read in one way only.
+
+    Args:
+        header: its name.
+        problem: what is wrong, without the value.
+    """
+
+    def __init__(self, header: str, problem: str) -> None:
+        super().__init__(f"{header}: {problem}")
+        self.header = header
+        self.problem = problem
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a request brings, before anything is decided. Blank values count as absent.
+
+    Attributes:
+        governance: ``X-Coder-AI-Governance-Token``.
+        bearer: the second field of ``Authorization: Bearer``; any other scheme is no credential.
+        api_key: ``X-Api-Key``.
+        stray: names of other headers (or ``:path``) in which a Coder token of this request stands.
+    """
+
+    governance: Secret | None = None
+    bearer: Secret | None = None
+    api_key: Secret | None = None
+    stray: tuple[str, ...] = ()
+
+    def named(self, header: str) -> Secret | None:
+        """Return the credential that a provider would read from ``header``."""
+        if header == AUTHORIZATION:
+            return self.bearer
+        if header == X_API_KEY:
+            return self.api_key
+        return None
+
+
+def read(headers: Iterable[tuple[str, bytes]]) -> Credentials:
+    """Read the credentials of a request (``coder-contract.md`` 2.3).
+
+    Args:
+        headers: lower-case names and raw values, in order, duplicates kept.
+
+    Raises:
+        BadHeader: a credential header appears twice or has a byte outside visible ASCII
+            (``interface.md`` section 5).
+    """
+    found: dict[str, bytes] = {}
+    others: list[tuple[str, bytes]] = []
+    for name, value in headers:
+        if name not in _CREDENTIAL_HEADERS:
+            others.append((name, value))
+            continue
+        if name in found:
+            raise BadHeader(name, "appears more than once")
+        if _CLEAN.fullmatch(value) is None:
+            raise BadHeader(name, "has bytes outside visible ASCII")
+        found[name] = value
+    authorization = found.get(AUTHORIZATION, b"")
+    # Envoy joins repeated Authorization headers with a comma, which no Bearer token can hold.
+    if b"," in authorization:
+        raise BadHeader(AUTHORIZATION, "appears more than once")
+    governance = _text(found.get(GOVERNANCE))
+    bearer = _bearer(authorization)
+    api_key = _text(found.get(X_API_KEY))
+    presented = [v.encode() for v in (governance, bearer, api_key) if v and has_token_shape(v)]
+    return Credentials(
+        governance=Secret(governance) if governance else None,
+        bearer=Secret(bearer) if bearer else None,
+        api_key=Secret(api_key) if api_key else None,
+        stray=tuple({name for name, value in others if any(p in value for p in presented)}),
+    )
+
+
+def _text(value: bytes | None) -> str | None:
+    return value.decode("ascii").strip() if value else None
+
+
+def _bearer(value: bytes) -> str | None:
+    fields = value.decode("ascii").split()
+    return fields[1] if len(fields) == 2 and fields[0].lower() == "bearer" else None

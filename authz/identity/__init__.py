@@ -1,0 +1,67 @@
+"""Whose token is this? One file per source; the URL's scheme picks it (``interface.md`` section 3).
+
+A source answers from its own records on every call and keeps no positive result, so that a deleted
+token, or a deleted user's, stops working with the next request.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from authz.tokens import CoderToken
+
+
+class Rejection(StrEnum):
+    """Why a well-formed token is refused. For logs and metrics; never told to the client."""
+
+    UNKNOWN = "token_unknown"
+    EXPIRED = "token_expired"
+    WRONG_SECRET = "token_secret_wrong"  # noqa: S105 - a reason, no secret
+    USER_DELETED = "user_deleted"
+    USER_INACTIVE = "user_inactive"
+    USER_SYSTEM = "user_system"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The proven owner of a token.
+
+    Attributes:
+        user_id: the user's UUID.
+        username: unique name of the user.
+        token_id: 10 characters, no secret.
+        token_name: what the owner called it; empty for sessions.
+        expires_at: when the token ends, UTC.
+    """
+
+    user_id: str
+    username: str
+    email: str
+    token_id: str
+    token_name: str
+    expires_at: datetime
+
+
+class IdentitySource(Protocol):
+    """Where tokens are looked up."""
+
+    async def verify(self, token: CoderToken) -> Identity | Rejection:
+        """Look the token up now and say whose it is, or why it is refused.
+
+        Raises:
+            IdentityUnavailable: the source can't be asked; the request gets 503, never an allow.
+        """
+        ...
+
+    async def check_ready(self) -> None:
+        """Return when the source answers.
+
+        Raises:
+            IdentityUnavailable: it does not.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Give back connections and files."""
+        ...

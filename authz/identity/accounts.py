@@ -1,0 +1,153 @@
+"""Users and keys as the store hands them out, and their JSON as Coder's API writes it."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from authz.identity.database import Row
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user who is not deleted.
+
+    Attributes:
+        id: a UUID.
+        email: empty when none was given.
+        status: ``active``, ``dormant`` or ``suspended``.
+        last_seen_at: None when never.
+    """
+
+    id: str
+    username: str
+    email: str
+    name: str
+    status: str
+    login_type: str
+    is_service_account: bool
+    created_at: datetime
+    updated_at: datetime
+    last_seen_at: datetime | None
+
+    @classmethod
+    def of(cls, row: Row) -> "User":
+        """Read a row that has the columns of ``USER_COLUMNS``."""
+        return cls(*(row[f"user_{column}"] for column in _USER))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the user as Coder's API does, as far as we know it (``coder-contract.md`` 5.1)."""
+        return {
+            "id": self.id,
+            "username": self.username,
+            "email": self.email,
+            "name": self.name,
+            "status": self.status,
+            "login_type": self.login_type,
+            "is_service_account": self.is_service_account,
+            "created_at": rfc3339(self.created_at),
+            "updated_at": rfc3339(self.updated_at),
+            "last_seen_at": rfc3339(self.last_seen_at or _NEVER),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """The record of a token or session; neither its secret nor the secret's hash.
+
+    Attributes:
+        id: the token's first 10 characters.
+        username: of its owner.
+        token_name: empty for sessions.
+        login_type: ``token``, or how the session began.
+        last_used: None when never.
+    """
+
+    id: str
+    user_id: str
+    username: str
+    token_name: str
+    login_type: str
+    scopes: tuple[str, ...]
+    allow_list: tuple[str, ...]
+    lifetime_seconds: int
+    last_used: datetime | None
+    expires_at: datetime
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, row: Row) -> "Key":
+        """Read a row that has the columns of ``KEY_COLUMNS`` and the owner's ``user_username``."""
+        return cls(
+            id=row["id"],
+            user_id=row["user_id"],
+            username=row["user_username"],
+            token_name=row["token_name"],
+            login_type=row["login_type"],
+            scopes=tuple(row["scopes"]),
+            allow_list=tuple(row["allow_list"]),
+            lifetime_seconds=row["lifetime_seconds"],
+            last_used=row["last_used"],
+            expires_at=row["expires_at"],
+            created_at=row["created_at"],
+            updated_at=row["updated_at"],
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the key object of Coder's token API (``coder-contract.md`` section 6)."""
+        return {
+            "id": self.id,
+            "user_id": self.user_id,
+            "last_used": rfc3339(self.last_used or _NEVER),
+            "expires_at": rfc3339(self.expires_at),
+            "created_at": rfc3339(self.created_at),
+            "updated_at": rfc3339(self.updated_at),
+            "login_type": self.login_type,
+            # Coder's older, single scope had no prefix.
+            "scope": self.scopes[0].removeprefix("coder:") if self.scopes else "",
+            "scopes": list(self.scopes),
+            "token_name": self.token_name,
+            "lifetime_seconds": self.lifetime_seconds,
+            "allow_list": [
+                dict(zip(("type", "id"), entry.split(":", 1), strict=True))
+                for entry in self.allow_list
+            ],
+        }
+
+
+_USER = (
+    "id",
+    "username",
+    "email",
+    "name",
+    "status",
+    "login_type",
+    "is_service_account",
+    "created_at",
+    "updated_at",
+    "last_seen_at",
+)
+_KEY = (
+    "id",
+    "user_id",
+    "token_name",
+    "login_type",
+    "scopes",
+    "allow_list",
+    "lifetime_seconds",
+    "last_used",
+    "expires_at",
+    "created_at",
+    "updated_at",
+)
+USER_COLUMNS = ", ".join(f"u.{column} AS user_{column}" for column in _USER)
+"""What ``User.of`` reads, from ``users u``."""
+KEY_COLUMNS = ", ".join(f"k.{column}" for column in _KEY) + ", u.username AS user_username"
+"""What ``Key.of`` reads, from ``api_keys k`` joined with ``users u``."""
+
+
+def rfc3339(moment: datetime) -> str:
+    """Write a UTC time as RFC 3339 with ``Z``; "never" is year 1, Go's zero time, as in Coder."""
+    return moment.isoformat().replace("+00:00", "Z")

@@ -1,0 +1,50 @@
+"""What the store needs of a database, so that SQLite and PostgreSQL are one file each.
+
+SQL is written with ``$1`` placeholders. Going in and coming out, a time is an aware UTC
+``datetime``, a truth value a ``bool``, a list a ``list``, a user's id a ``str``; an implementation
+turns them into what its database stores.
+"""
+
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+
+class Row(Protocol):
+    """A row, by column name or position."""
+
+    def __getitem__(self, key: str | int, /) -> Any:
+        """Return one value."""
+        ...
+
+
+class Conflict(Exception):  # noqa: N818 - the caller turns it into advice for a person
+    """A row with the same unique value exists. Never leaves the store."""
+
+
+class Queries(Protocol):
+    """Where statements run: the database itself, each its own transaction, or one transaction.
+
+    Raises:
+        Conflict: a unique value is taken.
+        StoreError: anything else that the database refuses, in one line.
+    """
+
+    async def fetch(self, sql: str, *args: object) -> list[Row]:
+        """Run a query and return all its rows."""
+        ...
+
+    async def execute(self, sql: str, *args: object) -> int:
+        """Run a statement and return how many rows it changed."""
+        ...
+
+
+class Database(Queries, Protocol):
+    """A database that several tasks may use at once."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Queries]:
+        """Open a transaction: committed at the end of the block, rolled back by an exception."""
+        ...
+
+    async def close(self) -> None:
+        """Give back connections and threads."""
+        ...

@@ -1,0 +1,188 @@
+"""The embedded store's two ways in: the check of every request, and the commands that change it."""
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from authz.errors import IdentityUnavailable, StoreError
+from authz.identity import Identity, Rejection
+from authz.identity.database import Conflict, Queries, Row
+from authz.identity.record import SELECT_RECORD, TokenRecord, check
+from authz.identity.sqlite_file import SQLiteFile
+from authz.tokens import CoderToken
+
+_T = TypeVar("_T")
+_UNIQUE = (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
+
+sqlite3.register_converter("timestamptz", lambda text: datetime.fromisoformat(text.decode()))
+sqlite3.register_converter("boolean", lambda number: number != b"0")
+sqlite3.register_converter("json", json.loads)
+
+
+class SQLiteSource:
+    """The identity source of the embedded store (``authz.identity.IdentitySource``).
+
+    It reads the database on every call, on the event loop's own thread: handing a read of some
+    microseconds to another thread would cost more than the read. Nothing is opened until the first
+    call, and the file may appear, vanish and be replaced at any time.
+
+    Args:
+        path: of the store's file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = SQLiteFile(path, read_only=True)
+
+    async def verify(self, token: CoderToken) -> Identity | Rejection:
+        """Look the token up now; see ``IdentitySource.verify``.
+
+        Raises:
+            IdentityUnavailable: the file is missing, locked, damaged or not a store of ours.
+        """
+        rows = self._read(token.id)
+        record = None
+        if rows:
+            key, secret, expires, name, user, username, email, status, deleted, system = rows[0]
+            record = TokenRecord(
+                key,
+                secret,
+                datetime.fromisoformat(expires),
+                name,
+                user,
+                username,
+                email,
+                status,
+                deleted != 0,
+                system != 0,
+            )
+        return check(record, token, datetime.now(UTC))
+
+    async def check_ready(self) -> None:
+        """Return when the store can be read; see ``IdentitySource.check_ready``."""
+        self._read("")
+
+    async def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _read(self, token_id: str) -> list[Any]:
+        try:
+            # fetchall, because a statement that is not read to its end keeps an old snapshot.
+            return self._file.connection().execute(SELECT_RECORD, {"1": token_id}).fetchall()
+        except StoreError as error:
+            raise IdentityUnavailable(str(error)) from error
+        except sqlite3.Error as error:
+            self._file.close()
+            raise IdentityUnavailable(f"can't read the store {self._file.path}: {error}") from error
+
+
+class SQLiteDatabase:
+    """The embedded store for commands and the token API (``authz.identity.database.Database``).
+
+    Statements run on one worker thread, because a writer may have to wait for another process.
+
+    Args:
+        path: of the store's file, which has to be there (``sqlite_file.make``).
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = SQLiteFile(path, read_only=False, detect_types=sqlite3.PARSE_DECLTYPES)
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="authz-sqlite")
+        self._turn = asyncio.Lock()
+        self._closed = False
+
+    async def check(self) -> None:
+        """Return when the file is a store of ours.
+
+        Raises:
+            StoreError: it is not, in one line.
+        """
+        await self.fetch("SELECT 1")
+
+    async def fetch(self, sql: str, *args: object) -> list[Row]:
+        """See ``Queries.fetch``."""
+        async with self._turn:
+            return await self._on_worker(lambda: self._statement(sql, args)[0])
+
+    async def execute(self, sql: str, *args: object) -> int:
+        """See ``Queries.execute``."""
+        async with self._turn:
+            return await self._on_worker(lambda: self._statement(sql, args)[1])
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Queries]:
+        """See ``Database.transaction``. Other tasks' statements wait until it is over."""
+        async with self._turn:
+            try:
+                # IMMEDIATE takes the write lock now: what is read in the block stays true in it.
+                await self._on_worker(lambda: self._statement("BEGIN IMMEDIATE", ()))
+                yield _Transaction(self)
+                await self._on_worker(lambda: self._statement("COMMIT", (), started=True))
+            except BaseException:
+                await self._on_worker(self._file.roll_back)
+                raise
+
+    async def close(self) -> None:
+        """Close the file and end the thread; closing twice does nothing."""
+        if not self._closed:
+            self._closed = True
+            await self._on_worker(self._file.close)
+            self._worker.shutdown(wait=False)
+
+    async def _on_worker(self, work: Callable[[], _T]) -> _T:
+        # Shielded: a cancelled task's statement still ends before the roll-back that follows it.
+        loop = asyncio.get_running_loop()
+        return await asyncio.shield(loop.run_in_executor(self._worker, work))
+
+    def _statement(
+        self, sql: str, args: Sequence[object], *, started: bool = False
+    ) -> tuple[list[Row], int]:
+        connection = self._file.unfinished() if started else self._file.connection()
+        parameters = {str(number): _stored(value) for number, value in enumerate(args, 1)}
+        try:
+            cursor = connection.execute(sql, parameters)
+            cursor.row_factory = sqlite3.Row
+            return cursor.fetchall(), cursor.rowcount
+        except sqlite3.IntegrityError as error:
+            if error.sqlite_errorcode in _UNIQUE:
+                raise Conflict from error
+            raise StoreError(f"the store {self._file.path} refuses: {error}") from error
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+                raise StoreError(
+                    f"another process is writing to the store {self._file.path}: try again"
+                ) from error
+            raise StoreError(f"can't use the store {self._file.path}: {error}") from error
+
+
+class _Transaction:
+    """A transaction's statements; the database's turn is already taken."""
+
+    def __init__(self, database: SQLiteDatabase) -> None:
+        self._database = database
+
+    async def fetch(self, sql: str, *args: object) -> list[Row]:
+        return (await self._run(sql, args))[0]
+
+    async def execute(self, sql: str, *args: object) -> int:
+        return (await self._run(sql, args))[1]
+
+    async def _run(self, sql: str, args: Sequence[object]) -> tuple[list[Row], int]:
+        database = self._database
+        return await database._on_worker(lambda: database._statement(sql, args, started=True))
+
+
+def _stored(value: object) -> object:
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ValueError("a stored time has to be timezone-aware")
+        return value.astimezone(UTC).isoformat(timespec="microseconds")
+    if isinstance(value, list | tuple):
+        return json.dumps(value)
+    return value

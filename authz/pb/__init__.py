@@ -1,0 +1,1 @@
+"""Protobuf modules, compiled from ``proto/`` when the package is built."""

@@ -1,0 +1,51 @@
+"""The authz service: the gRPC and the HTTP side in one event loop, from start to graceful stop."""
+
+import asyncio
+import signal
+
+import structlog
+import uvloop
+
+from authz.authorizer import Authorizer
+from authz.grpc_server import GrpcServer
+from authz.identity.open import open_source
+from authz.settings import Config
+from authz.web.app import create_app
+from authz.web.server import HttpServer
+
+_log = structlog.get_logger(__name__)
+
+STOP_GRACE_SECONDS = 5.0
+"""How long checks in flight may take to finish; Envoy gives up on one after a second."""
+
+
+def run(config: Config) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        AuthzError: the configuration, the identity source or an address can't be used.
+    """
+    uvloop.run(serve(config))
+
+
+async def serve(config: Config) -> None:
+    """Serve until this process gets SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    source = await open_source(config.identity)
+    try:
+        grpc_server = GrpcServer(Authorizer(config, source).check, config.authz.grpc)
+        http_server = HttpServer(create_app(source), config.authz.http)
+        await grpc_server.start()
+        http_task = asyncio.create_task(http_server.run_until_stopped())
+        _log.info("authz serves", grpc=str(config.authz.grpc), http=str(config.authz.http))
+        stop_task = asyncio.create_task(stop.wait())
+        await asyncio.wait({stop_task, http_task}, return_when=asyncio.FIRST_COMPLETED)
+        http_server.stop()
+        await grpc_server.stop(STOP_GRACE_SECONDS)
+        await http_task
+        _log.info("authz stopped")
+    finally:
+        await source.close()

@@ -1,0 +1,233 @@
+"""What may stand in ``gateway.yaml``, as frozen models (``interface.md`` section 3)."""
+
+import re
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StrictBool,
+    StrictStr,
+    model_validator,
+)
+
+from authz.addresses import (
+    Address,
+    BaseUrl,
+    TcpAddress,
+    UnixAddress,
+    parse_address,
+    parse_base_url,
+    parse_tcp,
+)
+from authz.identity.url import parse_identity_url
+from authz.keys import CentralKey, EnvKey, FileKey
+from authz.providers import PROVIDER_TYPES, RESERVED_NAMES, ProviderType
+
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def _parsed_by(parse: Any) -> BeforeValidator:
+    """Make a validator that gives text to ``parse`` and lets a parsed value pass."""
+
+    def read(value: object) -> object:
+        if isinstance(value, str):
+            return parse(value)
+        if isinstance(value, TcpAddress | UnixAddress | BaseUrl):
+            return value
+        raise ValueError("must be text")
+
+    return BeforeValidator(read)
+
+
+def _readable_file(path: Path) -> Path:
+    try:
+        with path.open("rb"):
+            return path
+    except OSError as error:
+        raise ValueError(f"can't read {path}: {error.strerror}") from None
+
+
+def _checked_identity(text: str) -> str:
+    parse_identity_url(text)
+    return text
+
+
+def _provider_name(name: str) -> str:
+    if _NAME.fullmatch(name) is None:
+        raise ValueError("must be lower-case words joined by single hyphens")
+    if name in RESERVED_NAMES:
+        raise ValueError(f"{name!r} is a reserved name")
+    return name
+
+
+def _known_type(name: str) -> str:
+    if name not in PROVIDER_TYPES:
+        raise ValueError(f"must be one of {', '.join(PROVIDER_TYPES)}")
+    return name
+
+
+_AS_TEXT = PlainSerializer(str, when_used="unless-none")
+Tcp = Annotated[TcpAddress, _parsed_by(parse_tcp), _AS_TEXT]
+AnyAddress = Annotated[Address, _parsed_by(parse_address), _AS_TEXT]
+Url = Annotated[BaseUrl, _parsed_by(parse_base_url), _AS_TEXT]
+ReadableFile = Annotated[Path, Field(strict=False), AfterValidator(_readable_file)]
+IdentityUrl = Annotated[StrictStr, AfterValidator(_checked_identity)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True
+    )
+
+
+class KeyReference(_Section):
+    """Where a central key is kept: exactly one of an environment variable and a file."""
+
+    env: StrictStr | None = None
+    file: Path | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.env is None) == (self.file is None):
+            raise ValueError("must be {env: NAME} or {file: PATH}")
+        if self.env is not None and _VARIABLE.fullmatch(self.env) is None:
+            raise ValueError("env must be the name of an environment variable, not a key")
+        return self
+
+    def open(self, environ: Mapping[str, str]) -> CentralKey:
+        """Return the key itself.
+
+        Raises:
+            OSError: the file can't be read.
+            ValueError: the variable or file holds no possible key.
+        """
+        if self.file is not None:
+            return FileKey(self.file)
+        return EnvKey(self.env or "", environ)
+
+
+class Provider(_Section):
+    """One provider that requests may go to."""
+
+    name: Annotated[StrictStr, AfterValidator(_provider_name)]
+    type: Annotated[StrictStr, AfterValidator(_known_type)]
+    base_url: Url
+    key: KeyReference | None = None
+    ca_file: ReadableFile | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.key is not None and self.provider_type.central_header is None:
+            raise ValueError(f"key: type {self.type} takes the user's own credential only")
+        if self.ca_file is not None and not self.base_url.tls:
+            raise ValueError("ca_file needs an https:// base_url")
+        return self
+
+    @property
+    def provider_type(self) -> ProviderType:
+        """How this provider takes its credential."""
+        return PROVIDER_TYPES[self.type]
+
+
+class Tls(_Section):
+    """Certificate chain and private key of the listener, PEM files."""
+
+    cert_file: ReadableFile
+    key_file: ReadableFile
+
+    @model_validator(mode="after")
+    def _matching(self) -> Self:
+        try:
+            # An empty password keeps OpenSSL from asking for one on the terminal.
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+                self.cert_file, self.key_file, password=""
+            )
+        except (ssl.SSLError, OSError, ValueError):
+            raise ValueError("cert_file and key_file are no matching PEM pair") from None
+        return self
+
+
+class Service(_Section):
+    """Where the authz service listens."""
+
+    grpc: AnyAddress = UnixAddress("./.authz/authz.sock")
+    http: Tcp = TcpAddress("127.0.0.1", 8081)
+
+    @model_validator(mode="after")
+    def _loopback_only(self) -> Self:
+        if isinstance(self.grpc, TcpAddress) and not self.grpc.is_loopback:
+            raise ValueError("grpc carries credentials in clear: use unix:path or a loopback host")
+        return self
+
+
+class EnvoySettings(_Section):
+    """What concerns the Envoy process alone.
+
+    Attributes:
+        admin: Envoy's admin interface; None means a Unix socket in the state folder, because
+            whoever reaches it can stop Envoy.
+        drain_timeout: seconds that open streams get to finish when the pair stops.
+        stream_idle_timeout: seconds without a byte in either direction before a stream is cut;
+            a thinking model is silent for minutes.
+        max_connections: downstream connections in all.
+    """
+
+    admin: AnyAddress | None = None
+    drain_timeout: Annotated[int, Field(strict=True, ge=0, le=86_400)] = 300
+    stream_idle_timeout: Annotated[int, Field(strict=True, ge=1, le=86_400)] = 900
+    max_connections: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 10_000
+
+
+def _provider(name: str, kind: str, base_url: str, variable: str | None = None) -> Provider:
+    key = KeyReference(env=variable) if variable else None
+    return Provider(name=name, type=kind, base_url=parse_base_url(base_url), key=key)
+
+
+DEFAULT_PROVIDERS = (
+    _provider("anthropic", "anthropic", "https://api.anthropic.com/", "ANTHROPIC_API_KEY"),
+    _provider("openai", "openai", "https://api.openai.com/v1/", "OPENAI_API_KEY"),
+    _provider("chatgpt", "openai", "https://chatgpt.com/backend-api/codex"),
+    _provider("copilot", "copilot", "https://api.individual.githubcopilot.com"),
+)
+
+
+class Config(_Section):
+    """The whole configuration; a reload makes a new one."""
+
+    listen: Tcp = TcpAddress("127.0.0.1", 8080)
+    tls: Tls | None = None
+    identity: IdentityUrl = "sqlite:///./.authz/identity.db"
+    allow_byok: StrictBool = True
+    providers: tuple[Provider, ...] = DEFAULT_PROVIDERS
+    authz: Service = Service()
+    envoy: EnvoySettings = EnvoySettings()
+
+    @property
+    def state_folder(self) -> Path:
+        """Where the pair keeps its sockets and what it generates."""
+        if isinstance(self.authz.grpc, UnixAddress):
+            return Path(self.authz.grpc.path).parent
+        return Path(".authz")
+
+    @property
+    def admin_address(self) -> Address:
+        """Where Envoy's admin interface listens; the port keeps two pairs in one folder apart."""
+        socket = self.state_folder / f"admin-{self.listen.port}.sock"
+        return self.envoy.admin or UnixAddress(str(socket))
+
+    @model_validator(mode="after")
+    def _unique_providers(self) -> Self:
+        names = [provider.name for provider in self.providers]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"providers: name used twice: {', '.join(twice)}")
+        return self

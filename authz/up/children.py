@@ -1,0 +1,97 @@
+"""Child processes that never outlive us."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from authz.errors import StartError
+
+_PR_SET_PDEATHSIG = 1
+
+
+class Child:
+    """A running child process.
+
+    The child is in a process group of its own, so that Ctrl-C on the terminal reaches us alone and
+    we can drain first. On Linux the kernel ends it when we die, however we die.
+
+    Args:
+        name: for messages.
+        command: program and arguments; never a secret, since anybody can list them.
+        environ: the child's environment; None gives it ours.
+
+    Raises:
+        StartError: the program can't be started.
+    """
+
+    def __init__(
+        self, name: str, command: Sequence[str | Path], environ: Mapping[str, str] | None = None
+    ) -> None:
+        self.name = name
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                env=environ,
+                process_group=0,
+                preexec_fn=_die_with_parent(),
+            )
+        except OSError as error:
+            raise StartError(f"{name} can't be started: {error.strerror}") from None
+
+    @property
+    def exit_status(self) -> int | None:
+        """The exit status once it has ended, negative for a signal, else None."""
+        return self._process.poll()
+
+    def raise_if_ended(self) -> None:
+        """Raise ``StartError`` when the process has ended."""
+        status = self.exit_status
+        if status is not None:
+            how = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
+            raise StartError(f"{self.name} ended ({how})")
+
+    def stop(self, grace_seconds: float) -> None:
+        """Send SIGTERM, after ``grace_seconds`` SIGKILL, and return when it is gone."""
+        if self.exit_status is None:
+            self._process.terminate()
+            # A stopped process acts on SIGTERM only when it goes on.
+            self._process.send_signal(signal.SIGCONT)
+        try:
+            self._process.wait(grace_seconds)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def wait(self, timeout_seconds: float) -> int:
+        """Wait for the end and return the exit status.
+
+        Raises:
+            StartError: it has not ended in time.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        while (status := self.exit_status) is None:
+            if time.monotonic() > deadline:
+                raise StartError(f"{self.name} takes longer than {timeout_seconds:.0f} s")
+            time.sleep(0.02)
+        return status
+
+
+def _die_with_parent() -> Callable[[], None] | None:
+    if sys.platform != "linux":
+        return None
+    # Loaded before the fork: between fork and exec only the call itself is safe.
+    prctl = ctypes.CDLL(None).prctl
+    parent = os.getpid()
+
+    def in_child() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return in_child

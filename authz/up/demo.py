@@ -1,0 +1,74 @@
+"""``--demo``: every provider of the configuration, played by a stand-in on loopback."""
+
+import contextlib
+import secrets
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from authz.addresses import parse_base_url
+from authz.demo.accounts import Accounts
+from authz.demo.server import Server
+from authz.files import write_whole
+from authz.settings import Config, KeyReference, Provider
+
+_BASE_PATHS = {"chatgpt": "/backend-api/codex", "openai": "/v1"}
+
+
+@contextlib.contextmanager
+def demo(config: Config) -> Iterator[tuple[Config, Path]]:
+    """Run the stand-in provider.
+
+    Args:
+        config: its providers keep their names and types; base URLs and keys are replaced, so that
+            no request leaves the machine and no real key is used.
+
+    Yields:
+        The configuration with the replacements, and the file it was written to.
+    """
+    folder = config.state_folder / "demo"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    types = {provider.name: _stand_in_type(provider) for provider in config.providers}
+    central = {
+        provider.name: _demo_key(types[provider.name])
+        for provider in config.providers
+        if provider.key is not None
+    }
+    with Server(Accounts(central=central, types=types), port=_free_port()) as server:
+        providers = []
+        for provider in config.providers:
+            base_path = _BASE_PATHS.get(types[provider.name], "")
+            key = None
+            if provider.name in central:
+                key_file = folder / f"{provider.name}.key"
+                write_whole(key_file, central[provider.name], 0o600)
+                key = KeyReference(file=key_file)
+            base_url = parse_base_url(f"{server.url}/{provider.name}{base_path}")
+            providers.append(
+                Provider(name=provider.name, type=provider.type, base_url=base_url, key=key)
+            )
+        demo_config = config.model_copy(update={"providers": tuple(providers)})
+        config_file = folder / "gateway.yaml"
+        values = demo_config.model_dump(mode="json", exclude_none=True)
+        write_whole(config_file, yaml.safe_dump(values, sort_keys=False), 0o600)
+        yield demo_config, config_file
+
+
+def _stand_in_type(provider: Provider) -> str:
+    """Name the API to imitate; ChatGPT's differs from OpenAI's by its paths."""
+    if provider.provider_type.name in ("anthropic", "copilot"):
+        return provider.provider_type.name
+    return "chatgpt" if provider.base_url.host == "chatgpt.com" else "openai"
+
+
+def _demo_key(kind: str) -> str:
+    prefix = "sk-ant-demo-" if kind == "anthropic" else "sk-demo-"
+    return prefix + secrets.token_hex(16)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port

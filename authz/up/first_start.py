@@ -1,0 +1,69 @@
+"""The first start without a database: make one, with a user and a token."""
+
+import asyncio
+from dataclasses import dataclass
+
+from authz import lifetimes
+from authz.identity.open import open_store
+from authz.identity.url import SQLiteURL, parse_identity_url
+from authz.secret import Secret
+
+FIRST_USER = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class FirstToken:
+    """What the person who starts the pair for the first time needs."""
+
+    username: str
+    token: Secret
+
+
+def make_identity(identity: str) -> None:
+    """Make the embedded store with its first user, if there is no store yet.
+
+    Args:
+        identity: the ``identity`` URL; a source that is not ours to make is left alone.
+
+    Raises:
+        StoreError: the store can't be made.
+    """
+    url = parse_identity_url(identity)
+    if isinstance(url, SQLiteURL) and not url.path.exists():
+        asyncio.run(_make_store(identity))
+
+
+def make_first_token(identity: str) -> FirstToken | None:
+    """Make a token in a store that has the first user and no token yet.
+
+    It is made when it can be shown, not with the store: a start that fails in between would
+    otherwise lose it.
+
+    Raises:
+        StoreError: the store can't be used.
+    """
+    if not isinstance(parse_identity_url(identity), SQLiteURL):
+        return None
+    return asyncio.run(_make_token(identity))
+
+
+async def _make_store(identity: str) -> None:
+    store = await open_store(identity, create=True)
+    try:
+        await store.create_user(FIRST_USER)
+    finally:
+        await store.close()
+
+
+async def _make_token(identity: str) -> FirstToken | None:
+    store = await open_store(identity, create=False)
+    try:
+        users = await store.list_users()
+        if [user.username for user in users] != [FIRST_USER]:
+            return None
+        if await store.list_tokens(include_expired=True):
+            return None
+        token, _ = await store.create_token(users[0], "first-start", lifetimes.DEFAULT)
+        return FirstToken(FIRST_USER, Secret(token))
+    finally:
+        await store.close()

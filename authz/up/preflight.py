@@ -1,0 +1,44 @@
+"""What has to be free before anything is started."""
+
+import socket
+from pathlib import Path
+
+from authz.addresses import Address, TcpAddress
+from authz.errors import StartError
+from authz.grpc_server import remove_stale_socket
+from authz.settings import Config
+
+
+def check_addresses(config: Config) -> None:
+    """Make sure that every address of the pair can be listened on.
+
+    Envoy shares a taken port in silence (SO_REUSEPORT), so this is the only place that notices.
+
+    Raises:
+        StartError: one can't; the message names its key.
+    """
+    addresses: dict[str, Address] = {
+        "listen": config.listen,
+        "authz.grpc": config.authz.grpc,
+        "authz.http": config.authz.http,
+        "envoy.admin": config.admin_address,
+    }
+    taken: dict[str, str] = {}
+    for key, address in addresses.items():
+        if str(address) in taken:
+            raise StartError(f"{key}: {address} is the address of {taken[str(address)]} too")
+        taken[str(address)] = key
+        try:
+            _try(address)
+        except OSError as error:
+            raise StartError(f"{key}: {address}: {error.strerror}") from None
+
+
+def _try(address: Address) -> None:
+    if not isinstance(address, TcpAddress):
+        path = Path(address.path)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        remove_stale_socket(path)
+        return
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    socket.create_server((address.host, address.port), family=family).close()

@@ -1,0 +1,1 @@
+"""The HTTP side: health now, later metrics and tokens."""

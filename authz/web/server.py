@@ -1,0 +1,48 @@
+"""Running the HTTP application inside the service's event loop."""
+
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from starlette.applications import Starlette
+
+from authz.addresses import TcpAddress
+from authz.errors import StartError
+
+
+class HttpServer(uvicorn.Server):
+    """A uvicorn server that leaves signals to the service and names a failed bind.
+
+    Args:
+        app: what to serve.
+        address: where.
+
+    Raises:
+        StartError: the address can't be bound.
+    """
+
+    def __init__(self, app: Starlette, address: TcpAddress) -> None:
+        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        try:
+            self._socket = socket.create_server((address.host, address.port), family=family)
+        except OSError as error:
+            raise StartError(f"authz.http: {address}: {error.strerror}") from None
+        super().__init__(
+            uvicorn.Config(
+                app, log_config=None, access_log=False, lifespan="off", server_header=False
+            )
+        )
+
+    async def run_until_stopped(self) -> None:
+        """Serve until ``stop`` is called and open requests are answered."""
+        await self.serve(sockets=[self._socket])
+
+    def stop(self) -> None:
+        """Ask the server to stop."""
+        self.should_exit = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to the service."""
+        yield

@@ -1,0 +1,24 @@
+"""The pair answers at all."""
+
+import httpx
+
+from tests.support.pair import CENTRAL_KEYS, Pair
+
+
+def test_central_key_reaches_the_provider(gateway: Pair) -> None:
+    """A Coder token alone gets an answer that the provider gave to the central key."""
+    token = gateway.create_token("alice")
+    gateway.provider.take()
+    answer = httpx.post(
+        f"{gateway.url}/anthropic/v1/messages",
+        headers={"x-api-key": token},
+        json={
+            "model": "claude-sonnet-4-5",
+            "max_tokens": 8,
+            "messages": [{"role": "user", "content": "Hello"}],
+        },
+    )
+    assert answer.status_code == 200, answer.text
+    (seen,) = gateway.provider.take()
+    assert seen.credential == CENTRAL_KEYS["anthropic"]
+    gateway.delete_token(token)

@@ -1,0 +1,293 @@
+"""A real pair for tests: ``authz up`` with a strict stand-in provider behind it."""
+
+import asyncio
+import contextlib
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from authz.demo.accounts import Accounts
+from authz.demo.visit import Seen
+from authz.demo.server import Server
+from authz.identity.accounts import Key
+from authz.identity.open import open_store
+
+CENTRAL_KEYS = {
+    "anthropic": "sk-ant-central-0f3a9b7c5d1e",
+    "openai": "sk-central-7c5d1e0f3a9b",
+}
+OWN_KEYS = {
+    "anthropic": "sk-ant-own-5d1e0f3a9b7c",
+    "openai": "sk-own-1e0f3a9b7c5d",
+    "chatgpt": "eyJhbGciOiJub25lIn0.eyJzdWIiOiJvd24ifQ.c2ln",
+    "copilot": "gho_own9b7c5d1e0f3a",
+}
+SUBSCRIPTION = "sk-ant-oat01-own-3a9b7c5d1e0f"
+"""An OAuth token of a Claude subscription, which comes as a Bearer."""
+OWN_CREDENTIALS = frozenset({*OWN_KEYS.values(), SUBSCRIPTION})
+BASE_PATHS = {"anthropic": "", "openai": "/v1", "chatgpt": "/backend-api/codex", "copilot": ""}
+TYPES = {"anthropic": "anthropic", "openai": "openai", "chatgpt": "openai", "copilot": "copilot"}
+
+
+def free_port() -> int:
+    """Return a free port below the ephemeral range, so that no outgoing connection takes it."""
+    for _ in range(200):
+        port = random.randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("no free port")
+
+
+def wait_until(condition: Any, seconds: float = 10.0, what: str = "condition") -> None:
+    """Poll until the condition holds; AssertionError when it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} not true after {seconds} s"
+        time.sleep(0.02)
+
+
+@dataclass
+class Provider:
+    """The stand-in provider and what reached it."""
+
+    server: Server
+    seen: list[Seen] = field(default_factory=list)
+
+    def take(self) -> list[Seen]:
+        """Return what reached the provider since the last call."""
+        taken, self.seen[:] = list(self.seen), []
+        return taken
+
+
+@contextlib.contextmanager
+def stand_in(**options: Any) -> Iterator[Provider]:
+    """Run a stand-in that accepts the central keys and the own credentials above, nothing else."""
+    seen: list[Seen] = []
+    accounts = Accounts(
+        central=CENTRAL_KEYS,
+        own=OWN_CREDENTIALS,
+        types={name: name for name in TYPES},
+    )
+    options.setdefault("chunk_delay", 0.001)
+    with Server(accounts, port=free_port(), observer=seen.append, **options) as server:
+        yield Provider(server, seen)
+
+
+class Pair:
+    """A running ``authz up`` in a folder of its own."""
+
+    def __init__(self, folder: Path, provider: Provider, settings: dict[str, Any]) -> None:
+        self.folder = folder
+        self.provider = provider
+        self.port = free_port()
+        self.http_port = free_port()
+        self.settings = self._settings(settings)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def identity(self) -> str:
+        identity: str = self.settings["identity"]
+        return identity
+
+    @property
+    def stdout(self) -> str:
+        """The banner and the access log."""
+        return (self.folder / "stdout").read_text()
+
+    @property
+    def stderr(self) -> str:
+        """The log of authz, Envoy's warnings and what the supervisor says."""
+        return (self.folder / "stderr").read_text()
+
+    def start(self, *arguments: str, wait: bool = True) -> None:
+        """Start ``authz up`` and wait until it says that the gateway is up."""
+        (self.folder / "gateway.yaml").write_text(yaml.safe_dump(self.settings))
+        with (
+            (self.folder / "stdout").open("wb") as stdout,
+            (self.folder / "stderr").open("wb") as stderr,
+        ):
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "authz", "up", *arguments],
+                cwd=self.folder,
+                env=_environment(),
+                stdout=stdout,
+                stderr=stderr,
+            )
+        if wait:
+            wait_until(self._is_up, 30, "the gateway being up")
+
+    def stop(self, number: int = signal.SIGTERM, seconds: float = 20) -> int:
+        """Send a signal and return the exit status."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(seconds)
+
+    def children(self) -> dict[str, int]:
+        """Return the process ids of ``envoy`` and ``authz``."""
+        assert self.process is not None
+        found = {}
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            with contextlib.suppress(OSError):
+                parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
+                command = (entry / "cmdline").read_bytes()
+                if int(parent) == self.process.pid:
+                    found["envoy" if b"/envoy\0" in command else "authz"] = int(entry.name)
+        return found
+
+    def command(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run an ``authz`` command in the pair's folder."""
+        return subprocess.run(
+            [sys.executable, "-m", "authz", *arguments],
+            cwd=self.folder,
+            env=_environment(),
+            capture_output=True,
+            text=True,
+            check=check,
+        )
+
+    def create_user(self, name: str) -> None:
+        """Make an active user."""
+        asyncio.run(self._create_user(name))
+
+    def create_token(self, user: str, lifetime: timedelta = timedelta(hours=1)) -> str:
+        """Make a token and return its text."""
+        return asyncio.run(self._create_token(user, lifetime))
+
+    def delete_token(self, token: str) -> None:
+        """Delete a token; it counts for the next request."""
+        asyncio.run(self._delete_token(token))
+
+    def set_status(self, user: str, status: str) -> None:
+        """Suspend or activate a user."""
+        asyncio.run(self._set_status(user, status))
+
+    def delete_user(self, user: str) -> None:
+        """Delete a user with all tokens."""
+        asyncio.run(self._delete_user(user))
+
+    def _is_up(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, self.stderr
+        return "The gateway is up" in self.stdout
+
+    def _settings(self, settings: dict[str, Any]) -> dict[str, Any]:
+        providers = []
+        for name, kind in TYPES.items():
+            provider: dict[str, Any] = {
+                "name": name,
+                "type": kind,
+                "base_url": f"{self.provider.server.url}/{name}{BASE_PATHS[name]}",
+            }
+            if name in CENTRAL_KEYS:
+                key_file = self.folder / f"{name}.key"
+                key_file.write_text(f"{CENTRAL_KEYS[name]}\n")
+                provider["key"] = {"file": str(key_file)}
+            providers.append(provider)
+        return {
+            "listen": f"127.0.0.1:{self.port}",
+            "identity": "sqlite:///./identity.db",
+            "providers": providers,
+            "authz": {"grpc": "unix:./authz.sock", "http": f"127.0.0.1:{self.http_port}"},
+            "envoy": {"drain_timeout": 10},
+            **settings,
+        }
+
+    @contextlib.asynccontextmanager
+    async def _store(self) -> Any:
+        identity = self.identity.replace("sqlite:///./", f"sqlite:///{self.folder}/")
+        store = await open_store(identity, create=True)
+        try:
+            yield store
+        finally:
+            await store.close()
+
+    async def _create_user(self, name: str) -> None:
+        async with self._store() as store:
+            await store.create_user(name)
+
+    async def _create_token(self, user: str, lifetime: timedelta) -> str:
+        async with self._store() as store:
+            token, _ = await store.create_token(await store.get_user(user), None, lifetime)
+            return str(token)
+
+    async def _delete_token(self, token: str) -> None:
+        async with self._store() as store:
+            key: Key | None = await store.find_token(token)
+            assert key is not None
+            await store.delete_token(key)
+
+    async def _set_status(self, user: str, status: str) -> None:
+        async with self._store() as store:
+            await store.set_status(await store.get_user(user), status)
+
+    async def _delete_user(self, user: str) -> None:
+        async with self._store() as store:
+            await store.delete_user(await store.get_user(user))
+
+
+def _environment() -> dict[str, str]:
+    """Return our environment without what would configure authz."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("AUTHZ_", "CODER_")) and not name.endswith("_API_KEY")
+    }
+
+
+@contextlib.contextmanager
+def pair(
+    provider: Provider | None = None,
+    *,
+    arguments: Sequence[str] = (),
+    start: bool = True,
+    **settings: Any,
+) -> Iterator[Pair]:
+    """Run a pair.
+
+    Args:
+        provider: the stand-in to use; None runs one for this pair.
+        arguments: further arguments of ``authz up``.
+        start: whether to start it at once.
+        settings: top-level keys of ``gateway.yaml`` to add or replace.
+    """
+    # A short path: a Unix socket's has at most 107 bytes, and pytest's folders are long.
+    folder = Path(tempfile.mkdtemp(prefix="pair-", dir="/tmp"))
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        running = Pair(folder, provider or stack.enter_context(stand_in()), settings)
+        stack.callback(_end, running)
+        if start:
+            running.start(*arguments)
+        yield running
+
+
+def _end(running: Pair) -> None:
+    if running.process is None or running.process.poll() is not None:
+        return
+    running.process.send_signal(signal.SIGTERM)
+    try:
+        running.process.wait(15)
+    except subprocess.TimeoutExpired:
+        running.process.kill()
+        running.process.wait()

@@ -1,0 +1,45 @@
+"""The commands, run in a folder of their own without a configuration file."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from authz.cli.login import login
+from authz.cli.tokens import tokens
+from authz.cli.users import users
+from authz.errors import AuthzError
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a command line that has to succeed and return what it printed.
+
+    With ``fails=AuthzError`` or an exit code, it has to fail so instead.
+    """
+    monkeypatch.chdir(tmp_path)
+    for variable in (
+        "AUTHZ_CONFIG",
+        "CODER_SESSION_TOKEN",
+        "CODER_TOKEN_NAME",
+        "CODER_TOKEN_LIFETIME",
+        "CODER_TOKEN_USER",
+    ):
+        monkeypatch.delenv(variable, raising=False)
+    root = click.Group(commands={"users": users, "tokens": tokens, "login": login})
+
+    def _run(*line: str, fails: type[AuthzError] | int | None = None) -> Result:
+        result = CliRunner().invoke(root, line)
+        if isinstance(fails, type):
+            assert isinstance(result.exception, fails), result
+            assert "\n" not in str(result.exception)
+            assert result.stdout == ""
+        else:
+            assert result.exit_code == (fails or 0), (result.output, result.exception)
+        return result
+
+    return _run

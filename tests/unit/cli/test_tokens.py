@@ -1,0 +1,217 @@
+"""authz.cli.tokens."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from authz.errors import StoreError
+from authz.identity import Identity, Rejection
+from authz.identity.sqlite import SQLiteSource
+from authz.tokens import generate, parse
+
+from .conftest import Run
+
+
+def _verify(text: str) -> Identity | Rejection:
+    async def work() -> Identity | Rejection:
+        source = SQLiteSource(Path(".authz/identity.db"))
+        token = parse(text.strip())
+        assert token is not None
+        try:
+            return await source.verify(token)
+        finally:
+            await source.close()
+
+    return asyncio.run(work())
+
+
+def test_create_prints_the_token_alone(run: Run) -> None:
+    """Standard output is the token and nothing else, standard error is empty, and it works."""
+    run("users", "create", "alice")
+    result = run("tokens", "create", "-n", "laptop")
+    assert parse(result.stdout.removesuffix("\n")) is not None
+    assert result.stderr == ""
+    identity = _verify(result.stdout)
+    assert isinstance(identity, Identity)
+    assert (identity.username, identity.token_name) == ("alice", "laptop")
+
+
+@pytest.mark.parametrize(
+    ("options", "lifetime"),
+    [((), timedelta(days=7)), (("--lifetime", "1d12h"), timedelta(hours=36))],
+)
+def test_lifetimes(run: Run, options: tuple[str, ...], lifetime: timedelta) -> None:
+    """A token lasts as long as was asked, else seven days, which the help says."""
+    run("users", "create", "alice")
+    run("tokens", "create", *options)
+    [key] = json.loads(run("tokens", "list", "-o", "json").stdout)
+    begin, end = (datetime.fromisoformat(key[name]) for name in ("created_at", "expires_at"))
+    assert end - begin == lifetime
+    assert key["lifetime_seconds"] == lifetime.total_seconds()
+    assert "Default: 7d." in run("tokens", "create", "--help").stdout
+
+
+@pytest.mark.parametrize("lifetime", ["", "0s", "8", "1w", "101y"])
+def test_a_bad_lifetime_is_wrong_usage(run: Run, lifetime: str) -> None:
+    """A lifetime that is none exits 2 and makes no token."""
+    run("users", "create", "alice")
+    result = run("tokens", "create", "--lifetime", lifetime, fails=2)
+    assert "--lifetime" in result.stderr
+    assert result.stdout == ""
+    assert json.loads(run("tokens", "list", "-o", "json").stdout) == []
+
+
+def test_coders_variables(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Name, lifetime and user come from Coder's variables, unless an option says otherwise."""
+    for name in ("alice", "bob"):
+        run("users", "create", name)
+    monkeypatch.setenv("CODER_TOKEN_NAME", "ci")
+    monkeypatch.setenv("CODER_TOKEN_LIFETIME", "8h")
+    monkeypatch.setenv("CODER_TOKEN_USER", "bob")
+    run("tokens", "create")
+    run("tokens", "create", "--user", "alice", "--name", "other")
+    keys = json.loads(run("tokens", "list", "--all", "-o", "json").stdout)
+    assert [(key["token_name"], key["username"]) for key in keys] == [
+        ("ci", "bob"),
+        ("other", "alice"),
+    ]
+    assert {key["lifetime_seconds"] for key in keys} == {8 * 3600}
+
+
+def test_whose_token_it_is(run: Run) -> None:
+    """--user wins over the session, the session over the only person; else --user is needed."""
+
+    def owner(*options: str) -> str:
+        identity = _verify(run("tokens", "create", *options).stdout)
+        assert isinstance(identity, Identity)
+        return identity.username
+
+    run("users", "create", "build", "--service-account")
+    result = run("tokens", "create", fails=StoreError)
+    assert "no active user" in str(result.exception)
+    run("users", "create", "alice")
+    assert owner() == "alice"
+    run("users", "create", "bob")
+    result = run("tokens", "create", fails=StoreError)
+    assert "--user" in str(result.exception)
+    run("login", "--user", "bob")
+    assert owner() == "bob"
+    assert owner("--user", "build") == "build"
+    run("users", "suspend", "bob")
+    assert owner() == "alice"
+
+
+def test_a_taken_name(run: Run) -> None:
+    """A name that the user has already is an error that says what to do."""
+    run("users", "create", "alice")
+    run("tokens", "create", "-n", "laptop")
+    result = run("tokens", "create", "-n", "laptop", fails=StoreError)
+    assert 'A token with name "laptop" already exists' in str(result.exception)
+
+
+def test_the_table(run: Run) -> None:
+    """The table has Coder's columns, and the owner's with --all; nothing in it is secret."""
+    run("users", "create", "alice")
+    text = run("tokens", "create", "-n", "laptop").stdout.strip()
+    head, row = run("tokens", "ls").stdout.splitlines()
+    assert head.split() == ["ID", "NAME", "LAST", "USED", "EXPIRES", "AT", "CREATED", "AT"]
+    assert row.split()[:3] == [text[:10], "laptop", "never"]
+    head, row = run("tokens", "list", "-a").stdout.splitlines()
+    assert (head.split()[-1], row.split()[-1]) == ("OWNER", "alice")
+    assert text[11:] not in row + run("tokens", "list", "-o", "json").stdout
+
+
+def test_all_and_user_exclude_each_other(run: Run) -> None:
+    """Asking for all and for one is wrong usage."""
+    run("tokens", "list", "--all", "--user", "alice", fails=2)
+
+
+def test_no_tokens(run: Run) -> None:
+    """None is no failure: a remark on standard error, and an empty list in JSON."""
+    run("users", "create", "alice")
+    result = run("tokens", "list")
+    assert (result.stdout, result.stderr) == ("", "No tokens found.\n")
+    assert run("tokens", "list", "-o", "json").stdout == "[]\n"
+
+
+def test_remove_expires(run: Run) -> None:
+    """Without --delete the token ends and its record stays, hidden unless asked for."""
+    run("users", "create", "alice")
+    for reference in ("name", "id", "token"):
+        text = run("tokens", "create", "-n", reference).stdout.strip()
+        by = {"name": "name", "id": text[:10], "token": text}[reference]
+        assert run("tokens", "remove", by).stdout == "Token has been expired.\n"
+        assert _verify(text) is Rejection.EXPIRED
+    assert run("tokens", "list").stderr == "No tokens found.\n"
+    keys = json.loads(run("tokens", "list", "--include-expired", "-o", "json").stdout)
+    assert [key["token_name"] for key in keys] == ["name", "id", "token"]
+
+
+def test_remove_deletes(run: Run) -> None:
+    """With --delete nothing stays, and both aliases do the same."""
+    run("users", "create", "alice")
+    for alias in ("rm", "delete", "remove"):
+        text = run("tokens", "create", "-n", "laptop").stdout
+        assert run("tokens", alias, "laptop", "--delete").stdout == "Token has been deleted.\n"
+        assert _verify(text) is Rejection.UNKNOWN
+
+
+def test_remove_of_a_shared_name(run: Run) -> None:
+    """A name that two users have is removed for the user who is named only."""
+    for name in ("alice", "bob"):
+        run("users", "create", name)
+        run("tokens", "create", "-n", "laptop", "--user", name)
+    result = run("tokens", "remove", "laptop", fails=StoreError)
+    assert "--user" in str(result.exception)
+    run("tokens", "remove", "laptop", "--user", "bob")
+    [key] = json.loads(run("tokens", "list", "--all", "-o", "json").stdout)
+    assert key["username"] == "alice"
+
+
+def test_no_secret_in_an_error(run: Run) -> None:
+    """A whole token that is unknown, or in the wrong place, is not shown."""
+    run("users", "create", "alice")
+    text, _ = generate()
+    lines = [
+        ("tokens", "remove", text),
+        ("tokens", "create", "--name", text),
+        ("tokens", "create", "--user", text),
+        ("tokens", "list", "--user", text),
+        ("login", "--user", text),
+    ]
+    for line in lines:
+        result = run(*line, fails=StoreError)
+        assert text[11:] not in str(result.exception) + result.output
+    assert text[11:] not in run("tokens", "create", "--lifetime", text, fails=2).output
+
+
+def test_the_program(tmp_path: Path) -> None:
+    """The real program prints a token that works, and one line and exit 1 for a failure."""
+    pytest.importorskip("authz.cli.main")
+    environ = {key: value for key, value in os.environ.items() if not key.startswith("CODER_")}
+
+    def authz(*line: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "authz", *line],
+            cwd=tmp_path,
+            env={**environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    missing = authz("tokens", "create")
+    assert (missing.returncode, missing.stdout) == (1, "")
+    assert missing.stderr.startswith("authz: no store at ")
+    assert missing.stderr.count("\n") == 1
+    assert authz("users", "create", "alice").returncode == 0
+    made = authz("token", "create")
+    assert (made.returncode, made.stderr) == (0, "")
+    assert parse(made.stdout.removesuffix("\n")) is not None
+    assert authz("tokens", "create", "--lifetime", "x").returncode == 2

@@ -1,0 +1,221 @@
+"""authz.identity.store."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from authz import lifetimes
+from authz.errors import StoreError
+from authz.identity import Identity, Rejection
+from authz.identity.accounts import User
+from authz.identity.sqlite import SQLiteSource
+from authz.identity.store import Store
+from authz.tokens import CoderToken, generate, parse
+
+_SOON = timedelta(microseconds=1)
+
+
+@pytest.fixture
+async def alice(store: Store) -> User:
+    """A user."""
+    return await store.create_user("alice", "alice@example.com")
+
+
+def _parsed(text: str) -> CoderToken:
+    token = parse(text)
+    assert token is not None
+    return token
+
+
+async def test_a_new_user_is_active(store: Store) -> None:
+    """A user can use the gateway at once, a service account too."""
+    bot = await store.create_user("bot", service_account=True)
+    assert (bot.status, bot.is_service_account, bot.login_type, bot.email) == (
+        "active",
+        True,
+        "none",
+        "",
+    )
+    assert datetime.now(UTC) - bot.created_at < timedelta(seconds=5)
+    assert await store.find_user("BOT") == bot
+
+
+async def test_names_and_addresses_are_unique(store: Store, alice: User) -> None:
+    """A taken name or address is refused whatever its case, with what to do."""
+    with pytest.raises(StoreError, match="named ALICE exists already: choose another"):
+        await store.create_user("ALICE")
+    with pytest.raises(StoreError, match="e-mail address"):
+        await store.create_user("bob", "ALICE@example.com")
+    await store.create_user("carol")
+    await store.create_user("dave")
+    assert [user.username for user in await store.list_users()] == ["alice", "carol", "dave"]
+
+
+@pytest.mark.parametrize(("name", "email"), [("a b", None), ("", None), ("bob", "no address")])
+async def test_bad_names_are_refused(store: Store, name: str, email: str | None) -> None:
+    """A name or address outside the rule makes no user."""
+    with pytest.raises(StoreError):
+        await store.create_user(name, email)
+    assert await store.list_users() == []
+
+
+async def test_an_unknown_user(store: Store) -> None:
+    """An unknown name is quoted only if it can't be a token."""
+    with pytest.raises(StoreError, match="no user named bob: 'authz users list'"):
+        await store.get_user("bob")
+    text, _ = generate()
+    with pytest.raises(StoreError, match="no user of that name") as caught:
+        await store.get_user(text)
+    assert text not in str(caught.value)
+
+
+async def test_deleting_a_user(store: Store, alice: User) -> None:
+    """All their keys go, the valid ones are counted, and the name is free for a new user."""
+    await store.create_token(alice)
+    await store.create_session(alice)
+    await store.create_token(alice, "old", _SOON)
+    assert await store.delete_user(alice) == 2
+    assert await store.list_tokens(include_expired=True) == []
+    assert await store.find_user("alice") is None
+    again = await store.create_user("alice", "alice@example.com")
+    assert again.id != alice.id
+    with pytest.raises(StoreError, match="was deleted"):
+        await store.create_token(alice)
+    with pytest.raises(StoreError, match="deleted"):
+        await store.set_status(alice, "active")
+
+
+async def test_a_token_has_coders_record(store: Store, alice: User) -> None:
+    """The record is Coder's key object, and neither text nor record holds more than it should."""
+    text, key = await store.create_token(alice, "laptop", timedelta(hours=8))
+    assert key.expires_at - key.created_at == timedelta(hours=8)
+    assert key.as_json() == {
+        "id": text[:10],
+        "user_id": alice.id,
+        "last_used": "0001-01-01T00:00:00Z",
+        "expires_at": key.expires_at.isoformat().replace("+00:00", "Z"),
+        "created_at": key.created_at.isoformat().replace("+00:00", "Z"),
+        "updated_at": key.updated_at.isoformat().replace("+00:00", "Z"),
+        "login_type": "token",
+        "scope": "all",
+        "scopes": ["coder:all"],
+        "token_name": "laptop",
+        "lifetime_seconds": 8 * 3600,
+        "allow_list": [{"type": "*", "id": "*"}],
+    }
+    assert text[11:] not in repr(key)
+
+
+async def test_token_names(store: Store, alice: User) -> None:
+    """A name is unique per user, is invented when omitted, and is taken by an expired token too."""
+    bob = await store.create_user("bob")
+    await store.create_token(alice, "laptop", _SOON)
+    await store.create_token(bob, "laptop")
+    with pytest.raises(StoreError, match='A token with name "laptop" already exists'):
+        await store.create_token(alice, "laptop")
+    with pytest.raises(StoreError, match="printable"):
+        await store.create_token(alice, "")
+    names = {(await store.create_token(alice))[1].token_name for _ in range(10)}
+    assert len(names) == 10
+
+
+async def test_names_run_out(store: Store, alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When every invented name is taken, the error says to give one."""
+    monkeypatch.setattr("authz.identity.store.invent_token_name", lambda: "same-name")
+    await store.create_token(alice)
+    with pytest.raises(StoreError, match="--name"):
+        await store.create_token(alice)
+
+
+@pytest.mark.parametrize("lifetime", [timedelta(0), -_SOON, lifetimes.MAXIMUM + _SOON])
+async def test_lifetimes_have_bounds(store: Store, alice: User, lifetime: timedelta) -> None:
+    """A token that never was valid, or is valid for ever, is not made."""
+    with pytest.raises(StoreError, match="lifetime"):
+        await store.create_token(alice, "x", lifetime)
+    assert (await store.create_token(alice, "y", lifetimes.MAXIMUM))[1].expires_at.year > 2100
+
+
+async def test_only_active_users_get_tokens(store: Store, alice: User) -> None:
+    """A token that would be refused is not made, and the error says how to change that."""
+    await store.set_status(alice, "suspended")
+    with pytest.raises(StoreError, match="suspended: 'authz users activate alice'"):
+        await store.create_token(alice)
+
+
+async def test_listing_tokens(store: Store, alice: User) -> None:
+    """Lists hold tokens and no sessions, of one or all users, expired ones on request."""
+    bob = await store.create_user("bob")
+    _, first = await store.create_token(alice, "first")
+    _, second = await store.create_token(bob, "second")
+    _, expired = await store.create_token(alice, "expired", _SOON)
+    await store.create_session(alice)
+    assert await store.list_tokens() == [first, second]
+    assert await store.list_tokens(alice) == [first]
+    assert await store.list_tokens(alice, include_expired=True) == [first, expired]
+
+
+async def test_finding_tokens(store: Store, alice: User) -> None:
+    """A token is found by name, id or whole; a session by its id."""
+    text, key = await store.create_token(alice, "laptop")
+    _, session = await store.create_session(alice)
+    for reference in ("laptop", key.id, text):
+        assert await store.find_token(reference) == key
+        assert await store.find_token(reference, alice) == key
+    assert await store.find_token(session.id) == session
+    assert await store.find_token("") is None
+    assert await store.find_token(generate()[0]) is None
+
+
+async def test_a_name_comes_before_an_id(store: Store, alice: User) -> None:
+    """A token that is named like another's id is found by that name, as in Coder."""
+    _, first = await store.create_token(alice, "first")
+    _, second = await store.create_token(alice, first.id)
+    assert await store.find_token(first.id) == second
+
+
+async def test_a_name_that_several_users_have(store: Store, alice: User) -> None:
+    """Such a name needs its user; another user's tokens are not found under a user."""
+    bob = await store.create_user("bob")
+    _, key = await store.create_token(alice, "laptop")
+    await store.create_token(bob, "laptop")
+    with pytest.raises(StoreError, match="--user"):
+        await store.find_token("laptop")
+    assert await store.find_token("laptop", alice) == key
+    assert await store.find_token(key.id, bob) is None
+
+
+async def test_expiring_a_token(store: Store, alice: User, source: SQLiteSource) -> None:
+    """An expired token is refused and keeps its record; expiring again changes nothing."""
+    text, key = await store.create_token(alice, "laptop")
+    await store.expire_token(key)
+    assert await source.verify(_parsed(text)) is Rejection.EXPIRED
+    expired = await store.find_token("laptop")
+    assert expired is not None
+    await store.expire_token(key)
+    assert await store.find_token("laptop") == expired
+
+
+async def test_deleting_a_token(store: Store, alice: User, source: SQLiteSource) -> None:
+    """A deleted token is unknown, and its name is free."""
+    text, key = await store.create_token(alice, "laptop")
+    await store.delete_token(key)
+    assert await source.verify(_parsed(text)) is Rejection.UNKNOWN
+    await store.create_token(alice, "laptop")
+
+
+async def test_sessions(store: Store, alice: User, source: SQLiteSource) -> None:
+    """A session is a key without a name that lasts as long as Coder's."""
+    text, key = await store.create_session(alice)
+    assert (key.token_name, key.login_type) == ("", "password")
+    assert key.expires_at - key.created_at == lifetimes.SESSION
+    assert isinstance(await source.verify(_parsed(text)), Identity)
+
+
+async def test_whose_token(store: Store, alice: User) -> None:
+    """A token proves its owner only with its secret and while it is valid."""
+    text, key = await store.create_token(alice)
+    assert await store.owner_of(_parsed(text)) == alice
+    assert await store.owner_of(CoderToken(key.id, generate()[1].digest)) is None
+    assert await store.owner_of(generate()[1]) is None
+    await store.set_status(alice, "suspended")
+    assert await store.owner_of(_parsed(text)) is None
