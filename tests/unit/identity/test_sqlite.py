@@ -58,6 +58,12 @@ def _deleter(path: Path) -> Iterator[Callable[[CoderToken], None]]:
     assert other.returncode == 0
 
 
+def _write_over(path: Path, old: bytes, new: bytes) -> None:
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new))
+
+
 def _remove_log(path: Path) -> None:
     """Remove log and index, as a restore does."""
     for suffix in ("-wal", "-shm"):
@@ -186,6 +192,19 @@ async def test_a_restored_backup_is_read(
     await store.close()
 
 
+async def test_a_file_written_over_in_place_is_read_again(
+    store: Store, source: SQLiteSource, path: Path
+) -> None:
+    """Pages in the source's memory don't outlive a change that went round SQLite."""
+    token = await _token(store)
+    await store.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert isinstance(await source.verify(token), Identity)
+    _write_over(path, token.id.encode(), b"0123456789")
+    assert await source.verify(token) is Rejection.UNKNOWN
+
+
 async def test_a_removed_index_is_noticed(store: Store, source: SQLiteSource, path: Path) -> None:
     """When log and index are removed under a running source, a later deletion still counts."""
     token = await _token(store)
@@ -280,6 +299,26 @@ async def test_a_transaction_is_all_or_nothing(path: Path) -> None:
     await started.wait()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+    assert await database.fetch("SELECT * FROM t") == []
+    await database.close()
+
+
+async def test_an_impatient_cancellation_still_rolls_back(path: Path) -> None:
+    """Cancelled once in a slow statement and again in the roll-back, no transaction stays open."""
+    database = await _database(path)
+    slow = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 1e6) "
+
+    async def hang() -> None:
+        async with database.transaction() as transaction:
+            await transaction.execute("INSERT INTO t (x) VALUES (1)")
+            await transaction.fetch(slow + "SELECT count(*) FROM n")
+
+    task = asyncio.create_task(hang())
+    await asyncio.sleep(0.02)
+    for _ in range(2):
+        task.cancel()
+        await asyncio.sleep(0.01)
+    assert task.cancelled()
     assert await database.fetch("SELECT * FROM t") == []
     await database.close()
 

@@ -1,9 +1,12 @@
 """authz.identity.sqlite_file."""
 
+import fcntl
+import os
 import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -11,7 +14,6 @@ import pytest
 
 from authz.errors import StoreError
 from authz.identity.sqlite_file import SQLiteFile, make
-
 
 _MAKER = """
 import sys
@@ -105,6 +107,21 @@ def test_many_processes_make_one_store(path: Path) -> None:
     file = SQLiteFile(path, read_only=True)
     assert file.connection().execute("SELECT count(*) FROM users").fetchone() == (4,)
     file.close()
+
+
+def test_one_maker_waits_for_another(path: Path) -> None:
+    """While one process makes the store, another neither makes one nor fails."""
+    path.parent.mkdir()
+    folder = os.open(path.parent, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    maker = threading.Thread(target=make, args=(path,))
+    maker.start()
+    maker.join(0.1)
+    assert maker.is_alive()
+    assert list(path.parent.iterdir()) == []
+    os.close(folder)
+    maker.join(5)
+    assert path.exists()
 
 
 @pytest.mark.parametrize(
