@@ -33,9 +33,7 @@ def refusal(deny: Deny, shape: ErrorShape, request_id: str) -> Answer:
     A 401 carries ``WWW-Authenticate`` (RFC 9110 11.6.1) and ``x-should-retry: false``, without
     which Claude Code retries in silence for a minute (``interface.md`` section 5).
     """
-    headers: tuple[tuple[str, str], ...] = ()
-    if deny.status == 401:
-        headers = (("www-authenticate", "Bearer"), ("x-should-retry", "false"))
+    headers = _UNAUTHORIZED_HEADERS if deny.status == 401 else ()
     return _answer(
         deny.status, deny.error_type, deny.code, deny.message, shape, request_id, headers
     )

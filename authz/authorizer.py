@@ -129,7 +129,7 @@ def _short_path(path: str) -> str:
 
 
 def _allowed_metadata(allowed: Allow) -> dict[str, str]:
-    return {
+    metadata = {
         "decision": "allow",
         "user": allowed.identity.username,
         "user_id": allowed.identity.user_id,
@@ -139,6 +139,9 @@ def _allowed_metadata(allowed: Allow) -> dict[str, str]:
         "provider": allowed.provider,
         "credential_hint": allowed.hint,
     }
+    if allowed.identity.stale:
+        metadata["identity_stale"] = "true"
+    return metadata
 
 
 def _refused_metadata(denied: Deny, route: Route) -> dict[str, str]:

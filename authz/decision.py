@@ -122,7 +122,7 @@ def screen(
             error_type="permission_error",
             code="byok_disabled",
             message="Bring Your Own Key (BYOK) is switched off here (allow_byok: false). "
-            "your own provider credential, or ask your administrator to enable it.",
+            "Remove your own provider credential, or ask your administrator to enable it.",
             reason=Reason.BYOK_DISABLED,
         )
     presented = credentials.governance or credentials.bearer or credentials.api_key
@@ -222,7 +222,8 @@ def own_credential(
         if value is None:
             continue
         text = value.reveal()
-        if not tokens.has_token_shape(text) and governance not in text:
+        holds_token = tokens.has_token_shape(governance) and governance in text
+        if not tokens.has_token_shape(text) and not holds_token:
             return header, value
     return None
 

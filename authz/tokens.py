@@ -5,7 +5,9 @@ import hmac
 import re
 import secrets
 import string
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from authz.secret import Secret
 
 ID_LENGTH = 10
 SECRET_LENGTH = 22
@@ -19,11 +21,13 @@ class CoderToken:
 
     Attributes:
         id: 10 characters, the primary key of the token's record.
-        digest: SHA-256 of the 22-character secret, 32 bytes; the secret itself is not kept.
+        digest: SHA-256 of the 22-character secret, 32 bytes.
+        text: the whole token as it was presented, for a source that has to pass it on.
     """
 
     id: str
     digest: bytes
+    text: Secret | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
         return f"CoderToken(id={self.id!r})"
@@ -42,7 +46,7 @@ def parse(value: str) -> CoderToken | None:
     match = _TOKEN.fullmatch(value)
     if match is None:
         return None
-    return CoderToken(match[1], hash_secret(match[2]))
+    return CoderToken(match[1], hash_secret(match[2]), Secret(value))
 
 
 def has_token_shape(value: str) -> bool:
@@ -52,6 +56,11 @@ def has_token_shape(value: str) -> bool:
     """
     parts = value.split("-")
     return len(parts) == 2 and len(parts[0]) == ID_LENGTH and len(parts[1]) == SECRET_LENGTH
+
+
+def without_tokens(text: str) -> str:
+    """Replace what looks like a Coder token in a text for a person."""
+    return _TOKEN.sub(r"\1-...", text)
 
 
 def generate() -> tuple[str, CoderToken]:

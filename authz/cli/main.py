@@ -14,6 +14,7 @@ from authz.cli.run import serve, up
 from authz.cli.tokens import tokens
 from authz.cli.users import users
 from authz.errors import AuthzError, ConfigError
+from authz.tokens import without_tokens
 
 
 @click.group(cls=AliasedGroup, aliases={"token": "tokens", "user": "users"})
@@ -37,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except click.ClickException as error:
+        # click quotes what it does not understand, and that may be a token in the wrong place.
+        error.message = without_tokens(error.message)
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):

@@ -51,6 +51,8 @@ ACCESS_LOG_FIELDS = {
     "user_id": _of_authz("user_id"),
     "token_id": _of_authz("token_id"),
     "token_name": _of_authz("token_name"),
+    # "true" where `identity_stale_if_error` let a request pass.
+    "identity_stale": _of_authz("identity_stale"),
     "mode": _of_authz("mode"),
     "provider": _of_authz("provider"),
     "credential_hint": _of_authz("credential_hint"),

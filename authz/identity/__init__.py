@@ -32,7 +32,8 @@ class Identity:
         username: unique name of the user.
         token_id: 10 characters, no secret.
         token_name: what the owner called it; empty for sessions.
-        expires_at: when the token ends, UTC.
+        expires_at: when the token ends, UTC; None where the source does not say.
+        stale: whether this is an earlier answer, given because the source can't be asked now.
     """
 
     user_id: str
@@ -40,7 +41,8 @@ class Identity:
     email: str
     token_id: str
     token_name: str
-    expires_at: datetime
+    expires_at: datetime | None
+    stale: bool = False
 
 
 class IdentitySource(Protocol):

@@ -193,7 +193,6 @@ def test_no_secret_in_an_error(run: Run) -> None:
 
 def test_the_program(tmp_path: Path) -> None:
     """The real program prints a token that works, and one line and exit 1 for a failure."""
-    pytest.importorskip("authz.cli.main")
     environ = {key: value for key, value in os.environ.items() if not key.startswith("CODER_")}
 
     def authz(*line: str) -> "subprocess.CompletedProcess[str]":
