@@ -12,6 +12,7 @@ from authz.ext_authz import CONTEXT_BASE_URL, CONTEXT_PROVIDER, CONTEXT_SUPPORTE
 from authz.headers import BadHeader, read
 from authz.identity import IdentitySource
 from authz.keys import CentralKey
+from authz.metrics import Metrics
 from authz.providers import API_PREFIXES, ErrorShape
 from authz.settings import Config
 
@@ -29,6 +30,7 @@ class Authorizer:
         config: the configuration; a reload makes a new Authorizer.
         source: where tokens are looked up, on every check.
         keys: the central keys by provider name; None opens those of ``config``.
+        metrics: where answers are counted.
     """
 
     def __init__(
@@ -36,7 +38,9 @@ class Authorizer:
         config: Config,
         source: IdentitySource,
         keys: Mapping[str, CentralKey] | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
+        self._metrics = metrics or Metrics()
         self._allow_byok = config.allow_byok
         self._source = source
         self._keys = open_keys(config) if keys is None else keys
@@ -65,7 +69,9 @@ class Authorizer:
                 shape = route.type.error_shape
             outcome = await self._decide(check, route)
             if isinstance(outcome, Allow):
+                self._metrics.count_check("allow", "", route.provider, outcome.mode)
                 return ext_authz.allow(outcome, _allowed_metadata(outcome))
+            self._metrics.count_check("deny", outcome.reason, route.provider)
             _log_refusal(outcome, check, route, request_id)
             metadata = _refused_metadata(outcome, route)
             return ext_authz.deny(answers.refusal(outcome, shape, request_id), metadata)
@@ -79,6 +85,7 @@ class Authorizer:
             # The type alone: a message could quote what the request brought.
             _log.error("check failed", error=type(error).__name__, request_id=request_id)
             reason = "internal_error"
+        self._metrics.count_check("unavailable", reason)
         answer = answers.unavailable(shape, request_id)
         return ext_authz.unavailable(answer, {"decision": "unavailable", "reason": reason})
 

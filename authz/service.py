@@ -8,7 +8,10 @@ import uvloop
 
 from authz.authorizer import Authorizer
 from authz.grpc_server import GrpcServer
+from authz.identity import IdentitySource
+from authz.identity.memory import RememberingSource
 from authz.identity.open import open_source
+from authz.metrics import Metrics
 from authz.settings import Config
 from authz.web.app import create_app
 from authz.web.server import HttpServer
@@ -34,10 +37,12 @@ async def serve(config: Config) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    source = await open_source(config.identity)
+    metrics = Metrics()
+    source = await _open_source(config, metrics)
     try:
-        grpc_server = GrpcServer(Authorizer(config, source).check, config.authz.grpc)
-        http_server = HttpServer(create_app(source), config.authz.http)
+        authorizer = Authorizer(config, source, metrics=metrics)
+        grpc_server = GrpcServer(authorizer.check, config.authz.grpc)
+        http_server = HttpServer(create_app(source, metrics), config.authz.http)
         await grpc_server.start()
         http_task = asyncio.create_task(http_server.run_until_stopped())
         _log.info("authz serves", grpc=str(config.authz.grpc), http=str(config.authz.http))
@@ -49,3 +54,15 @@ async def serve(config: Config) -> None:
         _log.info("authz stopped")
     finally:
         await source.close()
+
+
+async def _open_source(config: Config, metrics: Metrics) -> IdentitySource:
+    source = await open_source(config.identity)
+    if not config.identity_max_staleness and not config.identity_stale_if_error:
+        return source
+    return RememberingSource(
+        source,
+        max_staleness=config.identity_max_staleness,
+        stale_if_error=config.identity_stale_if_error,
+        on_stale=metrics.count_stale,
+    )

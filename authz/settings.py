@@ -27,8 +27,9 @@ from authz.addresses import (
     parse_base_url,
     parse_tcp,
 )
-from authz.identity.url import parse_identity_url
+from authz.identity.url import CoderURL, parse_identity_url
 from authz.keys import CentralKey, EnvKey, FileKey
+from authz.lifetimes import parse as parse_lifetime
 from authz.providers import PROVIDER_TYPES, RESERVED_NAMES, ProviderType
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -46,6 +47,14 @@ def _parsed_by(parse: Any) -> BeforeValidator:
         raise ValueError("must be text")
 
     return BeforeValidator(read)
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError("must be a number of seconds or a duration such as 30s")
+    if isinstance(value, str):
+        return parse_lifetime(value).total_seconds()
+    return value
 
 
 def _readable_file(path: Path) -> Path:
@@ -80,6 +89,8 @@ Tcp = Annotated[TcpAddress, _parsed_by(parse_tcp), _AS_TEXT]
 AnyAddress = Annotated[Address, _parsed_by(parse_address), _AS_TEXT]
 Url = Annotated[BaseUrl, _parsed_by(parse_base_url), _AS_TEXT]
 ReadableFile = Annotated[Path, Field(strict=False), AfterValidator(_readable_file)]
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, le=86_400)]
+"""Written as a number of seconds or as a duration such as ``30s`` or ``5m``."""
 IdentityUrl = Annotated[StrictStr, AfterValidator(_checked_identity)]
 
 
@@ -201,11 +212,22 @@ DEFAULT_PROVIDERS = (
 
 
 class Config(_Section):
-    """The whole configuration; a reload makes a new one."""
+    """The whole configuration; a reload makes a new one.
+
+    Attributes:
+        identity_ca_file: a private CA of the Coder deployment.
+        identity_max_staleness: seconds for which an answer of Coder's API may be used again; a
+            deleted token may live that much longer.
+        identity_stale_if_error: seconds for which a token that was seen good may pass while the
+            identity source can't be asked.
+    """
 
     listen: Tcp = TcpAddress("127.0.0.1", 8080)
     tls: Tls | None = None
     identity: IdentityUrl = "sqlite:///./.authz/identity.db"
+    identity_ca_file: ReadableFile | None = None
+    identity_max_staleness: Seconds = 0
+    identity_stale_if_error: Seconds = 0
     allow_byok: StrictBool = True
     providers: tuple[Provider, ...] = DEFAULT_PROVIDERS
     authz: Service = Service()
@@ -223,6 +245,14 @@ class Config(_Section):
         """Where Envoy's admin interface listens; the port keeps two pairs in one folder apart."""
         socket = self.state_folder / f"admin-{self.listen.port}.sock"
         return self.envoy.admin or UnixAddress(str(socket))
+
+    @model_validator(mode="after")
+    def _identity_settings(self) -> Self:
+        if not isinstance(parse_identity_url(self.identity), CoderURL):
+            for key in ("identity_ca_file", "identity_max_staleness"):
+                if getattr(self, key):
+                    raise ValueError(f"{key}: is for Coder's API only (identity: https://…)")
+        return self
 
     @model_validator(mode="after")
     def _unique_providers(self) -> Self:

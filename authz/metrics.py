@@ -1,0 +1,37 @@
+"""Metrics for Prometheus. No label has a value that an anonymous caller can choose."""
+
+from prometheus_client import CollectorRegistry, Counter, generate_latest
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Metrics:
+    """The counters of one authz process."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._checks = Counter(
+            "authz_checks",
+            "Checks answered, by decision (allow, deny, unavailable), reason, provider and mode.",
+            ["decision", "reason", "provider", "mode"],
+            registry=self._registry,
+        )
+        self._stale = Counter(
+            "authz_identity_stale_allows",
+            "Requests allowed on an earlier answer, since the identity source could not be asked.",
+            registry=self._registry,
+        )
+
+    def count_check(
+        self, decision: str, reason: str = "", provider: str | None = None, mode: str = ""
+    ) -> None:
+        """Count an answer; every value comes from our own enumerations or configuration."""
+        self._checks.labels(decision, reason, provider or "", mode).inc()
+
+    def count_stale(self) -> None:
+        """Count an identity that ``identity_stale_if_error`` supplied."""
+        self._stale.inc()
+
+    def text(self) -> bytes:
+        """Return all metrics in Prometheus' text format."""
+        return generate_latest(self._registry)
