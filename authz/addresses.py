@@ -22,6 +22,12 @@ class TcpAddress:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
+    def for_clients(self) -> "TcpAddress":
+        """The address that a client on this machine connects to: a wildcard is none."""
+        wildcards = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - looked up, not bound
+        return TcpAddress(wildcards.get(self.host, self.host), self.port)
+
+    @property
     def is_loopback(self) -> bool:
         """Whether only this machine can connect."""
         if self.host == "localhost":

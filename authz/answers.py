@@ -10,6 +10,10 @@ RETRY_AFTER_SECONDS = 2
 """How long a client waits after a 503: longer than a restart of authz takes."""
 
 Headers = tuple[tuple[str, str], ...]
+_CHALLENGE_HEADERS: Headers = (
+    ("content-type", "text/plain; charset=utf-8"),
+    ("proxy-authenticate", 'Basic realm="Coder AI Gateway Proxy"'),
+)
 _UNAUTHORIZED_HEADERS: Headers = (("www-authenticate", "Bearer"), ("x-should-retry", "false"))
 
 
@@ -33,6 +37,9 @@ def refusal(deny: Deny, shape: ErrorShape, request_id: str) -> Answer:
     A 401 carries ``WWW-Authenticate`` (RFC 9110 11.6.1) and ``x-should-retry: false``, without
     which Claude Code retries in silence for a minute (``interface.md`` section 5).
     """
+    if deny.status == 407:
+        # Proxies are asked by all kinds of programs; Coder answers them in plain text (4.3).
+        return Answer(407, _CHALLENGE_HEADERS, f"{deny.message}\n")
     headers = _UNAUTHORIZED_HEADERS if deny.status == 401 else ()
     return _answer(
         deny.status, deny.error_type, deny.code, deny.message, shape, request_id, headers

@@ -6,9 +6,24 @@ import structlog
 
 from authz import answers, ext_authz
 from authz.config import open_keys
-from authz.decision import Allow, Deny, Reason, Route, decide, screen
+from authz.connect import decide_connect, read_password, screen_connect
+from authz.decision import (
+    Allow,
+    Deny,
+    Kind,
+    Reason,
+    Route,
+    decide,
+    screen,
+)
 from authz.errors import IdentityUnavailable
-from authz.ext_authz import CONTEXT_BASE_URL, CONTEXT_PROVIDER, CONTEXT_SUPPORTED, Check
+from authz.ext_authz import (
+    CONTEXT_BASE_URL,
+    CONTEXT_KIND,
+    CONTEXT_PROVIDER,
+    CONTEXT_SUPPORTED,
+    Check,
+)
 from authz.headers import BadHeader, read
 from authz.identity import IdentitySource
 from authz.keys import CentralKey
@@ -17,6 +32,9 @@ from authz.providers import API_PREFIXES, ErrorShape
 from authz.settings import Config
 
 _log = structlog.get_logger(__name__)
+
+
+_KINDS = {kind.value: kind for kind in (Kind.CONNECT, Kind.OWN)}
 
 
 class UnknownRoute(LookupError):  # noqa: N818 - it is named for what it is about
@@ -67,9 +85,10 @@ class Authorizer:
             route = self._route(check)
             if route.type is not None:
                 shape = route.type.error_shape
-            outcome = await self._decide(check, route)
+            decide_on = self._connect if route.kind is Kind.CONNECT else self._request
+            outcome = await decide_on(check, route)
             if isinstance(outcome, Allow):
-                self._metrics.count_check("allow", "", route.provider, outcome.mode)
+                self._metrics.count_check("allow", "", route.provider, outcome.mode or "")
                 return ext_authz.allow(outcome, _allowed_metadata(outcome))
             self._metrics.count_check("deny", outcome.reason, route.provider)
             _log_refusal(outcome, check, route, request_id)
@@ -89,7 +108,7 @@ class Authorizer:
         answer = answers.unavailable(shape, request_id)
         return ext_authz.unavailable(answer, {"decision": "unavailable", "reason": reason})
 
-    async def _decide(self, check: Check, route: Route) -> Allow | Deny:
+    async def _request(self, check: Check, route: Route) -> Allow | Deny:
         try:
             credentials = read(check.headers)
         except BadHeader as error:
@@ -107,16 +126,23 @@ class Authorizer:
         key = self._keys.get(route.provider) if route.provider else None
         return decide(credentials, route, token, verdict, key.current() if key else None)
 
+    async def _connect(self, check: Check, _route: Route) -> Allow | Deny:
+        token = screen_connect(read_password(check.headers))
+        if isinstance(token, Deny):
+            return token
+        return decide_connect(token, await self._source.verify(token))
+
     def _route(self, check: Check) -> Route:
         context = check.context
         label = f"{check.method} {_short_path(check.path)}"
         name = context.get(CONTEXT_PROVIDER, "")
         if not name:
-            return Route(label=label)
+            return Route(label=label, kind=_KINDS.get(context.get(CONTEXT_KIND, ""), Kind.PROVIDER))
         provider_type = self._providers.get((name, context.get(CONTEXT_BASE_URL, "")))
         if provider_type is None:
             raise UnknownRoute(f"provider {name!r} with that base_url is not in gateway.yaml")
-        return Route(name, provider_type, context.get(CONTEXT_SUPPORTED) == "true", label)
+        supported = context.get(CONTEXT_SUPPORTED) == "true"
+        return Route(name, provider_type, supported, label)
 
 
 def _request_id(check: Check) -> str:
@@ -142,10 +168,11 @@ def _allowed_metadata(allowed: Allow) -> dict[str, str]:
         "user_id": allowed.identity.user_id,
         "token_id": allowed.identity.token_id,
         "token_name": allowed.identity.token_name,
-        "mode": allowed.mode,
-        "provider": allowed.provider,
-        "credential_hint": allowed.hint,
     }
+    if allowed.provider and allowed.mode:
+        metadata["provider"] = allowed.provider
+        metadata["mode"] = allowed.mode
+        metadata["credential_hint"] = allowed.hint
     if allowed.identity.stale:
         metadata["identity_stale"] = "true"
     return metadata

@@ -1,6 +1,7 @@
 """Reading ``gateway.yaml``, environment and flags into one frozen object, validated whole."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from pydantic import ValidationError
 
 from authz.errors import ConfigError
 from authz.keys import CentralKey
+from authz.secret import mask
 from authz.settings import Config
 
 DEFAULT_FILE = Path("gateway.yaml")
+_PLAIN_NAME = re.compile(r"[A-Za-z_]+|.{1,19}")
 ALLOW_BYOK_VARIABLES = ("CODER_AI_GATEWAY_ALLOW_BYOK", "CODER_AIBRIDGE_ALLOW_BYOK")
 
 
@@ -114,9 +117,11 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # PyYAML says what is wrong with it
             if key.value in seen:
                 raise yaml.MarkedYAMLError(
-                    problem=f"key {key.value!r} stands twice", problem_mark=key.start_mark
+                    problem=f"key {_shown(key.value)!r} stands twice", problem_mark=key.start_mark
                 )
             seen.add(key.value)
         return super().construct_mapping(node, deep)
@@ -143,10 +148,18 @@ def _read_file(path: Path | None) -> dict[str, Any]:
     return values
 
 
+def _shown(key: Any) -> str:
+    """Return a key's name, masked where it may be a secret that was written as ``{secret}``."""
+    name = str(key)
+    return name if _PLAIN_NAME.fullmatch(name) else mask(name)
+
+
 def _line(detail: Any) -> str:
     path = ""
     for part in detail["loc"]:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+        path += (
+            f"[{part}]" if isinstance(part, int) else f".{_shown(part)}" if path else _shown(part)
+        )
     message = {
         "extra_forbidden": "unknown key",
         "missing": "is required",

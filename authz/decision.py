@@ -34,6 +34,16 @@ class Reason(StrEnum):
     CREDENTIAL_REQUIRED = "credential_required"
 
 
+class Kind(StrEnum):
+    """What a route leads to."""
+
+    PROVIDER = "provider"
+    CONNECT = "connect"
+    """A CONNECT to the AI Gateway Proxy."""
+    OWN = "own"
+    """Something that authz serves itself, to anybody with a token."""
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """Where the request goes, as Envoy's route says.
@@ -49,6 +59,7 @@ class Route:
     type: ProviderType | None = None
     supported: bool = False
     label: str = ""
+    kind: Kind = Kind.PROVIDER
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +67,18 @@ class Allow:
     """The request may pass.
 
     Attributes:
-        header: the provider's credential header; every other credential header is removed.
+        provider: its name; None where the request goes to none.
+        mode: None where no provider credential is involved.
+        header: the one credential header that stays; every other is removed.
         credential: the value to put there, or None to keep what the user sent.
         hint: the credential, masked, for the access log.
         stray: further headers to remove, because a Coder token stands in them.
     """
 
     identity: Identity
-    provider: str
-    mode: Mode
-    header: str
+    provider: str | None
+    mode: Mode | None
+    header: str | None
     credential: Secret | None
     hint: str
     stray: tuple[str, ...] = ()
@@ -159,6 +172,16 @@ def decide(
     """
     if isinstance(verdict, Rejection):
         return _bad_token(verdict, token.id)
+    if route.kind is Kind.OWN:
+        return Allow(
+            identity=verdict,
+            provider=None,
+            mode=None,
+            header=None,
+            credential=None,
+            hint="",
+            stray=credentials.stray,
+        )
     if route.provider is None or route.type is None or not route.supported:
         return Deny(
             status=404,

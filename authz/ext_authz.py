@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from google.protobuf.message import DecodeError
 
 from authz.answers import Answer
-from authz.decision import Allow
+from authz.decision import Allow, Kind
 from authz.headers import CREDENTIAL_HEADERS
 from authz.pb import ext_authz_pb2 as pb
 
@@ -21,7 +21,12 @@ METADATA_NAMESPACE = "envoy.filters.http.ext_authz"
 CONTEXT_PROVIDER = "provider"
 CONTEXT_BASE_URL = "base_url"
 CONTEXT_SUPPORTED = "supported"
+CONTEXT_KIND = "kind"
 """Keys of a route's ``context_extensions``; ``authz envoy render`` writes them, we read them."""
+
+KIND_CONNECT = Kind.CONNECT.value
+KIND_OWN = Kind.OWN.value
+"""Values of ``kind`` for routes that lead to no provider."""
 
 _OK = 0
 _PERMISSION_DENIED = 7
@@ -75,7 +80,7 @@ def allow(decision: Allow, metadata: Mapping[str, str]) -> bytes:
     """
     response = pb.CheckResponse(status=pb.Status(code=_OK))
     ok = response.ok_response
-    if decision.credential is not None:
+    if decision.credential is not None and decision.header is not None:
         _set(ok.headers.add(), decision.header, decision.credential.reveal())
     ok.headers_to_remove.extend(name for name in CREDENTIAL_HEADERS if name != decision.header)
     ok.headers_to_remove.extend(decision.stray)

@@ -9,7 +9,7 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from authz.addresses import Address, UnixAddress
+from authz.addresses import Address, TcpAddress, UnixAddress
 from authz.errors import StartError
 from authz.ext_authz import METHOD
 
@@ -74,6 +74,8 @@ class GrpcServer:
 
     def _bind(self) -> None:
         if not isinstance(self._address, UnixAddress):
+            # gRPC itself says of a taken port only that it failed, in lines of its own.
+            can_listen(self._address)
             self._server.add_insecure_port(str(self._address))
             return
         path = Path(self._address.path)
@@ -87,6 +89,16 @@ class GrpcServer:
             os.umask(mask)
 
 
+def can_listen(address: TcpAddress) -> None:
+    """Return when a TCP address can be listened on.
+
+    Raises:
+        OSError: it can't.
+    """
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    socket.create_server((address.host, address.port), family=family).close()
+
+
 def remove_stale_socket(path: Path) -> None:
     """Remove a Unix socket that a dead process left behind.
 
@@ -98,9 +110,13 @@ def remove_stale_socket(path: Path) -> None:
     if not path.is_socket():
         raise FileExistsError(errno.EEXIST, "a file that is no socket is in the way")
     with socket.socket(socket.AF_UNIX) as probe:
+        # A living process that accepts nothing, because it is stopped, must not hold us up.
+        probe.setblocking(False)
         try:
             probe.connect(str(path))
         except ConnectionRefusedError:
             path.unlink()
             return
+        except BlockingIOError:
+            pass
     raise OSError(errno.EADDRINUSE, "already in use")

@@ -12,6 +12,7 @@ from authz.identity import IdentitySource
 from authz.identity.memory import RememberingSource
 from authz.identity.open import open_source
 from authz.metrics import Metrics
+from authz.proxy.keeper import keep_leaves, make_leaves
 from authz.settings import Config
 from authz.web.app import create_app
 from authz.web.server import HttpServer
@@ -37,17 +38,20 @@ async def serve(config: Config) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    make_leaves(config)
     metrics = Metrics()
     source = await _open_source(config, metrics)
     try:
         authorizer = Authorizer(config, source, metrics=metrics)
         grpc_server = GrpcServer(authorizer.check, config.authz.grpc)
-        http_server = HttpServer(create_app(source, metrics), config.authz.http)
+        http_server = HttpServer(create_app(source, metrics, config.proxy), config.authz.http)
         await grpc_server.start()
+        leaves_task = asyncio.create_task(keep_leaves(config))
         http_task = asyncio.create_task(http_server.run_until_stopped())
         _log.info("authz serves", grpc=str(config.authz.grpc), http=str(config.authz.http))
         stop_task = asyncio.create_task(stop.wait())
         await asyncio.wait({stop_task, http_task}, return_when=asyncio.FIRST_COMPLETED)
+        leaves_task.cancel()
         http_server.stop()
         await grpc_server.stop(STOP_GRACE_SECONDS)
         await http_task

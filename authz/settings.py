@@ -1,18 +1,12 @@
 """What may stand in ``gateway.yaml``, as frozen models (``interface.md`` section 3)."""
 
 import re
-import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
-    PlainSerializer,
     StrictBool,
     StrictStr,
     model_validator,
@@ -23,84 +17,29 @@ from authz.addresses import (
     BaseUrl,
     TcpAddress,
     UnixAddress,
-    parse_address,
     parse_base_url,
-    parse_tcp,
+)
+from authz.fields import (
+    AnyAddress,
+    IdentityUrl,
+    ProviderName,
+    ReadableFile,
+    Seconds,
+    Section,
+    Tcp,
+    Tls,
+    TypeName,
+    Url,
 )
 from authz.identity.url import CoderURL, parse_identity_url
 from authz.keys import CentralKey, EnvKey, FileKey
-from authz.lifetimes import parse as parse_lifetime
-from authz.providers import PROVIDER_TYPES, RESERVED_NAMES, ProviderType
+from authz.providers import PROVIDER_TYPES, ProviderType
+from authz.proxy.settings import Proxy
 
-_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-def _parsed_by(parse: Any) -> BeforeValidator:
-    """Make a validator that gives text to ``parse`` and lets a parsed value pass."""
-
-    def read(value: object) -> object:
-        if isinstance(value, str):
-            return parse(value)
-        if isinstance(value, TcpAddress | UnixAddress | BaseUrl):
-            return value
-        raise ValueError("must be text")
-
-    return BeforeValidator(read)
-
-
-def _seconds(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError("must be a number of seconds or a duration such as 30s")
-    if isinstance(value, str):
-        return parse_lifetime(value).total_seconds()
-    return value
-
-
-def _readable_file(path: Path) -> Path:
-    try:
-        with path.open("rb"):
-            return path
-    except OSError as error:
-        raise ValueError(f"can't read {path}: {error.strerror}") from None
-
-
-def _checked_identity(text: str) -> str:
-    parse_identity_url(text)
-    return text
-
-
-def _provider_name(name: str) -> str:
-    if _NAME.fullmatch(name) is None:
-        raise ValueError("must be lower-case words joined by single hyphens")
-    if name in RESERVED_NAMES:
-        raise ValueError(f"{name!r} is a reserved name")
-    return name
-
-
-def _known_type(name: str) -> str:
-    if name not in PROVIDER_TYPES:
-        raise ValueError(f"must be one of {', '.join(PROVIDER_TYPES)}")
-    return name
-
-
-_AS_TEXT = PlainSerializer(str, when_used="unless-none")
-Tcp = Annotated[TcpAddress, _parsed_by(parse_tcp), _AS_TEXT]
-AnyAddress = Annotated[Address, _parsed_by(parse_address), _AS_TEXT]
-Url = Annotated[BaseUrl, _parsed_by(parse_base_url), _AS_TEXT]
-ReadableFile = Annotated[Path, Field(strict=False), AfterValidator(_readable_file)]
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, le=86_400)]
-"""Written as a number of seconds or as a duration such as ``30s`` or ``5m``."""
-IdentityUrl = Annotated[StrictStr, AfterValidator(_checked_identity)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True
-    )
-
-
-class KeyReference(_Section):
+class KeyReference(Section):
     """Where a central key is kept: exactly one of an environment variable and a file."""
 
     env: StrictStr | None = None
@@ -126,12 +65,18 @@ class KeyReference(_Section):
         return EnvKey(self.env or "", environ)
 
 
-class Provider(_Section):
-    """One provider that requests may go to."""
+class Provider(Section):
+    """One provider that requests may go to.
 
-    name: Annotated[StrictStr, AfterValidator(_provider_name)]
-    type: Annotated[StrictStr, AfterValidator(_known_type)]
+    Attributes:
+        public_url: the URL that clients of the AI Gateway Proxy know, where it is not the base
+            URL, as behind a mirror.
+    """
+
+    name: ProviderName
+    type: TypeName
     base_url: Url
+    public_url: Url | None = None
     key: KeyReference | None = None
     ca_file: ReadableFile | None = None
 
@@ -144,30 +89,17 @@ class Provider(_Section):
         return self
 
     @property
+    def native_url(self) -> BaseUrl:
+        """The URL under which clients of the AI Gateway Proxy reach this provider."""
+        return self.public_url or self.base_url
+
+    @property
     def provider_type(self) -> ProviderType:
         """How this provider takes its credential."""
         return PROVIDER_TYPES[self.type]
 
 
-class Tls(_Section):
-    """Certificate chain and private key of the listener, PEM files."""
-
-    cert_file: ReadableFile
-    key_file: ReadableFile
-
-    @model_validator(mode="after")
-    def _matching(self) -> Self:
-        try:
-            # An empty password keeps OpenSSL from asking for one on the terminal.
-            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
-                self.cert_file, self.key_file, password=""
-            )
-        except (ssl.SSLError, OSError, ValueError):
-            raise ValueError("cert_file and key_file are no matching PEM pair") from None
-        return self
-
-
-class Service(_Section):
+class Service(Section):
     """Where the authz service listens."""
 
     grpc: AnyAddress = UnixAddress("./.authz/authz.sock")
@@ -180,7 +112,7 @@ class Service(_Section):
         return self
 
 
-class EnvoySettings(_Section):
+class EnvoySettings(Section):
     """What concerns the Envoy process alone.
 
     Attributes:
@@ -211,7 +143,7 @@ DEFAULT_PROVIDERS = (
 )
 
 
-class Config(_Section):
+class Config(Section):
     """The whole configuration; a reload makes a new one.
 
     Attributes:
@@ -230,6 +162,7 @@ class Config(_Section):
     identity_stale_if_error: Seconds = 0
     allow_byok: StrictBool = True
     providers: tuple[Provider, ...] = DEFAULT_PROVIDERS
+    proxy: Proxy | None = None
     authz: Service = Service()
     envoy: EnvoySettings = EnvoySettings()
 
@@ -239,6 +172,19 @@ class Config(_Section):
         if isinstance(self.authz.grpc, UnixAddress):
             return Path(self.authz.grpc.path).parent
         return Path(".authz")
+
+    @property
+    def intercepted_hosts(self) -> dict[str, Provider]:
+        """The hosts whose TLS the proxy opens; of two providers on one, the first by name."""
+        hosts: dict[str, Provider] = {}
+        for provider in sorted(self.providers, key=lambda provider: provider.name):
+            hosts.setdefault(provider.native_url.host, provider)
+        return hosts
+
+    @property
+    def leaf_folder(self) -> Path:
+        """Where the proxy's leaf certificates are kept."""
+        return self.state_folder / "leaves"
 
     @property
     def admin_address(self) -> Address:

@@ -12,6 +12,7 @@ from authz.cli.common import AliasedGroup
 from authz.cli.configuration import config
 from authz.cli.envoy import envoy
 from authz.cli.login import login
+from authz.cli.proxy import proxy
 from authz.cli.run import serve, up
 from authz.cli.tokens import tokens
 from authz.cli.users import users
@@ -25,7 +26,7 @@ def cli() -> None:
     """The open authentication layer for AI gateways on Envoy."""
 
 
-for command in (up, serve, envoy, config, users, tokens, login):
+for command in (up, serve, envoy, config, proxy, users, tokens, login):
     cli.add_command(command)
 
 

@@ -13,6 +13,7 @@ from envoy_data_plane.envoy.config.cluster.v3 import (
 )
 from envoy_data_plane.envoy.config.core.v3 import (
     Address,
+    EnvoyInternalAddress,
     Http1ProtocolOptions,
     Http2ProtocolOptions,
     TransportSocket,
@@ -47,7 +48,7 @@ from authz.envoy.packing import envoy_address, exactly, file_source, packed, soc
 from authz.envoy.routes import AUTHZ_HTTP_CLUSTER, provider_cluster
 from authz.settings import Config, Provider
 
-_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _SYSTEM_ROOTS = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
@@ -56,9 +57,22 @@ def clusters(config: Config) -> list[Cluster]:
     limit = config.envoy.max_connections
     return [
         _authz(AUTHZ_CLUSTER, envoy_address(config.authz.grpc), _http2(), limit),
-        _authz(AUTHZ_HTTP_CLUSTER, envoy_address(config.authz.http), _http1(), limit),
-        *(_provider(provider, limit) for provider in config.providers),
+        _authz(AUTHZ_HTTP_CLUSTER, envoy_address(config.authz.http), http1(), limit),
+        *(
+            _provider(provider, limit, through_proxy=has_upstream_proxy(config))
+            for provider in config.providers
+        ),
     ]
+
+
+def has_upstream_proxy(config: Config) -> bool:
+    """Whether providers are reached through the company's proxy."""
+    return config.proxy is not None and config.proxy.upstream_proxy is not None
+
+
+def internal_address(listener_name: str) -> Address:
+    """Return the address of an internal listener."""
+    return Address(envoy_internal_address=EnvoyInternalAddress(server_listener_name=listener_name))
 
 
 def system_roots() -> Path:
@@ -72,22 +86,35 @@ def _authz(name: str, address: Address, protocol: HttpProtocolOptions, limit: in
         name=name,
         type=ClusterDiscoveryType.STATIC,
         connect_timeout=timedelta(seconds=0.5),
-        load_assignment=_assignment(name, address),
-        circuit_breakers=_limits(limit),
+        load_assignment=assignment(name, address),
+        circuit_breakers=limits(limit),
         typed_extension_protocol_options=_options(protocol),
     )
 
 
-def _provider(provider: Provider, limit: int) -> Cluster:
+def _provider(provider: Provider, limit: int, *, through_proxy: bool) -> Cluster:
     url = provider.base_url
-    name = provider_cluster(provider)
+    cluster = host_cluster(provider_cluster(provider), url, limit)
+    cluster.typed_extension_protocol_options = _options(_auto() if url.tls else http1())
+    if url.tls:
+        cluster.transport_socket = _tls(url, provider.ca_file or system_roots())
+    if through_proxy:
+        # The tunnel of this provider, through the company's proxy (`egress.py`).
+        cluster.cluster_type = None
+        cluster.type = ClusterDiscoveryType.STATIC
+        cluster.load_assignment = assignment(cluster.name, internal_address(cluster.name))
+    return cluster
+
+
+def host_cluster(name: str, url: BaseUrl, limit: int) -> Cluster:
+    """Return a cluster of one host, by address or by name, in clear."""
     cluster = Cluster(
         name=name,
         connect_timeout=timedelta(seconds=5),
         per_connection_buffer_limit_bytes=65_536,
-        load_assignment=_assignment(name, socket_address(url.host, url.port)),
-        circuit_breakers=_limits(limit),
-        typed_extension_protocol_options=_options(_auto() if url.tls else _http1()),
+        load_assignment=assignment(name, socket_address(url.host, url.port)),
+        circuit_breakers=limits(limit),
+        typed_extension_protocol_options=_options(http1()),
     )
     if url.is_ip or url.host == "localhost":
         cluster.type = ClusterDiscoveryType.STATIC
@@ -102,8 +129,6 @@ def _provider(provider: Provider, limit: int) -> Cluster:
                 )
             ),
         )
-    if url.tls:
-        cluster.transport_socket = _tls(url, provider.ca_file or system_roots())
     return cluster
 
 
@@ -129,14 +154,16 @@ def _tls(url: BaseUrl, roots: Path) -> TransportSocket:
     return TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(context))
 
 
-def _assignment(name: str, address: Address) -> ClusterLoadAssignment:
+def assignment(name: str, address: Address) -> ClusterLoadAssignment:
+    """Return one endpoint."""
     endpoint = LbEndpoint(endpoint=Endpoint(address=address))
     return ClusterLoadAssignment(
         cluster_name=name, endpoints=[LocalityLbEndpoints(lb_endpoints=[endpoint])]
     )
 
 
-def _limits(limit: int) -> CircuitBreakers:
+def limits(limit: int) -> CircuitBreakers:
+    """Return limits for a cluster."""
     # Envoy's default of 1024 would refuse streams that the listener has let in.
     return CircuitBreakers(
         thresholds=[
@@ -148,10 +175,11 @@ def _limits(limit: int) -> CircuitBreakers:
 
 
 def _options(protocol: HttpProtocolOptions) -> dict[str, Any]:
-    return {_HTTP_OPTIONS: packed(protocol)}
+    return {HTTP_OPTIONS: packed(protocol)}
 
 
-def _http1() -> HttpProtocolOptions:
+def http1() -> HttpProtocolOptions:
+    """HTTP/1.1 only."""
     return HttpProtocolOptions(
         explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(
             http_protocol_options=Http1ProtocolOptions()

@@ -37,7 +37,13 @@ EXT_AUTHZ = METADATA_NAMESPACE
 AUTHZ_CLUSTER = "authz"
 
 REQUEST_ID_KEY = "authz.request_id"
-"""Filter state: the provider does not get the X-Request-Id header, the access log needs it."""
+PATH_KEY = "authz.path"
+"""Filter state for the access log."""
+
+PROXY_TOKEN_KEY = "authz.proxy.token"  # noqa: S105 - the name of a filter state object
+PROXY_SESSION_KEY = "authz.proxy.session"
+"""Filter state that a CONNECT shares with what comes through its tunnel. No client can write it:
+an internal listener has no socket."""
 
 CHECK_TIMEOUT_SECONDS = 1.0
 """After this the request gets 503. A check takes a millisecond; a hung authz must not look slow."""
@@ -62,25 +68,30 @@ REMOVED_RESPONSE_HEADERS = ("set-cookie", "alt-svc")
 
 def http_filters() -> list[HttpFilter]:
     """Return the filter chain of every request."""
-    return [_keep_request_id(), _ext_authz(), _clean_headers(), _router()]
+    return [keep_for_log(), ext_authz(), _clean_headers(), router()]
 
 
-def _keep_request_id() -> HttpFilter:
+def keep_for_log() -> HttpFilter:
+    """Keep what the client sent for the access log, before it is removed or rewritten."""
+    # The path without the query, which may hold anything.
+    kept = {REQUEST_ID_KEY: "%REQ(X-REQUEST-ID)%", PATH_KEY: "%PATH(NQ)%"}
     config = SetFilterState(
         on_request_headers=[
             FilterStateValue(
-                object_key=REQUEST_ID_KEY,
+                object_key=key,
                 factory_key="envoy.string",
                 format_string=SubstitutionFormatString(
-                    text_format_source=DataSource(inline_string="%REQ(X-REQUEST-ID)%")
+                    text_format_source=DataSource(inline_string=value)
                 ),
             )
+            for key, value in kept.items()
         ]
     )
     return HttpFilter(name="envoy.filters.http.set_filter_state", typed_config=packed(config))
 
 
-def _ext_authz() -> HttpFilter:
+def ext_authz() -> HttpFilter:
+    """Ask authz; whatever goes wrong is a 503."""
     config = ExtAuthz(
         grpc_service=GrpcService(
             envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=AUTHZ_CLUSTER),
@@ -118,7 +129,8 @@ def _clean_headers() -> HttpFilter:
     return HttpFilter(name="envoy.filters.http.header_mutation", typed_config=packed(config))
 
 
-def _router() -> HttpFilter:
+def router() -> HttpFilter:
+    """Send the request to its cluster."""
     return HttpFilter(
         name="envoy.filters.http.router", typed_config=packed(Router(suppress_envoy_headers=True))
     )

@@ -12,10 +12,12 @@ from envoy_data_plane.envoy.config.core.v3 import (
     TransportSocket,
 )
 from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener
+from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     HttpConnectionManager,
     HttpConnectionManagerPathWithEscapedSlashesAction,
     HttpConnectionManagerServerHeaderTransformation,
+    HttpFilter,
 )
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
     CommonTlsContext,
@@ -29,35 +31,46 @@ from authz.envoy.filters import http_filters
 from authz.envoy.logging import access_log, local_replies
 from authz.envoy.packing import envoy_address, file_source, packed
 from authz.envoy.routes import gateway_routes
-from authz.settings import Config, Tls
+from authz.fields import Tls
+from authz.settings import Config
+
+BUFFER_LIMIT_BYTES = 65_536
 
 
 def gateway_listener(config: Config) -> Listener:
     """Return the listener of clients with a base URL."""
-    chain = FilterChain(
-        filters=[
-            Filter(
-                name="envoy.filters.network.http_connection_manager",
-                typed_config=packed(_connection_manager(config)),
-            )
-        ]
-    )
+    manager = connection_manager(config, gateway_routes(config), http_filters())
+    chain = filter_chain(manager)
     if config.tls is not None:
-        chain.transport_socket = _tls(config.tls)
+        chain.transport_socket = tls_from_files(config.tls)
     return Listener(
         name="gateway",
         address=envoy_address(config.listen),
         filter_chains=[chain],
-        per_connection_buffer_limit_bytes=65_536,
+        per_connection_buffer_limit_bytes=BUFFER_LIMIT_BYTES,
     )
 
 
-def _connection_manager(config: Config) -> HttpConnectionManager:
+def filter_chain(manager: HttpConnectionManager) -> FilterChain:
+    """Return a chain with this connection manager as its only network filter."""
+    return FilterChain(
+        filters=[
+            Filter(
+                name="envoy.filters.network.http_connection_manager", typed_config=packed(manager)
+            )
+        ]
+    )
+
+
+def connection_manager(
+    config: Config, routes: RouteConfiguration, filters: list[HttpFilter]
+) -> HttpConnectionManager:
+    """Return the connection manager for these routes; its statistics bear the routes' name."""
     escaped_slashes = HttpConnectionManagerPathWithEscapedSlashesAction
     return HttpConnectionManager(
-        stat_prefix="gateway",
-        route_config=gateway_routes(config),
-        http_filters=http_filters(),
+        stat_prefix=routes.name,
+        route_config=routes,
+        http_filters=filters,
         common_http_protocol_options=HttpProtocolOptions(
             idle_timeout=timedelta(hours=1),
             max_headers_count=100,
@@ -85,7 +98,8 @@ def _connection_manager(config: Config) -> HttpConnectionManager:
     )
 
 
-def _tls(tls: Tls) -> TransportSocket:
+def tls_from_files(tls: Tls) -> TransportSocket:
+    """Terminate TLS with a certificate and key from files."""
     context = DownstreamTlsContext(
         common_tls_context=CommonTlsContext(
             tls_params=TlsParameters(

@@ -25,7 +25,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import (
 )
 
 from authz import answers
-from authz.envoy.filters import EXT_AUTHZ, REQUEST_ID_KEY
+from authz.envoy.filters import EXT_AUTHZ, PATH_KEY, PROXY_SESSION_KEY, REQUEST_ID_KEY
 from authz.envoy.packing import exactly, packed, set_header, struct
 from authz.providers import ErrorShape
 
@@ -41,8 +41,8 @@ ACCESS_LOG_FIELDS = {
     "time": "%START_TIME%",
     "request_id": REQUEST_ID,
     "method": "%REQ(:METHOD)%",
-    # Without the query, which may hold anything.
-    "path": "%PATH(NQ)%",
+    "path": f"%FILTER_STATE({PATH_KEY}:PLAIN)%",
+    "upstream_path": "%PATH(NQ)%",
     "protocol": "%PROTOCOL%",
     "status": "%RESPONSE_CODE%",
     "decision": _of_authz("decision"),
@@ -56,6 +56,8 @@ ACCESS_LOG_FIELDS = {
     "mode": _of_authz("mode"),
     "provider": _of_authz("provider"),
     "credential_hint": _of_authz("credential_hint"),
+    # The request id of the CONNECT, on its own line and on those of the requests inside.
+    "proxy_session": f"%FILTER_STATE({PROXY_SESSION_KEY}:PLAIN)%",
     "details": "%RESPONSE_CODE_DETAILS%",
     "flags": "%RESPONSE_FLAGS%",
     "duration_ms": "%DURATION%",
@@ -90,11 +92,24 @@ def local_replies() -> LocalReplyConfig:
                 "The gateway can't check Coder tokens at the moment. Try again shortly.",
                 retry_after=answers.RETRY_AFTER_SECONDS,
             ),
+            # A transfer coding that HTTP/1.1 lets a server refuse (RFC 9112 6.1).
+            _mapper(
+                [_status(ComparisonFilterOp.EQ, 501), _not_from_authz("reason")],
+                "invalid_request_error",
+                "bad_request",
+                "The gateway can't serve this request (%RESPONSE_CODE_DETAILS%).",
+            ),
             _mapper(
                 [_status(ComparisonFilterOp.GE, 500), _not_from_authz("reason")],
                 "api_error",
                 "provider_unreachable",
                 "The gateway got no answer from the provider (%RESPONSE_CODE_DETAILS%).",
+            ),
+            _mapper(
+                [_status(ComparisonFilterOp.EQ, 404), _not_from_authz("reason")],
+                "not_found_error",
+                "route_not_supported",
+                "The gateway can't serve this request (%RESPONSE_CODE_DETAILS%).",
             ),
             _mapper(
                 [_status(ComparisonFilterOp.GE, 400), _not_from_authz("reason")],

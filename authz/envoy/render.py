@@ -9,14 +9,20 @@ from envoy_data_plane.envoy.config.bootstrap.v3 import (
     Bootstrap,
     BootstrapStaticResources,
 )
+from envoy_data_plane.envoy.config.core.v3 import Node, TypedExtensionConfig
 from envoy_data_plane.envoy.config.overload.v3 import OverloadManager, ResourceMonitor
+from envoy_data_plane.envoy.extensions.bootstrap.internal_listener.v3 import InternalListener
 from envoy_data_plane.envoy.extensions.resource_monitors.downstream_connections.v3 import (
     DownstreamConnectionsConfig,
 )
 
-from authz.envoy.clusters import clusters
+from authz.envoy.clusters import clusters, has_upstream_proxy
+from authz.envoy.egress import egress_listeners
+from authz.envoy.intercept import intercept_clusters, intercept_listeners
 from authz.envoy.listener import gateway_listener
 from authz.envoy.packing import envoy_address, packed
+from authz.envoy.proxy import proxy_listener
+from authz.envoy.tunnels import tunnel_clusters
 from authz.settings import Config
 
 _HEADER = """\
@@ -27,12 +33,20 @@ _HEADER = """\
 
 def bootstrap(config: Config) -> Bootstrap:
     """Build the configuration as a typed object."""
+    listeners, cluster_list = [gateway_listener(config)], clusters(config)
+    extensions = []
+    if config.proxy is not None:
+        listeners += [proxy_listener(config, config.proxy), *intercept_listeners(config)]
+        cluster_list += [*intercept_clusters(config), *tunnel_clusters(config, config.proxy)]
+        if has_upstream_proxy(config):
+            listeners += egress_listeners(config)
+        extensions.append(_extension("envoy.bootstrap.internal_listener", InternalListener()))
     return Bootstrap(
+        # Watched files (SDS) demand a name.
+        node=Node(id="gateway", cluster="gateway"),
         admin=Admin(address=envoy_address(config.admin_address)),
-        static_resources=BootstrapStaticResources(
-            listeners=[gateway_listener(config)],
-            clusters=clusters(config),
-        ),
+        static_resources=BootstrapStaticResources(listeners=listeners, clusters=cluster_list),
+        bootstrap_extensions=extensions,
         overload_manager=OverloadManager(
             resource_monitors=[
                 ResourceMonitor(
@@ -46,6 +60,10 @@ def bootstrap(config: Config) -> Bootstrap:
             ]
         ),
     )
+
+
+def _extension(name: str, message: betterproto2.Message) -> TypedExtensionConfig:
+    return TypedExtensionConfig(name=name, typed_config=packed(message))
 
 
 def render(config: Config) -> str:

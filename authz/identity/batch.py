@@ -7,6 +7,7 @@ request that was sent after the deletion.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Generic, TypeVar
 
@@ -17,6 +18,16 @@ V = TypeVar("V")
 
 LOOK_UP_SECONDS = 0.8
 """How long a look-up may take in all, waiting included: less than Envoy's timeout of a check."""
+
+_CLOSED = "the identity source is closed"
+
+
+@dataclass(slots=True)
+class _Asked(Generic[V]):
+    """A key that waits for its look-up, and how many callers wait for the answer."""
+
+    answer: asyncio.Future[V | None]
+    callers: int = 0
 
 
 class Batcher(Generic[K, V]):
@@ -48,10 +59,11 @@ class Batcher(Generic[K, V]):
         self._exclusive = exclusive
         self._max_waiting = max_waiting
         self._seconds = seconds
-        self._waiting: dict[K, asyncio.Future[V | None]] = {}
-        self._running: set[asyncio.Task[None]] = set()
+        self._waiting: dict[K, _Asked[V]] = {}
+        self._running: dict[asyncio.Task[None], dict[K, asyncio.Future[V | None]]] = {}
         self._busy: set[K] = set()
         self._scheduled = False
+        self._closed = False
 
     async def get(self, key: K) -> V | None:
         """Look ``key`` up in a look-up that has not started yet.
@@ -60,29 +72,42 @@ class Batcher(Generic[K, V]):
             What was found, or None.
 
         Raises:
-            IdentityUnavailable: too many wait, it took too long, or the look-up could not say.
+            IdentityUnavailable: too many wait, it took too long, the look-up could not say, or
+                this is closed.
         """
-        answer = self._waiting.get(key)
-        if answer is None:
+        asked = self._waiting.get(key)
+        if asked is None:
+            if self._closed:
+                raise IdentityUnavailable(_CLOSED)
             if len(self._waiting) >= self._max_waiting:
                 raise IdentityUnavailable("too many look-ups are waiting")
-            answer = asyncio.get_running_loop().create_future()
-            self._waiting[key] = answer
+            asked = self._waiting[key] = _Asked(asyncio.get_running_loop().create_future())
             self._schedule()
+        asked.callers += 1
         try:
             async with asyncio.timeout(self._seconds):
                 # Others may wait for the same answer: a caller who leaves must not cancel it.
-                return await asyncio.shield(answer)
+                return await asyncio.shield(asked.answer)
         except TimeoutError:
             raise IdentityUnavailable("the look-up took too long") from None
+        finally:
+            asked.callers -= 1
+            # A slow source would else be asked for callers who are gone, before those who wait.
+            if not asked.callers and self._waiting.get(key) is asked:
+                del self._waiting[key]
 
     async def close(self) -> None:
-        """Cancel what is under way and fail what waits."""
-        for task in tuple(self._running):
+        """Cancel what is under way and fail what waits; what is asked from now on fails at once."""
+        self._closed = True
+        running = dict(self._running)
+        for task in running:
             task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        await asyncio.gather(*running, return_exceptions=True)
+        for batch in running.values():
+            # A task that is cancelled before its first step has told its callers nothing.
+            _fail(batch.values(), IdentityUnavailable(_CLOSED))
         waiting, self._waiting = self._waiting, {}
-        _fail(waiting.values(), IdentityUnavailable("the identity source is closed"))
+        _fail([asked.answer for asked in waiting.values()], IdentityUnavailable(_CLOSED))
 
     def _schedule(self) -> None:
         # Not at once: what else arrives in this turn of the event loop goes along.
@@ -92,12 +117,16 @@ class Batcher(Generic[K, V]):
 
     def _start(self) -> None:
         self._scheduled = False
-        while len(self._running) < self._concurrency and (keys := self._next_keys()):
-            batch = {key: self._waiting.pop(key) for key in keys}
+        while (
+            not self._closed
+            and len(self._running) < self._concurrency
+            and (keys := self._next_keys())
+        ):
+            batch = {key: self._waiting.pop(key).answer for key in keys}
             if self._exclusive:
                 self._busy.update(batch)
             task = asyncio.create_task(self._run(batch))
-            self._running.add(task)
+            self._running[task] = batch
             task.add_done_callback(self._finished)
 
     def _next_keys(self) -> list[K]:
@@ -105,7 +134,7 @@ class Batcher(Generic[K, V]):
         return list(islice(free, self._max_batch))
 
     def _finished(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
+        del self._running[task]
         self._start()
 
     async def _run(self, batch: dict[K, asyncio.Future[V | None]]) -> None:
@@ -117,7 +146,7 @@ class Batcher(Generic[K, V]):
         except IdentityUnavailable as error:
             _fail(batch.values(), error)
         except asyncio.CancelledError:
-            _fail(batch.values(), IdentityUnavailable("the identity source is closed"))
+            _fail(batch.values(), IdentityUnavailable(_CLOSED))
             raise
         except Exception as error:
             # A message of the driver could quote what it was asked.

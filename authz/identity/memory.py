@@ -20,10 +20,16 @@ V = TypeVar("V")
 
 @dataclass(frozen=True, slots=True)
 class _Seen(Generic[V]):
-    """An answer, and when its look-up began: the moment from which on it may be outdated."""
+    """An answer and its moment.
+
+    Attributes:
+        at: of an allow, when its look-up was asked for: from then on it may be outdated. Of a
+            rejection, when it was learned: every look-up that was asked for until then may be
+            older than it, because a look-up may wait, and so start later than one asked for later.
+    """
 
     answer: V
-    began: float
+    at: float
 
 
 class RememberingSource:
@@ -86,7 +92,7 @@ class RememberingSource:
 
     def _remembered(self, token: CoderToken, now: float, seconds: float) -> Identity | None:
         seen = self._good.get(token)
-        if seen is None or seconds <= 0 or now - seen.began > seconds:
+        if seen is None or seconds <= 0 or now - seen.at > seconds:
             return None
         if seen.answer.expires_at is not None and seen.answer.expires_at < datetime.now(UTC):
             return None
@@ -96,17 +102,18 @@ class RememberingSource:
     def _remember(
         self, token: CoderToken, verdict: Identity | Rejection, began: float
     ) -> Identity | Rejection:
-        refused = self._bad.get(token)
+        # What is remembered for hours is not the secret itself.
+        key = replace(token, text=None)
         if isinstance(verdict, Rejection):
             self._good.pop(token, None)
-            if refused is None or refused.began < began:
-                _put(self._bad, token, _Seen(verdict, began), self._max_tokens)
+            _put(self._bad, key, _Seen(verdict, self._clock()), self._max_tokens)
             return verdict
-        if refused is not None and refused.began >= began:
+        refused = self._bad.get(token)
+        if refused is not None and refused.at >= began:
             return refused.answer
         seen = self._good.get(token)
-        if seen is None or seen.began < began:
-            _put(self._good, token, _Seen(verdict, began), self._max_tokens)
+        if seen is None or seen.at < began:
+            _put(self._good, key, _Seen(verdict, began), self._max_tokens)
         return verdict
 
 

@@ -36,9 +36,8 @@ def banner(config: Config, first: FirstToken | None, *, demo: bool) -> str:
 
 def base_url(config: Config) -> str:
     """Return the URL under which a client on this machine reaches the gateway."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.listen.host, config.listen.host)  # noqa: S104
-    host = f"[{host}]" if ":" in host else host
-    return f"{'http' if config.tls is None else 'https'}://{host}:{config.listen.port}"
+    scheme = "http" if config.tls is None else "https"
+    return f"{scheme}://{config.listen.for_clients}"
 
 
 def _client_url(base: str, provider: Provider) -> str:

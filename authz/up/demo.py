@@ -47,7 +47,13 @@ def demo(config: Config) -> Iterator[tuple[Config, Path]]:
                 key = KeyReference(file=key_file)
             base_url = parse_base_url(f"{server.url}/{provider.name}{base_path}")
             providers.append(
-                Provider(name=provider.name, type=provider.type, base_url=base_url, key=key)
+                Provider(
+                    name=provider.name,
+                    type=provider.type,
+                    base_url=base_url,
+                    public_url=provider.native_url,
+                    key=key,
+                )
             )
         demo_config = config.model_copy(update={"providers": tuple(providers)})
         config_file = folder / "gateway.yaml"

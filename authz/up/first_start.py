@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 
 from authz import lifetimes
-from authz.identity.open import open_store
+from authz.identity.open import open_source, open_store
 from authz.identity.url import SQLiteURL, parse_identity_url
 from authz.secret import Secret
 
@@ -23,14 +23,14 @@ def make_identity(identity: str) -> None:
     """Make the embedded store with its first user, if there is no store yet.
 
     Args:
-        identity: the ``identity`` URL; a source that is not ours to make is left alone.
+        identity: the ``identity`` URL. Of a source that is not ours to make it is only said whether
+            it can be used at all; whether it answers is for readiness to say.
 
     Raises:
-        StoreError: the store can't be made.
+        ConfigError: no source of that kind can be used.
+        StoreError: the store can't be made, or the file that is there is no store of ours.
     """
-    url = parse_identity_url(identity)
-    if isinstance(url, SQLiteURL) and not url.path.exists():
-        asyncio.run(_make_store(identity))
+    asyncio.run(_prepare(identity))
 
 
 def make_first_token(identity: str) -> FirstToken | None:
@@ -47,10 +47,16 @@ def make_first_token(identity: str) -> FirstToken | None:
     return asyncio.run(_make_token(identity))
 
 
-async def _make_store(identity: str) -> None:
-    store = await open_store(identity, create=True)
+async def _prepare(identity: str) -> None:
+    url = parse_identity_url(identity)
+    if not isinstance(url, SQLiteURL):
+        await (await open_source(identity)).close()
+        return
+    is_new = not url.path.exists()
+    store = await open_store(identity, create=is_new)
     try:
-        await store.create_user(FIRST_USER)
+        if is_new:
+            await store.create_user(FIRST_USER)
     finally:
         await store.close()
 

@@ -1,11 +1,10 @@
 """What has to be free before anything is started."""
 
-import socket
 from pathlib import Path
 
 from authz.addresses import Address, TcpAddress
 from authz.errors import StartError
-from authz.grpc_server import remove_stale_socket
+from authz.grpc_server import can_listen, remove_stale_socket
 from authz.settings import Config
 
 
@@ -23,6 +22,8 @@ def check_addresses(config: Config) -> None:
         "authz.http": config.authz.http,
         "envoy.admin": config.admin_address,
     }
+    if config.proxy is not None:
+        addresses["proxy.listen"] = config.proxy.listen
     taken: dict[str, str] = {}
     for key, address in addresses.items():
         if str(address) in taken:
@@ -40,5 +41,4 @@ def _try(address: Address) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         remove_stale_socket(path)
         return
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    socket.create_server((address.host, address.port), family=family).close()
+    can_listen(address)

@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
+from authz.addresses import UnixAddress
 from authz.config import open_keys
 from authz.envoy import binary
 from authz.errors import StartError
+from authz.proxy.keeper import make_leaves
 from authz.settings import Config
 from authz.up.admin import Admin
 from authz.up.banner import banner
@@ -127,6 +129,8 @@ class Pair:
             StartError: one of them ends, or readiness takes too long.
         """
         config = self._config
+        # Envoy does not start while a certificate that it shall watch is not there.
+        make_leaves(config)
         allow_byok = f"--ai-gateway-allow-byok={str(config.allow_byok).lower()}"
         authz: list[str | Path] = [sys.executable, "-m", "authz"]
         self._spawn(Child("authz", [*authz, "serve", allow_byok, *self._options]))
@@ -183,6 +187,10 @@ class Pair:
         """Stop what runs, Envoy first, so that no request loses its authz."""
         for child in reversed(self._children):
             child.stop(STOP_SECONDS)
+        # Envoy leaves its socket behind.
+        admin = self._config.admin_address
+        if isinstance(admin, UnixAddress):
+            Path(admin.path).unlink(missing_ok=True)
 
     def _spawn(self, child: Child) -> None:
         self._children.append(child)
@@ -204,7 +212,7 @@ def _would_pass(config: Config) -> bool:
 
 
 def _status(config: Config, path: str) -> int:
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.listen.host, config.listen.host)  # noqa: S104
+    host = config.listen.for_clients.host
     connection: http.client.HTTPConnection
     if config.tls is None:
         connection = http.client.HTTPConnection(host, config.listen.port, timeout=2)

@@ -1,5 +1,6 @@
 """The HTTP application."""
 
+from cryptography import x509
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -8,9 +9,11 @@ from starlette.routing import Route
 from authz.errors import IdentityUnavailable
 from authz.identity import IdentitySource
 from authz.metrics import CONTENT_TYPE, Metrics
+from authz.proxy.ca import certificate_pem
+from authz.proxy.settings import Proxy
 
 
-def create_app(source: IdentitySource, metrics: Metrics) -> Starlette:
+def create_app(source: IdentitySource, metrics: Metrics, proxy: Proxy | None = None) -> Starlette:
     """Build the application; it is started after gRPC and stopped before it.
 
     ``GET /healthz`` is 200 while the process lives. ``GET /readyz`` is 200 while a check would be
@@ -32,10 +35,23 @@ def create_app(source: IdentitySource, metrics: Metrics) -> Starlette:
     async def metrics_text(_request: Request) -> Response:
         return Response(metrics.text(), headers={"content-type": CONTENT_TYPE})
 
+    # Not async: Starlette runs it in a thread, where reading a file blocks nobody.
+    def ca_certificate(_request: Request) -> Response:
+        """Give the first certificate of the file, as Coder does (``coder-contract.md`` 4.7)."""
+        if proxy is None:
+            return Response(status_code=404)
+        first = x509.load_pem_x509_certificates(proxy.ca.cert_file.read_bytes())[0]
+        return Response(
+            certificate_pem(first),
+            media_type="application/x-pem-file",
+            headers={"content-disposition": "attachment; filename=ca-cert.pem"},
+        )
+
     return Starlette(
         routes=[
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/metrics", metrics_text),
+            Route("/proxy/ca-cert.pem", ca_certificate),
         ]
     )

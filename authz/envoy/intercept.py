@@ -1,0 +1,169 @@
+"""Opening the TLS of a provider's host: one internal listener for each host.
+
+A CONNECT to a provider's host goes to that host's own listener, which has its certificate and its
+routes and no others. So nothing inside the tunnel, neither SNI nor Host, can choose another
+provider than the CONNECT did.
+"""
+
+from envoy_data_plane.envoy.config.cluster.v3 import Cluster, ClusterDiscoveryType
+from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation as Mutation
+from envoy_data_plane.envoy.config.core.v3 import (
+    ApiVersion,
+    ConfigSource,
+    PathConfigSource,
+    TransportSocket,
+    WatchedDirectory,
+)
+from envoy_data_plane.envoy.config.listener.v3 import Listener, ListenerInternalListenerConfig
+from envoy_data_plane.envoy.config.route.v3 import (
+    DirectResponseAction,
+    Route,
+    RouteConfiguration,
+    RouteMatch,
+    VirtualHost,
+)
+from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import ExtAuthzPerRoute
+from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import (
+    HeaderMutation,
+    Mutations,
+)
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
+from envoy_data_plane.envoy.extensions.transport_sockets.internal_upstream.v3 import (
+    InternalUpstreamTransport,
+)
+from envoy_data_plane.envoy.extensions.transport_sockets.raw_buffer.v3 import RawBuffer
+from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
+    CommonTlsContext,
+    DownstreamTlsContext,
+    SdsSecretConfig,
+    TlsParameters,
+    TlsParametersTlsProtocol,
+)
+
+from authz.envoy.clusters import assignment, internal_address, limits
+from authz.envoy.filters import (
+    EXT_AUTHZ,
+    PROXY_TOKEN_KEY,
+    REMOVED_RESPONSE_HEADERS,
+    http_filters,
+)
+from authz.envoy.listener import BUFFER_LIMIT_BYTES, connection_manager, filter_chain
+from authz.envoy.packing import packed, set_header
+from authz.envoy.routes import native_routes
+from authz.headers import GOVERNANCE
+from authz.proxy.leaves import leaf_file
+from authz.settings import Config, Provider
+
+
+def intercept_name(host: str) -> str:
+    """Return the name of the internal listener of a host, and of the cluster that leads to it."""
+    return f"intercept_{host}"
+
+
+def intercept_listeners(config: Config) -> list[Listener]:
+    """Return an internal listener for each intercepted host."""
+    return [
+        _listener(config, host, provider) for host, provider in config.intercepted_hosts.items()
+    ]
+
+
+def intercept_clusters(config: Config) -> list[Cluster]:
+    """Return a cluster for each internal listener."""
+    return [
+        _cluster(intercept_name(host), config.envoy.max_connections)
+        for host in config.intercepted_hosts
+    ]
+
+
+def _listener(config: Config, host: str, provider: Provider) -> Listener:
+    filters = [_token_from_tunnel(), *http_filters()]
+    manager = connection_manager(config, _routes(host, provider), filters)
+    manager.strip_trailing_host_dot = True
+    chain = filter_chain(manager)
+    chain.transport_socket = _tls(config, host)
+    return Listener(
+        name=intercept_name(host),
+        internal_listener=ListenerInternalListenerConfig(),
+        filter_chains=[chain],
+        per_connection_buffer_limit_bytes=BUFFER_LIMIT_BYTES,
+    )
+
+
+def _token_from_tunnel() -> HttpFilter:
+    # Overwrites what a client sent. Without a token in the tunnel the header is removed.
+    mutations = [
+        Mutation(remove=GOVERNANCE),
+        Mutation(append=set_header(GOVERNANCE, f"%FILTER_STATE({PROXY_TOKEN_KEY}:PLAIN)%")),
+    ]
+    return HttpFilter(
+        name="authz.token_from_tunnel",
+        typed_config=packed(HeaderMutation(mutations=Mutations(request_mutations=mutations))),
+    )
+
+
+def _routes(host: str, provider: Provider) -> RouteConfiguration:
+    bracketed = f"[{host}]" if ":" in host else host
+    return RouteConfiguration(
+        name=intercept_name(host),
+        virtual_hosts=[
+            VirtualHost(
+                name=provider.name,
+                domains=[bracketed, f"{bracketed}:443", f"{bracketed}:80"],
+                routes=native_routes(provider),
+                response_headers_to_remove=list(REMOVED_RESPONSE_HEADERS),
+            ),
+            VirtualHost(name="misdirected", domains=["*"], routes=[_misdirected()]),
+        ],
+        validate_clusters=True,
+    )
+
+
+def _misdirected() -> Route:
+    # RFC 9110 15.5.20: the Host is none that this connection was opened for.
+    return Route(
+        name="misdirected",
+        match=RouteMatch(prefix="/"),
+        direct_response=DirectResponseAction(status=421),
+        typed_per_filter_config={EXT_AUTHZ: packed(ExtAuthzPerRoute(disabled=True))},
+    )
+
+
+def _tls(config: Config, host: str) -> TransportSocket:
+    path = leaf_file(config.leaf_folder, host)
+    context = DownstreamTlsContext(
+        common_tls_context=CommonTlsContext(
+            tls_params=TlsParameters(
+                tls_minimum_protocol_version=TlsParametersTlsProtocol.TLSv1_2,
+            ),
+            tls_certificate_sds_secret_configs=[
+                SdsSecretConfig(
+                    name=host,
+                    sds_config=ConfigSource(
+                        path_config_source=PathConfigSource(
+                            path=str(path),
+                            watched_directory=WatchedDirectory(path=str(path.parent)),
+                        ),
+                        resource_api_version=ApiVersion.V3,
+                    ),
+                )
+            ],
+            alpn_protocols=["h2", "http/1.1"],
+        )
+    )
+    return TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(context))
+
+
+def _cluster(name: str, limit: int) -> Cluster:
+    raw = TransportSocket(
+        name="envoy.transport_sockets.raw_buffer", typed_config=packed(RawBuffer())
+    )
+    return Cluster(
+        name=name,
+        type=ClusterDiscoveryType.STATIC,
+        load_assignment=assignment(name, internal_address(name)),
+        circuit_breakers=limits(limit),
+        transport_socket=TransportSocket(
+            name="envoy.transport_sockets.internal_upstream",
+            typed_config=packed(InternalUpstreamTransport(transport_socket=raw)),
+        ),
+    )

@@ -1,0 +1,40 @@
+"""The ``proxy`` section of ``gateway.yaml``."""
+
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, IPvAnyNetwork, StrictBool, model_validator
+
+from authz.addresses import TcpAddress
+from authz.fields import Section, Tcp, Tls, Url
+
+
+class CaFiles(Section):
+    """The proxy's certificate authority, PEM files; ``authz proxy ca`` makes them."""
+
+    cert_file: Annotated[Path, Field(strict=False)] = Path(".authz/ca.pem")
+    key_file: Annotated[Path, Field(strict=False)] = Path(".authz/ca-key.pem")
+
+
+class Proxy(Section):
+    """The AI Gateway Proxy, for tools that can't set a base URL.
+
+    Attributes:
+        tunnel: whether hosts of no provider are reached, undecrypted.
+        allowed_private_cidrs: private addresses that a tunnel may go to after all.
+        upstream_proxy: the company's proxy, through which tunnels and providers are reached.
+    """
+
+    listen: Tcp = TcpAddress("127.0.0.1", 8888)
+    ca: CaFiles = CaFiles()
+    tls: Tls | None = None
+    tunnel: StrictBool = True
+    allowed_private_cidrs: tuple[IPvAnyNetwork, ...] = ()
+    upstream_proxy: Url | None = None
+
+    @model_validator(mode="after")
+    def _plain_upstream_proxy(self) -> Self:
+        url = self.upstream_proxy
+        if url is not None and (url.tls or url.path != "/"):
+            raise ValueError("upstream_proxy: must be http://host:port")
+        return self
