@@ -41,6 +41,8 @@ ACCESS_LOG_FIELDS = {
     "time": "%START_TIME%",
     "request_id": REQUEST_ID,
     "method": "%REQ(:METHOD)%",
+    # Of a CONNECT its target; of a request that was served, the provider.
+    "authority": "%REQ(:AUTHORITY)%",
     "path": f"%FILTER_STATE({PATH_KEY}:PLAIN)%",
     "upstream_path": "%PATH(NQ)%",
     "protocol": "%PROTOCOL%",
