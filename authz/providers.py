@@ -47,6 +47,8 @@ class ProviderType:
             (``coder-contract.md`` 2.5).
         central_header: where the central key goes; None where there never is one.
         client_prefix: part of the client's path that the provider's base URL stands for.
+        websocket_paths: patterns of paths that a WebSocket may be opened on; none means that
+            providers of this type have no WebSockets.
     """
 
     name: str
@@ -55,6 +57,7 @@ class ProviderType:
     central_header: str | None
     client_prefix: str
     paths: tuple[AllowedPath, ...]
+    websocket_paths: tuple[str, ...] = ()
 
     def credential_value(self, key: str) -> str:
         """Write a key as the value of ``central_header``."""
@@ -80,7 +83,7 @@ _OPENAI_PATHS = (
 )
 
 
-def _openai_format(name: str) -> ProviderType:
+def _openai_format(name: str, websocket_paths: tuple[str, ...] = ()) -> ProviderType:
     return ProviderType(
         name=name,
         error_shape=ErrorShape.OPENAI,
@@ -88,6 +91,7 @@ def _openai_format(name: str) -> ProviderType:
         central_header=AUTHORIZATION,
         client_prefix="/v1",
         paths=_OPENAI_PATHS,
+        websocket_paths=websocket_paths,
     )
 
 
@@ -101,7 +105,7 @@ _TYPES = (
         client_prefix="",
         paths=_ANTHROPIC_PATHS,
     ),
-    _openai_format("openai"),
+    _openai_format("openai", websocket_paths=("/v1/responses", "/v1/realtime")),
     _openai_format("google"),
     _openai_format("openrouter"),
     _openai_format("vercel"),

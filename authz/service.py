@@ -13,6 +13,7 @@ from authz.identity.memory import RememberingSource
 from authz.identity.open import open_source
 from authz.metrics import Metrics
 from authz.proxy.keeper import keep_leaves, make_leaves
+from authz.sds import write_listener_secrets
 from authz.settings import Config
 from authz.web.app import create_app
 from authz.web.server import HttpServer
@@ -39,6 +40,7 @@ async def serve(config: Config) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     make_leaves(config)
+    write_listener_secrets(config)
     metrics = Metrics()
     source = await _open_source(config, metrics)
     try:

@@ -71,6 +71,7 @@ class Provider(Section):
     Attributes:
         public_url: the URL that clients of the AI Gateway Proxy know, where it is not the base
             URL, as behind a mirror.
+        websocket: whether it has WebSockets; None asks the type.
     """
 
     name: ProviderName
@@ -78,6 +79,7 @@ class Provider(Section):
     base_url: Url
     public_url: Url | None = None
     key: KeyReference | None = None
+    websocket: StrictBool | None = None
     ca_file: ReadableFile | None = None
 
     @model_validator(mode="after")
@@ -86,7 +88,15 @@ class Provider(Section):
             raise ValueError(f"key: type {self.type} takes the user's own credential only")
         if self.ca_file is not None and not self.base_url.tls:
             raise ValueError("ca_file needs an https:// base_url")
+        if self.websocket and not self.provider_type.websocket_paths:
+            raise ValueError(f"websocket: type {self.type} has no WebSockets")
         return self
+
+    @property
+    def websockets(self) -> bool:
+        """Whether WebSockets are served."""
+        has_any = bool(self.provider_type.websocket_paths)
+        return has_any if self.websocket is None else self.websocket
 
     @property
     def native_url(self) -> BaseUrl:
@@ -121,12 +131,15 @@ class EnvoySettings(Section):
         drain_timeout: seconds that open streams get to finish when the pair stops.
         stream_idle_timeout: seconds without a byte in either direction before a stream is cut;
             a thinking model is silent for minutes.
+        websocket_timeout: seconds that a WebSocket may live. It is checked when it is opened, so
+            this is how long it may outlive a revocation.
         max_connections: downstream connections in all.
     """
 
     admin: AnyAddress | None = None
     drain_timeout: Annotated[int, Field(strict=True, ge=0, le=86_400)] = 300
     stream_idle_timeout: Annotated[int, Field(strict=True, ge=1, le=86_400)] = 900
+    websocket_timeout: Annotated[int, Field(strict=True, ge=1, le=86_400)] = 3600
     max_connections: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 10_000
 
 

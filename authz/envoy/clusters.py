@@ -45,7 +45,8 @@ from envoy_data_plane.google.protobuf import Any
 from authz.addresses import BaseUrl
 from authz.envoy.filters import AUTHZ_CLUSTER
 from authz.envoy.packing import envoy_address, exactly, file_source, packed, socket_address
-from authz.envoy.routes import AUTHZ_HTTP_CLUSTER, provider_cluster
+from authz.envoy.provider_routes import provider_cluster, websocket_cluster
+from authz.envoy.routes import AUTHZ_HTTP_CLUSTER
 from authz.settings import Config, Provider
 
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -58,10 +59,7 @@ def clusters(config: Config) -> list[Cluster]:
     return [
         _authz(AUTHZ_CLUSTER, envoy_address(config.authz.grpc), _http2(), limit),
         _authz(AUTHZ_HTTP_CLUSTER, envoy_address(config.authz.http), http1(), limit),
-        *(
-            _provider(provider, limit, through_proxy=has_upstream_proxy(config))
-            for provider in config.providers
-        ),
+        *(cluster for provider in config.providers for cluster in _provider(config, provider)),
     ]
 
 
@@ -92,17 +90,33 @@ def _authz(name: str, address: Address, protocol: HttpProtocolOptions, limit: in
     )
 
 
-def _provider(provider: Provider, limit: int, *, through_proxy: bool) -> Cluster:
+def _provider(config: Config, provider: Provider) -> list[Cluster]:
+    requests = _one(config, provider, provider_cluster(provider), _auto(), ["h2", "http/1.1"])
+    if not provider.websockets:
+        return [requests]
+    # Over HTTP/2 a WebSocket needs RFC 8441, which providers lack; so these get HTTP/1.1.
+    websockets = _one(config, provider, websocket_cluster(provider), http1(), ["http/1.1"])
+    return [requests, websockets]
+
+
+def _one(
+    config: Config,
+    provider: Provider,
+    name: str,
+    protocol: HttpProtocolOptions,
+    alpn_protocols: list[str],
+) -> Cluster:
     url = provider.base_url
-    cluster = host_cluster(provider_cluster(provider), url, limit)
-    cluster.typed_extension_protocol_options = _options(_auto() if url.tls else http1())
+    cluster = host_cluster(name, url, config.envoy.max_connections)
     if url.tls:
-        cluster.transport_socket = _tls(url, provider.ca_file or system_roots())
-    if through_proxy:
+        cluster.typed_extension_protocol_options = _options(protocol)
+        cluster.transport_socket = _tls(url, provider.ca_file or system_roots(), alpn_protocols)
+    if has_upstream_proxy(config):
         # The tunnel of this provider, through the company's proxy (`egress.py`).
         cluster.cluster_type = None
         cluster.type = ClusterDiscoveryType.STATIC
-        cluster.load_assignment = assignment(cluster.name, internal_address(cluster.name))
+        tunnel = internal_address(provider_cluster(provider))
+        cluster.load_assignment = assignment(name, tunnel)
     return cluster
 
 
@@ -132,7 +146,7 @@ def host_cluster(name: str, url: BaseUrl, limit: int) -> Cluster:
     return cluster
 
 
-def _tls(url: BaseUrl, roots: Path) -> TransportSocket:
+def _tls(url: BaseUrl, roots: Path, alpn_protocols: list[str]) -> TransportSocket:
     # Without a validation context Envoy verifies nothing at all.
     san_type = SubjectAltNameMatcherSanType
     kind = san_type.IP_ADDRESS if url.is_ip else san_type.DNS
@@ -147,7 +161,7 @@ def _tls(url: BaseUrl, roots: Path) -> TransportSocket:
                     SubjectAltNameMatcher(san_type=kind, matcher=exactly(url.host))
                 ],
             ),
-            alpn_protocols=["h2", "http/1.1"],
+            alpn_protocols=alpn_protocols,
         ),
         sni="" if url.is_ip else url.host,
     )

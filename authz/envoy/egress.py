@@ -12,7 +12,7 @@ from envoy_data_plane.envoy.extensions.filters.network.tcp_proxy.v3 import (
 )
 
 from authz.envoy.packing import packed
-from authz.envoy.routes import provider_cluster
+from authz.envoy.provider_routes import provider_cluster
 from authz.envoy.tunnels import UPSTREAM_PROXY_CLUSTER
 from authz.settings import Config, Provider
 

@@ -8,11 +8,7 @@ provider than the CONNECT did.
 from envoy_data_plane.envoy.config.cluster.v3 import Cluster, ClusterDiscoveryType
 from envoy_data_plane.envoy.config.common.mutation_rules.v3 import HeaderMutation as Mutation
 from envoy_data_plane.envoy.config.core.v3 import (
-    ApiVersion,
-    ConfigSource,
-    PathConfigSource,
     TransportSocket,
-    WatchedDirectory,
 )
 from envoy_data_plane.envoy.config.listener.v3 import Listener, ListenerInternalListenerConfig
 from envoy_data_plane.envoy.config.route.v3 import (
@@ -32,13 +28,6 @@ from envoy_data_plane.envoy.extensions.transport_sockets.internal_upstream.v3 im
     InternalUpstreamTransport,
 )
 from envoy_data_plane.envoy.extensions.transport_sockets.raw_buffer.v3 import RawBuffer
-from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
-    CommonTlsContext,
-    DownstreamTlsContext,
-    SdsSecretConfig,
-    TlsParameters,
-    TlsParametersTlsProtocol,
-)
 
 from authz.envoy.clusters import assignment, internal_address, limits
 from authz.envoy.filters import (
@@ -47,9 +36,14 @@ from authz.envoy.filters import (
     REMOVED_RESPONSE_HEADERS,
     http_filters,
 )
-from authz.envoy.listener import BUFFER_LIMIT_BYTES, connection_manager, filter_chain
+from authz.envoy.listener import (
+    BUFFER_LIMIT_BYTES,
+    connection_manager,
+    filter_chain,
+    tls_from_secret,
+)
 from authz.envoy.packing import packed, set_header
-from authz.envoy.routes import native_routes
+from authz.envoy.provider_routes import native_mount, provider_routes
 from authz.headers import GOVERNANCE
 from authz.proxy.leaves import leaf_file
 from authz.settings import Config, Provider
@@ -77,7 +71,7 @@ def intercept_clusters(config: Config) -> list[Cluster]:
 
 def _listener(config: Config, host: str, provider: Provider) -> Listener:
     filters = [_token_from_tunnel(), *http_filters()]
-    manager = connection_manager(config, _routes(host, provider), filters)
+    manager = connection_manager(config, _routes(config, host, provider), filters)
     manager.strip_trailing_host_dot = True
     chain = filter_chain(manager)
     chain.transport_socket = _tls(config, host)
@@ -101,7 +95,7 @@ def _token_from_tunnel() -> HttpFilter:
     )
 
 
-def _routes(host: str, provider: Provider) -> RouteConfiguration:
+def _routes(config: Config, host: str, provider: Provider) -> RouteConfiguration:
     bracketed = f"[{host}]" if ":" in host else host
     return RouteConfiguration(
         name=intercept_name(host),
@@ -109,7 +103,9 @@ def _routes(host: str, provider: Provider) -> RouteConfiguration:
             VirtualHost(
                 name=provider.name,
                 domains=[bracketed, f"{bracketed}:443", f"{bracketed}:80"],
-                routes=native_routes(provider),
+                routes=provider_routes(
+                    provider, native_mount(provider), config.envoy.websocket_timeout
+                ),
                 response_headers_to_remove=list(REMOVED_RESPONSE_HEADERS),
             ),
             VirtualHost(name="misdirected", domains=["*"], routes=[_misdirected()]),
@@ -129,28 +125,7 @@ def _misdirected() -> Route:
 
 
 def _tls(config: Config, host: str) -> TransportSocket:
-    path = leaf_file(config.leaf_folder, host)
-    context = DownstreamTlsContext(
-        common_tls_context=CommonTlsContext(
-            tls_params=TlsParameters(
-                tls_minimum_protocol_version=TlsParametersTlsProtocol.TLSv1_2,
-            ),
-            tls_certificate_sds_secret_configs=[
-                SdsSecretConfig(
-                    name=host,
-                    sds_config=ConfigSource(
-                        path_config_source=PathConfigSource(
-                            path=str(path),
-                            watched_directory=WatchedDirectory(path=str(path.parent)),
-                        ),
-                        resource_api_version=ApiVersion.V3,
-                    ),
-                )
-            ],
-            alpn_protocols=["h2", "http/1.1"],
-        )
-    )
-    return TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(context))
+    return tls_from_secret(host, leaf_file(config.leaf_folder, host), watch_folder=True)
 
 
 def _cluster(name: str, limit: int) -> Cluster:

@@ -4,12 +4,17 @@ The hardening follows Envoy's "Configuring Envoy as an edge proxy" and ``envoy-f
 """
 
 from datetime import timedelta
+from pathlib import Path
 
 from envoy_data_plane.envoy.config.core.v3 import (
+    ApiVersion,
+    ConfigSource,
     Http2ProtocolOptions,
     HttpProtocolOptions,
     HttpProtocolOptionsHeadersWithUnderscoresAction,
+    PathConfigSource,
     TransportSocket,
+    WatchedDirectory,
 )
 from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener
 from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration
@@ -17,21 +22,22 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
     HttpConnectionManager,
     HttpConnectionManagerPathWithEscapedSlashesAction,
     HttpConnectionManagerServerHeaderTransformation,
+    HttpConnectionManagerUpgradeConfig,
     HttpFilter,
 )
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
     CommonTlsContext,
     DownstreamTlsContext,
-    TlsCertificate,
+    SdsSecretConfig,
     TlsParameters,
     TlsParametersTlsProtocol,
 )
 
 from authz.envoy.filters import http_filters
 from authz.envoy.logging import access_log, local_replies
-from authz.envoy.packing import envoy_address, file_source, packed
+from authz.envoy.packing import envoy_address, packed
 from authz.envoy.routes import gateway_routes
-from authz.fields import Tls
+from authz.sds import listener_secret_file
 from authz.settings import Config
 
 BUFFER_LIMIT_BYTES = 65_536
@@ -42,7 +48,8 @@ def gateway_listener(config: Config) -> Listener:
     manager = connection_manager(config, gateway_routes(config), http_filters())
     chain = filter_chain(manager)
     if config.tls is not None:
-        chain.transport_socket = tls_from_files(config.tls)
+        path = listener_secret_file(config, "gateway")
+        chain.transport_socket = tls_from_secret("gateway", path, watch_folder=False)
     return Listener(
         name="gateway",
         address=envoy_address(config.listen),
@@ -95,20 +102,36 @@ def connection_manager(
         merge_slashes=True,
         path_with_escaped_slashes_action=escaped_slashes.REJECT_REQUEST,
         local_reply_config=local_replies(),
+        # Off but for the routes that switch it on.
+        upgrade_configs=[
+            HttpConnectionManagerUpgradeConfig(upgrade_type="websocket", enabled=False)
+        ],
     )
 
 
-def tls_from_files(tls: Tls) -> TransportSocket:
-    """Terminate TLS with a certificate and key from files."""
+def tls_from_secret(name: str, path: Path, *, watch_folder: bool) -> TransportSocket:
+    """Terminate TLS with a certificate that Envoy takes from a secret file, and takes again.
+
+    Args:
+        name: of the secret in the file.
+        path: the file.
+        watch_folder: whether the file itself is replaced; else what it names is.
+    """
+    watched = WatchedDirectory(path=str(path.parent)) if watch_folder else None
     context = DownstreamTlsContext(
         common_tls_context=CommonTlsContext(
             tls_params=TlsParameters(
                 tls_minimum_protocol_version=TlsParametersTlsProtocol.TLSv1_2,
             ),
-            tls_certificates=[
-                TlsCertificate(
-                    certificate_chain=file_source(tls.cert_file),
-                    private_key=file_source(tls.key_file),
+            tls_certificate_sds_secret_configs=[
+                SdsSecretConfig(
+                    name=name,
+                    sds_config=ConfigSource(
+                        path_config_source=PathConfigSource(
+                            path=str(path), watched_directory=watched
+                        ),
+                        resource_api_version=ApiVersion.V3,
+                    ),
                 )
             ],
             alpn_protocols=["h2", "http/1.1"],

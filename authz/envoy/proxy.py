@@ -47,14 +47,15 @@ from authz.envoy.listener import (
     BUFFER_LIMIT_BYTES,
     connection_manager,
     filter_chain,
-    tls_from_files,
+    tls_from_secret,
 )
 from authz.envoy.packing import envoy_address, packed, regex
-from authz.envoy.routes import packed_context
+from authz.envoy.provider_routes import packed_context
 from authz.envoy.tunnels import TUNNEL_CLUSTER, UPSTREAM_PROXY_CLUSTER, resolve_host
 from authz.ext_authz import CONTEXT_KIND, KIND_CONNECT
 from authz.headers import GOVERNANCE
 from authz.proxy.settings import Proxy
+from authz.sds import listener_secret_file
 from authz.settings import Config
 
 PORTS = (80, 443)
@@ -77,7 +78,8 @@ def proxy_listener(config: Config, proxy: Proxy) -> Listener:
     manager.strip_trailing_host_dot = True
     chain = filter_chain(manager)
     if proxy.tls is not None:
-        chain.transport_socket = tls_from_files(proxy.tls)
+        path = listener_secret_file(config, "proxy")
+        chain.transport_socket = tls_from_secret("proxy", path, watch_folder=False)
     return Listener(
         name="proxy",
         address=envoy_address(proxy.listen),

@@ -21,6 +21,8 @@ class Rejection(StrEnum):
     USER_DELETED = "user_deleted"
     USER_INACTIVE = "user_inactive"
     USER_SYSTEM = "user_system"
+    AUDIENCE = "token_audience"
+    LOGIN_EXPIRED = "login_expired"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,15 @@ from datetime import datetime
 from authz.identity import Identity, Rejection
 from authz.tokens import CoderToken, proves
 
-SELECT_RECORD = """\
+_SELECT = """\
 SELECT k.id, k.hashed_secret, k.expires_at, k.token_name,
-       u.id, u.username, u.email, u.status, u.deleted, u.is_system
+       CAST(u.id AS text), u.username, u.email, CAST(u.status AS text), u.deleted, u.is_system
 FROM api_keys k JOIN users u ON u.id = k.user_id
-WHERE k.id = $1"""
+"""
+SELECT_RECORD = _SELECT + "WHERE k.id = $1"
 """Reads what ``check`` needs, from Coder's own tables as from ours (``coder-contract.md`` 5.2)."""
+SELECT_RECORDS = _SELECT + "WHERE k.id = ANY($1::text[])"
+"""The same for many tokens at once, in PostgreSQL."""
 
 
 @dataclass(frozen=True, slots=True)

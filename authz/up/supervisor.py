@@ -17,6 +17,7 @@ from authz.config import open_keys
 from authz.envoy import binary
 from authz.errors import StartError
 from authz.proxy.keeper import make_leaves
+from authz.sds import write_listener_secrets
 from authz.settings import Config
 from authz.up.admin import Admin
 from authz.up.banner import banner
@@ -131,6 +132,7 @@ class Pair:
         config = self._config
         # Envoy does not start while a certificate that it shall watch is not there.
         make_leaves(config)
+        write_listener_secrets(config)
         allow_byok = f"--ai-gateway-allow-byok={str(config.allow_byok).lower()}"
         authz: list[str | Path] = [sys.executable, "-m", "authz"]
         self._spawn(Child("authz", [*authz, "serve", allow_byok, *self._options]))

@@ -1,0 +1,75 @@
+"""What PostgreSQL, its driver and the network report, as one line for a person."""
+
+import ssl
+
+import asyncpg
+
+FAILURES = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,  # TimeoutError and ssl.SSLError are among them
+    ValueError,
+)
+"""What a connection attempt or a statement raises when it fails."""
+
+_PAGE = "docs/identity-postgresql.md"
+
+
+def explain(error: Exception, where: str) -> str:
+    """Say what went wrong and what to do.
+
+    Of the server's report only the message is used: its detail quotes rows. Of a malformed option
+    nothing is quoted, because it may be a part of the password.
+
+    Args:
+        error: one of ``FAILURES``.
+        where: names the database, without a password.
+
+    Returns:
+        One line.
+    """
+    return " ".join(_explained(error, where).split())
+
+
+def _explained(error: Exception, where: str) -> str:
+    match error:
+        case asyncpg.PostgresError():
+            return _reported(error, where)
+        case TimeoutError():
+            return f"{where} does not answer in time"
+        case ssl.SSLCertVerificationError():
+            return (
+                f"the certificate of {where} is not trusted ({error.verify_message}): "
+                "name its CA with sslrootcert"
+            )
+        case OSError():
+            reason = error.strerror or type(error).__name__
+            file = f" ({error.filename})" if error.filename else ""
+            return f"can't connect to {where}: {reason}{file}"
+        case asyncpg.TargetServerAttributeNotMatched():
+            return (
+                f"{where} is a replica, which tells of a deleted token late: name the primary "
+                "(target_session_attrs=any in the URL accepts a replica)"
+            )
+        case asyncpg.ClientConfigurationError():
+            return f"can't connect to {where}: {error.args[0]}"
+        case ValueError():
+            return f"can't connect to {where}: an option of the URL is malformed"
+        case _:
+            return f"the connection to {where} failed: {type(error).__name__}"
+
+
+def _reported(error: asyncpg.PostgresError, where: str) -> str:
+    text = f"{where}: {error.args[0]}"
+    match error:
+        case asyncpg.InsufficientPrivilegeError():
+            return f"{text}: the role lacks a GRANT, see {_PAGE}"
+        case asyncpg.UndefinedTableError() | asyncpg.UndefinedColumnError():
+            return f"{text}: name Coder's database, or make the tables with 'authz db init'"
+        case asyncpg.InvalidAuthorizationSpecificationError():
+            return f"{text}: check user and password (PGPASSWORD or PGPASSFILE)"
+        case asyncpg.QueryCanceledError():
+            return f"{where} took too long: is a table locked?"
+        case _:
+            return text

@@ -1,0 +1,70 @@
+"""The identity source on PostgreSQL: Coder's own database, read only, or ours."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from authz.errors import IdentityUnavailable
+from authz.identity import Identity, Rejection
+from authz.identity.batch import Batcher
+from authz.identity.postgres_errors import FAILURES, explain
+from authz.identity.postgres_pool import Pool
+from authz.identity.record import SELECT_RECORDS, TokenRecord, check
+from authz.identity.url import PostgresURL
+from authz.tokens import CoderToken
+
+CONNECTIONS = 2
+"""Look-ups under way at once, and so connections: each carries a whole batch."""
+ANSWER_SECONDS = 0.7
+"""How long a look-up may take, connecting included: less than ``batch.LOOK_UP_SECONDS``, so that
+the error names the database."""
+STATEMENT_SECONDS = 0.5
+"""After which the server ends the statement: a slow server is told from one that hangs."""
+
+
+class PostgresSource:
+    """The identity source of a PostgreSQL database (``authz.identity.IdentitySource``).
+
+    Nothing is opened until the first call, and the server may come and go at any time.
+
+    Args:
+        url: of a database that has Coder's tables or ours; ``SELECT`` on the columns of
+            ``record.SELECT_RECORDS`` is all that is asked of it.
+    """
+
+    def __init__(self, url: PostgresURL) -> None:
+        self._where = url.display
+        self._pool = Pool(url, size=CONNECTIONS, statement_seconds=STATEMENT_SECONDS)
+        self._batcher: Batcher[str, TokenRecord] = Batcher(self._look_up, concurrency=CONNECTIONS)
+
+    async def verify(self, token: CoderToken) -> Identity | Rejection:
+        """Look the token up now; see ``IdentitySource.verify``.
+
+        Raises:
+            IdentityUnavailable: the server can't be reached or hangs, or the tables or the right
+                to read them are missing.
+        """
+        record = await self._batcher.get(token.id)
+        return check(record, token, datetime.now(UTC))
+
+    async def check_ready(self) -> None:
+        """Return when a look-up would be answered; see ``IdentitySource.check_ready``.
+
+        It is one: of no token's id, in the next batch. So it needs the same tables, columns and
+        rights, and many who ask at once cost no more than one.
+        """
+        await self._batcher.get("")
+
+    async def close(self) -> None:
+        """End the look-ups and the connections, without waiting for the server."""
+        await self._batcher.close()
+        await self._pool.close()
+
+    async def _look_up(self, token_ids: Sequence[str]) -> Mapping[str, TokenRecord]:
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                rows = await self._pool.fetch(SELECT_RECORDS, token_ids)
+        except FAILURES as error:
+            # Without its cause, whose text may quote the URL.
+            raise IdentityUnavailable(explain(error, self._where)) from None
+        return {row[0]: TokenRecord(*row) for row in rows}
