@@ -8,6 +8,7 @@ forgotten in another.
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
 
 from authz.secret import Secret
 from authz.tokens import has_token_shape
@@ -105,8 +106,15 @@ def read(headers: Iterable[tuple[str, bytes]]) -> Credentials:
         governance=Secret(governance) if governance else None,
         bearer=Secret(bearer) if bearer else None,
         api_key=Secret(api_key) if api_key else None,
-        stray=tuple({name for name, value in others if any(p in value for p in presented)}),
+        stray=tuple({name for name, value in others if _holds_any(presented, name, value)}),
     )
+
+
+def _holds_any(presented: list[bytes], name: str, value: bytes) -> bool:
+    if name == ":path" and b"%" in value:
+        # Envoy decodes the path as far as it is safe, but not the query.
+        value = unquote_to_bytes(value)
+    return any(token in value for token in presented)
 
 
 def _text(value: bytes | None) -> str | None:

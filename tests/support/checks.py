@@ -1,0 +1,43 @@
+"""Envoy's side of a check, without Envoy: the question's bytes, and the answer read back."""
+
+from collections.abc import Iterable, Mapping
+
+from authz.pb import ext_authz_pb2 as pb
+
+ANTHROPIC = {
+    "provider": "anthropic",
+    "base_url": "https://api.anthropic.com/",
+    "supported": "true",
+}
+OPENAI = {"provider": "openai", "base_url": "https://api.openai.com/v1", "supported": "true"}
+
+
+def question(
+    headers: Iterable[tuple[str, str | bytes]] = (),
+    context: Mapping[str, str] = ANTHROPIC,
+    method: str = "POST",
+    path: str = "/anthropic/v1/messages",
+) -> bytes:
+    """Return a serialized ``CheckRequest`` as Envoy sends it with ``encode_raw_headers``."""
+    request = pb.CheckRequest()
+    http = request.attributes.request.http
+    http.method, http.path = method, path
+    for name, value in ((":method", method), (":path", path), *headers):
+        raw = value.encode() if isinstance(value, str) else value
+        http.header_map.headers.add(key=name, raw_value=raw)
+    request.attributes.context_extensions.update(context)
+    return request.SerializeToString()
+
+
+def answer(message: bytes) -> pb.CheckResponse:
+    """Read a serialized ``CheckResponse``."""
+    return pb.CheckResponse.FromString(message)
+
+
+def allows(message: bytes) -> bool:
+    """Say whether Envoy takes the answer for an allow: status 0, which is also protobuf's default.
+
+    Envoy also demands an ``ok_response`` or nothing beside it; an answer that is an allow by one
+    rule and a refusal by the other counts as one here, so that no test can overlook it.
+    """
+    return pb.CheckResponse.FromString(message).status.code == 0

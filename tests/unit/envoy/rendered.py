@@ -1,0 +1,86 @@
+"""The rendered configuration as plain data, to look things up in."""
+
+import re
+from typing import Any
+
+import yaml
+
+from authz.envoy.render import render
+from authz.settings import Config
+
+
+def rendered(**values: Any) -> dict[str, Any]:
+    """Render a configuration with these keys of gateway.yaml."""
+    document: dict[str, Any] = yaml.safe_load(render(Config.model_validate(values)))
+    return document
+
+
+def listener(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the gateway's listener."""
+    listeners = document["static_resources"]["listeners"]
+    found: dict[str, Any] = next(one for one in listeners if one["name"] == "gateway")
+    return found
+
+
+def manager(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the gateway's HTTP connection manager."""
+    (chain,) = listener(document)["filter_chains"]
+    (network_filter,) = chain["filters"]
+    config: dict[str, Any] = network_filter["typed_config"]
+    return config
+
+
+def http_filter(document: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return one HTTP filter's configuration."""
+    filters = manager(document)["http_filters"]
+    config: dict[str, Any] = next(
+        one["typed_config"] for one in filters if one["name"] == f"envoy.filters.http.{name}"
+    )
+    return config
+
+
+def routes(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the gateway's routes, in order."""
+    (host,) = manager(document)["route_config"]["virtual_hosts"]
+    found: list[dict[str, Any]] = host["routes"]
+    return found
+
+
+def cluster(document: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return one cluster."""
+    clusters = document["static_resources"]["clusters"]
+    found: dict[str, Any] = next(one for one in clusters if one["name"] == name)
+    return found
+
+
+def chosen(document: dict[str, Any], method: str, path: str) -> dict[str, Any]:
+    """Return the route that Envoy takes for a plain request: the first that matches in full."""
+    return next(route for route in routes(document) if _matches(route["match"], method, path))
+
+
+def upstream_path(route: dict[str, Any], path: str) -> str:
+    """Rewrite a path as the route does."""
+    rewrite = route["route"]["regex_rewrite"]
+    return re.sub(rewrite["pattern"]["regex"], rewrite["substitution"], path)
+
+
+def facts(route: dict[str, Any]) -> dict[str, str]:
+    """Return what the route tells authz; nothing for a route that says nothing."""
+    per_filter = route.get("typed_per_filter_config", {}).get("envoy.filters.http.ext_authz", {})
+    found: dict[str, str] = per_filter.get("check_settings", {}).get("context_extensions", {})
+    return found
+
+
+def _matches(match: dict[str, Any], method: str, path: str) -> bool:
+    for header in match.get("headers", []):
+        if header["name"] != ":method":
+            return False  # a plain request has no Upgrade header
+        wanted = header["string_match"]
+        pattern = wanted.get("safe_regex", {}).get("regex") or re.escape(wanted["exact"])
+        if not re.fullmatch(pattern, method):
+            return False
+    if "path" in match:
+        return bool(match["path"] == path)
+    if "prefix" in match:
+        return path.startswith(match["prefix"])
+    return re.fullmatch(match["safe_regex"]["regex"], path) is not None

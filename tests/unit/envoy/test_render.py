@@ -1,0 +1,152 @@
+"""authz.envoy.render, and the filters and listener that it puts together."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from authz.envoy.binary import validate
+from authz.envoy.clusters import system_roots
+from authz.envoy.filters import REMOVED_HEADERS, REMOVED_PREFIXES
+from authz.envoy.render import render
+from authz.headers import CREDENTIAL_HEADERS
+from authz.settings import Config
+from tests.unit.envoy.rendered import http_filter, listener, manager, rendered
+
+DUMP = Path(__file__).parents[3] / "envoy" / "envoy.yaml"
+A_KEY = "sk-ant-api03-0123456789abcdef"
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    """The configuration for the defaults."""
+    return rendered()
+
+
+def test_the_dump_is_not_stale(tmp_path: Path) -> None:
+    """envoy/envoy.yaml is what the command prints for the defaults."""
+    printed = subprocess.run(
+        [sys.executable, "-m", "authz", "envoy", "render"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    # The dump is made on Debian; elsewhere the system's roots are in another file.
+    printed = printed.replace(str(system_roots()), "/etc/ssl/certs/ca-certificates.crt")
+    assert DUMP.read_text() == printed, (
+        "envoy/envoy.yaml is stale: run `authz envoy render -o envoy/envoy.yaml` without a"
+        " gateway.yaml, and look at the difference"
+    )
+
+
+def test_envoy_accepts_the_dump() -> None:
+    """The real Envoy validates the file in the repository."""
+    validate(DUMP)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"authz": {"grpc": "127.0.0.1:9000", "http": "[::1]:9001"}, "listen": "[::]:8080"},
+        {"providers": []},
+        {
+            "providers": [
+                {"name": "a", "type": "openai-compat", "base_url": "http://localhost:1/a/b"},
+                {"name": "b", "type": "google", "base_url": "https://10.0.0.1:8443/v1beta/openai"},
+                {"name": "c", "type": "anthropic", "base_url": "https://[::1]/x"},
+            ]
+        },
+        {"envoy": {"admin": "127.0.0.1:9901", "drain_timeout": 0, "max_connections": 1}},
+    ],
+    ids=["defaults", "TCP", "no provider", "other providers", "admin"],
+)
+def test_envoy_accepts_what_is_rendered(values: dict[str, object], tmp_path: Path) -> None:
+    """The real Envoy validates every kind of configuration."""
+    path = tmp_path / "envoy.yaml"
+    path.write_text(render(Config.model_validate(values)))
+    validate(path)
+
+
+def test_no_key_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys reach Envoy with the answer to a check, never with its configuration."""
+    monkeypatch.setenv("ANTHROPIC_API_KEY", A_KEY)
+    text = render(Config())
+    assert A_KEY not in text
+    assert "API_KEY" not in text
+
+
+def test_authz_is_asked_before_anything_leaves(document: dict[str, Any]) -> None:
+    """The order of the filters: keep the request id, ask authz, clean the headers, route."""
+    names = [one["name"].rpartition(".")[2] for one in manager(document)["http_filters"]]
+    assert names == ["set_filter_state", "ext_authz", "header_mutation", "router"]
+
+
+def test_what_fails_is_refused(document: dict[str, Any]) -> None:
+    """Without an answer of authz in time there is a 503, never a pass."""
+    config = http_filter(document, "ext_authz")
+    assert config.get("failure_mode_allow", False) is False
+    assert config.get("failure_mode_allow_header_add", False) is False
+    assert config["status_on_error"] == {"code": "ServiceUnavailable"}
+    assert config["grpc_service"]["timeout"] == "1s"
+    assert config["encode_raw_headers"] is True
+    assert config["validate_mutations"] is True
+    assert "with_request_body" not in config
+    assert config["decoder_header_mutation_rules"]["disallow_system"] is True
+
+
+def test_the_removal_list(document: dict[str, Any]) -> None:
+    """What belongs to Coder or the gateway is removed; credentials are left to authz."""
+    rules = http_filter(document, "header_mutation")["mutations"]["request_mutations"]
+    matchers = [rule["remove_on_match"]["key_matcher"] for rule in rules]
+    assert matchers == [
+        *({"exact": name} for name in REMOVED_HEADERS),
+        *({"prefix": prefix} for prefix in REMOVED_PREFIXES),
+    ]
+    assert not set(REMOVED_HEADERS) & set(CREDENTIAL_HEADERS)
+    assert not {"authorization", "x-api-key"} & {
+        name for name in CREDENTIAL_HEADERS if name.startswith(REMOVED_PREFIXES)
+    }
+
+
+def test_the_listener_is_hardened(document: dict[str, Any]) -> None:
+    """The limits of an edge proxy, and paths in one form only."""
+    config = manager(document)
+    assert config["use_remote_address"] is True
+    assert config["normalize_path"] is True
+    assert config["merge_slashes"] is True
+    assert config["path_with_escaped_slashes_action"] == "REJECT_REQUEST"
+    common = config["common_http_protocol_options"]
+    assert common["headers_with_underscores_action"] == "REJECT_REQUEST"
+    assert common["max_headers_count"] == 100
+    assert config["max_request_headers_kb"] == 60
+    assert config["request_headers_timeout"] == "10s"
+    assert config["stream_idle_timeout"] == "900s"
+    assert "request_timeout" not in config
+
+
+def test_settings_reach_envoy() -> None:
+    """Listener, admin socket, idle timeout and connections are the configuration's."""
+    document = rendered(
+        listen="0.0.0.0:1234", envoy={"stream_idle_timeout": 5, "max_connections": 7}
+    )
+    address = listener(document)["address"]["socket_address"]
+    assert address == {"address": "0.0.0.0", "port_value": 1234}
+    assert document["admin"]["address"]["pipe"]["path"].endswith("admin-1234.sock")
+    assert manager(document)["stream_idle_timeout"] == "5s"
+    (monitor,) = document["overload_manager"]["resource_monitors"]
+    assert int(monitor["typed_config"]["max_active_downstream_connections"]) == 7
+
+
+def test_the_access_log_has_no_credential(document: dict[str, Any]) -> None:
+    """No header that may hold one is logged, nor the query."""
+    log = str(manager(document)["access_log"]).lower()
+    for name in CREDENTIAL_HEADERS:
+        assert f"%req({name}" not in log
+    assert "%path(nq)%" in log
+    assert "%req(:path" not in log

@@ -1,0 +1,158 @@
+"""authz.envoy.routes."""
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from authz.settings import DEFAULT_PROVIDERS
+from tests.unit.envoy.rendered import chosen, facts, manager, rendered, routes, upstream_path
+
+PREFIXES = ("", "/api/v2/ai-gateway", "/api/v2/aibridge")
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    """The configuration for the defaults."""
+    return rendered()
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize(
+    ("method", "path", "cluster", "upstream"),
+    [
+        ("POST", "/anthropic/v1/messages", "provider_anthropic", "/v1/messages"),
+        ("GET", "/anthropic/v1/models/x", "provider_anthropic", "/v1/models/x"),
+        ("POST", "/anthropic/api/event_logging/batch", "provider_anthropic", None),
+        ("POST", "/openai/v1/chat/completions", "provider_openai", "/v1/chat/completions"),
+        ("DELETE", "/openai/v1/responses/r", "provider_openai", "/v1/responses/r"),
+        ("POST", "/chatgpt/v1/responses", "provider_chatgpt", "/backend-api/codex/responses"),
+        ("OPTIONS", "/copilot/chat/completions", "provider_copilot", "/chat/completions"),
+    ],
+)
+def test_served_paths(
+    document: dict[str, Any],
+    prefix: str,
+    method: str,
+    path: str,
+    cluster: str,
+    upstream: str | None,
+) -> None:
+    """A listed path goes to its provider's cluster, below the base URL's path."""
+    route = chosen(document, method, prefix + path)
+    assert route["route"]["cluster"] == cluster
+    assert facts(route)["supported"] == "true"
+    if upstream is not None:
+        assert upstream_path(route, prefix + path) == upstream
+
+
+@pytest.mark.parametrize("provider", DEFAULT_PROVIDERS, ids=lambda provider: provider.name)
+def test_a_route_tells_authz_what_it_leads_to(document: dict[str, Any], provider: Any) -> None:
+    """Each route with a provider's cluster names that provider and its base URL, and no other."""
+    found = [
+        route
+        for route in routes(document)
+        if route.get("route", {}).get("cluster") == f"provider_{provider.name}"
+    ]
+    assert found
+    for route in found:
+        assert facts(route) == {
+            "provider": provider.name,
+            "base_url": str(provider.base_url),
+            "supported": "true",
+        }
+        assert route["route"]["host_rewrite_literal"] == provider.base_url.authority
+        assert route["route"]["timeout"] == "0s"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "provider"),
+    [
+        ("POST", "/openai/v1/completions", "openai"),
+        ("DELETE", "/openai/v1/models/x", "openai"),
+        ("HEAD", "/anthropic", "anthropic"),
+        ("GET", "/api/v2/aibridge/anthropic/", "anthropic"),
+        ("TRACE", "/copilot/models", "copilot"),
+        ("GET", "/", None),
+        ("GET", "/openaix/v1/models", None),
+        ("GET", "/x/openai/v1/models", None),
+        ("POST", "/healthz", None),
+    ],
+)
+def test_everything_else_is_a_404_after_authz(
+    document: dict[str, Any], method: str, path: str, provider: str | None
+) -> None:
+    """What is not listed leads nowhere, and authz is still asked who it is."""
+    route = chosen(document, method, path)
+    assert route["direct_response"] == {"status": 404}
+    assert facts(route).get("provider") == provider
+    assert facts(route).get("supported") in (None, "false")
+    assert "disabled" not in str(route.get("typed_per_filter_config"))
+
+
+def test_authz_is_switched_off_for_health_only(document: dict[str, Any]) -> None:
+    """Two exact paths, read only, lead to authz itself without a check."""
+    without = [route for route in routes(document) if "'disabled': True" in str(route)]
+    assert [route["match"]["path"] for route in without] == ["/healthz", "/readyz"]
+    for route in without:
+        assert route["route"]["cluster"] == "authz_http"
+        assert chosen(document, "GET", route["match"]["path"]) is route
+        assert "direct_response" in chosen(document, "POST", route["match"]["path"])
+
+
+_segments = st.sampled_from(
+    [
+        "api",
+        "v2",
+        "ai-gateway",
+        "aibridge",
+        "openai",
+        "anthropic",
+        "copilot",
+        "v1",
+        "models",
+        "messages",
+        "responses",
+        "chat",
+        "completions",
+        "files",
+        "healthz",
+        "..",
+        "x",
+        "",
+    ]
+)
+
+
+@given(
+    st.lists(_segments, max_size=7).map(lambda segments: "/" + "/".join(segments)),
+    st.sampled_from(["GET", "POST", "DELETE", "HEAD", "PATCH", "BREW"]),
+)
+def test_every_request_has_a_route(document: dict[str, Any], path: str, method: str) -> None:
+    """No path is without a route, and only the provider in its first segment ever serves it."""
+    route = chosen(document, method, path)
+    if "route" not in route or route["route"]["cluster"] == "authz_http":
+        return
+    rest = re.sub(r"^/api/v2/(ai-gateway|aibridge)(?=/)", "", path)
+    name = rest.split("/")[1]
+    assert route["route"]["cluster"] == f"provider_{name}"
+    assert facts(route)["provider"] == name
+    assert upstream_path(route, path).startswith("/")
+
+
+def test_a_providers_name_is_not_a_pattern() -> None:
+    """Names have no characters that mean something in a regular expression."""
+    document = rendered(
+        providers=[{"name": "a-1", "type": "openai-compat", "base_url": "http://127.0.0.1:1/x/v1"}]
+    )
+    route = chosen(document, "POST", "/a-1/v1/responses")
+    assert upstream_path(route, "/a-1/v1/responses") == "/x/v1/responses"
+    assert "direct_response" in chosen(document, "POST", "/ab1/v1/responses")
+
+
+def test_answers_lose_what_is_about_another_host(document: dict[str, Any]) -> None:
+    """Cookies and the offer of HTTP/3 are the provider's own."""
+    (host,) = manager(document)["route_config"]["virtual_hosts"]
+    assert host["response_headers_to_remove"] == ["set-cookie", "alt-svc"]

@@ -1,0 +1,226 @@
+"""authz.decision; the whole matrix of credentials is in tests/conformance."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from authz.decision import Allow, Deny, Mode, Reason, Route, decide, own_credential, screen
+from authz.headers import AUTHORIZATION, X_API_KEY, Credentials
+from authz.identity import Identity, Rejection
+from authz.providers import PROVIDER_TYPES
+from authz.secret import Secret
+from authz.tokens import CoderToken, parse
+from tests.support.identities import identity_of
+
+TOKEN = "Abcdefghi1-Abcdefghijklmnopqrstu2"
+OWN = "sk-ant-own-0123456789abcdef"
+CENTRAL = "sk-ant-central-0123456789abcdef"
+ALICE = identity_of(TOKEN, "alice")
+ANTHROPIC = Route("anthropic", PROVIDER_TYPES["anthropic"], supported=True, label="POST /x")
+OPENAI = Route("openai", PROVIDER_TYPES["openai"], supported=True, label="POST /x")
+COPILOT = Route("copilot", PROVIDER_TYPES["copilot"], supported=True, label="POST /x")
+GOVERNED = Credentials(governance=Secret(TOKEN))
+
+
+def _token() -> CoderToken:
+    token = parse(TOKEN)
+    assert token is not None
+    return token
+
+
+def _decide(
+    credentials: Credentials,
+    route: Route = ANTHROPIC,
+    verdict: Identity | Rejection = ALICE,
+    central: str | None = CENTRAL,
+) -> Allow | Deny:
+    return decide(credentials, route, _token(), verdict, Secret(central) if central else None)
+
+
+@pytest.mark.parametrize("rejection", list(Rejection))
+@pytest.mark.parametrize("route", [ANTHROPIC, COPILOT, Route(label="GET /"), Route("x")])
+def test_every_rejection_is_one_401(rejection: Rejection, route: Route) -> None:
+    """The client can't tell why the token is bad; the log can."""
+    denied = _decide(GOVERNED, route, rejection)
+    assert isinstance(denied, Deny)
+    assert (denied.status, denied.error_type, denied.code) == (
+        401,
+        "authentication_error",
+        "invalid_token",
+    )
+    assert denied.reason is rejection
+    assert denied.token_id == TOKEN[:10]
+    assert denied.identity is None
+    malformed = screen(Credentials(api_key=Secret("no-token")), None, allow_byok=True)
+    assert isinstance(malformed, Deny)
+    assert replace(malformed, reason=rejection, token_id=TOKEN[:10]) == denied
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        Route(label="GET /nope"),
+        replace(ANTHROPIC, supported=False, label="GET /nope"),
+        Route(type=PROVIDER_TYPES["anthropic"], supported=True, label="GET /nope"),
+        Route("anthropic", None, supported=True, label="GET /nope"),
+    ],
+)
+@pytest.mark.parametrize("own", [None, Secret(OWN)])
+def test_a_route_that_is_not_served_is_404(route: Route, own: Secret | None) -> None:
+    """Neither the central key nor the user's own credential goes to an unknown place."""
+    denied = _decide(replace(GOVERNED, api_key=own), route)
+    assert isinstance(denied, Deny)
+    assert (denied.status, denied.code) == (404, "route_not_supported")
+    assert denied.message == "route not supported: GET /nope"
+    assert denied.identity == ALICE
+
+
+def test_the_central_key_serves_a_governance_token_alone() -> None:
+    """Without a credential of the user's own the central key is put in, also when BYOK is off."""
+    assert screen(GOVERNED, ANTHROPIC.type, allow_byok=False) == _token()
+    allowed = _decide(GOVERNED)
+    assert allowed == Allow(
+        identity=ALICE,
+        provider="anthropic",
+        mode=Mode.CENTRALIZED,
+        header=X_API_KEY,
+        credential=Secret(CENTRAL),
+        hint="sk-a...cdef",
+    )
+    bearer = _decide(GOVERNED, OPENAI)
+    assert isinstance(bearer, Allow)
+    assert (bearer.header, bearer.credential) == (AUTHORIZATION, Secret(f"Bearer {CENTRAL}"))
+    assert bearer.hint == "sk-a...cdef"
+
+
+def test_an_own_credential_is_kept_and_never_replaced() -> None:
+    """With BYOK the header stays as it came, whether a central key is there or not."""
+    credentials = replace(GOVERNED, api_key=Secret(OWN), stray=("x-foo",))
+    for central in (CENTRAL, None):
+        allowed = _decide(credentials, central=central)
+        assert isinstance(allowed, Allow)
+        assert (allowed.mode, allowed.header, allowed.credential) == (Mode.BYOK, X_API_KEY, None)
+        assert allowed.hint == Secret(OWN).hint
+        assert allowed.stray == ("x-foo",)
+
+
+def test_a_central_key_is_never_given_to_a_type_without_one() -> None:
+    """Even if somebody hands one in, Copilot gets the user's own credential or nothing."""
+    denied = _decide(GOVERNED, COPILOT)
+    assert isinstance(denied, Deny)
+    assert denied.reason is Reason.CREDENTIAL_REQUIRED
+    assert "Authorization: Bearer" in denied.message
+    anthropic = _decide(GOVERNED, ANTHROPIC, central=None)
+    assert isinstance(anthropic, Deny)
+    assert "X-Api-Key or Authorization: Bearer" in anthropic.message
+
+
+def test_the_byok_gate_comes_before_the_token() -> None:
+    """With BYOK off an own credential is 403, be the token good, bad or a single letter."""
+    for governance in (TOKEN, "no-token", "a", OWN):
+        credentials = Credentials(governance=Secret(governance), bearer=Secret(OWN))
+        denied = screen(credentials, ANTHROPIC.type, allow_byok=False)
+        assert isinstance(denied, Deny)
+        assert (denied.status, denied.error_type) == (403, "permission_error")
+        assert "allow_byok" in denied.message
+        assert denied.message.startswith("Bring Your Own Key (BYOK)")
+
+
+def test_without_a_governance_header_there_is_no_byok() -> None:
+    """What stands in the other two headers is then a Coder token's place."""
+    credentials = Credentials(bearer=Secret(TOKEN), api_key=Secret(OWN))
+    assert own_credential(credentials, PROVIDER_TYPES["anthropic"]) is None
+    assert screen(credentials, ANTHROPIC.type, allow_byok=False) == _token()
+    allowed = _decide(credentials)
+    assert isinstance(allowed, Allow)
+    assert allowed.mode is Mode.CENTRALIZED
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        TOKEN,
+        "Zbcdefghi1-Zbcdefghijklmnopqrstu2",
+        f"{'_' * 10}-{'!' * 22}",
+        f"prefix{TOKEN}",
+        f"{TOKEN}:x",
+    ],
+)
+def test_a_coder_token_is_nobodys_provider_credential(value: str) -> None:
+    """What Coder would take for a token, or holds this request's token, is never forwarded."""
+    for credentials in (
+        replace(GOVERNED, bearer=Secret(value)),
+        replace(GOVERNED, api_key=Secret(value)),
+    ):
+        assert own_credential(credentials, PROVIDER_TYPES["anthropic"]) is None
+        allowed = _decide(credentials)
+        assert isinstance(allowed, Allow)
+        assert allowed.credential == Secret(CENTRAL)
+
+
+def test_a_coder_token_in_one_place_leaves_the_other() -> None:
+    """For Anthropic a token in X-Api-Key does not hide the subscription in Authorization."""
+    credentials = Credentials(Secret(TOKEN), bearer=Secret(OWN), api_key=Secret(TOKEN))
+    own = own_credential(credentials, PROVIDER_TYPES["anthropic"])
+    assert own == (AUTHORIZATION, Secret(OWN))
+
+
+def test_a_token_in_the_url_is_refused_first() -> None:
+    """Before anything else, and for every provider."""
+    credentials = replace(GOVERNED, stray=("x-foo", ":path"), api_key=Secret(OWN))
+    denied = screen(credentials, None, allow_byok=False)
+    assert isinstance(denied, Deny)
+    assert (denied.status, denied.reason) == (400, Reason.TOKEN_IN_URL)
+
+
+_maybe = st.none() | st.sampled_from(
+    [Secret(text) for text in (TOKEN, OWN, "x", f"{'_' * 10}-{'_' * 22}", f"Bearer {TOKEN}")]
+)
+_credentials = st.builds(Credentials, governance=_maybe, bearer=_maybe, api_key=_maybe)
+_routes = st.sampled_from(
+    [ANTHROPIC, OPENAI, COPILOT, Route(label="GET /"), Route("x", None, True)]
+)
+
+
+@given(_credentials, _routes, st.booleans(), st.sampled_from([ALICE, *Rejection]), st.booleans())
+def test_what_holds_for_every_allow(
+    credentials: Credentials,
+    route: Route,
+    allow_byok: bool,
+    verdict: Identity | Rejection,
+    has_central: bool,
+) -> None:
+    """An allow needs an identity and a served route, and gives no Coder token away."""
+    token = screen(credentials, route.type, allow_byok=allow_byok)
+    if isinstance(token, Deny):
+        assert token.status in (400, 401, 403)
+        return
+    outcome = decide(credentials, route, token, verdict, Secret(CENTRAL) if has_central else None)
+    if isinstance(outcome, Deny):
+        assert outcome.status in (401, 404)
+        return
+    assert outcome.identity is verdict
+    assert outcome.header is not None
+    assert route.supported
+    assert route.type is not None
+    sent = outcome.credential or credentials.named(outcome.header)
+    assert sent is not None
+    assert TOKEN not in sent.reveal()
+    if outcome.mode is Mode.BYOK:
+        assert allow_byok
+        assert credentials.governance is not None
+        assert outcome.header in route.type.own_headers
+    else:
+        assert sent.reveal().removeprefix("Bearer ") == CENTRAL
+        assert outcome.header == route.type.central_header
+
+
+def test_nothing_shows_a_secret() -> None:
+    """Neither outcome has a credential in its repr."""
+    byok = _decide(replace(GOVERNED, api_key=Secret(OWN)))
+    texts = [repr(_decide(GOVERNED)), repr(byok), repr(_decide(GOVERNED, COPILOT))]
+    texts += [str(screen(Credentials(api_key=Secret(OWN)), None, allow_byok=True))]
+    for secret in (TOKEN[11:], OWN, CENTRAL):
+        assert not [text for text in texts if secret in text]

@@ -1,0 +1,173 @@
+"""authz.ext_authz, read and written also with Envoy's own full API (``envoy-data-plane``)."""
+
+from pathlib import Path
+
+import pytest
+from envoy_data_plane.envoy.config.core.v3 import (
+    HeaderMap,
+    HeaderValue,
+    HeaderValueOptionHeaderAppendAction,
+)
+from envoy_data_plane.envoy.service.auth.v3 import (
+    AttributeContext,
+    AttributeContextHttpRequest,
+    AttributeContextRequest,
+    CheckRequest,
+    CheckResponse,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from authz import ext_authz
+from authz.answers import Answer
+from authz.decision import Allow, Mode
+from authz.ext_authz import BadCheck, Check, allow, deny, read, unavailable
+from authz.headers import AUTHORIZATION, CREDENTIAL_HEADERS, X_API_KEY
+from authz.pb import ext_authz_pb2 as pb
+from authz.secret import Secret
+from tests.support.checks import allows
+from tests.support.identities import identity_of
+
+ALICE = identity_of("Abcdefghi1-Abcdefghijklmnopqrstu2", "alice")
+ANSWER = Answer(401, (("content-type", "application/json"), ("www-authenticate", "Bearer")), "{}")
+OVERWRITE = HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
+
+_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+
+
+def _allow(header: str = X_API_KEY, credential: str | None = "sk-1") -> Allow:
+    secret = Secret(credential) if credential else None
+    return Allow(ALICE, "anthropic", Mode.CENTRALIZED, header, secret, "...", ("x-foo",))
+
+
+@given(
+    _text,
+    _text,
+    st.lists(st.tuples(_text, st.binary(max_size=30)), max_size=5),
+    st.dictionaries(_text, _text, max_size=3),
+)
+def test_envoys_question_is_read(
+    method: str, path: str, headers: list[tuple[str, bytes]], context: dict[str, str]
+) -> None:
+    """What Envoy writes is read as it is: order, duplicates and any bytes are kept."""
+    http = AttributeContextHttpRequest(
+        id="12",
+        method=method,
+        path=path,
+        host="h",
+        protocol="HTTP/1.1",
+        size=-1,
+        header_map=HeaderMap(
+            headers=[HeaderValue(key=name, raw_value=value) for name, value in headers]
+        ),
+    )
+    attributes = AttributeContext(
+        request=AttributeContextRequest(http=http), context_extensions=context
+    )
+    check = read(bytes(CheckRequest(attributes=attributes)))
+    assert check == Check(method, path, headers, context)
+    assert isinstance(check.headers, list)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_read_or_refused(message: bytes) -> None:
+    """Whatever comes, reading gives a question or raises BadCheck."""
+    try:
+        check = read(message)
+    except BadCheck:
+        return
+    assert isinstance(check.method, str)
+
+
+@pytest.mark.parametrize("header", [X_API_KEY, AUTHORIZATION])
+def test_envoy_reads_an_allow(header: str) -> None:
+    """The credential overwrites its header, and all other credential headers are removed."""
+    response = CheckResponse.parse(allow(_allow(header), {"user": "alice"}))
+    assert response.status is not None
+    assert response.status.code == 0
+    assert response.ok_response is not None
+    (option,) = response.ok_response.headers
+    assert option.header is not None
+    assert (option.header.key, option.header.value) == (header, "sk-1")
+    assert option.header.raw_value == b""
+    assert option.append_action == OVERWRITE
+    removed = response.ok_response.headers_to_remove
+    assert header not in removed
+    assert {*removed, header} == {*CREDENTIAL_HEADERS, "x-foo"}
+    assert response.denied_response is None
+    assert response.dynamic_metadata is not None
+    assert response.dynamic_metadata.to_dict() == {"user": "alice"}
+
+
+def test_an_own_credential_is_left_as_it_came() -> None:
+    """With nothing to put in, no header is set and the user's own is not removed."""
+    response = CheckResponse.parse(allow(_allow(AUTHORIZATION, None), {}))
+    assert response.ok_response is not None
+    assert response.ok_response.headers == []
+    assert AUTHORIZATION not in response.ok_response.headers_to_remove
+    assert X_API_KEY in response.ok_response.headers_to_remove
+
+
+def test_envoy_reads_a_refusal() -> None:
+    """Status, headers and body stand where Envoy looks for them."""
+    response = CheckResponse.parse(deny(ANSWER, {"reason": "x"}))
+    assert response.status is not None
+    assert response.status.code == 7
+    denied = response.denied_response
+    assert denied is not None
+    assert denied.status is not None
+    assert denied.status.code == 401
+    assert denied.body == "{}"
+    options = [(o.header.key, o.header.value) for o in denied.headers if o.header]
+    assert options == list(ANSWER.headers)
+    assert {option.append_action for option in denied.headers} == {OVERWRITE}
+    assert response.ok_response is None
+
+
+def test_envoy_reads_that_nothing_can_be_decided() -> None:
+    """The 503 is an error response, with the code of UNAVAILABLE."""
+    answer = Answer(503, (("retry-after", "2"),), "{}")
+    response = CheckResponse.parse(unavailable(answer, {}))
+    assert response.status is not None
+    assert response.status.code == 14
+    assert response.error_response is not None
+    assert response.error_response.status is not None
+    assert response.error_response.status.code == 503
+    assert response.denied_response is None
+    assert response.ok_response is None
+
+
+@given(
+    st.integers(min_value=0, max_value=599),
+    st.lists(st.tuples(_text, _text), max_size=3),
+    _text,
+    st.dictionaries(_text, _text, max_size=3),
+)
+def test_only_allow_allows(
+    status: int, headers: list[tuple[str, str]], body: str, metadata: dict[str, str]
+) -> None:
+    """No refusal, whatever is in it, has the status 0 that lets a request pass."""
+    answer = Answer(status, tuple(headers), body)
+    assert not allows(deny(answer, metadata))
+    assert not allows(unavailable(answer, metadata))
+    assert allows(allow(_allow(), metadata))
+
+
+def test_nothing_but_allow_builds_an_ok_response() -> None:
+    """In the whole product there is one place that writes status 0."""
+    product = Path(ext_authz.__file__).parent
+    holding = [
+        path.relative_to(product).as_posix()
+        for path in product.rglob("*.py")
+        if "CheckResponse(" in path.read_text()
+    ]
+    assert sorted(holding) == ["ext_authz.py"]
+    assert Path(ext_authz.__file__).read_text().count("status=pb.Status(code=_OK)") == 1
+
+
+def test_the_service_has_envoys_name() -> None:
+    """The method's path is the one that Envoy calls."""
+    service = pb.DESCRIPTOR.services_by_name["Authorization"]
+    (method,) = service.methods
+    assert f"/{service.full_name}/{method.name}" == ext_authz.METHOD
+    assert ext_authz.METHOD == "/envoy.service.auth.v3.Authorization/Check"

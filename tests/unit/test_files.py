@@ -1,0 +1,49 @@
+"""authz.files."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from authz.files import write_whole
+
+
+def test_a_file_is_written_whole(tmp_path: Path) -> None:
+    """Content and mode are as asked for, whatever the umask, and no draft is left."""
+    path = tmp_path / "file"
+    before = os.umask(0o077)
+    try:
+        write_whole(path, "é\n")
+        write_whole(tmp_path / "secret", "x", mode=0o600)
+    finally:
+        os.umask(before)
+    assert path.read_bytes() == b"\xc3\xa9\n"
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "secret"]
+
+
+def test_what_was_there_is_replaced_by_another_file(tmp_path: Path) -> None:
+    """Whoever has the old file open reads on in the old content."""
+    path = tmp_path / "file"
+    path.write_text("old")
+    with path.open() as reader:
+        write_whole(path, "new")
+        assert reader.read() == "old"
+    assert path.read_text() == "new"
+
+
+def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
+    """When the text can't be written the old content stays and no draft is left."""
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(UnicodeEncodeError):
+        write_whole(path, "new \ud800")
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
+    """Nothing is made that nobody asked for."""
+    with pytest.raises(FileNotFoundError):
+        write_whole(tmp_path / "missing" / "file", "x")

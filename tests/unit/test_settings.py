@@ -1,0 +1,177 @@
+"""authz.settings."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from authz.addresses import TcpAddress, UnixAddress
+from authz.fields import Tls
+from authz.keys import EnvKey, FileKey
+from authz.secret import Secret
+from authz.settings import DEFAULT_PROVIDERS, Config, KeyReference, Provider, Service
+
+A_KEY = "sk-ant-api03-0123456789abcdef"
+
+
+def _provider(**changes: Any) -> Provider:
+    values = {"name": "mine", "type": "openai", "base_url": "https://a.example/v1/"}
+    return Provider.model_validate(values | changes)
+
+
+def _problem(model: Any, values: dict[str, Any]) -> str:
+    with pytest.raises(ValidationError) as caught:
+        model.model_validate(values)
+    return str(caught.value)
+
+
+def test_the_defaults() -> None:
+    """Without any file the four usual providers are served on loopback, with BYOK."""
+    config = Config()
+    assert config.listen == TcpAddress("127.0.0.1", 8080)
+    assert config.allow_byok is True
+    assert config.tls is None
+    assert config.authz.grpc == UnixAddress("./.authz/authz.sock")
+    assert config.authz.http == TcpAddress("127.0.0.1", 8081)
+    assert [(p.name, p.type, str(p.base_url)) for p in config.providers] == [
+        ("anthropic", "anthropic", "https://api.anthropic.com/"),
+        ("openai", "openai", "https://api.openai.com/v1"),
+        ("chatgpt", "openai", "https://chatgpt.com/backend-api/codex"),
+        ("copilot", "copilot", "https://api.individual.githubcopilot.com/"),
+    ]
+    assert [p.key.env if p.key else None for p in DEFAULT_PROVIDERS] == [
+        "ANTHROPIC_API_KEY",
+        "OPENAI_API_KEY",
+        None,
+        None,
+    ]
+
+
+def test_nothing_can_be_changed_later() -> None:
+    """A configuration is frozen, so that a reload has to make a new one."""
+    config = Config()
+    for section, name in ((config, "allow_byok"), (config.authz, "http"), (_provider(), "name")):
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(section, name, None)
+
+
+@pytest.mark.parametrize("name", ["a", "openai-eu", "a1-b2-c3", "4o"])
+def test_provider_names(name: str) -> None:
+    """Lower-case words joined by single hyphens are names."""
+    assert _provider(name=name).name == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", "A", "a_b", "-a", "a-", "a--b", "a/b", "a.b", "ä", "a\n", "٣"]
+)
+def test_no_provider_names(name: str) -> None:
+    """What could be read as more than one segment of a path, or as another name, is none."""
+    assert "lower-case words" in _problem(
+        Provider, {"name": name, "type": "openai", "base_url": "https://a.example"}
+    )
+
+
+@pytest.mark.parametrize("name", ["api", "healthz", "readyz", "sessions", "models", "clients"])
+def test_reserved_provider_names(name: str) -> None:
+    """The words of Coder's own routes are refused by name."""
+    values = {"name": name, "type": "openai", "base_url": "https://a.example"}
+    assert f"'{name}' is a reserved name" in _problem(Provider, values)
+
+
+def test_an_unknown_type_names_the_known_ones() -> None:
+    """The message is the list to choose from."""
+    text = _problem(Provider, {"name": "a", "type": "opnai", "base_url": "https://a.example"})
+    assert "must be one of anthropic, openai" in text
+
+
+@pytest.mark.parametrize("value", [{}, {"env": "A", "file": "b"}, {"env": None, "file": None}])
+def test_a_key_is_in_one_place(value: dict[str, Any]) -> None:
+    """Neither and both are refused."""
+    assert "must be {env: NAME} or {file: PATH}" in _problem(KeyReference, value)
+
+
+@pytest.mark.parametrize("name", [A_KEY, "A B", "", "1A", "A-B", "Ä"])
+def test_a_key_pasted_as_a_variable_is_not_repeated(name: str) -> None:
+    """What can't be a variable's name may be the key itself."""
+    text = _problem(KeyReference, {"env": name})
+    assert "not a key" in text
+    assert A_KEY not in text
+
+
+@pytest.mark.parametrize("value", [A_KEY, [A_KEY], {"value": A_KEY}, {A_KEY: "env"}])
+def test_a_key_pasted_as_a_value_is_not_repeated(value: object) -> None:
+    """Secrets are never values in the file, and an error does not print them."""
+    values = {"name": "a", "type": "openai", "base_url": "https://a.example", "key": value}
+    text = _problem(Provider, values)
+    if value != {A_KEY: "env"}:
+        assert A_KEY not in text
+
+
+def test_copilot_takes_no_central_key() -> None:
+    """A key that would never be used is a misunderstanding."""
+    values = {"name": "a", "type": "copilot", "base_url": "https://a.example", "key": {"env": "A"}}
+    assert "own credential only" in _problem(Provider, values)
+
+
+def test_a_ca_file_has_to_be_readable_and_of_use(tmp_path: Path) -> None:
+    """A missing file, or one beside a URL in clear, is refused."""
+    ca_file = tmp_path / "ca.pem"
+    values = {"name": "a", "type": "openai", "base_url": "https://a.example"}
+    assert f"can't read {ca_file}" in _problem(Provider, values | {"ca_file": str(ca_file)})
+    ca_file.write_text("")
+    assert _provider(ca_file=str(ca_file)).ca_file == ca_file
+    assert "needs an https:// base_url" in _problem(
+        Provider, values | {"ca_file": str(ca_file), "base_url": "http://a.example"}
+    )
+
+
+def test_tls_files_have_to_match(tmp_path: Path) -> None:
+    """Two files that are no certificate with its key are refused at the start, not by Envoy."""
+    for name in ("cert.pem", "key.pem"):
+        (tmp_path / name).write_text("no PEM")
+    values = {"cert_file": str(tmp_path / "cert.pem"), "key_file": str(tmp_path / "key.pem")}
+    assert "no matching PEM pair" in _problem(Tls, values)
+    assert "key_file" in _problem(Tls, {"cert_file": str(tmp_path / "cert.pem")})
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:9000", "10.0.0.1:9000", "authz:9000", "[::]:9000"])
+def test_checks_don_t_leave_the_machine_in_clear(address: str) -> None:
+    """The gRPC side carries credentials, so without TLS it stays on loopback."""
+    assert "carries credentials in clear" in _problem(Service, {"grpc": address})
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9000", "[::1]:9000", "localhost:9000", "unix:a"])
+def test_checks_on_this_machine(address: str) -> None:
+    """Loopback and Unix sockets are taken."""
+    assert str(Service.model_validate({"grpc": address}).grpc) == address
+
+
+def test_two_providers_of_one_name() -> None:
+    """A name stands for one provider."""
+    values = {"name": "a", "type": "openai", "base_url": "https://a.example"}
+    assert "name used twice: a" in _problem(Config, {"providers": [values, values]})
+
+
+def test_where_state_is_kept() -> None:
+    """Sockets lie beside each other, and the admin's is its own per listener."""
+    config = Config.model_validate({"authz": {"grpc": "unix:/run/authz/a.sock"}})
+    assert config.state_folder == Path("/run/authz")
+    assert config.admin_address == UnixAddress("/run/authz/admin-8080.sock")
+    tcp = Config.model_validate(
+        {"authz": {"grpc": "127.0.0.1:9000"}, "envoy": {"admin": "127.0.0.1:9901"}}
+    )
+    assert tcp.state_folder == Path(".authz")
+    assert tcp.admin_address == TcpAddress("127.0.0.1", 9901)
+
+
+def test_where_a_key_comes_from(tmp_path: Path) -> None:
+    """The reference opens what it names, and shows no key in any repr."""
+    (tmp_path / "key").write_text(A_KEY)
+    of_file = KeyReference(file=tmp_path / "key").open({})
+    of_env = KeyReference(env="A").open({"A": A_KEY})
+    assert isinstance(of_file, FileKey)
+    assert isinstance(of_env, EnvKey)
+    assert of_file.current() == of_env.current() == Secret(A_KEY)
+    texts = [repr(_provider(key={"env": "A"})), repr(of_file), repr(of_env), repr(vars(of_env))]
+    assert not [text for text in texts if A_KEY in text]
