@@ -1,6 +1,7 @@
 """From Envoy's question to our answer: reads, looks up, decides, and never lets an error pass."""
 
 from collections.abc import Mapping
+from urllib.parse import unquote
 
 import structlog
 
@@ -30,10 +31,12 @@ from authz.keys import CentralKey
 from authz.metrics import Metrics
 from authz.providers import API_PREFIXES, ErrorShape
 from authz.settings import Config
+from authz.tokens import without_tokens
 
 _log = structlog.get_logger(__name__)
 
 
+_PATH_MAX = 200
 _KINDS = {kind.value: kind for kind in (Kind.CONNECT, Kind.OWN)}
 
 
@@ -89,10 +92,10 @@ class Authorizer:
             outcome = await decide_on(check, route)
             if isinstance(outcome, Allow):
                 self._metrics.count_check("allow", "", route.provider, outcome.mode or "")
-                return ext_authz.allow(outcome, _allowed_metadata(outcome))
+                return ext_authz.allow(outcome, _allowed_metadata(outcome, check))
             self._metrics.count_check("deny", outcome.reason, route.provider)
             _log_refusal(outcome, check, route, request_id)
-            metadata = _refused_metadata(outcome, route)
+            metadata = _refused_metadata(outcome, route, check)
             return ext_authz.deny(answers.refusal(outcome, shape, request_id), metadata)
         except IdentityUnavailable as error:
             _log.error("identity source unavailable", why=str(error), request_id=request_id)
@@ -134,7 +137,7 @@ class Authorizer:
 
     def _route(self, check: Check) -> Route:
         context = check.context
-        label = f"{check.method} {_short_path(check.path)}"
+        label = f"{check.method} {_short_path(_loggable_path(check.path))}"
         name = context.get(CONTEXT_PROVIDER, "")
         if not name:
             return Route(label=label, kind=_KINDS.get(context.get(CONTEXT_KIND, ""), Kind.PROVIDER))
@@ -152,18 +155,26 @@ def _request_id(check: Check) -> str:
     return ""
 
 
-def _short_path(path: str) -> str:
-    """Return the path as Coder's texts have it: behind the API prefix, without the query."""
+def _loggable_path(path: str) -> str:
+    """Return the path for texts and logs: without the query, and without what may be a token."""
     path = path.partition("?")[0]
+    if "%" in path:
+        path = unquote(path, errors="replace")
+    return without_tokens(path)[:_PATH_MAX]
+
+
+def _short_path(path: str) -> str:
+    """Return the path as Coder's texts have it: behind the API prefix."""
     for prefix in API_PREFIXES:
         if path.startswith(f"{prefix}/"):
-            path = path.removeprefix(prefix)
-    return path[:200]
+            return path.removeprefix(prefix)
+    return path
 
 
-def _allowed_metadata(allowed: Allow) -> dict[str, str]:
+def _allowed_metadata(allowed: Allow, check: Check) -> dict[str, str]:
     metadata = {
         "decision": "allow",
+        "path": _loggable_path(check.path),
         "user": allowed.identity.username,
         "user_id": allowed.identity.user_id,
         "token_id": allowed.identity.token_id,
@@ -178,8 +189,12 @@ def _allowed_metadata(allowed: Allow) -> dict[str, str]:
     return metadata
 
 
-def _refused_metadata(denied: Deny, route: Route) -> dict[str, str]:
-    metadata = {"decision": "deny", "reason": denied.reason}
+def _refused_metadata(denied: Deny, route: Route, check: Check) -> dict[str, str]:
+    metadata = {
+        "decision": "deny",
+        "reason": denied.reason,
+        "path": _loggable_path(check.path),
+    }
     if route.provider:
         metadata["provider"] = route.provider
     if denied.token_id:
@@ -202,8 +217,7 @@ def _log_refusal(denied: Deny, check: Check, route: Route, request_id: str) -> N
         reason=str(denied.reason),
         status=denied.status,
         provider=route.provider,
-        # A URL with a token in it stays out of the log.
-        request=None if denied.reason is Reason.TOKEN_IN_URL else route.label,
+        request=route.label,
         token_id=denied.token_id,
         user=denied.identity.username if denied.identity else None,
         request_id=request_id,

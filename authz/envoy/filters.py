@@ -37,8 +37,7 @@ EXT_AUTHZ = METADATA_NAMESPACE
 AUTHZ_CLUSTER = "authz"
 
 REQUEST_ID_KEY = "authz.request_id"
-PATH_KEY = "authz.path"
-"""Filter state for the access log."""
+"""Filter state: the provider does not get the X-Request-Id header, the access log needs it."""
 
 PROXY_TOKEN_KEY = "authz.proxy.token"  # noqa: S105 - the name of a filter state object
 PROXY_SESSION_KEY = "authz.proxy.session"
@@ -68,23 +67,20 @@ REMOVED_RESPONSE_HEADERS = ("set-cookie", "alt-svc")
 
 def http_filters() -> list[HttpFilter]:
     """Return the filter chain of every request."""
-    return [keep_for_log(), ext_authz(), _clean_headers(), router()]
+    return [keep_request_id(), ext_authz(), _clean_headers(), router()]
 
 
-def keep_for_log() -> HttpFilter:
-    """Keep what the client sent for the access log, before it is removed or rewritten."""
-    # The path without the query, which may hold anything.
-    kept = {REQUEST_ID_KEY: "%REQ(X-REQUEST-ID)%", PATH_KEY: "%PATH(NQ)%"}
+def keep_request_id() -> HttpFilter:
+    """Keep the request id for the access log, before it is removed."""
     config = SetFilterState(
         on_request_headers=[
             FilterStateValue(
-                object_key=key,
+                object_key=REQUEST_ID_KEY,
                 factory_key="envoy.string",
                 format_string=SubstitutionFormatString(
-                    text_format_source=DataSource(inline_string=value)
+                    text_format_source=DataSource(inline_string="%REQ(X-REQUEST-ID)%")
                 ),
             )
-            for key, value in kept.items()
         ]
     )
     return HttpFilter(name="envoy.filters.http.set_filter_state", typed_config=packed(config))

@@ -25,7 +25,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import (
 )
 
 from authz import answers
-from authz.envoy.filters import EXT_AUTHZ, PATH_KEY, PROXY_SESSION_KEY, REQUEST_ID_KEY
+from authz.envoy.filters import EXT_AUTHZ, PROXY_SESSION_KEY, REQUEST_ID_KEY
 from authz.envoy.packing import exactly, packed, set_header, struct
 from authz.providers import ErrorShape
 
@@ -43,8 +43,9 @@ ACCESS_LOG_FIELDS = {
     "method": "%REQ(:METHOD)%",
     # Of a CONNECT its target; of a request that was served, the provider.
     "authority": "%REQ(:AUTHORITY)%",
-    "path": f"%FILTER_STATE({PATH_KEY}:PLAIN)%",
-    "upstream_path": "%PATH(NQ)%",
+    "route": "%ROUTE_NAME%",
+    # As authz wrote it: without the query, and masked where a token stands in it.
+    "path": _of_authz("path"),
     "protocol": "%PROTOCOL%",
     "status": "%RESPONSE_CODE%",
     "decision": _of_authz("decision"),

@@ -39,7 +39,7 @@ from authz.envoy.filters import (
     PROXY_SESSION_KEY,
     PROXY_TOKEN_KEY,
     ext_authz,
-    keep_for_log,
+    keep_request_id,
     router,
 )
 from authz.envoy.intercept import intercept_name
@@ -67,7 +67,7 @@ _TUNNEL_AUTHORITY = r"[^:/\[\]]+:(?:80|443)"
 
 def proxy_listener(config: Config, proxy: Proxy) -> Listener:
     """Return the listener that ``HTTPS_PROXY`` names."""
-    filters = [keep_for_log(), ext_authz(), _share_with_tunnel(), resolve_host(), router()]
+    filters = [keep_request_id(), ext_authz(), _share_with_tunnel(), resolve_host(), router()]
     manager = connection_manager(config, _routes(config, proxy), filters)
     manager.upgrade_configs = [HttpConnectionManagerUpgradeConfig(upgrade_type="CONNECT")]
     assert manager.http2_protocol_options is not None  # noqa: S101 - set by connection_manager

@@ -52,6 +52,7 @@ class CoderSource:
 
     def __init__(self, base: str, *, ca_file: Path | None = None) -> None:
         self._base = base
+        self._urls = {path: URL(base + path, encoded=True) for path in (_USER, _BUILD_INFO)}
         self._tls = _trust(base, ca_file)
         self._good = _Recent(100_000)
         half = CONNECTIONS // 2
@@ -152,11 +153,11 @@ class CoderSource:
             if token.text is None:
                 raise ValueError("this token was not presented: it has no text")
             headers[_TOKEN_HEADER] = token.text.reveal()
-        url = URL(self._base + path, encoded=True)
-        cause = ""
         try:
             # A redirect would take the token to another host.
-            request = self._opened().get(url, headers=headers, allow_redirects=False)
+            request = self._opened().get(
+                self._urls[path], headers=headers, allow_redirects=False
+            )
             async with request as response:
                 content_type = response.headers.get("Content-Type", "")
                 return Answer(response.status, content_type, await _read(response))

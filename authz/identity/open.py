@@ -1,14 +1,16 @@
 """Opens what the ``identity`` URL names."""
 
+from pathlib import Path
+
 from authz.errors import ConfigError
 from authz.identity import IdentitySource
 from authz.identity.sqlite import SQLiteDatabase, SQLiteSource
 from authz.identity.sqlite_file import make
 from authz.identity.store import Store
-from authz.identity.url import PostgresURL, SQLiteURL, parse_identity_url
+from authz.identity.url import CoderURL, IdentityURL, PostgresURL, SQLiteURL, parse_identity_url
 
 
-async def open_source(url: str) -> IdentitySource:
+async def open_source(url: str, *, ca_file: Path | None = None) -> IdentitySource:
     """Return the source that a request's token is looked up in.
 
     It need not answer yet: ``check_ready`` says whether it does. Open it in the process that
@@ -16,11 +18,19 @@ async def open_source(url: str) -> IdentitySource:
 
     Args:
         url: the configuration's ``identity``.
+        ca_file: the configuration's ``identity_ca_file``.
 
     Raises:
-        ConfigError: the URL is malformed, or its scheme is not supported.
+        ConfigError: the URL is malformed, its scheme is not supported, or ``ca_file`` can't be
+            used.
     """
-    return SQLiteSource(_sqlite_url(url).path)
+    parsed = _parsed(url)
+    if isinstance(parsed, CoderURL):
+        # Here, because aiohttp takes a fifth of a second to import and most commands need no HTTP.
+        from authz.identity.coder_api import CoderSource
+
+        return CoderSource(parsed.base, ca_file=ca_file)
+    return SQLiteSource(_sqlite_url(parsed).path)
 
 
 async def open_store(url: str, *, create: bool) -> Store:
@@ -31,10 +41,10 @@ async def open_store(url: str, *, create: bool) -> Store:
         create: make it if it is not there.
 
     Raises:
-        ConfigError: as ``open_source``.
+        ConfigError: the URL is malformed, or names no store of ours.
         StoreError: it is not there and ``create`` is false, or it can't be made or used.
     """
-    path = _sqlite_url(url).path
+    path = _sqlite_url(_parsed(url)).path
     if create:
         make(path)
     database = SQLiteDatabase(path)
@@ -46,12 +56,18 @@ async def open_store(url: str, *, create: bool) -> Store:
     return Store(database)
 
 
-def _sqlite_url(text: str) -> SQLiteURL:
+def _parsed(text: str) -> IdentityURL:
     try:
-        url = parse_identity_url(text)
+        return parse_identity_url(text)
     except ValueError as error:
         raise ConfigError([f"identity: {error}"]) from None
-    if isinstance(url, SQLiteURL):
-        return url
-    kind = "postgresql" if isinstance(url, PostgresURL) else "https"
-    raise ConfigError([f"identity: {kind}:// is not supported yet: use sqlite:///path"])
+
+
+def _sqlite_url(url: IdentityURL) -> SQLiteURL:
+    match url:
+        case SQLiteURL():
+            return url
+        case CoderURL():
+            raise ConfigError(["identity: tokens are managed by Coder: coder tokens create"])
+        case PostgresURL():
+            raise ConfigError(["identity: postgresql:// is not supported yet: use sqlite:///path"])

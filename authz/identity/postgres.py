@@ -106,9 +106,7 @@ class PostgresDatabase:
                 raise
             self._pool.give_back(connection)
 
-    async def _fetch(
-        self, connection: Connection, sql: str, args: tuple[object, ...]
-    ) -> list[Row]:
+    async def _fetch(self, connection: Connection, sql: str, args: tuple[object, ...]) -> list[Row]:
         rows = await self._answered(connection, connection.fetch(sql, *_checked(args)))
         return list(rows)
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import os
-import random
+import secrets
 import shutil
 import signal
 import socket
@@ -20,8 +20,8 @@ from typing import Any
 import yaml
 
 from authz.demo.accounts import Accounts
-from authz.demo.visit import Seen
 from authz.demo.server import Server
+from authz.demo.visit import Seen
 from authz.identity.accounts import Key
 from authz.identity.open import open_store
 
@@ -42,12 +42,19 @@ BASE_PATHS = {"anthropic": "", "openai": "/v1", "chatgpt": "/backend-api/codex",
 TYPES = {"anthropic": "anthropic", "openai": "openai", "chatgpt": "openai", "copilot": "copilot"}
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
     """Return a free port below the ephemeral range, so that no outgoing connection takes it."""
-    for _ in range(200):
-        port = random.randrange(20_000, 32_000)
+    # Not `random`: hypothesis seeds it again and again, and would make every port the same.
+    for _ in range(1000):
+        port = 20_000 + secrets.randbelow(12_000)
+        if port in _given:
+            continue
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.bind(("127.0.0.1", port))
+            _given.add(port)
             return port
     raise RuntimeError("no free port")
 

@@ -76,6 +76,7 @@ def test_a_good_token_gets_the_central_key() -> None:
     assert set(response.ok_response.headers_to_remove) == {*CREDENTIAL_HEADERS} - {"x-api-key"}
     assert _metadata(response) == {
         "decision": "allow",
+        "path": "/anthropic/v1/messages",
         "user": "alice",
         "user_id": "uuid-of-alice",
         "token_id": TOKEN[:10],
@@ -126,6 +127,7 @@ def test_a_refusal_in_the_providers_shape() -> None:
     assert (body["type"], body["request_id"]) == ("error", "id-1")
     metadata = {
         "decision": "deny",
+        "path": "/anthropic/v1/messages",
         "reason": "token_expired",
         "provider": "anthropic",
         "token_id": EXPIRED[:10],

@@ -12,7 +12,6 @@ from authz.identity.open import open_source, open_store
     ("url", "text"),
     [
         ("postgresql://u:hunter2@host/db", "identity: postgresql:// is not supported yet"),
-        ("https://coder.example.com", "identity: https:// is not supported yet"),
         ("nonsense", "identity: the URL's scheme"),
     ],
 )
@@ -46,3 +45,12 @@ async def test_nothing_is_made_unasked(path: Path) -> None:
     with pytest.raises(IdentityUnavailable):
         await source.check_ready()
     assert not path.parent.exists()
+
+
+async def test_a_coder_deployment_is_a_source_and_no_store() -> None:
+    """Coder's URL opens without asking it; its users and tokens are managed there."""
+    source = await open_source("https://coder.example.com")
+    assert type(source).__name__ == "CoderSource"
+    await source.close()
+    with pytest.raises(ConfigError, match="managed by Coder: coder tokens create"):
+        await open_store("https://coder.example.com", create=True)
