@@ -36,7 +36,7 @@ from authz.tokens import without_tokens
 _log = structlog.get_logger(__name__)
 
 
-_PATH_MAX = 200
+_PLACE_MAX = 200
 _KINDS = {kind.value: kind for kind in (Kind.CONNECT, Kind.OWN)}
 
 
@@ -84,7 +84,7 @@ class Authorizer:
         shape, request_id = ErrorShape.ANY, ""
         try:
             check = ext_authz.read(message)
-            request_id = _request_id(check)
+            request_id = _header(check, "x-request-id")
             route = self._route(check)
             if route.type is not None:
                 shape = route.type.error_shape
@@ -137,7 +137,7 @@ class Authorizer:
 
     def _route(self, check: Check) -> Route:
         context = check.context
-        label = f"{check.method} {_short_path(_loggable_path(check.path))}"
+        label = f"{check.method} {_short_path(_place(check))}"
         name = context.get(CONTEXT_PROVIDER, "")
         if not name:
             return Route(label=label, kind=_KINDS.get(context.get(CONTEXT_KIND, ""), Kind.PROVIDER))
@@ -148,19 +148,24 @@ class Authorizer:
         return Route(name, provider_type, supported, label)
 
 
-def _request_id(check: Check) -> str:
+def _header(check: Check, wanted: str) -> str:
     for name, value in check.headers:
-        if name == "x-request-id":
+        if name == wanted:
             return value.decode("ascii", "replace")
     return ""
 
 
-def _loggable_path(path: str) -> str:
-    """Return the path for texts and logs: without the query, and without what may be a token."""
-    path = path.partition("?")[0]
-    if "%" in path:
-        path = unquote(path, errors="replace")
-    return without_tokens(path)[:_PATH_MAX]
+def _place(check: Check) -> str:
+    """Return where a request goes, for texts and logs: a path, or the target of a CONNECT.
+
+    It is without the query, and without what may be a token.
+    """
+    place = check.path.partition("?")[0]
+    if check.method == "CONNECT":
+        place = _header(check, ":authority")
+    if "%" in place:
+        place = unquote(place, errors="replace")
+    return without_tokens(place)[:_PLACE_MAX]
 
 
 def _short_path(path: str) -> str:
@@ -174,7 +179,7 @@ def _short_path(path: str) -> str:
 def _allowed_metadata(allowed: Allow, check: Check) -> dict[str, str]:
     metadata = {
         "decision": "allow",
-        "path": _loggable_path(check.path),
+        "path": _place(check),
         "user": allowed.identity.username,
         "user_id": allowed.identity.user_id,
         "token_id": allowed.identity.token_id,
@@ -193,7 +198,7 @@ def _refused_metadata(denied: Deny, route: Route, check: Check) -> dict[str, str
     metadata = {
         "decision": "deny",
         "reason": denied.reason,
-        "path": _loggable_path(check.path),
+        "path": _place(check),
     }
     if route.provider:
         metadata["provider"] = route.provider

@@ -121,14 +121,6 @@ def screen(
     Returns:
         The token to look up, or the refusal.
     """
-    if any(name.startswith(":") for name in credentials.stray):
-        return Deny(
-            status=400,
-            error_type="invalid_request_error",
-            code="token_in_url",
-            message="The Coder token is part of the URL. Send it in a header only.",
-            reason=Reason.TOKEN_IN_URL,
-        )
     if not allow_byok and own_credential(credentials, provider_type) is not None:
         return Deny(
             status=403,
@@ -147,6 +139,14 @@ def screen(
             message="No Coder token was sent. Send it as Authorization: Bearer or as X-Api-Key, or "
             "in X-Coder-AI-Governance-Token beside your own provider credential.",
             reason=Reason.TOKEN_MISSING,
+        )
+    if any(name.startswith(":") for name in credentials.stray):
+        return Deny(
+            status=400,
+            error_type="invalid_request_error",
+            code="token_in_url",
+            message="The Coder token is part of the URL. Send it in a header only.",
+            reason=Reason.TOKEN_IN_URL,
         )
     return tokens.parse(presented.reveal()) or _bad_token(Reason.TOKEN_MALFORMED, None)
 

@@ -31,6 +31,7 @@ CREDENTIAL_HEADERS = (
 
 _CREDENTIAL_HEADERS = frozenset(CREDENTIAL_HEADERS)
 # A space separates a scheme from its credential; every other byte has to be visible (RFC 9110 5.5).
+_TOKEN_INSIDE = re.compile(rb"(?<![0-9A-Za-z])[0-9A-Za-z]{10}-[0-9A-Za-z]{22}(?![0-9A-Za-z])")
 _CLEAN = re.compile(rb"[\x20-\x7e\t]*")
 
 
@@ -56,7 +57,7 @@ class Credentials:
         governance: ``X-Coder-AI-Governance-Token``.
         bearer: the second field of ``Authorization: Bearer``; any other scheme is no credential.
         api_key: ``X-Api-Key``.
-        stray: names of other headers (or ``:path``) in which a Coder token of this request stands.
+        stray: names of other headers (or ``:path``) in which a Coder token stands, whosesoever.
     """
 
     governance: Secret | None = None
@@ -102,19 +103,30 @@ def read(headers: Iterable[tuple[str, bytes]]) -> Credentials:
     bearer = _bearer(authorization)
     api_key = _text(found.get(X_API_KEY))
     presented = [v.encode() for v in (governance, bearer, api_key) if v and has_token_shape(v)]
+    elsewhere = [(name, _decoded(name, value)) for name, value in others]
     return Credentials(
         governance=Secret(governance) if governance else None,
         bearer=Secret(bearer) if bearer else None,
         api_key=Secret(api_key) if api_key else None,
-        stray=tuple({name for name, value in others if _holds_any(presented, name, value)}),
+        stray=_holders(elsewhere, presented),
     )
 
 
-def _holds_any(presented: list[bytes], name: str, value: bytes) -> bool:
-    if name == ":path" and b"%" in value:
-        # Envoy decodes the path as far as it is safe, but not the query.
-        value = unquote_to_bytes(value)
-    return any(token in value for token in presented)
+def _decoded(name: str, value: bytes) -> bytes:
+    # Envoy decodes the path as far as it is safe, but not the query.
+    return unquote_to_bytes(value) if name == ":path" and b"%" in value else value
+
+
+def _holders(headers: list[tuple[str, bytes]], presented: list[bytes]) -> tuple[str, ...]:
+    """Return the names of the headers in which a token of this request, or any other, stands."""
+
+    def holds(value: bytes) -> bool:
+        return bool(_TOKEN_INSIDE.search(value)) or any(token in value for token in presented)
+
+    # Almost always there is none; one look at all values together is enough to know.
+    if not holds(b"\n".join([value for _, value in headers])):
+        return ()
+    return tuple({name for name, value in headers if holds(value)})
 
 
 def _text(value: bytes | None) -> str | None:

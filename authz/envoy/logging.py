@@ -41,10 +41,9 @@ ACCESS_LOG_FIELDS = {
     "time": "%START_TIME%",
     "request_id": REQUEST_ID,
     "method": "%REQ(:METHOD)%",
-    # Of a CONNECT its target; of a request that was served, the provider.
-    "authority": "%REQ(:AUTHORITY)%",
     "route": "%ROUTE_NAME%",
-    # As authz wrote it: without the query, and masked where a token stands in it.
+    # As authz wrote it: without the query, and masked where a token stands in it. Of a CONNECT it
+    # is the target.
     "path": _of_authz("path"),
     "protocol": "%PROTOCOL%",
     "status": "%RESPONSE_CODE%",

@@ -40,6 +40,7 @@ API_PREFIX = "(?:/api/v2/(?:ai-gateway|aibridge))?"
 # Nothing of the request has reached the provider when one of these happens, so that no answer is
 # paid for twice.
 _RETRY_ON = "connect-failure,refused-stream,reset-before-request"
+_CLIMBING = r"(?:\.\.|%25)"
 _RETRY_BUFFER_BYTES = 1 << 20
 
 
@@ -91,14 +92,12 @@ def provider_routes(provider: Provider, mount: Mount, websocket_seconds: float) 
         websocket_seconds: how long a WebSocket may live: it outlives a revocation.
     """
     return [
+        # Envoy has normalized the path once. Behind it may be a server that does it once more,
+        # for which these would climb out of the allowed paths.
+        _not_served(provider, f"{mount.prefix}/.*{_CLIMBING}.*"),
         *_websocket_routes(provider, mount, websocket_seconds),
         *_served(provider, mount),
-        Route(
-            name=f"{provider.name} not served",
-            match=RouteMatch(safe_regex=regex(f"{mount.prefix}(?:/.*)?")),
-            direct_response=DirectResponseAction(status=404),
-            typed_per_filter_config={EXT_AUTHZ: _context(provider, supported=False)},
-        ),
+        _not_served(provider, f"{mount.prefix}(?:/.*)?"),
     ]
 
 
@@ -184,6 +183,15 @@ def _websocket_routes(provider: Provider, mount: Mount, seconds: float) -> list[
         )
     )
     return routes
+
+
+def _not_served(provider: Provider, pattern: str) -> Route:
+    return Route(
+        name=f"{provider.name} not served",
+        match=RouteMatch(safe_regex=regex(pattern)),
+        direct_response=DirectResponseAction(status=404),
+        typed_per_filter_config={EXT_AUTHZ: _context(provider, supported=False)},
+    )
 
 
 def _to_provider(provider: Provider, mount: Mount, cluster: str) -> RouteAction:

@@ -125,7 +125,7 @@ def test_a_provider_reads_its_own_headers_only() -> None:
 
 @pytest.mark.parametrize("source", [GOVERNANCE, AUTHORIZATION, X_API_KEY])
 def test_copies_of_a_coder_token_are_found(source: str) -> None:
-    """Every other header in which a presented Coder token stands is named, and the path too."""
+    """Every other header in which a Coder token stands, whosesoever, is named, and the path too."""
     value = f"Bearer {TOKEN}" if source == AUTHORIZATION else TOKEN
     found = read(
         [
@@ -133,9 +133,10 @@ def test_copies_of_a_coder_token_are_found(source: str) -> None:
             ("x-foo", f"a {TOKEN}".encode()),
             (source, value.encode()),
             ("user-agent", OTHER.encode()),
+            ("x-session", b"0d6ec7f4-9ea1-4d3c-8f0e-1f2e3d4c5b6a"),
         ]
     )
-    assert sorted(found.stray) == [":path", "x-foo"]
+    assert sorted(found.stray) == [":path", "user-agent", "x-foo"]
 
 
 @pytest.mark.parametrize(

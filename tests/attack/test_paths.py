@@ -1,0 +1,304 @@
+"""Paths that look like another one, and targets that are no path."""
+
+import pytest
+
+from tests.attack.target import BODY, MESSAGES, Target
+from tests.support import raw
+from tests.support.pair import CENTRAL_KEYS, OWN_KEYS
+
+# What a path is after normalization decides, in routing, at authz and at the provider alike.
+SAME_AS_MESSAGES = (
+    "//anthropic/v1/messages",
+    "/anthropic//v1///messages",
+    "/anthropic/v1/../v1/messages",
+    "/anthropic/./v1/messages",
+    "/anthropic/v1/%2e%2e/v1/messages",
+    "/anthropic/v1/.%2E/v1/messages",
+    "/anthropic/v1/..;/v1/messages",
+    "/anthropic\\v1\\messages",
+    "/openai/../anthropic/v1/messages",
+    "/healthz/../anthropic/v1/messages",
+    "/../../anthropic/v1/messages",
+    "/anthropic/v1/m%65ssages",
+    "/%61nthropic/v1/messages",
+    "/api/v2/ai-gateway/anthropic/v1/messages",
+    "/api/v2/aibridge/anthropic/v1/messages",
+    "/api/v2/aibridge//openai/../anthropic/v1/messages",
+    "http://evil.test/anthropic/v1/messages",
+    "http://api.anthropic.com:443/anthropic/v1/messages",
+    "http://user:password@evil.test/anthropic/v1/messages",
+    "HTTP://evil.test/anthropic/v1/messages",
+)
+NOT_SERVED = (
+    "/",
+    "/anthropic",
+    "/anthropic/",
+    "/anthropic/v1",
+    "/anthropic/v1/messages/",
+    "/anthropic/v1/messages;x",
+    "/anthropic/v1/messages;/v1/messages",
+    "/anthropic/v1/messages/count_tokens/x",
+    "/anthropic/v1/messages/../../v1/organizations",
+    "/anthropic/v1/messages/batches",
+    "/anthropic/v1/organizations/users",
+    "/anthropic/v1/models/../organizations",
+    "/anthropic/v1/models/%2e%2e/organizations",
+    "/anthropic/v1/models/%2E./organizations",
+    "/anthropic/v1/models/..;/organizations",
+    "/anthropic/v1/models/..\\organizations",
+    "/anthropic/v1/models/x/..//../organizations",
+    "/anthropic/api/event_logging/../../v1/organizations",
+    "/anthropic/api/event_logging/..;/..;/v1/organizations",
+    "/anthropic/api/event_loggingx",
+    "/anthropic/v1/Messages",
+    "/anthropic/V1/messages",
+    "/ANTHROPIC/v1/messages",
+    "/Anthropic/v1/messages",
+    "/anthropic/v1/messages%20",
+    "/anthropic/v1/messages%3Fx=y",
+    "/anthropic/v1/messages%0d%0ax-api-key:x",
+    "/anthropic/v1/messages/%c0%ae%c0%ae/x",
+    "/anthropicx/v1/messages",
+    "/xanthropic/v1/messages",
+    "/anthropic-/v1/messages",
+    "/anthropic.evil.test/v1/messages",
+    "/anthropic@evil.test/v1/messages",
+    "/api/anthropic/v1/messages",
+    "/api/v2/anthropic/v1/messages",
+    "/api/v2/aibridge/",
+    "/api/v2/aibridge/sessions",
+    "/api/v2/ai-gateway/models",
+    "/api/v2/aibridge/aibridge/anthropic/v1/messages",
+    "/api/v2/AIBridge/anthropic/v1/messages",
+    "/api/v3/aibridge/anthropic/v1/messages",
+    "/openai/v1/../admin/api_keys",
+    "/openai/v1/responses/../files",
+    "/openai/v1/conversations/../../v1/organization/admin_api_keys",
+    "/openai/v1/files",
+    "/openai/v1/completions",
+    "/openai/v2/responses",
+    "/openai/responses",
+    "/openai/v1/v1/responses/../../files",
+    "/healthz",
+    "/healthz/",
+    "/healthz/x",
+    "/HEALTHZ",
+    "/readyz",
+    "/readyz;x",
+    "/http://api.anthropic.com/v1/messages",
+    "/anthropic/http:/api.anthropic.com/v1/messages",
+    "http://evil.test/v1/messages",
+    "http://evil.test",
+)
+MALFORMED = (
+    b"/anthropic%2Fv1/messages",
+    b"/anthropic%2fv1/messages",
+    b"/anthropic/v1%5Cmessages",
+    b"/anthropic/v1/models/..%2f..%2fv1/organizations",
+    b"/anthropic/v1/models/%2e%2e%5corganizations",
+    b"/anthropic/v1/messages%00",
+    b"/anthropic/v1/messages%00.json",
+    b"/anthropic/v1/messages#x",
+    b"/#/anthropic/v1/messages",
+    b"/anthropic/v1/messages\xe9",
+    b"/anthropic/v1/messages\xc3\xa9",
+    b"/anthropic/v1/messages\x00",
+    b"/anthropic/v1/messages\x7f",
+    b"/anthropic/v1/ messages",
+    b"/anthropic/v1/\tmessages",
+    b"anthropic/v1/messages",
+    b"",
+    b"?",
+    b"*",
+    b"*/anthropic/v1/messages",
+    b"ftp://evil.test/anthropic/v1/messages",
+    b"file:///anthropic/v1/messages",
+    b"http:///anthropic/v1/messages",
+    b"http://evil test/anthropic/v1/messages",
+)
+
+
+@pytest.mark.parametrize("path", SAME_AS_MESSAGES)
+def test_path_that_is_the_same(target: Target, path: str) -> None:
+    """A path that normalizes to a served one is served, and the provider sees the normal form."""
+    outcome = target.post(target.valid(), path)
+    assert outcome.status == 200
+    (visit,) = outcome.seen
+    assert (visit.provider, visit.path) == ("anthropic", "/v1/messages")
+    assert visit.credential == CENTRAL_KEYS["anthropic"]
+    assert "evil.test" not in str(visit.headers)
+
+
+@pytest.mark.parametrize("path", SAME_AS_MESSAGES)
+def test_path_that_is_the_same_needs_a_token(target: Target, path: str) -> None:
+    """No way of writing a served path passes without a token."""
+    outcome = target.post([], path)
+    assert (outcome.status, outcome.error_type) == (401, "authentication_error")
+    assert outcome.seen == []
+
+
+@pytest.mark.parametrize("path", NOT_SERVED)
+def test_path_that_is_not_served(target: Target, path: str) -> None:
+    """A path outside the allow-list is 404 with a good token and 401 without one."""
+    outcome = target.post(target.valid(), path)
+    assert (outcome.status, outcome.error_type) == (404, "not_found_error")
+    assert outcome.answer is not None
+    assert "route not supported: POST /" in outcome.answer.error["message"]
+    assert outcome.seen == []
+    outcome = target.post([], path)
+    assert (outcome.status, outcome.error_type) == (401, "authentication_error")
+    assert outcome.seen == []
+
+
+@pytest.mark.parametrize("path", MALFORMED)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_malformed_target(target: Target, path: bytes, method: str) -> None:
+    """A target that servers read in different ways is 400, with and without a token."""
+    for headers in (target.valid(), []):
+        outcome = target.send(raw.request(method, path, headers))
+        assert (outcome.status, outcome.error_type) == (400, "invalid_request_error")
+        assert outcome.seen == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/anthropic/v1/models/%252e%252e/organizations",
+        "/anthropic/v1/models/%25%32%65%25%32%65/organizations",
+        "/anthropic/v1/models/..%3b/organizations",
+        "/anthropic/v1/models/..%09/organizations",
+        "/anthropic/v1/models/..%00/organizations",
+        "/anthropic/v1/models/x%252f..%252f..%252forganizations",
+        "/openai/v1/responses/%252e%252e/%252e%252e/organization/admin_api_keys",
+    ],
+)
+def test_climbing_path_in_disguise(target: Target, path: str) -> None:
+    """A path that climbs out of the allow-list when it is decoded once more gets no central key."""
+    outcome = target.get(path)
+    assert outcome.status in (400, 404)
+    assert outcome.seen == []
+
+
+@pytest.mark.parametrize(
+    "path", ["/copilot/../anthropic/v1/messages", "/chatgpt/../openai/v1/models"]
+)
+def test_climbing_from_a_provider_without_central_key(target: Target, path: str) -> None:
+    """A path decides for the provider it leads to, not for the one it begins with."""
+    method = "POST" if path.endswith("messages") else "GET"
+    outcome = target.send(
+        raw.request(method, path, target.valid(), BODY if method == "POST" else b"")
+    )
+    assert outcome.status == 200
+    (visit,) = outcome.seen
+    assert visit.credential == CENTRAL_KEYS[visit.provider]
+
+
+def test_own_key_of_another_provider(target: Target) -> None:
+    """A path to another provider does not take an own credential out of a header of the first."""
+    headers = [
+        ("x-coder-ai-governance-token", target.token),
+        ("x-api-key", OWN_KEYS["anthropic"]),
+    ]
+    outcome = target.post(headers, "/anthropic/../openai/v1/chat/completions")
+    assert outcome.status == 200
+    (visit,) = outcome.seen
+    assert visit.credential == CENTRAL_KEYS["openai"]
+    assert visit.all("x-api-key") == []
+
+
+@pytest.mark.parametrize(
+    "path", ["/healthz", "/readyz", "/healthz?x=y", "//healthz", "/x/../readyz"]
+)
+def test_health_needs_no_token(target: Target, path: str) -> None:
+    """The health paths answer 200 with no body and no token, and nothing goes to a provider."""
+    outcome = target.get(path, [])
+    assert outcome.status == 200
+    assert outcome.answer is not None
+    assert outcome.answer.body == b""
+    assert outcome.seen == []
+
+
+@pytest.mark.parametrize("query", ["?../../organizations", "?a=%2e%2e%2f", "?a=%00", "?a=//", "??"])
+def test_query_is_passed_as_it_came(target: Target, query: str) -> None:
+    """A query changes no route and passes unchanged."""
+    outcome = target.post(target.valid(), MESSAGES + query)
+    assert outcome.status == 200
+    (visit,) = outcome.seen
+    assert (visit.path, f"?{visit.query}") == ("/v1/messages", query)
+
+
+@pytest.mark.parametrize(
+    "method", ["TRACE", "OPTIONS", "PUT", "PATCH", "DELETE", "PROPFIND", "PURGE"]
+)
+def test_method_that_is_not_served(target: Target, method: str) -> None:
+    """Another method than a path is served with is 404 with a good token and 401 without one."""
+    for path in (MESSAGES, "/openai/v1/models/gpt-5", "/anthropic/v1/models/claude-opus-4-5"):
+        outcome = target.send(raw.request(method, path, target.valid()))
+        assert (outcome.status, outcome.error_type) == (404, "not_found_error")
+        assert outcome.seen == []
+        outcome = target.send(raw.request(method, path))
+        assert (outcome.status, outcome.error_type) == (401, "authentication_error")
+
+
+@pytest.mark.parametrize(
+    "method", ["FOO", "post", "Post", "GET\x00", "GE T", "GET/", "P\xc3ST", ""]
+)
+def test_malformed_method(target: Target, method: str) -> None:
+    """A method that HTTP does not know is 400."""
+    outcome = target.send(raw.request(method, MESSAGES, target.valid(), BODY))
+    assert (outcome.status, outcome.error_type) == (400, "invalid_request_error")
+    assert outcome.seen == []
+
+
+@pytest.mark.parametrize("method", ["TRACE", "PROPFIND", "LINK"])
+def test_method_on_a_provider_without_allow_list(target: Target, method: str) -> None:
+    """Where every path is served, a method that no API uses still is not."""
+    headers = [
+        ("x-coder-ai-governance-token", target.token),
+        ("authorization", f"Bearer {OWN_KEYS['copilot']}"),
+    ]
+    outcome = target.send(raw.request(method, "/copilot/agents/x", headers))
+    assert (outcome.status, outcome.error_type) == (404, "not_found_error")
+    assert outcome.seen == []
+
+
+@pytest.mark.parametrize(
+    "override", ["x-http-method-override", "x-http-method", "x-method-override", "x-original-url"]
+)
+def test_method_override(target: Target, override: str) -> None:
+    """A header that asks for another method or path decides nothing."""
+    value = "/healthz" if override == "x-original-url" else "GET"
+    outcome = target.send(
+        raw.request("DELETE", "/anthropic/v1/models/x", [*target.valid(), (override, value)])
+    )
+    assert outcome.status == 404
+    assert outcome.seen == []
+
+
+@pytest.mark.parametrize("target_", ["http://evil.test?/anthropic/v1/messages", "?/anthropic/v1/x"])
+def test_target_without_path(target: Target, target_: str) -> None:
+    """A target that has a query and no path is refused before anything is decided."""
+    outcome = target.get(target_)
+    assert (outcome.status, outcome.error_type) in (
+        (400, "invalid_request_error"),
+        (404, "not_found_error"),
+    )
+    assert outcome.seen == []
+
+
+@pytest.mark.parametrize("authority", ["api.anthropic.com:443", "127.0.0.1:22", "gateway.test"])
+@pytest.mark.parametrize("authenticated", [True, False])
+def test_connect(target: Target, authority: str, authenticated: bool) -> None:
+    """The base-URL listener is no proxy: CONNECT is refused and opens nothing."""
+    headers = target.valid() if authenticated else []
+    outcome = target.send(raw.request("CONNECT", authority, headers))
+    assert outcome.status in (400, 401, 404)
+    assert outcome.seen == []
+
+
+def test_head_without_token(target: Target) -> None:
+    """Claude Code's first request, HEAD without a credential, gets a plain 401 without a body."""
+    for path in ("/anthropic", "/anthropic/", "/api/v2/ai-gateway/anthropic"):
+        outcome = target.send(raw.request("HEAD", path), head=True)
+        assert outcome.status == 401
+        assert outcome.seen == []

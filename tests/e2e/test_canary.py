@@ -1,0 +1,259 @@
+"""After a run with every kind of request, no secret is anywhere but where it belongs."""
+
+import contextlib
+import hashlib
+import http.client
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support import raw
+from tests.support.pair import (
+    CENTRAL_KEYS,
+    OWN_KEYS,
+    SUBSCRIPTION,
+    Pair,
+    Provider,
+    pair,
+    wait_until,
+)
+from tests.support.processes import running_in
+
+BODY = {
+    "model": "claude-sonnet-4-5",
+    "max_tokens": 8,
+    "messages": [{"role": "user", "content": "Hello"}],
+}
+GOVERNANCE = "x-coder-ai-governance-token"
+STRAY_KEY = "sk-stray-4f6a8c0e2b4d"
+SAID = "prompt-canary-7d9f1b3e"
+PATHS = {
+    "anthropic": "/anthropic/v1/messages",
+    "openai": "/openai/v1/chat/completions",
+    "chatgpt": "/chatgpt/v1/responses",
+    "copilot": "/copilot/chat/completions",
+    "nobody": "/nobody/v1/messages",
+}
+
+
+@dataclass
+class Run:
+    """A pair that has served every kind of request.
+
+    Attributes:
+        secrets: what may be nowhere, by what it is.
+        answers: the refusals that clients got, as bytes.
+    """
+
+    pair: Pair
+    secrets: dict[str, str]
+    answers: list[bytes] = field(default_factory=list)
+
+    def check(self, text: str | bytes, where: str) -> None:
+        """Assert that a text holds no secret."""
+        data = text.encode() if isinstance(text, str) else text
+        held = [name for name, secret in self.secrets.items() if secret.encode() in data]
+        assert held == [], f"{where} holds {', '.join(held)}"
+
+
+@pytest.fixture(scope="module")
+def run(provider: Provider) -> Iterator[Run]:
+    """The pair, after the run and still up."""
+    with pair(provider, start=False) as running:
+        running.start()
+        first = running.stdout.partition("export CODER_TOKEN=")[2].split()[0]
+        running.create_user("alice")
+        good = running.create_token("alice")
+        deleted = running.create_token("alice")
+        running.delete_token(deleted)
+        secrets = {f"the central key of {name}": key for name, key in CENTRAL_KEYS.items()}
+        secrets |= {f"the own key for {name}": key for name, key in OWN_KEYS.items()}
+        secrets |= {
+            "the subscription": SUBSCRIPTION,
+            "the good token's secret": good.partition("-")[2],
+            "the deleted token's secret": deleted.partition("-")[2],
+            "a key in the wrong place": STRAY_KEY,
+            "a prompt": SAID,
+        }
+        done = Run(running, secrets)
+        for token in (good, deleted, first):
+            _ask_everything(done, token)
+        _faults(done, good)
+        mark = "the-last-request"
+        httpx.get(f"{running.url}/{mark}")
+        wait_until(lambda: mark in running.stdout, 5, "the access log line")
+        yield done
+
+
+def _ask_everything(run: Run, token: str) -> None:
+    credentials = [
+        {"x-api-key": token},
+        {"authorization": f"Bearer {token}"},
+        {"authorization": f"Basic {token}"},
+        {GOVERNANCE: token},
+        {GOVERNANCE: token, "x-api-key": OWN_KEYS["anthropic"]},
+        {GOVERNANCE: token, "x-api-key": token},
+        {GOVERNANCE: token, "authorization": f"Bearer {token}"},
+        {GOVERNANCE: token, "x-api-key": STRAY_KEY},
+        {"x-api-key": token, "cookie": token, "x-other": token, "api-key": STRAY_KEY},
+        {"x-api-key": STRAY_KEY, "authorization": f"Bearer {token}"},
+        {"x-api-key": token + "x"},
+        *({GOVERNANCE: token, "authorization": f"Bearer {own}"} for own in OWN_KEYS.values()),
+        {GOVERNANCE: token, "authorization": f"Bearer {SUBSCRIPTION}"},
+    ]
+    body = {**BODY, "messages": [{"role": "user", "content": SAID}]}
+    with httpx.Client(base_url=run.pair.url) as client:
+        for path in PATHS.values():
+            for headers in credentials:
+                answer = client.post(path, headers=headers, json=body)
+                if answer.status_code != 200:
+                    run.answers.append(_whole(answer))
+        for model in ("fail-400", "fail-429", "fail-500", "fail-529"):
+            answer = client.post(
+                PATHS["anthropic"], headers=credentials[0], json={**BODY, "model": model}
+            )
+            run.answers.append(_whole(answer))
+    for data in (
+        raw.request("GET", f"/anthropic/v1/models?key={token}", [("x-api-key", token)]),
+        raw.request(
+            "GET", "/anthropic/v1/models", [("x-api-key", token), ("x-api-key", STRAY_KEY)]
+        ),
+        raw.request("GET", "/anthropic/v1/models", [("x-api-key", f"{token}\xe9")]),
+        raw.request("GET", "/anthropic/v1/models", [("x_api_key", token)]),
+        raw.request("GET", "/anthropic/v1/models", [("x-api-key", f"{token}\x00")]),
+        raw.request("GET", "/anthropic%2f", [("x-api-key", token)]),
+        raw.request("GET", "/anthropic/v1/models", [("x-api-key", token)], version="HTTP/1.0"),
+        raw.request(
+            "GET", "/x", [("x-api-key", token), ("upgrade", "x"), ("connection", "upgrade")]
+        ),
+        raw.request("GET", "/x", [("x-api-key", token), ("x-big", "a" * 70_000)]),
+    ):
+        run.answers.append(raw.ask(run.pair.port, data).whole)
+
+
+def _faults(run: Run, token: str) -> None:
+    """Bring about 503s of each kind: authz stopped, and its database gone."""
+    authz = run.pair.children()["authz"]
+    headers = {"x-api-key": token}
+    database = run.pair.folder / "identity.db"
+    away = run.pair.folder / "away.db"
+    os.kill(authz, signal.SIGSTOP)
+    try:
+        run.answers.append(_whole(httpx.get(f"{run.pair.url}/openai/v1/models", headers=headers)))
+    finally:
+        os.kill(authz, signal.SIGCONT)
+    database.rename(away)
+    try:
+        run.answers.append(_whole(httpx.get(f"{run.pair.url}/openai/v1/models", headers=headers)))
+    finally:
+        away.rename(database)
+
+
+def _whole(answer: httpx.Response) -> bytes:
+    return b"\n".join(
+        [*(name + b": " + value for name, value in answer.headers.raw), answer.content]
+    )
+
+
+def _admin(run: Run, path: str) -> str:
+    connection = http.client.HTTPConnection("localhost", timeout=5)
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(str(run.pair.folder / f"admin-{run.pair.port}.sock"))
+    with contextlib.closing(connection):
+        connection.request("GET", path)
+        return connection.getresponse().read().decode()
+
+
+def test_answers(run: Run) -> None:
+    """No refusal, of authz's, Envoy's or the provider's, repeats a secret."""
+    assert len(run.answers) > 100
+    assert {b"503" in answer or b"identity_unavailable" in answer for answer in run.answers} == {
+        True,
+        False,
+    }
+    for answer in run.answers:
+        run.check(answer, "an answer")
+
+
+def test_standard_output(run: Run) -> None:
+    """The banner and the access log hold no secret but the first token, which is shown once."""
+    text = run.pair.stdout
+    assert text.count("export CODER_TOKEN=") == 1
+    first = text.partition("export CODER_TOKEN=")[2].split()[0]
+    banner, _, log = text.partition("Ctrl-C stops it")
+    assert banner.count(first) == 1
+    assert '"user":"alice"' in log
+    assert first.partition("-")[2] not in log
+    run.check(text, "standard output")
+
+
+def test_standard_error(run: Run) -> None:
+    """Authz's log and Envoy's warnings hold no secret."""
+    text = run.pair.stderr
+    assert "request refused" in text
+    assert run.pair.stdout.partition("export CODER_TOKEN=")[2].split()[0] not in text
+    run.check(text, "standard error")
+
+
+@pytest.mark.parametrize(
+    "path", ["/stats", "/stats/prometheus", "/config_dump?include_eds", "/clusters", "/server_info"]
+)
+def test_admin(run: Run, path: str) -> None:
+    """Envoy's admin interface holds no secret."""
+    text = _admin(run, path)
+    assert len(text) > 500
+    run.check(text, path)
+
+
+def test_command_lines(run: Run) -> None:
+    """What everybody on the machine can list of the three processes holds no secret."""
+    commands = running_in(run.pair.folder)
+    assert len(commands) == 3
+    for command in commands.values():
+        run.check(command, "a command line")
+
+
+def test_environment_of_envoy(run: Run) -> None:
+    """Envoy's environment holds no secret."""
+    envoy = run.pair.children()["envoy"]
+    run.check(Path(f"/proc/{envoy}/environ").read_bytes(), "Envoy's environment")
+
+
+def test_files(run: Run) -> None:
+    """No file in the pair's folder holds a secret, but for the key files."""
+    names = set()
+    for file in run.pair.folder.rglob("*"):
+        if not file.is_file() or file.suffix == ".key":
+            continue
+        names.add(file.name)
+        run.check(file.read_bytes(), file.name)
+    assert {"gateway.yaml", f"envoy-{run.pair.port}.yaml", "identity.db", "stderr"} <= names
+
+
+def test_database_keeps_hashes(run: Run) -> None:
+    """The database holds the hash of the first token's secret, and not the secret."""
+    secret = run.pair.stdout.partition("export CODER_TOKEN=")[2].split()[0].partition("-")[2]
+    data = b"".join(file.read_bytes() for file in run.pair.folder.glob("identity.db*"))
+    assert hashlib.sha256(secret.encode()).digest() in data
+    assert secret.encode() not in data
+
+
+def test_secret_files_are_private(run: Run) -> None:
+    """Whoever is not the owner can read neither the database nor talk to a socket of the pair's."""
+    for pattern in ("identity.db*", "authz.sock"):
+        files = list(run.pair.folder.glob(pattern))
+        assert files
+        for file in files:
+            assert file.stat().st_mode & 0o077 == 0, file.name
+
+
+def test_admin_socket_is_private(run: Run) -> None:
+    """Connecting to Envoy's admin socket, which takes write permission, is for the owner alone."""
+    (file,) = run.pair.folder.glob("admin-*.sock")
+    assert file.stat().st_mode & 0o022 == 0

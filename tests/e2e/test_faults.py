@@ -1,0 +1,440 @@
+"""What a client gets when a part fails: 503 in time, never a pass, and recovery without help."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from pathlib import Path
+
+import grpc
+import httpx
+import pytest
+
+from authz.addresses import UnixAddress
+from authz.ext_authz import METHOD
+from authz.grpc_server import GrpcServer
+from tests.support.pair import Provider, wait_until
+from tests.support.parts import Parts, parts, unix_listener
+
+LIMIT_SECONDS = 1.5
+PATHS = {
+    "anthropic": "/anthropic/v1/messages",
+    "openai": "/api/v2/ai-gateway/openai/v1/chat/completions",
+    "unknown": "/nobody/v1/messages",
+}
+BODY = {
+    "model": "any",
+    "max_tokens": 8,
+    "messages": [{"role": "user", "content": "Hello"}],
+}
+
+
+@pytest.fixture(scope="module")
+def running(provider: Provider) -> Iterator[Parts]:
+    """Authz and Envoy, apart."""
+    with parts(provider) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def token(running: Parts) -> str:
+    """A valid token of alice's."""
+    return running.create_token("alice")
+
+
+@pytest.fixture
+def pair(running: Parts, token: str) -> Iterator[Parts]:
+    """The two parts, whole again after the test: that too is asserted."""
+    running.provider.take()
+    yield running
+    if running.authz is None or running.authz.poll() is not None:
+        running.start_authz()
+    _recovers(running, token)
+
+
+def _post(pair: Parts, token: str, path: str = PATHS["anthropic"]) -> httpx.Response:
+    return httpx.post(f"{pair.url}{path}", headers={"x-api-key": token}, json=BODY, timeout=5)
+
+
+def _unavailable(pair: Parts, token: str, path: str = PATHS["anthropic"]) -> httpx.Response:
+    """Assert that a request with a good token gets the right 503 in time and nothing passes."""
+    started = time.monotonic()
+    answer = _post(pair, token, path)
+    took = time.monotonic() - started
+    assert answer.status_code == 503, answer.text
+    assert took < LIMIT_SECONDS
+    assert answer.headers["content-type"] == "application/json"
+    assert 1 <= int(answer.headers["retry-after"]) <= 60
+    error = answer.json()["error"]
+    assert error["type"] == "api_error"
+    assert "try again" in error["message"].lower()
+    assert pair.provider.take() == []
+    return answer
+
+
+def _recovers(pair: Parts, token: str) -> None:
+    """Assert that a good request passes again soon, through the same Envoy."""
+    assert pair.envoy is not None
+    assert pair.envoy.poll() is None
+    wait_until(lambda: _post(pair, token).status_code == 200, 5, "recovery")
+    pair.provider.take()
+
+
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS.keys())
+def test_authz_killed(pair: Parts, token: str, path: str) -> None:
+    """With authz dead every request is 503 at once, for each provider's path and for none."""
+    pair.end_authz(signal.SIGKILL)
+    for _ in range(3):
+        _unavailable(pair, token, path)
+    without_token = httpx.post(f"{pair.url}{path}", json=BODY)
+    assert without_token.status_code == 503
+
+
+def test_health_tells_of_dead_authz(pair: Parts) -> None:
+    """With authz dead the health paths on the gateway listener are 503 too, in JSON."""
+    pair.end_authz(signal.SIGKILL)
+    for path in ("/healthz", "/readyz"):
+        answer = httpx.get(f"{pair.url}{path}", timeout=3)
+        assert answer.status_code == 503
+        assert answer.json()["error"]["type"] == "api_error"
+
+
+def test_authz_comes_back(pair: Parts, token: str) -> None:
+    """A new authz on the same socket serves, without a restart of Envoy."""
+    assert pair.authz is not None
+    assert pair.envoy is not None
+    before, envoy = pair.authz.pid, pair.envoy.pid
+    pair.end_authz(signal.SIGKILL)
+    _unavailable(pair, token)
+    assert pair.socket_path.exists()
+    pair.start_authz()
+    _recovers(pair, token)
+    assert pair.authz.pid != before
+    assert pair.envoy.pid == envoy
+
+
+@pytest.mark.parametrize("path", [PATHS["anthropic"], PATHS["openai"]])
+def test_authz_stopped(pair: Parts, token: str, path: str) -> None:
+    """With authz stopped (SIGSTOP) a request is 503 in time, and passes when authz goes on."""
+    assert pair.authz is not None
+    pair.authz.send_signal(signal.SIGSTOP)
+    try:
+        with futures.ThreadPoolExecutor(4) as pool:
+            for waiting in [pool.submit(_post, pair, token, path) for _ in range(3)]:
+                assert waiting.result().status_code == 503
+        _unavailable(pair, token, path)
+    finally:
+        pair.authz.send_signal(signal.SIGCONT)
+    _recovers(pair, token)
+
+
+def test_slow_authz(pair: Parts, token: str) -> None:
+    """A check that takes longer than the timeout is 503, and its late answer lets nothing pass."""
+    pair.end_authz()
+    pair.start_authz(
+        patch="""
+        original = Authorizer.check
+        async def check(self, message):
+            if b"/v1/messages" in message:
+                await asyncio.sleep(1.5)
+            return await original(self, message)
+        Authorizer.check = check
+        """
+    )
+    _unavailable(pair, token)
+    time.sleep(0.8)
+    assert pair.provider.take() == []
+    assert _post(pair, token, PATHS["openai"]).status_code == 200
+    pair.end_authz()
+
+
+@pytest.mark.parametrize("error", ["RuntimeError(token.id)", "TimeoutError()"])
+def test_raising_source(pair: Parts, token: str, error: str) -> None:
+    """An identity source that raises what nobody expects is 503, in the provider's own shape."""
+    pair.end_authz()
+    pair.start_authz(
+        patch=f"""
+        async def verify(self, token):
+            raise {error}
+        SQLiteSource.verify = verify
+        """
+    )
+    answer = _unavailable(pair, token)
+    assert answer.json()["request_id"]
+    openai = _unavailable(pair, token, PATHS["openai"]).json()
+    assert set(openai) == {"error"}
+    assert set(openai["error"]) == {"message", "type", "param", "code"}
+    pair.end_authz()
+
+
+def test_raising_check(pair: Parts, token: str) -> None:
+    """A check that fails as a whole is 503, though gRPC has no answer of ours then."""
+    pair.end_authz()
+    pair.start_authz(
+        wait=False,
+        patch="""
+        async def check(self, message):
+            raise RuntimeError
+        Authorizer.check = check
+        """,
+    )
+    wait_until(pair.socket_path.exists, 10, "authz listening")
+    for path in PATHS.values():
+        _unavailable(pair, token, path)
+    pair.end_authz()
+
+
+def _remove(path: Path) -> None:
+    path.unlink()
+
+
+def _garbage(path: Path) -> None:
+    path.write_bytes(b"garbage" * 1000)
+
+
+def _empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def _folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def _truncated(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.truncate(5000)
+
+
+def _foreign(path: Path) -> None:
+    import sqlite3
+
+    path.unlink()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE api_keys (id TEXT)")
+        connection.commit()
+
+
+def _unreadable(path: Path) -> None:
+    path.chmod(0)
+
+
+@pytest.mark.parametrize(
+    "damage", [_remove, _garbage, _empty, _folder, _truncated, _foreign, _unreadable]
+)
+def test_identity_database_fails(pair: Parts, token: str, damage: Callable[[Path], None]) -> None:
+    """Without its database authz answers 503 and is not ready; with it back, it serves again."""
+    if damage is _unreadable and os.geteuid() == 0:
+        pytest.skip("root reads every file")
+    database = pair.folder / "identity.db"
+    kept = pair.folder / "kept"
+    kept.mkdir()
+    for file in pair.folder.glob("identity.db*"):
+        shutil.copy2(file, kept)
+    try:
+        damage(database)
+        for path in (PATHS["anthropic"], PATHS["openai"]):
+            _unavailable(pair, token, path)
+        for url in (pair.url, f"http://127.0.0.1:{pair.http_port}"):
+            assert httpx.get(f"{url}/readyz").status_code == 503
+            assert httpx.get(f"{url}/healthz").status_code == 200
+        wait_until(lambda: "identity_unavailable" in pair.stdout, 3, "the reason in the log")
+    finally:
+        shutil.rmtree(database) if database.is_dir() else database.unlink(missing_ok=True)
+        for file in pair.folder.glob("identity.db-*"):
+            file.unlink()
+        for file in kept.iterdir():
+            shutil.copy2(file, pair.folder)
+        shutil.rmtree(kept)
+    _recovers(pair, token)
+    assert httpx.get(f"{pair.url}/readyz").status_code == 200
+
+
+def _no_answer(connection: socket.socket) -> None:
+    time.sleep(1.2)
+
+
+def _close(connection: socket.socket) -> None:
+    connection.recv(1)
+
+
+def _noise(connection: socket.socket) -> None:
+    connection.sendall(b"\x00\xff" * 500)
+
+
+def _http1(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+
+
+def test_something_else_on_the_socket(pair: Parts, token: str) -> None:
+    """Whatever sits on authz's socket but speaks no gRPC, the answer is 503 in time."""
+    pair.end_authz(signal.SIGKILL)
+    for behave in (_no_answer, _close, _noise, _http1):
+        with _listening(pair.socket_path, behave):
+            _unavailable(pair, token)
+
+
+@contextlib.contextmanager
+def _listening(path: Path, behave: Callable[[socket.socket], None]) -> Iterator[None]:
+    over = threading.Event()
+    listener = unix_listener(path)
+
+    def serve() -> None:
+        listener.settimeout(0.1)
+        while not over.is_set():
+            with contextlib.suppress(OSError):
+                connection, _ = listener.accept()
+                with connection:
+                    behave(connection)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(5)
+        listener.close()
+
+
+@contextlib.contextmanager
+def _fake_authz(
+    path: Path, answer: Callable[[bytes, grpc.ServicerContext], bytes]
+) -> Iterator[None]:
+    path.unlink(missing_ok=True)
+    service, method = METHOD.strip("/").split("/")
+    handler: grpc.RpcMethodHandler[bytes, bytes]
+    handler = grpc.unary_unary_rpc_method_handler(answer)
+    server = grpc.server(futures.ThreadPoolExecutor(2))
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler(service, {method: handler}),)
+    )
+    server.add_insecure_port(f"unix:{path}")
+    server.start()
+    try:
+        yield
+    finally:
+        server.stop(0).wait()
+
+
+def test_answer_of_garbage(pair: Parts, token: str) -> None:
+    """An answer that is no CheckResponse is 503."""
+    pair.end_authz(signal.SIGKILL)
+    garbage = [b"\xff" * 40, b"\x0a\xff\xff\xff\xff\x0f", b"garbage", b"\x0a\x02\x08"]
+    answers = iter(garbage)
+    with _fake_authz(pair.socket_path, lambda _request, _context: next(answers)):
+        for _ in garbage:
+            _unavailable(pair, token)
+
+
+def test_bare_grpc_error(pair: Parts, token: str) -> None:
+    """A gRPC error of any code, which says nothing about the token, is 503."""
+    errors = [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK]
+    codes = iter(errors)
+
+    def abort(_request: bytes, context: grpc.ServicerContext) -> bytes:
+        context.abort(next(codes), "no")
+        raise AssertionError
+
+    pair.end_authz(signal.SIGKILL)
+    with _fake_authz(pair.socket_path, abort):
+        for _ in errors:
+            _unavailable(pair, token)
+
+
+def test_checks_in_flight_finish(pair: Parts, token: str) -> None:
+    """On SIGTERM authz still answers the checks that it has begun, and exits 0."""
+    pair.end_authz()
+    pair.start_authz(
+        patch="""
+        original = Authorizer.check
+        async def check(self, message):
+            print("check begun", file=sys.stderr, flush=True)
+            await asyncio.sleep(0.6)
+            return await original(self, message)
+        Authorizer.check = check
+        """
+    )
+    begun = pair.stderr.count("check begun")
+    with futures.ThreadPoolExecutor(8) as pool:
+        waiting = [pool.submit(_post, pair, token) for _ in range(8)]
+        wait_until(lambda: pair.stderr.count("check begun") == begun + 8, 5, "checks in flight")
+        assert pair.end_authz(signal.SIGTERM) == 0
+        assert [one.result().status_code for one in waiting] == [200] * 8
+    assert len(pair.provider.take()) == 8
+    assert not pair.socket_path.exists()
+    _unavailable(pair, token)
+
+
+def test_restart_under_load(pair: Parts, token: str) -> None:
+    """While authz restarts, answers are 200 or the right 503 and nothing else."""
+    over = threading.Event()
+
+    def ask() -> set[int]:
+        statuses = set()
+        with httpx.Client(base_url=pair.url, headers={"x-api-key": token}) as client:
+            while not over.is_set():
+                answer = client.get("/anthropic/v1/models")
+                statuses.add(answer.status_code)
+                if answer.status_code == 503:
+                    assert answer.json()["error"]["type"] == "api_error"
+                    assert "retry-after" in answer.headers
+        return statuses
+
+    with futures.ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(ask) for _ in range(4)]
+        try:
+            time.sleep(0.3)
+            pair.end_authz(signal.SIGKILL)
+            time.sleep(0.2)
+            pair.start_authz()
+            time.sleep(0.3)
+        finally:
+            over.set()
+        assert {status for one in asking for status in one.result()} == {200, 503}
+    _recovers(pair, token)
+
+
+def test_provider_down(provider: Provider, running: Parts, token: str) -> None:
+    """A provider that can't be reached is 503 in JSON, and not authz's text."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    settings = [
+        {**p, "base_url": f"http://127.0.0.1:{port}"} for p in running.settings["providers"]
+    ]
+    with parts(provider, providers=settings) as down:
+        answer = _post(down, down.create_token("alice"))
+    assert answer.status_code == 503
+    error = answer.json()["error"]
+    assert error["type"] == "api_error"
+    assert error["code"] == "provider_unreachable"
+    assert "Coder token" not in error["message"]
+
+
+async def test_grpc_server_finishes_its_checks(tmp_path: Path) -> None:
+    """A stop waits for a check in flight and answers it; the socket is gone afterwards."""
+    entered = asyncio.Event()
+
+    async def check(message: bytes) -> bytes:
+        entered.set()
+        await asyncio.sleep(0.3)
+        return b"answer to " + message
+
+    path = tmp_path / "a.sock"
+    server = GrpcServer(check, UnixAddress(str(path)))
+    await server.start()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    async with grpc.aio.insecure_channel(f"unix:{path}") as channel:
+        ask: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
+        call = ask(b"question")
+        await asyncio.wait_for(entered.wait(), 5)
+        await server.stop(5)
+        assert await call == b"answer to question"
+    assert not path.exists()
