@@ -63,7 +63,7 @@ async def serve(config: Config) -> None:
 
 
 async def _open_source(config: Config, metrics: Metrics) -> IdentitySource:
-    source = await open_source(config.identity)
+    source = await open_source(config.identity, ca_file=config.identity_ca_file)
     if not config.identity_max_staleness and not config.identity_stale_if_error:
         return source
     return RememberingSource(

@@ -13,11 +13,7 @@ def db() -> None:
     """Prepare the database of our own users and tokens."""
 
 
-@db.command(
-    epilog=example(
-        "AUTHZ_IDENTITY=postgresql://authz@db.example.com/authz authz db init",
-    )
-)
+@db.command(epilog=example("authz db init", "authz db init --config gateway.yaml"))
 @config_option
 def init(config_path: Path | None) -> None:
     """Make the tables in the configured database; does nothing when they are there.

@@ -10,6 +10,7 @@ import click
 from authz import __version__
 from authz.cli.common import AliasedGroup
 from authz.cli.configuration import config
+from authz.cli.db import db
 from authz.cli.envoy import envoy
 from authz.cli.login import login
 from authz.cli.proxy import proxy
@@ -26,7 +27,7 @@ def cli() -> None:
     """The open authentication layer for AI gateways on Envoy."""
 
 
-for command in (up, serve, envoy, config, proxy, users, tokens, login):
+for command in (up, serve, envoy, config, db, proxy, users, tokens, login):
     cli.add_command(command)
 
 

@@ -7,7 +7,6 @@ import socket
 import struct
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from tests.support.canned import BUILD_INFO, Canned
 from tests.support.coder_state import (
     DEFAULT_LIFETIME,
     MAX_LIFETIME,
@@ -29,37 +29,8 @@ from tests.support.coder_state import (
 )
 from tests.support.threaded import served
 
-USERS_ME, BUILD_INFO = "/api/v2/users/me", "/api/v2/buildinfo"
 _NANOSECOND = 1e-9
 _VERSION = "v2.36.0+0123456"
-
-
-@dataclass(frozen=True)
-class Canned:
-    """An answer that the server gives instead of its own."""
-
-    status: int
-    body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, status: int, body: Any) -> "Canned":
-        """Make one whose body is JSON."""
-        headers = {"content-type": "application/json; charset=utf-8"}
-        return cls(status, json.dumps(body).encode(), headers)
-
-
-# The contract names the status alone, or the beginning; the rest of these texts is a guess.
-RATE_LIMITED = Canned.of(429, {"message": "You've been rate limited. Please try again later."})
-INTERNAL_ERROR = Canned.of(
-    500, {"message": "An internal error occurred. Please try again or contact the administrator."}
-)
-NO_JSON = Canned(200, b"<!doctype html><title>Coder</title>", {"content-type": "text/html"})
-
-
-def redirect(to: str, status: int = 307) -> Canned:
-    """Make an answer that sends the client elsewhere."""
-    return Canned(status, b"", {"location": to})
 
 
 class Coder:

