@@ -52,6 +52,9 @@ class Authorizer:
         source: where tokens are looked up, on every check.
         keys: the central keys by provider name; None opens those of ``config``.
         metrics: where answers are counted.
+
+    Attributes:
+        is_immediate: whether ``check`` never waits.
     """
 
     def __init__(
@@ -61,6 +64,8 @@ class Authorizer:
         keys: Mapping[str, CentralKey] | None = None,
         metrics: Metrics | None = None,
     ) -> None:
+        # Such a source lets the server answer a check without making a task for it.
+        self.is_immediate: bool = getattr(source, "is_immediate", False)
         self._metrics = metrics or Metrics()
         self._allow_byok = config.allow_byok
         self._source = source

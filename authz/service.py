@@ -8,6 +8,7 @@ import uvloop
 
 from authz.authorizer import Authorizer
 from authz.grpc_server import GrpcServer
+from authz.http2.server import Http2Server
 from authz.identity import IdentitySource
 from authz.identity.memory import RememberingSource
 from authz.identity.open import open_source
@@ -45,7 +46,7 @@ async def serve(config: Config) -> None:
     source = await _open_source(config, metrics)
     try:
         authorizer = Authorizer(config, source, metrics=metrics)
-        grpc_server = GrpcServer(authorizer.check, config.authz.grpc)
+        grpc_server = _grpc_server(config, authorizer)
         http_server = HttpServer(create_app(source, metrics, config.proxy), config.authz.http)
         await grpc_server.start()
         leaves_task = asyncio.create_task(keep_leaves(config))
@@ -60,6 +61,12 @@ async def serve(config: Config) -> None:
         _log.info("authz stopped")
     finally:
         await source.close()
+
+
+def _grpc_server(config: Config, authorizer: Authorizer) -> GrpcServer | Http2Server:
+    if config.authz.transport == "grpcio":
+        return GrpcServer(authorizer.check, config.authz.grpc)
+    return Http2Server(authorizer.check, config.authz.grpc, immediate=authorizer.is_immediate)
 
 
 async def _open_source(config: Config, metrics: Metrics) -> IdentitySource:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     Field,
@@ -110,9 +110,15 @@ class Provider(Section):
 
 
 class Service(Section):
-    """Where the authz service listens."""
+    """Where the authz service listens.
+
+    Attributes:
+        transport: our own server of unary gRPC calls, or grpcio's, the reference it is tested
+            against.
+    """
 
     grpc: AnyAddress = UnixAddress("./.authz/authz.sock")
+    transport: Literal["http2", "grpcio"] = "http2"
     http: Tcp = TcpAddress("127.0.0.1", 8081)
 
     @model_validator(mode="after")

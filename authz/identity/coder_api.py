@@ -155,9 +155,7 @@ class CoderSource:
             headers[_TOKEN_HEADER] = token.text.reveal()
         try:
             # A redirect would take the token to another host.
-            request = self._opened().get(
-                self._urls[path], headers=headers, allow_redirects=False
-            )
+            request = self._opened().get(self._urls[path], headers=headers, allow_redirects=False)
             async with request as response:
                 content_type = response.headers.get("Content-Type", "")
                 return Answer(response.status, content_type, await _read(response))

@@ -57,6 +57,7 @@ class RememberingSource:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
+        self.is_immediate: bool = getattr(source, "is_immediate", False)
         self._max_staleness = max_staleness
         self._stale_if_error = stale_if_error
         self._on_stale = on_stale

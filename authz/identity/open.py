@@ -1,6 +1,7 @@
 """Opens what the ``identity`` URL names."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from authz.errors import ConfigError
 from authz.identity import IdentitySource
@@ -8,6 +9,9 @@ from authz.identity.sqlite import SQLiteDatabase, SQLiteSource
 from authz.identity.sqlite_file import make
 from authz.identity.store import Store
 from authz.identity.url import CoderURL, IdentityURL, PostgresURL, SQLiteURL, parse_identity_url
+
+if TYPE_CHECKING:
+    from authz.identity.postgres import PostgresDatabase
 
 
 async def open_source(url: str, *, ca_file: Path | None = None) -> IdentitySource:
@@ -25,12 +29,19 @@ async def open_source(url: str, *, ca_file: Path | None = None) -> IdentitySourc
             used.
     """
     parsed = _parsed(url)
-    if isinstance(parsed, CoderURL):
-        # Here, because aiohttp takes a fifth of a second to import and most commands need no HTTP.
-        from authz.identity.coder_api import CoderSource
+    match parsed:
+        # Imported here, because aiohttp and asyncpg take a fifth and a tenth of a second and most
+        # commands need neither.
+        case CoderURL():
+            from authz.identity.coder_api import CoderSource
 
-        return CoderSource(parsed.base, ca_file=ca_file)
-    return SQLiteSource(_sqlite_url(parsed).path)
+            return CoderSource(parsed.base, ca_file=ca_file)
+        case PostgresURL():
+            from authz.identity.postgres_source import PostgresSource
+
+            return PostgresSource(parsed)
+        case SQLiteURL():
+            return SQLiteSource(parsed.path)
 
 
 async def open_store(url: str, *, create: bool) -> Store:
@@ -38,16 +49,17 @@ async def open_store(url: str, *, create: bool) -> Store:
 
     Args:
         url: the configuration's ``identity``.
-        create: make it if it is not there.
+        create: make it if it is not there. In PostgreSQL only ``make_store`` does, because there
+            it takes a right that whoever manages tokens need not have.
 
     Raises:
         ConfigError: the URL is malformed, or names no store of ours.
         StoreError: it is not there and ``create`` is false, or it can't be made or used.
     """
-    path = _sqlite_url(_parsed(url)).path
-    if create:
-        make(path)
-    database = SQLiteDatabase(path)
+    parsed = _store_url(url)
+    if create and isinstance(parsed, SQLiteURL):
+        make(parsed.path)
+    database = _database(parsed)
     try:
         await database.check()
     except BaseException:
@@ -56,18 +68,51 @@ async def open_store(url: str, *, create: bool) -> Store:
     return Store(database)
 
 
+async def make_store(url: str) -> tuple[str, bool]:
+    """Make the store's tables unless they are there.
+
+    Args:
+        url: the configuration's ``identity``.
+
+    Returns:
+        Where they are, for a person, and whether they were made now.
+
+    Raises:
+        ConfigError: as ``open_store``.
+        StoreError: they can't be made there, or the database is not ours.
+    """
+    parsed = _store_url(url)
+    if isinstance(parsed, SQLiteURL):
+        made = not parsed.path.exists()
+        make(parsed.path)
+        await (await open_store(url, create=False)).close()
+        return str(parsed.path), made
+    from authz.identity.postgres import PostgresDatabase
+
+    database = PostgresDatabase(parsed)
+    try:
+        return parsed.display, await database.create()
+    finally:
+        await database.close()
+
+
+def _database(url: SQLiteURL | PostgresURL) -> "SQLiteDatabase | PostgresDatabase":
+    if isinstance(url, SQLiteURL):
+        return SQLiteDatabase(url.path)
+    from authz.identity.postgres import PostgresDatabase
+
+    return PostgresDatabase(url)
+
+
+def _store_url(text: str) -> SQLiteURL | PostgresURL:
+    url = _parsed(text)
+    if isinstance(url, CoderURL):
+        raise ConfigError(["identity: tokens are managed by Coder: coder tokens create"])
+    return url
+
+
 def _parsed(text: str) -> IdentityURL:
     try:
         return parse_identity_url(text)
     except ValueError as error:
         raise ConfigError([f"identity: {error}"]) from None
-
-
-def _sqlite_url(url: IdentityURL) -> SQLiteURL:
-    match url:
-        case SQLiteURL():
-            return url
-        case CoderURL():
-            raise ConfigError(["identity: tokens are managed by Coder: coder tokens create"])
-        case PostgresURL():
-            raise ConfigError(["identity: postgresql:// is not supported yet: use sqlite:///path"])

@@ -44,7 +44,7 @@ def _explained(error: Exception, where: str) -> str:
                 "name its CA with sslrootcert"
             )
         case OSError():
-            reason = error.strerror or type(error).__name__
+            reason = error.strerror or str(error) or type(error).__name__
             file = f" ({error.filename})" if error.filename else ""
             return f"can't connect to {where}: {reason}{file}"
         case asyncpg.TargetServerAttributeNotMatched():

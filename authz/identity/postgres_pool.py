@@ -6,14 +6,18 @@ that hangs would make every request wait with it.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
+from authz.identity.postgres_errors import FAILURES
 from authz.identity.url import PostgresURL
 
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+if TYPE_CHECKING:
+    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
+else:
+    Connection = asyncpg.Connection
 
 CONNECT_SECONDS = 2.0
 """How long connecting may take. More than a look-up, because TLS and log-in to a distant server
@@ -68,14 +72,15 @@ class Pool:
         cancelled statement's connection is terminated.
 
         Raises:
-            asyncpg.PostgresError, asyncpg.InterfaceError, OSError: it failed, or the server can't
-                be reached (``postgres_errors.FAILURES``).
+            One of ``postgres_errors.FAILURES``: it failed, or the server can't be reached.
         """
         connection = self._idle_one()
         if connection is not None:
             try:
                 return await self._fetch(connection, sql, args)
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            except FAILURES:
+                # The server's last words on an idle connection may be read as a senseless answer
+                # to the statement, so what the error is does not tell; that it is the last does.
                 if not connection.is_closed():
                     raise
         return await self._fetch(await self._fresh(), sql, args)

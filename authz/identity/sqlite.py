@@ -36,6 +36,9 @@ class SQLiteSource:
         path: of the store's file.
     """
 
+    is_immediate = True
+    """``verify`` never waits."""
+
     def __init__(self, path: Path) -> None:
         self._file = SQLiteFile(path, read_only=True)
 

@@ -1,0 +1,83 @@
+"""gRPC's framing over HTTP/2, for unary calls (gRPC's ``PROTOCOL-HTTP2.md``)."""
+
+import struct
+from enum import IntEnum
+from urllib.parse import quote
+
+from authz.http2 import frames
+
+PREFIX_LENGTH = 5
+_PREFIX = struct.Struct(">BL")
+
+
+class Status(IntEnum):
+    """Status codes that we send."""
+
+    OK = 0
+    CANCELLED = 1
+    RESOURCE_EXHAUSTED = 8
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+
+
+class CallFailed(Exception):  # noqa: N818 - the state of the call
+    """A call that ends with a status other than OK and without a message."""
+
+    def __init__(self, status: Status, why: str) -> None:
+        super().__init__(why)
+        self.status = status
+
+
+def message_of(data: bytes | bytearray) -> bytes:
+    """Take the one message out of a request's data.
+
+    Raises:
+        CallFailed: it is compressed, cut, or not exactly one.
+    """
+    if len(data) < PREFIX_LENGTH:
+        raise CallFailed(Status.INTERNAL, "no message")
+    compressed, length = _PREFIX.unpack_from(data)
+    if compressed:
+        raise CallFailed(Status.UNIMPLEMENTED, "compressed messages are not supported")
+    if length != len(data) - PREFIX_LENGTH:
+        raise CallFailed(Status.INTERNAL, "not exactly one message")
+    return bytes(data[PREFIX_LENGTH:])
+
+
+def framed(message: bytes) -> bytes:
+    """Put the length before a message."""
+    return _PREFIX.pack(0, len(message)) + message
+
+
+def _literal(name: bytes, value: bytes) -> bytes:
+    """Write a header field that is not indexed, in HPACK (RFC 7541 6.2.2); short ones only."""
+    return b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
+
+
+# `:status: 200` has index 8 in HPACK's static table.
+_RESPONSE = b"\x88" + _literal(b"content-type", b"application/grpc")
+_OK_TRAILERS = _literal(b"grpc-status", b"0")
+
+
+def response_headers(stream: int) -> bytes:
+    """Write the headers of a response with a message."""
+    return frames.frame(frames.HEADERS, frames.END_HEADERS, stream, _RESPONSE)
+
+
+def ok_trailers(stream: int) -> bytes:
+    """Write what ends a response with a message."""
+    return frames.frame(
+        frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, stream, _OK_TRAILERS
+    )
+
+
+def failure(stream: int, error: CallFailed) -> bytes:
+    """Write a whole response of a call that failed."""
+    message = quote(str(error))[:100].encode("ascii")
+    block = (
+        _RESPONSE
+        + _literal(b"grpc-status", str(int(error.status)).encode("ascii"))
+        + _literal(b"grpc-message", message)
+    )
+    return frames.frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, stream, block)
