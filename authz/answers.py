@@ -9,12 +9,25 @@ from authz.providers import ErrorShape
 RETRY_AFTER_SECONDS = 2
 """How long a client waits after a 503: longer than a restart of authz takes."""
 
+_GOOGLE_STATUSES = {
+    "invalid_request_error": (400, "INVALID_ARGUMENT"),
+    "authentication_error": (401, "UNAUTHENTICATED"),
+    "permission_error": (403, "PERMISSION_DENIED"),
+    "not_found_error": (404, "NOT_FOUND"),
+    "rate_limit_error": (429, "RESOURCE_EXHAUSTED"),
+    "api_error": (503, "UNAVAILABLE"),
+}
+"""Anthropic's names of error classes as Google has them."""
+
 Headers = tuple[tuple[str, str], ...]
 _CHALLENGE_HEADERS: Headers = (
     ("content-type", "text/plain; charset=utf-8"),
     ("proxy-authenticate", 'Basic realm="Coder AI Gateway Proxy"'),
 )
 _UNAUTHORIZED_HEADERS: Headers = (("www-authenticate", "Bearer"), ("x-should-retry", "false"))
+
+_ID_HEADERS = {ErrorShape.OPENAI: "x-request-id", ErrorShape.GOOGLE: "x-request-id"}
+"""Where the SDK of each looks for the id that a user quotes to support."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +78,9 @@ def error_body(
     """Build the error object that an SDK of ``shape`` reads, as JSON-ready values."""
     if shape is ErrorShape.OPENAI:
         return {"error": {"message": message, "type": error_type, "param": None, "code": code}}
+    if shape is ErrorShape.GOOGLE:
+        status_code, status = _GOOGLE_STATUSES.get(error_type, (500, "INTERNAL"))
+        return {"error": {"code": status_code, "message": message, "status": status}}
     error: dict[str, object] = {"type": error_type, "message": message}
     if shape is ErrorShape.ANY:
         error |= {"param": None, "code": code}
@@ -80,8 +96,7 @@ def _answer(
     request_id: str,
     headers: Headers,
 ) -> Answer:
-    # Where each SDK looks for the id that a user quotes to support.
-    id_header = "x-request-id" if shape is ErrorShape.OPENAI else "request-id"
+    id_header = _ID_HEADERS.get(shape, "request-id")
     return Answer(
         status,
         (("content-type", "application/json"), (id_header, request_id), *headers),

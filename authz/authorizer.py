@@ -1,11 +1,12 @@
 """From Envoy's question to our answer: reads, looks up, decides, and never lets an error pass."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from urllib.parse import unquote
 
 import structlog
 
-from authz import answers, ext_authz
+from authz import answers, ext_authz, query
 from authz.config import open_keys
 from authz.connect import decide_connect, read_password, screen_connect
 from authz.decision import (
@@ -20,6 +21,8 @@ from authz.decision import (
 from authz.errors import IdentityUnavailable
 from authz.ext_authz import (
     CONTEXT_BASE_URL,
+    CONTEXT_CENTRAL_KEY,
+    CONTEXT_KEYLESS,
     CONTEXT_KIND,
     CONTEXT_PROVIDER,
     CONTEXT_SUPPORTED,
@@ -37,6 +40,7 @@ _log = structlog.get_logger(__name__)
 
 
 _PLACE_MAX = 200
+_WRITTEN_MAX = 10_000
 _KINDS = {kind.value: kind for kind in (Kind.CONNECT, Kind.OWN)}
 
 
@@ -69,11 +73,12 @@ class Authorizer:
         self._metrics = metrics or Metrics()
         self._allow_byok = config.allow_byok
         self._source = source
+        self._written: dict[Allow, bytes] = {}
         self._keys = open_keys(config) if keys is None else keys
         # The base URL is part of the key: a central key goes to no other upstream than the one
         # that our own configuration names beside it, however old Envoy's configuration is.
         self._providers = {
-            (provider.name, str(provider.base_url)): provider.provider_type
+            (provider.name, str(provider.base_url)): (provider.provider_type, provider.signed)
             for provider in config.providers
         }
 
@@ -86,10 +91,9 @@ class Authorizer:
         Returns:
             A serialized ``CheckResponse``; whatever goes wrong inside is an answer of 503.
         """
-        shape, request_id = ErrorShape.ANY, ""
+        shape, check = ErrorShape.ANY, None
         try:
             check = ext_authz.read(message)
-            request_id = _header(check, "x-request-id")
             route = self._route(check)
             if route.type is not None:
                 shape = route.type.error_shape
@@ -97,24 +101,39 @@ class Authorizer:
             outcome = await decide_on(check, route)
             if isinstance(outcome, Allow):
                 self._metrics.count_check("allow", "", route.provider, outcome.mode or "")
-                return ext_authz.allow(outcome, _allowed_metadata(outcome, check))
+                return ext_authz.at(self._allowed(outcome), _place(check))
             self._metrics.count_check("deny", outcome.reason, route.provider)
+            request_id = _request_id(check)
             _log_refusal(outcome, check, route, request_id)
-            metadata = _refused_metadata(outcome, route, check)
-            return ext_authz.deny(answers.refusal(outcome, shape, request_id), metadata)
+            refusal = answers.refusal(outcome, shape, request_id)
+            denied = ext_authz.deny(refusal, _refused_metadata(outcome, route))
+            return ext_authz.at(denied, _place(check))
         except IdentityUnavailable as error:
-            _log.error("identity source unavailable", why=str(error), request_id=request_id)
+            _log.error("identity source unavailable", why=str(error))
             reason = "identity_unavailable"
         except UnknownRoute as error:
             _log.error("unknown route: render Envoy's configuration again", why=str(error))
             reason = "unknown_route"
         except Exception as error:
             # The type alone: a message could quote what the request brought.
-            _log.error("check failed", error=type(error).__name__, request_id=request_id)
+            _log.error("check failed", error=type(error).__name__)
             reason = "internal_error"
         self._metrics.count_check("unavailable", reason)
-        answer = answers.unavailable(shape, request_id)
+        answer = answers.unavailable(shape, _request_id(check) if check else "")
         return ext_authz.unavailable(answer, {"decision": "unavailable", "reason": reason})
+
+    def _allowed(self, allowed: Allow) -> bytes:
+        """Write an allow, or take the one written before for the same decision.
+
+        The decision itself is made for each request; only its bytes are used again.
+        """
+        written = self._written.get(allowed)
+        if written is None:
+            if len(self._written) >= _WRITTEN_MAX:
+                self._written.clear()
+            written = ext_authz.allow(allowed, _allowed_metadata(allowed))
+            self._written[allowed] = written
+        return written
 
     async def _request(self, check: Check, route: Route) -> Allow | Deny:
         try:
@@ -142,15 +161,26 @@ class Authorizer:
 
     def _route(self, check: Check) -> Route:
         context = check.context
-        label = f"{check.method} {_short_path(_place(check))}"
         name = context.get(CONTEXT_PROVIDER, "")
         if not name:
-            return Route(label=label, kind=_KINDS.get(context.get(CONTEXT_KIND, ""), Kind.PROVIDER))
-        provider_type = self._providers.get((name, context.get(CONTEXT_BASE_URL, "")))
-        if provider_type is None:
+            return Route(
+                kind=_KINDS.get(context.get(CONTEXT_KIND, ""), Kind.PROVIDER), label=_label(check)
+            )
+        known = self._providers.get((name, context.get(CONTEXT_BASE_URL, "")))
+        if known is None:
             raise UnknownRoute(f"provider {name!r} with that base_url is not in gateway.yaml")
-        supported = context.get(CONTEXT_SUPPORTED) == "true"
-        return Route(name, provider_type, supported, label)
+        provider_type, signed = known
+        return Route(
+            provider=name,
+            type=provider_type,
+            supported=context.get(CONTEXT_SUPPORTED) == "true",
+            label=_label(check),
+            # Only a route that is not for the central key says anything about it.
+            central_key=context.get(CONTEXT_CENTRAL_KEY, "true") == "true",
+            keyless=context.get(CONTEXT_KEYLESS) == "true",
+            signed=signed,
+            query=query.find(check.path, provider_type.query_credentials),
+        )
 
 
 def _header(check: Check, wanted: str) -> str:
@@ -160,17 +190,29 @@ def _header(check: Check, wanted: str) -> str:
     return ""
 
 
+def _request_id(check: Check) -> str:
+    return _header(check, "x-request-id")
+
+
 def _place(check: Check) -> str:
     """Return where a request goes, for texts and logs: a path, or the target of a CONNECT.
 
     It is without the query, and without what may be a token.
     """
-    place = check.path.partition("?")[0]
     if check.method == "CONNECT":
-        place = _header(check, ":authority")
+        return _masked(_header(check, ":authority"))
+    return _masked(check.path.partition("?")[0])
+
+
+@lru_cache(maxsize=1024)
+def _masked(place: str) -> str:
     if "%" in place:
         place = unquote(place, errors="replace")
     return without_tokens(place)[:_PLACE_MAX]
+
+
+def _label(check: Check) -> str:
+    return f"{check.method} {_short_path(_place(check))}"
 
 
 def _short_path(path: str) -> str:
@@ -181,10 +223,9 @@ def _short_path(path: str) -> str:
     return path
 
 
-def _allowed_metadata(allowed: Allow, check: Check) -> dict[str, str]:
+def _allowed_metadata(allowed: Allow) -> dict[str, str]:
     metadata = {
         "decision": "allow",
-        "path": _place(check),
         "user": allowed.identity.username,
         "user_id": allowed.identity.user_id,
         "token_id": allowed.identity.token_id,
@@ -199,11 +240,10 @@ def _allowed_metadata(allowed: Allow, check: Check) -> dict[str, str]:
     return metadata
 
 
-def _refused_metadata(denied: Deny, route: Route, check: Check) -> dict[str, str]:
+def _refused_metadata(denied: Deny, route: Route) -> dict[str, str]:
     metadata = {
         "decision": "deny",
         "reason": denied.reason,
-        "path": _place(check),
     }
     if route.provider:
         metadata["provider"] = route.provider

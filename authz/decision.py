@@ -4,106 +4,25 @@
 ``interface.md`` sections 5 and 6 and ``coder-contract.md`` 2.2 to 2.8.
 """
 
-from dataclasses import dataclass
-from enum import StrEnum
-
 from authz import tokens
 from authz.headers import AUTHORIZATION, GOVERNANCE, Credentials
 from authz.identity import Identity, Rejection
+from authz.outcome import SIGNED_HINT, Allow, Deny, Kind, Mode, Reason, Route
 from authz.providers import ProviderType
 from authz.secret import Secret
 from authz.tokens import CoderToken
 
-
-class Mode(StrEnum):
-    """Whose credential reaches the provider."""
-
-    CENTRALIZED = "centralized"
-    BYOK = "byok"
-
-
-class Reason(StrEnum):
-    """Why a request is refused, beside the reasons of ``Rejection``. For logs, not for clients."""
-
-    BAD_HEADER = "bad_header"
-    TOKEN_IN_URL = "token_in_url"  # noqa: S105 - a reason, no secret
-    TOKEN_MISSING = "token_missing"  # noqa: S105
-    TOKEN_MALFORMED = "token_malformed"  # noqa: S105
-    BYOK_DISABLED = "byok_disabled"
-    ROUTE_NOT_SUPPORTED = "route_not_supported"
-    CREDENTIAL_REQUIRED = "credential_required"
-
-
-class Kind(StrEnum):
-    """What a route leads to."""
-
-    PROVIDER = "provider"
-    CONNECT = "connect"
-    """A CONNECT to the AI Gateway Proxy."""
-    OWN = "own"
-    """Something that authz serves itself, to anybody with a token."""
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """Where the request goes, as Envoy's route says.
-
-    Attributes:
-        provider: the provider's name; None for a path of no provider.
-        type: its type; None exactly when ``provider`` is.
-        supported: whether the provider's type lists this method and path.
-        label: ``METHOD /path`` for the text of a 404, nothing is decided on it.
-    """
-
-    provider: str | None = None
-    type: ProviderType | None = None
-    supported: bool = False
-    label: str = ""
-    kind: Kind = Kind.PROVIDER
-
-
-@dataclass(frozen=True, slots=True)
-class Allow:
-    """The request may pass.
-
-    Attributes:
-        provider: its name; None where the request goes to none.
-        mode: None where no provider credential is involved.
-        header: the one credential header that stays; every other is removed.
-        credential: the value to put there, or None to keep what the user sent.
-        hint: the credential, masked, for the access log.
-        stray: further headers to remove, because a Coder token stands in them.
-    """
-
-    identity: Identity
-    provider: str | None
-    mode: Mode | None
-    header: str | None
-    credential: Secret | None
-    hint: str
-    stray: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Deny:
-    """The request is refused.
-
-    Attributes:
-        status: HTTP status.
-        error_type: Anthropic's name of the error class.
-        code: machine-readable, safe to show.
-        message: for the person at the client; names what to do.
-        reason: the true reason, for logs only.
-        identity: who it was, where that is proven.
-    """
-
-    status: int
-    error_type: str
-    code: str
-    message: str
-    reason: Reason | Rejection
-    identity: Identity | None = None
-    token_id: str | None = None
+__all__ = [
+    "Allow",
+    "Deny",
+    "Kind",
+    "Mode",
+    "Reason",
+    "Route",
+    "decide",
+    "own_credential",
+    "screen",
+]
 
 
 def screen(
@@ -131,6 +50,8 @@ def screen(
             reason=Reason.BYOK_DISABLED,
         )
     presented = credentials.governance or credentials.bearer or credentials.api_key
+    if presented is None and provider_type is not None and provider_type.token_header:
+        presented = credentials.named(provider_type.token_header)
     if presented is None:
         return Deny(
             status=401,
@@ -192,38 +113,51 @@ def decide(
             identity=verdict,
             token_id=token.id,
         )
-    own = own_credential(credentials, route.type)
-    if own is not None:
-        header, value = own
-        return Allow(
-            identity=verdict,
-            provider=route.provider,
-            mode=Mode.BYOK,
-            header=header,
-            credential=None,
-            hint=value.hint,
-            stray=credentials.stray,
-        )
-    if central_key is None or route.type.central_header is None:
+    if route.query.hidden:
         return Deny(
-            status=401,
-            error_type="authentication_error",
-            code="provider_credential_required",
-            message=f'Provider "{route.provider}" has no central key: send your own credential in '
-            f"{_header_names(route.type)}, and the Coder token in X-Coder-AI-Governance-Token.",
-            reason=Reason.CREDENTIAL_REQUIRED,
+            status=400,
+            error_type="invalid_request_error",
+            code="key_in_url",
+            message="A credential stands in the URL's query. Send it in a header.",
+            reason=Reason.KEY_IN_URL,
             identity=verdict,
             token_id=token.id,
         )
+    passed = _passed(credentials, route, central_key)
+    if passed is None:
+        return _credential_required(route, verdict, token)
+    mode, header, credential, hint = passed
     return Allow(
         identity=verdict,
         provider=route.provider,
-        mode=Mode.CENTRALIZED,
-        header=route.type.central_header,
-        credential=Secret(route.type.credential_value(central_key.reveal())),
-        hint=central_key.hint,
+        mode=mode,
+        header=header,
+        credential=credential,
+        hint=hint,
         stray=credentials.stray,
+        query=route.query.plain,
     )
+
+
+def _passed(
+    credentials: Credentials, route: Route, central_key: Secret | None
+) -> tuple[Mode, str | None, Secret | None, str] | None:
+    """Choose what the provider gets: mode, header, value to put there, hint; None for nothing."""
+    own = own_credential(credentials, route.type)
+    if own is not None:
+        header, value = own
+        return Mode.BYOK, header, None, value.hint
+    if route.keyless:
+        return Mode.BYOK, None, None, ""
+    if not route.central_key or route.type is None:
+        return None
+    if route.signed and route.type.signed:
+        return Mode.CENTRALIZED, None, None, SIGNED_HINT
+    header_name = route.type.central_header
+    if central_key is None or header_name is None:
+        return None
+    value = Secret(route.type.credential_value(central_key.reveal()))
+    return Mode.CENTRALIZED, header_name, value, central_key.hint
 
 
 def own_credential(
@@ -260,6 +194,23 @@ def _bad_token(reason: Reason | Rejection, token_id: str | None) -> Deny:
         message="The Coder token is not valid. Create a new one and try again.",
         reason=reason,
         token_id=token_id,
+    )
+
+
+def _credential_required(route: Route, identity: Identity, token: CoderToken) -> Deny:
+    assert route.type is not None  # noqa: S101 - a route without one is a 404
+    what = f'Provider "{route.provider}" has no central key'
+    if not route.central_key:
+        what = f'The central key of provider "{route.provider}" is not for this path'
+    return Deny(
+        status=401,
+        error_type="authentication_error",
+        code="provider_credential_required",
+        message=f"{what}: send your own credential in {_header_names(route.type)}, and the Coder "
+        "token in X-Coder-AI-Governance-Token.",
+        reason=Reason.CREDENTIAL_REQUIRED,
+        identity=identity,
+        token_id=token.id,
     )
 
 

@@ -6,6 +6,7 @@ built in three functions only: ``allow``, ``deny`` and ``unavailable``.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from google.protobuf.message import DecodeError
 
@@ -21,6 +22,8 @@ METADATA_NAMESPACE = "envoy.filters.http.ext_authz"
 CONTEXT_PROVIDER = "provider"
 CONTEXT_BASE_URL = "base_url"
 CONTEXT_SUPPORTED = "supported"
+CONTEXT_CENTRAL_KEY = "central_key"
+CONTEXT_KEYLESS = "keyless"
 CONTEXT_KIND = "kind"
 """Keys of a route's ``context_extensions``; ``authz envoy render`` writes them, we read them."""
 
@@ -84,7 +87,26 @@ def allow(decision: Allow, metadata: Mapping[str, str]) -> bytes:
         _set(ok.headers.add(), decision.header, decision.credential.reveal())
     ok.headers_to_remove.extend(name for name in CREDENTIAL_HEADERS if name != decision.header)
     ok.headers_to_remove.extend(decision.stray)
+    ok.query_parameters_to_remove.extend(decision.query)
     return _finished(response, metadata)
+
+
+def at(answer: bytes, place: str) -> bytes:
+    """Add to an answer, for the access log, where its request went.
+
+    What is concatenated in protobuf is merged, so the answer itself need not be written again.
+
+    Args:
+        answer: from one of the functions that build answers.
+        place: masked already.
+    """
+    return answer + _place_metadata(place)
+
+
+@lru_cache(maxsize=1024)
+def _place_metadata(place: str) -> bytes:
+    # By itself this would be an allow: it must not leave this module.
+    return _finished(pb.CheckResponse(), {"path": place})
 
 
 def deny(answer: Answer, metadata: Mapping[str, str]) -> bytes:

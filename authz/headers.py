@@ -16,13 +16,17 @@ from authz.tokens import has_token_shape
 GOVERNANCE = "x-coder-ai-governance-token"
 AUTHORIZATION = "authorization"
 X_API_KEY = "x-api-key"
+API_KEY = "api-key"
+"""Azure's."""
+X_GOOG_API_KEY = "x-goog-api-key"
+"""Gemini's."""
 
 CREDENTIAL_HEADERS = (
     GOVERNANCE,
     AUTHORIZATION,
     X_API_KEY,
-    "api-key",
-    "x-goog-api-key",
+    API_KEY,
+    X_GOOG_API_KEY,
     "x-auth-token",
     "x-amz-security-token",
     "coder-session-token",
@@ -33,6 +37,8 @@ _CREDENTIAL_HEADERS = frozenset(CREDENTIAL_HEADERS)
 # A space separates a scheme from its credential; every other byte has to be visible (RFC 9110 5.5).
 _TOKEN_INSIDE = re.compile(rb"(?<![0-9A-Za-z])[0-9A-Za-z]{10}-[0-9A-Za-z]{22}(?![0-9A-Za-z])")
 _CLEAN = re.compile(rb"[\x20-\x7e\t]*")
+_SUBPROTOCOL = "sec-websocket-protocol"
+_KEY_IN_SUBPROTOCOL = b"openai-insecure-api-key"
 
 
 class BadHeader(ValueError):  # noqa: N818 - it is named for what it is about
@@ -57,12 +63,16 @@ class Credentials:
         governance: ``X-Coder-AI-Governance-Token``.
         bearer: the second field of ``Authorization: Bearer``; any other scheme is no credential.
         api_key: ``X-Api-Key``.
+        azure_key: ``Api-Key``.
+        google_key: ``X-Goog-Api-Key``.
         stray: names of other headers (or ``:path``) in which a Coder token stands, whosesoever.
     """
 
     governance: Secret | None = None
     bearer: Secret | None = None
     api_key: Secret | None = None
+    azure_key: Secret | None = None
+    google_key: Secret | None = None
     stray: tuple[str, ...] = ()
 
     def named(self, header: str) -> Secret | None:
@@ -71,6 +81,10 @@ class Credentials:
             return self.bearer
         if header == X_API_KEY:
             return self.api_key
+        if header == API_KEY:
+            return self.azure_key
+        if header == X_GOOG_API_KEY:
+            return self.google_key
         return None
 
 
@@ -82,13 +96,17 @@ def read(headers: Iterable[tuple[str, bytes]]) -> Credentials:
 
     Raises:
         BadHeader: a credential header appears twice or has a byte outside visible ASCII
-            (``interface.md`` section 5).
+            (``interface.md`` section 5), or a WebSocket brings a key as a subprotocol.
     """
     found: dict[str, bytes] = {}
     others: list[tuple[str, bytes]] = []
-    for name, value in headers:
+    for header in headers:
+        name, value = header
         if name not in _CREDENTIAL_HEADERS:
-            others.append((name, value))
+            if name == _SUBPROTOCOL and _KEY_IN_SUBPROTOCOL in value.lower():
+                # How browsers pass a key to OpenAI; it would reach the provider past every rule.
+                raise BadHeader(name, "carries an API key, which belongs in Authorization")
+            others.append(header)
             continue
         if name in found:
             raise BadHeader(name, "appears more than once")
@@ -102,13 +120,17 @@ def read(headers: Iterable[tuple[str, bytes]]) -> Credentials:
     governance = _text(found.get(GOVERNANCE))
     bearer = _bearer(authorization)
     api_key = _text(found.get(X_API_KEY))
-    presented = [v.encode() for v in (governance, bearer, api_key) if v and has_token_shape(v)]
-    elsewhere = [(name, _decoded(name, value)) for name, value in others]
+    azure_key = _text(found.get(API_KEY))
+    google_key = _text(found.get(X_GOOG_API_KEY))
+    values = (governance, bearer, api_key, azure_key, google_key)
+    presented = [value.encode() for value in values if value and has_token_shape(value)]
     return Credentials(
         governance=Secret(governance) if governance else None,
         bearer=Secret(bearer) if bearer else None,
         api_key=Secret(api_key) if api_key else None,
-        stray=_holders(elsewhere, presented),
+        azure_key=Secret(azure_key) if azure_key else None,
+        google_key=Secret(google_key) if google_key else None,
+        stray=_holders(others, presented),
     )
 
 
@@ -124,9 +146,10 @@ def _holders(headers: list[tuple[str, bytes]], presented: list[bytes]) -> tuple[
         return bool(_TOKEN_INSIDE.search(value)) or any(token in value for token in presented)
 
     # Almost always there is none; one look at all values together is enough to know.
-    if not holds(b"\n".join([value for _, value in headers])):
+    together = b"\n".join([value for _, value in headers])
+    if not holds(together) and (b"%" not in together or not holds(unquote_to_bytes(together))):
         return ()
-    return tuple({name for name, value in headers if holds(value)})
+    return tuple({name for name, value in headers if holds(_decoded(name, value))})
 
 
 def _text(value: bytes | None) -> str | None:

@@ -16,6 +16,8 @@ class Metrics:
             ["decision", "reason", "provider", "mode"],
             registry=self._registry,
         )
+        # Finding a counter by its labels costs more than counting.
+        self._counters: dict[tuple[str, ...], Counter] = {}
         self._stale = Counter(
             "authz_identity_stale_allows",
             "Requests allowed on an earlier answer, since the identity source could not be asked.",
@@ -26,7 +28,11 @@ class Metrics:
         self, decision: str, reason: str = "", provider: str | None = None, mode: str = ""
     ) -> None:
         """Count an answer; every value comes from our own enumerations or configuration."""
-        self._checks.labels(decision, reason, provider or "", mode).inc()
+        labels = (decision, reason, provider or "", mode)
+        counter = self._counters.get(labels)
+        if counter is None:
+            counter = self._counters[labels] = self._checks.labels(*labels)
+        counter.inc()
 
     def count_stale(self) -> None:
         """Count an identity that ``identity_stale_if_error`` supplied."""

@@ -33,7 +33,8 @@ from authz.fields import (
 )
 from authz.identity.url import CoderURL, parse_identity_url
 from authz.keys import CentralKey, EnvKey, FileKey
-from authz.providers import PROVIDER_TYPES, ProviderType
+from authz.provider_settings import Aws, ExtraPath
+from authz.providers import PROVIDER_TYPES, AllowedPath, ProviderType
 from authz.proxy.settings import Proxy
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -71,7 +72,9 @@ class Provider(Section):
     Attributes:
         public_url: the URL that clients of the AI Gateway Proxy know, where it is not the base
             URL, as behind a mirror.
+        aws: how Envoy signs requests that bring no credential of the user's own.
         websocket: whether it has WebSockets; None asks the type.
+        extra_paths: served beside those of the type.
     """
 
     name: ProviderName
@@ -79,18 +82,48 @@ class Provider(Section):
     base_url: Url
     public_url: Url | None = None
     key: KeyReference | None = None
+    aws: Aws | None = None
     websocket: StrictBool | None = None
+    extra_paths: tuple[ExtraPath, ...] = ()
     ca_file: ReadableFile | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.key is not None and self.provider_type.central_header is None:
+            if self.provider_type.signed:
+                raise ValueError(f"key: type {self.type} takes AWS credentials, under aws")
             raise ValueError(f"key: type {self.type} takes the user's own credential only")
         if self.ca_file is not None and not self.base_url.tls:
             raise ValueError("ca_file needs an https:// base_url")
         if self.websocket and not self.provider_type.websocket_paths:
             raise ValueError(f"websocket: type {self.type} has no WebSockets")
         return self
+
+    @model_validator(mode="after")
+    def _consistent_with_type(self) -> Self:
+        kind = self.provider_type
+        if self.aws is not None and not kind.signed:
+            raise ValueError(f"aws: type {self.type} takes no AWS signature")
+        if self.base_url.host.endswith(".api.aws") and self.base_url.path != "/":
+            raise ValueError("base_url: without a path, since the gateway adds what is needed")
+        has_central = kind.central_header is not None or kind.signed
+        for index, extra in enumerate(self.extra_paths):
+            where = f"extra_paths[{index}]"
+            if not extra.path.startswith(f"{kind.client_prefix}/"):
+                raise ValueError(f"{where}.path: must begin with {kind.client_prefix}/")
+            if extra.central_key and not has_central:
+                raise ValueError(f"{where}.central_key: type {self.type} never has one")
+        return self
+
+    @property
+    def paths(self) -> tuple[AllowedPath, ...]:
+        """What is served: the type's own paths come first."""
+        return self.provider_type.paths + tuple(extra.allowed for extra in self.extra_paths)
+
+    @property
+    def signed(self) -> bool:
+        """Whether Envoy signs what has no credential of the user's own."""
+        return self.aws is not None
 
     @property
     def websockets(self) -> bool:
@@ -171,6 +204,8 @@ class Config(Section):
             deleted token may live that much longer.
         identity_stale_if_error: seconds for which a token that was seen good may pass while the
             identity source can't be asked.
+        send_actor_headers: whether a provider's models are told who asks
+            (``coder-contract.md`` 2.5).
     """
 
     listen: Tcp = TcpAddress("127.0.0.1", 8080)
@@ -180,6 +215,7 @@ class Config(Section):
     identity_max_staleness: Seconds = 0
     identity_stale_if_error: Seconds = 0
     allow_byok: StrictBool = True
+    send_actor_headers: StrictBool = False
     providers: tuple[Provider, ...] = DEFAULT_PROVIDERS
     proxy: Proxy | None = None
     authz: Service = Service()

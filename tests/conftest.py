@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support import every_type as every
 from tests.support.pair import Pair, Provider, pair, stand_in
 
 
@@ -29,4 +30,31 @@ def gateway_without_byok(provider: Provider) -> Iterator[Pair]:
     with pair(provider, allow_byok=False) as running:
         running.create_user("alice")
         running.create_user("bob")
+        yield running
+
+
+@pytest.fixture(scope="session")
+def every_upstream() -> Iterator[Provider]:
+    """A stand-in for the provider types that a fresh installation lacks."""
+    with every.stand_in() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def every_type(
+    every_upstream: Provider, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Pair]:
+    """A pair with a provider of every other type, which tells models who asks."""
+    folder = tmp_path_factory.mktemp("every-type")
+    with every.pair_of_every_type(every_upstream, folder, send_actor_headers=True) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def every_type_without_byok(
+    every_upstream: Provider, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Pair]:
+    """The same with BYOK switched off, and nobody told who asks."""
+    folder = tmp_path_factory.mktemp("every-type-without-byok")
+    with every.pair_of_every_type(every_upstream, folder, allow_byok=False) as running:
         yield running

@@ -1,5 +1,6 @@
 """``authz proxy ca`` and ``authz proxy env``."""
 
+import shlex
 from pathlib import Path
 
 import click
@@ -7,7 +8,12 @@ import click
 from authz.cli.common import config_option, example
 from authz.config import load
 from authz.errors import ConfigError
-from authz.proxy.settings import Proxy
+from authz.proxy.bundle import write_bundle
+from authz.proxy.settings import CaFiles, Proxy
+from authz.settings import Config
+
+_NAME_MAX = 64
+"""What a common name may have (RFC 5280)."""
 
 
 @click.group()
@@ -26,8 +32,12 @@ def ca(*, name: str, config_path: Path | None) -> None:
     # cryptography takes a moment to import, which the other commands shall not wait for.
     from authz.proxy.ca import make_ca
 
-    files = (load(config_path).proxy or Proxy()).ca
+    if not 1 <= len(name) <= _NAME_MAX:
+        raise click.BadParameter(f"has 1 to {_NAME_MAX} characters", param_hint="--name")
+    config = load(config_path)
+    files = (config.proxy or Proxy()).ca
     make_ca(files.cert_file, files.key_file, name)
+    _write_bundle(config, files)
     click.echo(f"{files.cert_file} and {files.key_file} are made. Let clients trust the first one:")
     click.echo("authz proxy env")
 
@@ -41,13 +51,30 @@ def ca(*, name: str, config_path: Path | None) -> None:
 @config_option
 def env(*, token: str, config_path: Path | None) -> None:
     """Print the lines that send a tool through the proxy."""
-    settings = load(config_path).proxy
+    config = load(config_path)
+    settings = config.proxy
     if settings is None:
         raise ConfigError(["proxy: the proxy is off: add `proxy: {}` to gateway.yaml"])
+    if not settings.ca.cert_file.is_file():
+        raise ConfigError([f"{settings.ca.cert_file} is not there: run `authz proxy ca`"])
     scheme = "http" if settings.tls is None else "https"
-    certificate = settings.ca.cert_file.resolve()
     click.echo(f'export HTTPS_PROXY="{scheme}://coder:{token}@{settings.listen.for_clients}"')
-    # Node and Python replace their own roots by some of these, so a tunnel needs the others too.
-    click.echo(f'export NODE_EXTRA_CA_CERTS="{certificate}"')
+    # Node adds this file to its own roots; the others replace theirs, and a tunnel needs those.
+    click.echo(f"export NODE_EXTRA_CA_CERTS={_quoted(settings.ca.cert_file)}")
+    bundle = _write_bundle(config, settings.ca)
     for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-        click.echo(f'export {name}="{certificate}"')
+        click.echo(f"export {name}={_quoted(bundle)}")
+
+
+def _write_bundle(config: Config, files: CaFiles) -> Path:
+    # Its module takes a moment to import.
+    from authz.envoy.clusters import system_roots
+
+    bundle = config.state_folder / "ca-bundle.pem"
+    if not write_bundle(bundle, files.cert_file, system_roots()):
+        click.echo("authz: this system has no trusted roots: tunnels can't be verified", err=True)
+    return bundle
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path.resolve()))

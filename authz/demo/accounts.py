@@ -11,7 +11,7 @@ from authz.secret import mask
 Headers = Sequence[tuple[str, str]]
 Kind = Literal["centralized", "byok"]
 
-TYPES = ("anthropic", "openai", "chatgpt", "copilot")
+TYPES = ("anthropic", "openai", "chatgpt", "copilot", "azure", "gemini", "bedrock")
 
 # Accepted from anyone in lenient mode, where a newcomer has no key the stand-in could know.
 _SHAPES = {
@@ -19,11 +19,22 @@ _SHAPES = {
     "openai": re.compile(r"sk-"),
     "chatgpt": re.compile(r"eyJ|sk-"),
     "copilot": re.compile(r"gho_|ghu_|ghp_|github_pat_|tid="),
+    "azure": re.compile(r"[0-9A-Za-z]{16}|eyJ|sk-"),
+    "gemini": re.compile(r"AIza|ya29\.|sk-"),
+    "bedrock": re.compile(r"bedrock-api-key-|ABSK|sk-"),
+}
+_KEY_HEADERS = {
+    "anthropic": "x-api-key",
+    "bedrock": "x-api-key",
+    "azure": "api-key",
+    "gemini": "x-goog-api-key",
 }
 _CODER_TOKEN = re.compile(r"[0-9A-Za-z]{10}-[0-9A-Za-z]{22}")
 # No comma or blank: two credentials folded into one header must not pass as one.
 _ONE_TOKEN = re.compile(r"[!-+\--~]+")
 _BEARER = re.compile(r"bearer +(\S.*)", re.IGNORECASE | re.DOTALL)
+# The access key's id stands for the signature; tests verify that with AWS's own library.
+_SIGNATURE = re.compile(r"AWS4-HMAC-SHA256 Credential=([^/, ]+)/.*Signature=[0-9a-f]{64}")
 
 
 def _default_types() -> dict[str, str]:
@@ -114,12 +125,14 @@ def present(provider_type: str, headers: Headers) -> Presented:
         headers: lower-cased names and values, as received.
     """
     bearers = [value for name, value in headers if name == "authorization"]
-    keys = [value for name, value in headers if name == "x-api-key"]
-    if provider_type != "anthropic":
-        keys = []
+    key_header = _KEY_HEADERS.get(provider_type, "")
+    keys = [value for name, value in headers if name == key_header]
     ambiguous = len(bearers) + len(keys) > 1
     if keys:
-        return Presented("x-api-key", keys[0], ambiguous)
+        return Presented(key_header, keys[0], ambiguous)
+    signature = _SIGNATURE.fullmatch(bearers[0]) if bearers else None
+    if provider_type == "bedrock" and signature:
+        return Presented("authorization", signature.group(1), ambiguous)
     if bearers and (match := _BEARER.fullmatch(bearers[0])):
         return Presented("authorization", match.group(1), ambiguous)
     return Presented(ambiguous=ambiguous)

@@ -1,27 +1,30 @@
 """The stand-in as an ASGI application: one door for every request, then a mount per provider."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Mount, Route, Router
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Mount, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from authz.demo import anthropic, openai
+from authz.demo import anthropic, gemini, openai
 from authz.demo.accounts import Accounts, Credential, Presented, present
 from authz.demo.errors import ProviderError, error_response, unauthorized
 from authz.demo.visit import Seen, Visit, new_id, visit_of
 
 Observer = Callable[[Seen], None]
 
-_ROUTES: dict[str, Callable[[], list[Route]]] = {
+_ROUTES: dict[str, Callable[[], Sequence[BaseRoute]]] = {
     "anthropic": anthropic.routes,
     "openai": openai.openai_routes,
     "chatgpt": openai.chatgpt_routes,
     "copilot": openai.copilot_routes,
+    "azure": openai.azure_routes,
+    "gemini": gemini.routes,
+    "bedrock": lambda: [Mount("/anthropic", routes=anthropic.routes()), *openai.mantle_routes()],
 }
 
 
@@ -83,6 +86,9 @@ class Door:
             provider, path = "", raw_path
         kind = self._accounts.types.get(provider, "")
         presented = present(kind, headers) if provider else Presented()
+        if kind == "bedrock":
+            # Two APIs in one.
+            kind = "anthropic" if path.startswith("/anthropic/") else "openai"
         if self._observer is not None:
             query = scope["query_string"].decode("latin-1")
             self._observer(
@@ -105,6 +111,9 @@ class Door:
         send = _with_headers(send, kind, request_id, credential)
         if credential is None:
             await _drain(request)
+            if kind == "copilot" and path == "/_ping" and presented == Presented():
+                await PlainTextResponse("OK")(scope, receive, send)
+                return
             await unauthorized(kind, request_id, presented)(scope, receive, send)
             return
         scope.setdefault("state", {})["visit"] = Visit(

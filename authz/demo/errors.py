@@ -28,6 +28,14 @@ _STATUSES: dict[int, tuple[str, str, str | None, str]] = {
     529: ("overloaded_error", "server_error", None, "Overloaded"),
 }
 
+_GOOGLE_STATUSES = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    404: "NOT_FOUND",
+    429: "RESOURCE_EXHAUSTED",
+    529: "UNAVAILABLE",
+}
+
 
 class ProviderError(Exception):
     """An answer other than success, in words that both families of providers can say."""
@@ -65,6 +73,8 @@ def error_body(provider_type: str, request_id: str, error: ProviderError) -> dic
             "error": {"type": anthropic_type, "message": error.message},
             "request_id": request_id,
         }
+    if provider_type == "gemini":
+        return _google_body(error.status, error.message)
     return {
         "error": {
             "message": error.message,
@@ -73,6 +83,11 @@ def error_body(provider_type: str, request_id: str, error: ProviderError) -> dic
             "code": error.code,
         }
     }
+
+
+def _google_body(status: int, message: str) -> dict[str, Any]:
+    name = _GOOGLE_STATUSES.get(status, "INTERNAL")
+    return {"error": {"code": status, "message": message, "status": name}}
 
 
 def error_response(provider_type: str, request_id: str, error: ProviderError) -> JSONResponse:
@@ -95,6 +110,8 @@ def unauthorized(provider_type: str, request_id: str, presented: Presented) -> J
             "error": {"type": "authentication_error", "message": message},
             "request_id": request_id,
         }
+    elif provider_type == "gemini":
+        body = _google_body(401, "Request had invalid authentication credentials.")
     else:
         code = None
         message = (

@@ -51,6 +51,30 @@ def copilot_routes() -> list[Route]:
     ]
 
 
+def azure_routes() -> list[Route]:
+    """Return Azure's routes: with a deployment in the path, and below ``/openai/v1``."""
+    deployment = "/openai/deployments/{deployment}"
+    return [
+        Route(f"{deployment}/chat/completions", json_endpoint(chat_completions), methods=["POST"]),
+        Route("/openai/responses", json_endpoint(create_response), methods=["POST"]),
+        Route("/openai/responses/{id}", get_response),
+        Route("/openai/models", _list_models),
+        *_below("/openai", openai_routes()),
+    ]
+
+
+def mantle_routes() -> list[Route]:
+    """Return Bedrock's routes in OpenAI's format, which it has twice."""
+    return [*openai_routes(), *_below("/openai", openai_routes())]
+
+
+def _below(prefix: str, routes: list[Route]) -> list[Route]:
+    return [
+        Route(f"{prefix}{route.path}", route.endpoint, methods=list(route.methods or ()))
+        for route in routes
+    ]
+
+
 async def _list_models(request: Request) -> Response:
     body: dict[str, Any] = {"object": "list", "data": [_model(name) for name in _MODELS]}
     if "client_version" in request.query_params:

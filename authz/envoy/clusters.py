@@ -47,6 +47,7 @@ from authz.envoy.filters import AUTHZ_CLUSTER
 from authz.envoy.packing import envoy_address, exactly, file_source, packed, socket_address
 from authz.envoy.provider_routes import provider_cluster, websocket_cluster
 from authz.envoy.routes import AUTHZ_HTTP_CLUSTER
+from authz.envoy.signing import signing_filters
 from authz.settings import Config, Provider
 
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -108,8 +109,11 @@ def _one(
 ) -> Cluster:
     url = provider.base_url
     cluster = host_cluster(name, url, config.envoy.max_connections)
+    options = protocol if url.tls else http1()
+    if provider.aws is not None:
+        options.http_filters = signing_filters(provider.aws)
+    cluster.typed_extension_protocol_options = _options(options)
     if url.tls:
-        cluster.typed_extension_protocol_options = _options(protocol)
         cluster.transport_socket = _tls(url, provider.ca_file or system_roots(), alpn_protocols)
     if has_upstream_proxy(config):
         # The tunnel of this provider, through the company's proxy (`egress.py`).

@@ -103,9 +103,7 @@ def _routes(config: Config, host: str, provider: Provider) -> RouteConfiguration
             VirtualHost(
                 name=provider.name,
                 domains=[bracketed, f"{bracketed}:443", f"{bracketed}:80"],
-                routes=provider_routes(
-                    provider, native_mount(provider), config.envoy.websocket_timeout
-                ),
+                routes=provider_routes(provider, native_mount(provider), config),
                 response_headers_to_remove=list(REMOVED_RESPONSE_HEADERS),
             ),
             VirtualHost(name="misdirected", domains=["*"], routes=[_misdirected()]),

@@ -13,6 +13,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
     HeaderValueOptionHeaderAppendAction,
     Pipe,
     SocketAddress,
+    TypedExtensionConfig,
 )
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 from envoy_data_plane.google.protobuf import Any, Struct
@@ -24,6 +25,11 @@ from authz import addresses
 def packed(message: betterproto2.Message) -> Any:
     """Wrap an extension's configuration in the ``Any`` that Envoy expects."""
     return Any.pack(message, message_pool=default_message_pool)
+
+
+def extension(name: str, message: betterproto2.Message) -> TypedExtensionConfig:
+    """Name an extension and wrap its configuration."""
+    return TypedExtensionConfig(name=name, typed_config=packed(message))
 
 
 def seconds(count: float) -> timedelta:

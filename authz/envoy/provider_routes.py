@@ -1,10 +1,11 @@
 """The routes to one provider: its listed paths, WebSockets, and a 404 for the rest."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import groupby
 
+from envoy_data_plane.envoy.config.core.v3 import HeaderValueOption
 from envoy_data_plane.envoy.config.route.v3 import (
     DirectResponseAction,
     HeaderMatcher,
@@ -23,16 +24,19 @@ from envoy_data_plane.envoy.type.matcher.v3 import RegexMatchAndSubstitute, Stri
 from envoy_data_plane.google.protobuf import Any
 
 from authz.envoy.filters import EXT_AUTHZ
-from authz.envoy.packing import exactly, packed, regex
+from authz.envoy.packing import exactly, packed, regex, set_header
 from authz.ext_authz import (
     CONTEXT_BASE_URL,
+    CONTEXT_CENTRAL_KEY,
+    CONTEXT_KEYLESS,
     CONTEXT_KIND,
     CONTEXT_PROVIDER,
     CONTEXT_SUPPORTED,
     KIND_OWN,
+    METADATA_NAMESPACE,
 )
 from authz.providers import AllowedPath
-from authz.settings import Provider
+from authz.settings import Config, Provider
 
 API_PREFIX = "(?:/api/v2/(?:ai-gateway|aibridge))?"
 """Both of Coder's prefixes, or none (``coder-contract.md`` 2.1)."""
@@ -40,6 +44,12 @@ API_PREFIX = "(?:/api/v2/(?:ai-gateway|aibridge))?"
 # Nothing of the request has reached the provider when one of these happens, so that no answer is
 # paid for twice.
 _RETRY_ON = "connect-failure,refused-stream,reset-before-request"
+ACTOR_HEADERS = {
+    "x-ai-bridge-actor-id": "user_id",
+    "x-ai-bridge-actor-metadata-username": "user",
+}
+"""Coder's names (``coder-contract.md`` 2.5), and where the values are in authz's answer."""
+
 _CLIMBING = r"(?:\.\.|%25)"
 _RETRY_BUFFER_BYTES = 1 << 20
 
@@ -51,24 +61,35 @@ class Mount:
     Attributes:
         prefix: pattern of what stands before them.
         inside: how much of the type's own paths is part of ``prefix`` already.
-        rewrite: how a client's path becomes the provider's; None where it is the same.
+        replaced: pattern of what the base URL's path replaces; None where both are the same.
+        native: whether clients know what the provider has in front of a path.
     """
 
     prefix: str
     inside: str
-    rewrite: RegexMatchAndSubstitute | None
+    replaced: str | None
+    native: bool
 
-    def pattern(self, path: AllowedPath | str) -> str:
+    def pattern(self, path: AllowedPath) -> str:
         """Return the client's pattern for a path of the provider's type."""
-        text = path if isinstance(path, str) else path.pattern
-        return text.removeprefix(self.inside)
+        below = path.below if self.native else ""
+        return below + path.pattern.removeprefix(self.inside)
+
+    def rewrite(self, provider: Provider, path: AllowedPath) -> RegexMatchAndSubstitute | None:
+        """Return how a client's path becomes the provider's; None where it is the same."""
+        if self.replaced is None:
+            return None
+        base_path = provider.base_url.path.rstrip("/") + ("" if self.native else path.below)
+        return RegexMatchAndSubstitute(
+            pattern=regex(f"^{self.replaced}(/.*)$"), substitution=rf"{base_path}\1"
+        )
 
 
 def gateway_mount(provider: Provider) -> Mount:
     """Return the place of a provider for clients with a base URL."""
     prefix = f"{API_PREFIX}/{provider.name}"
-    rewrite = _rewrite(f"{prefix}{provider.provider_type.client_prefix}", provider)
-    return Mount(prefix=prefix, inside="", rewrite=rewrite)
+    replaced = f"{prefix}{provider.provider_type.client_prefix}"
+    return Mount(prefix=prefix, inside="", replaced=replaced, native=False)
 
 
 def native_mount(provider: Provider) -> Mount:
@@ -79,24 +100,26 @@ def native_mount(provider: Provider) -> Mount:
     return Mount(
         prefix=prefix,
         inside=provider.provider_type.client_prefix,
-        rewrite=None if same else _rewrite(prefix, provider),
+        replaced=None if same else prefix,
+        native=True,
     )
 
 
-def provider_routes(provider: Provider, mount: Mount, websocket_seconds: float) -> list[Route]:
+def provider_routes(provider: Provider, mount: Mount, config: Config) -> list[Route]:
     """Return the routes of a provider; the first match serves.
 
     Args:
         provider: which.
         mount: where its paths are.
-        websocket_seconds: how long a WebSocket may live: it outlives a revocation.
+        config: says how long a WebSocket may live, since it outlives a revocation, and whether
+            models are told who asks.
     """
     return [
         # Envoy has normalized the path once. Behind it may be a server that does it once more,
         # for which these would climb out of the allowed paths.
         _not_served(provider, f"{mount.prefix}/.*{_CLIMBING}.*"),
-        *_websocket_routes(provider, mount, websocket_seconds),
-        *_served(provider, mount),
+        *_websocket_routes(provider, mount, config),
+        *_served(provider, mount, config),
         _not_served(provider, f"{mount.prefix}(?:/.*)?"),
     ]
 
@@ -126,21 +149,28 @@ def method_is(*methods: str) -> HeaderMatcher:
     return HeaderMatcher(name=":method", string_match=matcher)
 
 
-def _served(provider: Provider, mount: Mount) -> list[Route]:
-    """One route for all paths that take the same methods."""
+def _served(provider: Provider, mount: Mount, config: Config) -> list[Route]:
+    """One route for all paths in a row that differ in nothing but their pattern."""
+
+    def key(path: AllowedPath) -> AllowedPath:
+        return replace(path, pattern="", inference=path.inference and config.send_actor_headers)
+
     routes = []
-    for methods, paths in groupby(provider.provider_type.paths, _methods):
-        action = _to_provider(provider, mount, provider_cluster(provider))
+    for like, group in groupby(provider.paths, key):
+        action = _to_provider(provider, mount, like, provider_cluster(provider))
+        keyless = " keyless" if like.keyless else ""
         action.retry_policy = RetryPolicy(retry_on=_RETRY_ON, num_retries=1)
         routes.append(
             Route(
-                name=f"{provider.name} {'|'.join(methods)}",
+                name=f"{provider.name} {'|'.join(like.methods)}{keyless}",
                 match=RouteMatch(
-                    safe_regex=regex(mount.prefix + _any_of([mount.pattern(p) for p in paths])),
-                    headers=[method_is(*methods)],
+                    safe_regex=regex(mount.prefix + _any_of([mount.pattern(p) for p in group])),
+                    headers=[method_is(*like.methods)],
                 ),
                 route=action,
-                typed_per_filter_config={EXT_AUTHZ: _context(provider, supported=True)},
+                request_headers_to_add=_actor_headers(config, like),
+                request_headers_to_remove=list(provider.provider_type.removed_headers),
+                typed_per_filter_config={EXT_AUTHZ: _context(provider, like)},
                 # A larger body is not kept for a retry, it streams.
                 request_body_buffer_limit=_RETRY_BUFFER_BYTES,
             )
@@ -148,36 +178,37 @@ def _served(provider: Provider, mount: Mount) -> list[Route]:
     return routes
 
 
-def _websocket_routes(provider: Provider, mount: Mount, seconds: float) -> list[Route]:
+def _websocket_routes(provider: Provider, mount: Mount, config: Config) -> list[Route]:
     """Serve WebSockets, or refuse them at once: Codex falls back after one try on a 426 only."""
     upgrade = HeaderMatcher(
         name="upgrade", string_match=StringMatcher(exact="websocket", ignore_case=True)
     )
-    enabled = RouteActionUpgradeConfig(upgrade_type="websocket")
     routes = []
     if provider.websockets:
-        action = _to_provider(provider, mount, websocket_cluster(provider))
-        action.upgrade_configs = [enabled]
+        patterns = provider.provider_type.websocket_paths
+        paths = [AllowedPath(("GET",), pattern, inference=True) for pattern in patterns]
+        action = _to_provider(provider, mount, paths[0], websocket_cluster(provider))
+        action.upgrade_configs = [RouteActionUpgradeConfig(upgrade_type="websocket")]
         action.max_stream_duration = RouteActionMaxStreamDuration(
-            max_stream_duration=timedelta(seconds=seconds)
+            max_stream_duration=timedelta(seconds=config.envoy.websocket_timeout)
         )
-        paths = [mount.pattern(path) for path in provider.provider_type.websocket_paths]
         routes.append(
             Route(
                 name=f"{provider.name} WebSocket",
                 match=RouteMatch(
-                    safe_regex=regex(mount.prefix + _any_of(paths)),
+                    safe_regex=regex(mount.prefix + _any_of([mount.pattern(p) for p in paths])),
                     headers=[method_is("GET"), upgrade],
                 ),
                 route=action,
-                typed_per_filter_config={EXT_AUTHZ: _context(provider, supported=True)},
+                request_headers_to_add=_actor_headers(config, paths[0]),
+                typed_per_filter_config={EXT_AUTHZ: _context(provider, paths[0])},
             )
         )
-    paths = [mount.pattern(path) for path in provider.provider_type.paths]
+    refused = [mount.pattern(path) for path in provider.paths]
     routes.append(
         Route(
             name=f"{provider.name} no WebSocket",
-            match=RouteMatch(safe_regex=regex(mount.prefix + _any_of(paths)), headers=[upgrade]),
+            match=RouteMatch(safe_regex=regex(mount.prefix + _any_of(refused)), headers=[upgrade]),
             direct_response=DirectResponseAction(status=426),
             typed_per_filter_config={EXT_AUTHZ: packed_context({CONTEXT_KIND: KIND_OWN})},
         )
@@ -190,40 +221,43 @@ def _not_served(provider: Provider, pattern: str) -> Route:
         name=f"{provider.name} not served",
         match=RouteMatch(safe_regex=regex(pattern)),
         direct_response=DirectResponseAction(status=404),
-        typed_per_filter_config={EXT_AUTHZ: _context(provider, supported=False)},
+        typed_per_filter_config={EXT_AUTHZ: _context(provider, None)},
     )
 
 
-def _to_provider(provider: Provider, mount: Mount, cluster: str) -> RouteAction:
+def _to_provider(provider: Provider, mount: Mount, path: AllowedPath, cluster: str) -> RouteAction:
     return RouteAction(
         cluster=cluster,
-        regex_rewrite=mount.rewrite,
+        regex_rewrite=mount.rewrite(provider, path),
         host_rewrite_literal=provider.base_url.authority,
         # An answer may stream for an hour; the idle timeout bounds a dead one.
         timeout=timedelta(0),
     )
 
 
-def _rewrite(prefix: str, provider: Provider) -> RegexMatchAndSubstitute:
-    base_path = provider.base_url.path.rstrip("/")
-    return RegexMatchAndSubstitute(
-        pattern=regex(f"^{prefix}(/.*)$"), substitution=rf"{base_path}\1"
-    )
-
-
-def _methods(path: AllowedPath) -> tuple[str, ...]:
-    return path.methods
+def _actor_headers(config: Config, path: AllowedPath) -> list[HeaderValueOption]:
+    """Say who asks, as authz has found out; what a client sent of it is removed before."""
+    if not (config.send_actor_headers and path.inference):
+        return []
+    return [
+        set_header(name, f"%DYNAMIC_METADATA({METADATA_NAMESPACE}:{key})%")
+        for name, key in ACTOR_HEADERS.items()
+    ]
 
 
 def _any_of(patterns: list[str]) -> str:
     return patterns[0] if len(patterns) == 1 else f"(?:{'|'.join(patterns)})"
 
 
-def _context(provider: Provider, *, supported: bool) -> Any:
-    return packed_context(
-        {
-            CONTEXT_PROVIDER: provider.name,
-            CONTEXT_BASE_URL: str(provider.base_url),
-            CONTEXT_SUPPORTED: "true" if supported else "false",
-        }
-    )
+def _context(provider: Provider, path: AllowedPath | None) -> Any:
+    """Write what a route leads to; ``path`` is None where nothing is served."""
+    facts = {
+        CONTEXT_PROVIDER: provider.name,
+        CONTEXT_BASE_URL: str(provider.base_url),
+        CONTEXT_SUPPORTED: "false" if path is None else "true",
+    }
+    if path is not None and path.keyless:
+        facts[CONTEXT_KEYLESS] = "true"
+    if path is not None and not path.central_key:
+        facts[CONTEXT_CENTRAL_KEY] = "false"
+    return packed_context(facts)

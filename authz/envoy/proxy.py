@@ -3,6 +3,12 @@
 import re
 from datetime import timedelta
 
+from envoy_data_plane.envoy.config.common.mutation_rules.v3 import (
+    HeaderMutation as Mutation,
+)
+from envoy_data_plane.envoy.config.common.mutation_rules.v3 import (
+    HeaderMutationRemoveOnMatch,
+)
 from envoy_data_plane.envoy.config.core.v3 import (
     DataSource,
     Http1ProtocolOptions,
@@ -24,6 +30,10 @@ from envoy_data_plane.envoy.config.route.v3 import (
 from envoy_data_plane.envoy.extensions.filters.common.set_filter_state.v3 import (
     FilterStateValue,
     FilterStateValueSharedWithUpstream,
+)
+from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import (
+    HeaderMutation,
+    Mutations,
 )
 from envoy_data_plane.envoy.extensions.filters.http.set_filter_state.v3 import (
     Config as SetFilterState,
@@ -51,6 +61,7 @@ from authz.envoy.listener import (
 )
 from authz.envoy.packing import envoy_address, packed, regex
 from authz.envoy.provider_routes import packed_context
+from authz.envoy.proxy_replies import tunnel_replies
 from authz.envoy.tunnels import TUNNEL_CLUSTER, UPSTREAM_PROXY_CLUSTER, resolve_host
 from authz.ext_authz import CONTEXT_KIND, KIND_CONNECT
 from authz.headers import GOVERNANCE
@@ -61,16 +72,31 @@ from authz.settings import Config
 PORTS = (80, 443)
 """Where a CONNECT may go (``coder-contract.md`` 4.2)."""
 
-_TUNNEL_AUTHORITY = r"[^:/\[\]]+:(?:80|443)"
-"""A name or an IPv4 address; a bracketed IPv6 address does not match and is refused."""
+_PORT = ":(?:80|443)"
+_NAME = r"(?:[A-Za-z0-9_-]+\.)*[A-Za-z][A-Za-z0-9_-]*"
+"""A name whose last label no resolver takes for a number, as in 127.1, 0x7f000001, 2130706433."""
+_NUMBER = "(?:0|[1-9][0-9]{0,2})"
+_IPV4 = rf"(?:{_NUMBER}\.){{3}}{_NUMBER}"
+"""The one spelling of an IPv4 address. A bracketed IPv6 address is refused."""
+_LOCALHOST = r"(?i)(?:.*\.)?localhost:[0-9]*"
 
 
 def proxy_listener(config: Config, proxy: Proxy) -> Listener:
     """Return the listener that ``HTTPS_PROXY`` names."""
-    filters = [keep_request_id(), ext_authz(), _share_with_tunnel(), resolve_host(), router()]
+    filters = [
+        keep_request_id(),
+        ext_authz(),
+        _share_with_tunnel(),
+        _forget_headers(),
+        resolve_host(proxy),
+        router(),
+    ]
     manager = connection_manager(config, _routes(config, proxy), filters)
     manager.upgrade_configs = [HttpConnectionManagerUpgradeConfig(upgrade_type="CONNECT")]
-    assert manager.http2_protocol_options is not None  # noqa: S101 - set by connection_manager
+    # Both are set by connection_manager.
+    assert manager.local_reply_config is not None  # noqa: S101
+    assert manager.http2_protocol_options is not None  # noqa: S101
+    manager.local_reply_config.mappers[:0] = tunnel_replies()
     manager.http2_protocol_options.allow_connect = True
     # Some tools send `CONNECT host:port HTTP/1.0` without a Host header.
     manager.http_protocol_options = Http1ProtocolOptions(accept_http_10=True)
@@ -98,8 +124,6 @@ def _routes(config: Config, proxy: Proxy) -> RouteConfiguration:
             VirtualHost(name="other", domains=["*"], routes=_others(proxy, list(hosts))),
         ],
         typed_per_filter_config=context,
-        # Set by authz for the tunnel; a company proxy upstream must not see it.
-        request_headers_to_remove=[GOVERNANCE, "proxy-authorization"],
         validate_clusters=True,
     )
 
@@ -110,54 +134,59 @@ def _intercepted(host: str) -> VirtualHost:
         name=host,
         domains=[f"{bracketed}:{port}" for port in PORTS],
         routes=[
-            _connect("intercept", intercept_name(host), terminate=True),
-            _forbidden("not a CONNECT"),
+            _connect("intercept", _connect_to(), intercept_name(host), terminate=True),
+            _forbidden("not a CONNECT", RouteMatch(prefix="/")),
         ],
     )
 
 
 def _others(proxy: Proxy, hosts: list[str]) -> list[Route]:
     """Routes for hosts of no provider; the first that matches serves."""
+    no_connect = _forbidden("not a CONNECT", RouteMatch(prefix="/"))
     if not proxy.tunnel:
-        return [_forbidden("no tunnels"), _forbidden("not a CONNECT", connect=False)]
-    # Defence in depth: whatever spelling of a provider's host came here is refused.
+        return [_forbidden("no tunnels", _connect_to()), no_connect]
     names = "|".join(re.escape(host) for host in hosts)
-    tunnel = (
-        _connect("tunnel", TUNNEL_CLUSTER, terminate=True)
-        if proxy.upstream_proxy is None
-        else _connect("tunnel", UPSTREAM_PROXY_CLUSTER, terminate=False)
-    )
-    assert tunnel.match is not None  # noqa: S101 - set by _connect
-    tunnel.match.headers = [_authority(_TUNNEL_AUTHORITY)]
-    spelled = _forbidden("provider in another spelling")
-    assert spelled.match is not None  # noqa: S101 - set by _forbidden
-    spelled.match.headers = [_authority(rf"(?i)(?:{names})\.*(?::[0-9]*)?")]
-    return [spelled, tunnel, _forbidden("port"), _forbidden("not a CONNECT", connect=False)]
+    # Defence in depth: whatever spelling of a provider's host came here is refused.
+    spelled = _connect_to(rf"(?i)(?:{names})\.*(?::[0-9]*)?")
+    routes = [_forbidden("provider in another spelling", spelled)]
+    if proxy.upstream_proxy is None:
+        match = _connect_to(f"(?:{_NAME}|{_IPV4}){_PORT}")
+        routes.append(_connect("tunnel", match, TUNNEL_CLUSTER, terminate=True))
+    else:
+        # The company's proxy dials, and only names leave it to decide where to.
+        routes.append(_forbidden("this machine", _connect_to(_LOCALHOST)))
+        match = _connect_to(f"{_NAME}{_PORT}")
+        routes.append(_connect("tunnel", match, UPSTREAM_PROXY_CLUSTER, terminate=False))
+    return [*routes, _forbidden("host or port", _connect_to()), no_connect]
 
 
-def _connect(name: str, cluster: str, *, terminate: bool) -> Route:
+def _connect(name: str, match: RouteMatch, cluster: str, *, terminate: bool) -> Route:
     """Return a route for CONNECT; one that is not terminated goes on to another proxy as it is."""
     upgrade = RouteActionUpgradeConfig(upgrade_type="CONNECT")
     if terminate:
         upgrade.connect_config = RouteActionUpgradeConfigConnectConfig()
     return Route(
         name=name,
-        match=RouteMatch(connect_matcher=RouteMatchConnectMatcher()),
+        match=match,
         route=RouteAction(cluster=cluster, timeout=timedelta(0), upgrade_configs=[upgrade]),
     )
 
 
-def _forbidden(name: str, *, connect: bool = True) -> Route:
-    match = RouteMatch(connect_matcher=RouteMatchConnectMatcher())
+def _forbidden(name: str, match: RouteMatch) -> Route:
     return Route(
         name=f"forbidden: {name}",
-        match=match if connect else RouteMatch(prefix="/"),
+        match=match,
         direct_response=DirectResponseAction(status=403),
     )
 
 
-def _authority(pattern: str) -> HeaderMatcher:
-    return HeaderMatcher(name=":authority", string_match=StringMatcher(safe_regex=regex(pattern)))
+def _connect_to(authority: str | None = None) -> RouteMatch:
+    """Match CONNECTs, to any target or to those of a pattern."""
+    match = RouteMatch(connect_matcher=RouteMatchConnectMatcher())
+    if authority is not None:
+        is_target = StringMatcher(safe_regex=regex(authority))
+        match.headers = [HeaderMatcher(name=":authority", string_match=is_target)]
+    return match
 
 
 def _share_with_tunnel() -> HttpFilter:
@@ -178,3 +207,14 @@ def _share_with_tunnel() -> HttpFilter:
         ]
     )
     return HttpFilter(name="authz.share_with_tunnel", typed_config=packed(config))
+
+
+def _forget_headers() -> HttpFilter:
+    # A CONNECT is nothing but its target; a company's proxy upstream gets no header of the client,
+    # least of all a token.
+    every = StringMatcher(safe_regex=regex("[^:].*"))
+    mutation = Mutation(remove_on_match=HeaderMutationRemoveOnMatch(key_matcher=every))
+    return HttpFilter(
+        name="authz.forget_headers",
+        typed_config=packed(HeaderMutation(mutations=Mutations(request_mutations=[mutation]))),
+    )

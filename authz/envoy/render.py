@@ -8,8 +8,10 @@ from envoy_data_plane.envoy.config.bootstrap.v3 import (
     Admin,
     Bootstrap,
     BootstrapStaticResources,
+    LayeredRuntime,
+    RuntimeLayer,
 )
-from envoy_data_plane.envoy.config.core.v3 import Node, TypedExtensionConfig
+from envoy_data_plane.envoy.config.core.v3 import Node
 from envoy_data_plane.envoy.config.overload.v3 import OverloadManager, ResourceMonitor
 from envoy_data_plane.envoy.extensions.bootstrap.internal_listener.v3 import InternalListener
 from envoy_data_plane.envoy.extensions.resource_monitors.downstream_connections.v3 import (
@@ -20,7 +22,7 @@ from authz.envoy.clusters import clusters, has_upstream_proxy
 from authz.envoy.egress import egress_listeners
 from authz.envoy.intercept import intercept_clusters, intercept_listeners
 from authz.envoy.listener import gateway_listener
-from authz.envoy.packing import envoy_address, packed
+from authz.envoy.packing import envoy_address, extension, packed, struct
 from authz.envoy.proxy import proxy_listener
 from authz.envoy.tunnels import tunnel_clusters
 from authz.settings import Config
@@ -29,6 +31,12 @@ _HEADER = """\
 # Envoy's configuration for gateway.yaml, written by `authz envoy render`. Don't edit: render again.
 # No secret is in here: provider keys reach Envoy with authz's answer to each request.
 """
+
+_RUNTIME = {
+    # Instructions in a compiled pattern, of which 100 hold two or three paths of a provider. RE2
+    # takes time in proportion to the path alone.
+    "re2.max_program_size.error_level": 10_000,
+}
 
 
 def bootstrap(config: Config) -> Bootstrap:
@@ -40,13 +48,16 @@ def bootstrap(config: Config) -> Bootstrap:
         cluster_list += [*intercept_clusters(config), *tunnel_clusters(config, config.proxy)]
         if has_upstream_proxy(config):
             listeners += egress_listeners(config)
-        extensions.append(_extension("envoy.bootstrap.internal_listener", InternalListener()))
+        extensions.append(extension("envoy.bootstrap.internal_listener", InternalListener()))
     return Bootstrap(
         # Watched files (SDS) demand a name.
         node=Node(id="gateway", cluster="gateway"),
         admin=Admin(address=envoy_address(config.admin_address)),
         static_resources=BootstrapStaticResources(listeners=listeners, clusters=cluster_list),
         bootstrap_extensions=extensions,
+        layered_runtime=LayeredRuntime(
+            layers=[RuntimeLayer(name="limits", static_layer=struct(_RUNTIME))]
+        ),
         overload_manager=OverloadManager(
             resource_monitors=[
                 ResourceMonitor(
@@ -60,10 +71,6 @@ def bootstrap(config: Config) -> Bootstrap:
             ]
         ),
     )
-
-
-def _extension(name: str, message: betterproto2.Message) -> TypedExtensionConfig:
-    return TypedExtensionConfig(name=name, typed_config=packed(message))
 
 
 def render(config: Config) -> str:

@@ -36,7 +36,7 @@ def gateway_routes(config: Config) -> RouteConfiguration:
         routes += [_ca_certificate(prefix) for prefix in API_PREFIXES]
     for provider in config.providers:
         mount = gateway_mount(provider)
-        routes += provider_routes(provider, mount, config.envoy.websocket_timeout)
+        routes += provider_routes(provider, mount, config)
     routes.append(_unknown())
     return RouteConfiguration(
         name="gateway",

@@ -1,7 +1,9 @@
 """Tunnels to other hosts: resolved by Envoy, refused for private addresses when dialled."""
 
 import ipaddress
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from typing import TypeVar
 
 from envoy_data_plane.envoy.config.cluster.v3 import (
     Cluster,
@@ -31,6 +33,8 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.envoy.extensions.rbac.matchers.upstream_ip_port.v3 import (
     UpstreamIpPortMatcher,
 )
+from envoy_data_plane.envoy.type.matcher.v3 import AddressMatcher
+from envoy_data_plane.xds.core import v3 as xds
 
 from authz.envoy.clusters import HTTP_OPTIONS, host_cluster, http1, limits
 from authz.envoy.packing import packed
@@ -45,6 +49,7 @@ BLOCKED_CIDRS = (
     "10.0.0.0/8",
     "100.64.0.0/10",
     "127.0.0.0/8",
+    "168.63.129.16/32",
     "169.254.0.0/16",
     "172.16.0.0/12",
     "192.0.0.0/24",
@@ -52,24 +57,56 @@ BLOCKED_CIDRS = (
     "198.18.0.0/15",
     "224.0.0.0/4",
     "240.0.0.0/4",
-    "::/128",
-    "::1/128",
+    "::/96",
     "::ffff:0:0/96",
     "64:ff9b::/96",
     "64:ff9b:1::/48",
+    "2001::/32",
     "2002::/16",
     "fc00::/7",
     "fe80::/10",
+    "fec0::/10",
     "ff00::/8",
 )
-"""Coder's list (``coder-contract.md`` 4.6), multicast and IPv4-mapped addresses."""
+"""Coder's list (``coder-contract.md`` 4.6), multicast, IPv6 addresses with an IPv4 address inside,
+and Azure's WireServer, a metadata service at a public address."""
+
+_MAX_HOSTS = 10_000
+"""Names in the DNS cache. At Envoy's 1024 one user could keep all others out for minutes."""
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_N = TypeVar("_N", ipaddress.IPv4Network, ipaddress.IPv6Network)
 
 
-def resolve_host() -> HttpFilter:
+def blocked_networks(allowed: Iterable[Network]) -> list[Network]:
+    """Return where no tunnel may go: the blocked networks without the allowed ones."""
+    blocked: list[Network] = [ipaddress.ip_network(cidr) for cidr in BLOCKED_CIDRS]
+    for hole in allowed:
+        blocked = [rest for network in blocked for rest in _without(network, hole)]
+    return blocked
+
+
+def _without(network: Network, hole: Network) -> Sequence[Network]:
+    if isinstance(network, ipaddress.IPv4Network) and isinstance(hole, ipaddress.IPv4Network):
+        return _remainder(network, hole)
+    if isinstance(network, ipaddress.IPv6Network) and isinstance(hole, ipaddress.IPv6Network):
+        return _remainder(network, hole)
+    return [network]
+
+
+def _remainder(network: _N, hole: _N) -> list[_N]:
+    if network.subnet_of(hole):
+        return []
+    if not hole.subnet_of(network):
+        return [network]
+    return sorted(network.address_exclude(hole))
+
+
+def resolve_host(proxy: Proxy) -> HttpFilter:
     """Resolve the host of a CONNECT that goes to the tunnel cluster."""
     return HttpFilter(
         name="envoy.filters.http.dynamic_forward_proxy",
-        typed_config=packed(FilterConfig(dns_cache_config=_dns_cache())),
+        typed_config=packed(FilterConfig(dns_cache_config=_dns_cache(proxy))),
     )
 
 
@@ -96,7 +133,7 @@ def _tunnels(proxy: Proxy, limit: int) -> Cluster:
         lb_policy=ClusterLbPolicy.CLUSTER_PROVIDED,
         cluster_type=ClusterCustomClusterType(
             name="envoy.clusters.dynamic_forward_proxy",
-            typed_config=packed(ClusterConfig(dns_cache_config=_dns_cache())),
+            typed_config=packed(ClusterConfig(dns_cache_config=_dns_cache(proxy))),
         ),
         circuit_breakers=limits(limit),
         typed_extension_protocol_options={HTTP_OPTIONS: packed(protocol)},
@@ -104,21 +141,16 @@ def _tunnels(proxy: Proxy, limit: int) -> Cluster:
 
 
 def _refuse_private(proxy: Proxy) -> HttpFilter:
-    blocked = Permission(or_rules=PermissionSet(rules=[_to(cidr) for cidr in BLOCKED_CIDRS]))
-    rules = [blocked]
-    if proxy.allowed_private_cidrs:
-        allowed = [_to(str(network)) for network in proxy.allowed_private_cidrs]
-        rules.append(Permission(not_rule=Permission(or_rules=PermissionSet(rules=allowed))))
+    rules = [_to(network) for network in blocked_networks(proxy.allowed_private_cidrs)]
     policy = Policy(
-        permissions=[Permission(and_rules=PermissionSet(rules=rules))],
+        permissions=[Permission(or_rules=PermissionSet(rules=rules))],
         principals=[Principal(any=True)],
     )
     rbac = RbacFilter(rules=Rbac(action=RbacAction.DENY, policies={"private address": policy}))
     return HttpFilter(name="envoy.filters.http.upstream_rbac", typed_config=packed(rbac))
 
 
-def _to(cidr: str) -> Permission:
-    network = ipaddress.ip_network(cidr)
+def _to(network: Network) -> Permission:
     matcher = UpstreamIpPortMatcher(
         upstream_ip=CidrRange(
             address_prefix=str(network.network_address), prefix_len=network.prefixlen
@@ -137,6 +169,19 @@ def _codec() -> HttpFilter:
     )
 
 
-def _dns_cache() -> DnsCacheConfig:
+def _dns_cache(proxy: Proxy) -> DnsCacheConfig:
     # Filter and cluster share one cache by its name, and have to describe it alike.
-    return DnsCacheConfig(name="tunnels", dns_lookup_family=ClusterDnsLookupFamily.ALL)
+    return DnsCacheConfig(
+        name="tunnels",
+        dns_lookup_family=ClusterDnsLookupFamily.ALL,
+        max_hosts=_MAX_HOSTS,
+        # RBAC sees the first address alone, and Envoy dials the others when that one fails.
+        resolved_address_filter=AddressMatcher(
+            ranges=[
+                xds.CidrRange(
+                    address_prefix=str(network.network_address), prefix_len=network.prefixlen
+                )
+                for network in blocked_networks(proxy.allowed_private_cidrs)
+            ]
+        ),
+    )

@@ -5,7 +5,8 @@ that hangs would make every request wait with it.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
@@ -40,6 +41,7 @@ class Pool:
         size: how many connections are kept. The caller sees to it that no more are in use.
         statement_seconds: after which the server ends a statement, so that one that waits for a
             lock does not stay there when nobody waits for it any more.
+        settings: further settings of the server for each connection.
         prepare: called for each new connection.
     """
 
@@ -49,12 +51,13 @@ class Pool:
         *,
         size: int,
         statement_seconds: float,
+        settings: Mapping[str, str] = MappingProxyType({}),
         prepare: Callable[[Connection], Awaitable[None]] = _as_it_is,
     ) -> None:
         self._dsn = url.dsn
         self._size = size
         self._prepare = prepare
-        self._settings = {"statement_timeout": f"{statement_seconds * 1000:.0f}"}
+        self._settings = {"statement_timeout": f"{statement_seconds * 1000:.0f}", **settings}
         options = parse_qs(urlsplit(url.dsn.reveal()).query)
         if "application_name" not in options:
             self._settings["application_name"] = "authz"

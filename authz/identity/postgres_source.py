@@ -20,6 +20,9 @@ ANSWER_SECONDS = 0.7
 the error names the database."""
 STATEMENT_SECONDS = 0.5
 """After which the server ends the statement: a slow server is told from one that hangs."""
+_SETTINGS = {"plan_cache_mode": "force_generic_plan"}
+"""One plan for each connection: the server would else plan anew for each batch, which takes it
+longer than the look-up itself."""
 
 
 class PostgresSource:
@@ -34,7 +37,9 @@ class PostgresSource:
 
     def __init__(self, url: PostgresURL) -> None:
         self._where = url.display
-        self._pool = Pool(url, size=CONNECTIONS, statement_seconds=STATEMENT_SECONDS)
+        self._pool = Pool(
+            url, size=CONNECTIONS, statement_seconds=STATEMENT_SECONDS, settings=_SETTINGS
+        )
         self._batcher: Batcher[str, TokenRecord] = Batcher(self._look_up, concurrency=CONNECTIONS)
 
     async def verify(self, token: CoderToken) -> Identity | Rejection:

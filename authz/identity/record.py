@@ -1,7 +1,7 @@
 """The check that Coder's gateway makes on a token's record, as a pure function."""
 
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from authz.identity import Identity, Rejection
 from authz.tokens import CoderToken, proves
@@ -17,8 +17,7 @@ SELECT_RECORDS = _SELECT + "WHERE k.id = ANY($1::text[])"
 """The same for many tokens at once, in PostgreSQL."""
 
 
-@dataclass(frozen=True, slots=True)
-class TokenRecord:
+class TokenRecord(NamedTuple):
     """A row of ``SELECT_RECORD``: the token and its owner.
 
     Attributes:

@@ -12,6 +12,7 @@ from authz.addresses import parse_base_url
 from authz.demo.accounts import Accounts
 from authz.demo.server import Server
 from authz.files import write_whole
+from authz.provider_settings import Aws
 from authz.settings import Config, KeyReference, Provider
 
 _BASE_PATHS = {"chatgpt": "/backend-api/codex", "openai": "/v1"}
@@ -22,8 +23,8 @@ def demo(config: Config) -> Iterator[tuple[Config, Path]]:
     """Run the stand-in provider.
 
     Args:
-        config: its providers keep their names and types; base URLs and keys are replaced, so that
-            no request leaves the machine and no real key is used.
+        config: its providers keep their names and types; base URLs, keys and AWS credentials are
+            replaced, so that no request leaves the machine and no real key is used.
 
     Yields:
         The configuration with the replacements, and the file it was written to.
@@ -34,14 +35,19 @@ def demo(config: Config) -> Iterator[tuple[Config, Path]]:
     central = {
         provider.name: _demo_key(types[provider.name])
         for provider in config.providers
-        if provider.key is not None
+        if provider.key is not None or provider.aws is not None
     }
     with Server(Accounts(central=central, types=types), port=_free_port()) as server:
         providers = []
         for provider in config.providers:
             base_path = _BASE_PATHS.get(types[provider.name], "")
-            key = None
-            if provider.name in central:
+            key = aws = None
+            if provider.aws is not None:
+                aws = Aws(
+                    region=provider.aws.region,
+                    credentials_file=_aws_file(folder, provider.name, central[provider.name]),
+                )
+            elif provider.name in central:
                 key_file = folder / f"{provider.name}.key"
                 write_whole(key_file, central[provider.name], 0o600)
                 key = KeyReference(file=key_file)
@@ -53,6 +59,9 @@ def demo(config: Config) -> Iterator[tuple[Config, Path]]:
                     base_url=base_url,
                     public_url=provider.native_url,
                     key=key,
+                    aws=aws,
+                    websocket=provider.websocket,
+                    extra_paths=provider.extra_paths,
                 )
             )
         demo_config = config.model_copy(update={"providers": tuple(providers)})
@@ -64,14 +73,24 @@ def demo(config: Config) -> Iterator[tuple[Config, Path]]:
 
 def _stand_in_type(provider: Provider) -> str:
     """Name the API to imitate; ChatGPT's differs from OpenAI's by its paths."""
-    if provider.provider_type.name in ("anthropic", "copilot"):
+    if provider.provider_type.name in ("anthropic", "copilot", "azure", "gemini", "bedrock"):
         return provider.provider_type.name
     return "chatgpt" if provider.base_url.host == "chatgpt.com" else "openai"
 
 
 def _demo_key(kind: str) -> str:
-    prefix = "sk-ant-demo-" if kind == "anthropic" else "sk-demo-"
-    return prefix + secrets.token_hex(16)
+    prefixes = {"anthropic": "sk-ant-demo-", "bedrock": "AKIADEMO"}
+    return prefixes.get(kind, "sk-demo-") + secrets.token_hex(16)
+
+
+def _aws_file(folder: Path, name: str, access_key: str) -> Path:
+    """Write AWS credentials in a folder of their own, since Envoy watches it."""
+    path = folder.absolute() / f"{name}-aws" / "credentials"
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    secret = secrets.token_hex(20)
+    text = f"[default]\naws_access_key_id={access_key}\naws_secret_access_key={secret}\n"
+    write_whole(path, text, 0o600)
+    return path
 
 
 def _free_port() -> int:

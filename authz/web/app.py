@@ -1,5 +1,6 @@
 """The HTTP application."""
 
+import structlog
 from cryptography import x509
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -11,6 +12,8 @@ from authz.identity import IdentitySource
 from authz.metrics import CONTENT_TYPE, Metrics
 from authz.proxy.ca import certificate_pem
 from authz.proxy.settings import Proxy
+
+_log = structlog.get_logger(__name__)
 
 
 def create_app(source: IdentitySource, metrics: Metrics, proxy: Proxy | None = None) -> Starlette:
@@ -28,7 +31,8 @@ def create_app(source: IdentitySource, metrics: Metrics, proxy: Proxy | None = N
     async def readyz(_request: Request) -> Response:
         try:
             await source.check_ready()
-        except IdentityUnavailable:
+        except IdentityUnavailable as error:
+            _log.warning("not ready", why=str(error))
             return Response(status_code=503, headers={"retry-after": "1"})
         return Response()
 

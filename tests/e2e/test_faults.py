@@ -360,6 +360,8 @@ def test_checks_in_flight_finish(pair: Parts, token: str) -> None:
             await asyncio.sleep(0.6)
             return await original(self, message)
         Authorizer.check = check
+        # This one waits, which the embedded store never does.
+        SQLiteSource.is_immediate = False
         """
     )
     begun = pair.stderr.count("check begun")

@@ -76,7 +76,10 @@ async def test_a_token_is_rotated_under_load(gateway: Pair) -> None:
         await asyncio.to_thread(gateway.delete_token, old)
     assert {status for _, _, status in load.sent} == {200}
     assert {token for _, token, _ in load.sent} == {old, new}
-    response = httpx.post(f"{gateway.url}/anthropic/v1/messages", headers={"x-api-key": old})
+    async with httpx.AsyncClient() as client:
+        response = await client.post(
+            f"{gateway.url}/anthropic/v1/messages", headers={"x-api-key": old}
+        )
     assert response.status_code == 401
     await asyncio.to_thread(gateway.delete_token, new)
 

@@ -178,7 +178,7 @@ def test_envoy_that_does_not_run(provider: Provider) -> None:
         ({"listen": 8080}, "listen: "),
         ({"lisen": "127.0.0.1:1"}, "lisen: unknown key"),
         ({"identity": "mysql://x"}, "identity: "),
-        ({"identity": "postgresql://user:hunter2@db/coder"}, "identity: "),
+        ({"identity": "postgresql://user:hunter2@db/co@der"}, "identity: "),
         ({"allow_byok": "yes"}, "allow_byok: "),
         ({"providers": "all"}, "providers: "),
         ({"providers": [{"name": "a", "type": "b", "base_url": "x"}]}, "providers[0].type: "),

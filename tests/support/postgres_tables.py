@@ -26,14 +26,20 @@ class Tables:
 
     Args:
         server: where it is.
-        kind: ``ours``, or Coder's ``newer`` or ``older``.
-        own: a database with our tables, for ``ours``.
+        name: of the database.
+        ours: whether the tables are ours, or Coder's.
     """
 
-    def __init__(self, server: PostgresServer, kind: str, own: str = "") -> None:
+    def __init__(self, server: PostgresServer, name: str, *, ours: bool = False) -> None:
         self.server = server
-        self.ours = kind == "ours"
-        self.name = own if self.ours else server.coder_database(kind)
+        self.name = name
+        self.ours = ours
+
+    @classmethod
+    def of_coder(cls, server: PostgresServer, variant: str = "newer") -> "Tables":
+        """Return empty tables of Coder's, which tests share one after the other."""
+        name = server.empty_database(variant, lambda: server.coder_database(variant))
+        return cls(server, name)
 
     def url(
         self, user: str = "postgres", password: str = "", port: int = 0, **options: str

@@ -39,6 +39,25 @@ def test_openais_shape() -> None:
     assert answer.headers == (("content-type", "application/json"), ("x-request-id", "id-1"))
 
 
+@pytest.mark.parametrize(
+    ("error_type", "code", "status"),
+    [
+        ("invalid_request_error", 400, "INVALID_ARGUMENT"),
+        ("authentication_error", 401, "UNAUTHENTICATED"),
+        ("permission_error", 403, "PERMISSION_DENIED"),
+        ("not_found_error", 404, "NOT_FOUND"),
+        ("api_error", 503, "UNAVAILABLE"),
+        ("of another kind", 500, "INTERNAL"),
+    ],
+)
+def test_googles_shape(error_type: str, code: int, status: str) -> None:
+    """An error with the three fields of google.rpc.Status."""
+    body = error_body(ErrorShape.GOOGLE, error_type, "c", "m", "id-1")
+    assert body == {"error": {"code": code, "message": "m", "status": status}}
+    headers = dict(refusal(_deny(code), ErrorShape.GOOGLE, "id-1").headers)
+    assert headers["x-request-id"] == "id-1"
+
+
 def test_a_shape_for_both() -> None:
     """To no known provider, the body has what either SDK looks for."""
     both = error_body(ErrorShape.ANY, "t", "c", "m", "id-1")
@@ -69,4 +88,5 @@ def test_unavailable(shape: ErrorShape) -> None:
     assert answer.status == 503
     assert dict(answer.headers)["retry-after"] == str(RETRY_AFTER_SECONDS)
     assert "www-authenticate" not in dict(answer.headers)
-    assert json.loads(answer.body)["error"]["type"] == "api_error"
+    error = json.loads(answer.body)["error"]
+    assert error.get("type", error.get("status")) in ("api_error", "UNAVAILABLE")

@@ -294,3 +294,60 @@ def test_the_keys_are_opened_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match=r"providers\[0\]\.key") as caught:
         Authorizer(Config(providers=(provider,)), _identities())
     assert "sk with spaces" not in str(caught.value)
+
+
+TYPES = Config.model_validate(
+    {
+        "providers": [
+            {"name": "gemini", "type": "gemini", "base_url": "https://g.example"},
+            {
+                "name": "aws",
+                "type": "bedrock",
+                "base_url": "https://a.example",
+                "aws": {"region": "us-east-1"},
+            },
+            {"name": "unsigned", "type": "bedrock", "base_url": "https://a.example"},
+            {"name": "copilot", "type": "copilot", "base_url": "https://c.example"},
+        ]
+    }
+)
+
+
+def _asked(name: str, path: str = "/", **facts: str) -> pb.CheckResponse:
+    """Ask with a good token; the Gemini provider alone has a central key."""
+    (url,) = (str(one.base_url) for one in TYPES.providers if one.name == name)
+    context = {"provider": name, "base_url": url, "supported": "true", **facts}
+    authorizer = Authorizer(TYPES, _identities(), {"gemini": Key(CENTRAL)})
+    return answer(_ask(question([("x-api-key", TOKEN)], context, path=path), authorizer))
+
+
+def test_what_a_route_says_of_keys() -> None:
+    """A fact that is not exactly `true` never gives a key away, nor lets a request without pass."""
+    assert _asked("gemini").status.code == 0
+    for value in ("false", "", "True", "1"):
+        assert _asked("gemini", central_key=value).denied_response.status.code == 401
+        assert _asked("copilot", keyless=value).denied_response.status.code == 401
+    keyless = _asked("copilot", keyless="true")
+    assert keyless.status.code == 0
+    assert {*keyless.ok_response.headers_to_remove} == {*CREDENTIAL_HEADERS}
+    assert _metadata(keyless)["credential_hint"] == ""
+
+
+def test_what_envoy_signs() -> None:
+    """Only what our own configuration says that it signs, and then without any credential."""
+    signed = _asked("aws")
+    assert list(signed.ok_response.headers) == []
+    assert {*signed.ok_response.headers_to_remove} == {*CREDENTIAL_HEADERS}
+    assert _metadata(signed)["mode"] == "centralized"
+    assert _metadata(signed)["credential_hint"] == "aws"
+    assert _asked("unsigned").denied_response.status.code == 401
+    assert _asked("aws", central_key="false").denied_response.status.code == 401
+
+
+def test_keys_in_the_query() -> None:
+    """The plain one is removed, a hidden one refused."""
+    removed = _asked("gemini", "/gemini/v1/models?key=K&alt=sse").ok_response
+    assert list(removed.query_parameters_to_remove) == ["key"]
+    denied = _asked("gemini", "/gemini/v1/models?k%65y=K")
+    assert denied.denied_response.status.code == 400
+    assert _metadata(denied)["reason"] == "key_in_url"

@@ -10,6 +10,7 @@ from authz.decision import Allow, Deny, Mode, Reason, Route, decide, own_credent
 from authz.headers import AUTHORIZATION, X_API_KEY, Credentials
 from authz.identity import Identity, Rejection
 from authz.providers import PROVIDER_TYPES
+from authz.query import QueryCredentials
 from authz.secret import Secret
 from authz.tokens import CoderToken, parse
 from tests.support.identities import identity_of
@@ -21,6 +22,9 @@ ALICE = identity_of(TOKEN, "alice")
 ANTHROPIC = Route("anthropic", PROVIDER_TYPES["anthropic"], supported=True, label="POST /x")
 OPENAI = Route("openai", PROVIDER_TYPES["openai"], supported=True, label="POST /x")
 COPILOT = Route("copilot", PROVIDER_TYPES["copilot"], supported=True, label="POST /x")
+AZURE = Route("azure", PROVIDER_TYPES["azure"], supported=True, label="POST /x")
+GEMINI = Route("gemini", PROVIDER_TYPES["gemini"], supported=True, label="POST /x")
+BEDROCK = Route("aws", PROVIDER_TYPES["bedrock"], supported=True, label="POST /x", signed=True)
 GOVERNED = Credentials(governance=Secret(TOKEN))
 
 
@@ -178,9 +182,32 @@ def test_a_token_in_the_url_is_refused_first() -> None:
 _maybe = st.none() | st.sampled_from(
     [Secret(text) for text in (TOKEN, OWN, "x", f"{'_' * 10}-{'_' * 22}", f"Bearer {TOKEN}")]
 )
-_credentials = st.builds(Credentials, governance=_maybe, bearer=_maybe, api_key=_maybe)
-_routes = st.sampled_from(
-    [ANTHROPIC, OPENAI, COPILOT, Route(label="GET /"), Route("x", None, True)]
+_credentials = st.builds(
+    Credentials,
+    governance=_maybe,
+    bearer=_maybe,
+    api_key=_maybe,
+    azure_key=_maybe,
+    google_key=_maybe,
+)
+_routes = st.builds(
+    replace,
+    st.sampled_from(
+        [
+            ANTHROPIC,
+            OPENAI,
+            COPILOT,
+            AZURE,
+            GEMINI,
+            BEDROCK,
+            Route(label="GET /"),
+            Route("x", None, True),
+        ]
+    ),
+    central_key=st.booleans(),
+    keyless=st.booleans(),
+    signed=st.booleans(),
+    query=st.builds(QueryCredentials, st.sampled_from([(), ("key",)]), st.booleans()),
 )
 
 
@@ -199,12 +226,22 @@ def test_what_holds_for_every_allow(
         return
     outcome = decide(credentials, route, token, verdict, Secret(CENTRAL) if has_central else None)
     if isinstance(outcome, Deny):
-        assert outcome.status in (401, 404)
+        assert outcome.status in (400, 401, 404)
         return
     assert outcome.identity is verdict
-    assert outcome.header is not None
     assert route.supported
     assert route.type is not None
+    assert not route.query.hidden
+    assert outcome.query == route.query.plain
+    if outcome.header is None:
+        assert outcome.credential is None
+        if outcome.mode is Mode.CENTRALIZED:
+            assert route.type.signed
+            assert route.signed
+            assert route.central_key
+        else:
+            assert route.keyless
+        return
     sent = outcome.credential or credentials.named(outcome.header)
     assert sent is not None
     assert TOKEN not in sent.reveal()
@@ -215,6 +252,79 @@ def test_what_holds_for_every_allow(
     else:
         assert sent.reveal().removeprefix("Bearer ") == CENTRAL
         assert outcome.header == route.type.central_header
+        assert route.central_key
+
+
+@pytest.mark.parametrize(
+    ("route", "credentials"),
+    [
+        (AZURE, Credentials(azure_key=Secret(TOKEN))),
+        (GEMINI, Credentials(google_key=Secret(TOKEN))),
+    ],
+    ids=["azure", "gemini"],
+)
+def test_a_token_where_the_sdk_puts_its_key(route: Route, credentials: Credentials) -> None:
+    """It counts on routes of that type alone, and behind all other places."""
+    assert screen(credentials, route.type, allow_byok=False) == _token()
+    allowed = _decide(credentials, route)
+    assert isinstance(allowed, Allow)
+    assert allowed.credential == Secret(CENTRAL)
+    for other in (ANTHROPIC, OPENAI, COPILOT, BEDROCK):
+        missing = screen(credentials, other.type, allow_byok=True)
+        assert isinstance(missing, Deny)
+        assert missing.reason is Reason.TOKEN_MISSING
+    for bad in (
+        replace(credentials, governance=Secret("no-token")),
+        replace(credentials, bearer=Secret("no-token")),
+        replace(credentials, api_key=Secret("no-token")),
+    ):
+        denied = screen(bad, route.type, allow_byok=True)
+        assert isinstance(denied, Deny)
+        assert denied.reason is Reason.TOKEN_MALFORMED
+
+
+def test_envoy_signs_what_is_centralized() -> None:
+    """No header stays then; one's own credential keeps its place and is not signed."""
+    allowed = _decide(GOVERNED, BEDROCK, central=None)
+    assert isinstance(allowed, Allow)
+    assert (allowed.mode, allowed.header, allowed.credential) == (Mode.CENTRALIZED, None, None)
+    assert allowed.hint == "aws"
+    own = _decide(replace(GOVERNED, bearer=Secret(OWN)), BEDROCK, central=None)
+    assert isinstance(own, Allow)
+    assert (own.mode, own.header) == (Mode.BYOK, AUTHORIZATION)
+    denied = _decide(GOVERNED, replace(BEDROCK, signed=False), central=CENTRAL)
+    assert isinstance(denied, Deny)
+    assert denied.reason is Reason.CREDENTIAL_REQUIRED
+
+
+@pytest.mark.parametrize("route", [ANTHROPIC, OPENAI, BEDROCK])
+def test_a_path_without_the_central_key(route: Route) -> None:
+    """The user's own credential serves there, and nothing else."""
+    route = replace(route, central_key=False)
+    denied = _decide(GOVERNED, route)
+    assert isinstance(denied, Deny)
+    assert (denied.status, denied.reason) == (401, Reason.CREDENTIAL_REQUIRED)
+    assert "not for this path" in denied.message
+    assert isinstance(_decide(replace(GOVERNED, bearer=Secret(OWN)), route), Allow)
+
+
+def test_a_path_that_needs_no_credential() -> None:
+    """A good token is enough, and nothing goes along."""
+    route = replace(COPILOT, keyless=True)
+    for credentials in (GOVERNED, Credentials(bearer=Secret(TOKEN))):
+        allowed = _decide(credentials, route)
+        assert isinstance(allowed, Allow)
+        assert (allowed.header, allowed.credential, allowed.hint) == (None, None, "")
+    assert isinstance(_decide(GOVERNED, route, Rejection.EXPIRED), Deny)
+
+
+def test_a_hidden_key_in_the_query() -> None:
+    """It is refused for whoever it is, once that is known."""
+    route = replace(GEMINI, query=QueryCredentials(hidden=True))
+    denied = _decide(replace(GOVERNED, google_key=Secret(OWN)), route)
+    assert isinstance(denied, Deny)
+    assert (denied.status, denied.reason, denied.identity) == (400, Reason.KEY_IN_URL, ALICE)
+    assert isinstance(_decide(GOVERNED, route, Rejection.EXPIRED), Deny)
 
 
 def test_nothing_shows_a_secret() -> None:

@@ -1,5 +1,6 @@
 """authz.ext_authz, read and written also with Envoy's own full API (``envoy-data-plane``)."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,16 @@ def test_envoy_reads_an_allow(header: str) -> None:
     assert response.denied_response is None
     assert response.dynamic_metadata is not None
     assert response.dynamic_metadata.to_dict() == {"user": "alice"}
+
+
+def test_no_credential_at_all() -> None:
+    """Where the provider needs none, or Envoy signs, every credential header goes."""
+    decision = replace(_allow(), header=None, credential=None, query=("key", "access_token"))
+    response = CheckResponse.parse(allow(decision, {}))
+    assert response.ok_response is not None
+    assert response.ok_response.headers == []
+    assert {*CREDENTIAL_HEADERS} <= {*response.ok_response.headers_to_remove}
+    assert response.ok_response.query_parameters_to_remove == ["key", "access_token"]
 
 
 def test_an_own_credential_is_left_as_it_came() -> None:

@@ -5,10 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.headers import (
+    API_KEY,
     AUTHORIZATION,
     CREDENTIAL_HEADERS,
     GOVERNANCE,
     X_API_KEY,
+    X_GOOG_API_KEY,
     BadHeader,
     Credentials,
     read,
@@ -34,7 +36,13 @@ def test_any_headers_are_read_or_refused(headers: list[tuple[str, bytes]]) -> No
     except BadHeader:
         assert {name for name, _ in headers} & set(CREDENTIAL_HEADERS)
         return
-    for secret in (found.governance, found.bearer, found.api_key):
+    for secret in (
+        found.governance,
+        found.bearer,
+        found.api_key,
+        found.azure_key,
+        found.google_key,
+    ):
         if secret is not None:
             text = secret.reveal()
             assert text == text.strip() != ""
@@ -105,7 +113,8 @@ def test_joined_authorization_headers_are_refused() -> None:
 @pytest.mark.parametrize("blank", [b"", b" ", b"\t", b"  \t "])
 def test_blank_is_absent(blank: bytes) -> None:
     """A header of white space only is read as no header."""
-    assert read([(name, blank) for name in (GOVERNANCE, AUTHORIZATION, X_API_KEY)]) == Credentials()
+    names = (GOVERNANCE, AUTHORIZATION, X_API_KEY, API_KEY, X_GOOG_API_KEY)
+    assert read([(name, blank) for name in names]) == Credentials()
 
 
 def test_values_are_trimmed() -> None:
@@ -116,14 +125,16 @@ def test_values_are_trimmed() -> None:
 
 def test_a_provider_reads_its_own_headers_only() -> None:
     """By name there are the Bearer and the API key; the governance token is for no provider."""
-    found = Credentials(Secret("a"), Secret("b"), Secret("c"))
+    found = Credentials(Secret("a"), Secret("b"), Secret("c"), Secret("d"), Secret("e"))
     assert found.named(AUTHORIZATION) == Secret("b")
     assert found.named(X_API_KEY) == Secret("c")
+    assert found.named(API_KEY) == Secret("d")
+    assert found.named(X_GOOG_API_KEY) == Secret("e")
     assert found.named(GOVERNANCE) is None
     assert found.named("cookie") is None
 
 
-@pytest.mark.parametrize("source", [GOVERNANCE, AUTHORIZATION, X_API_KEY])
+@pytest.mark.parametrize("source", [GOVERNANCE, AUTHORIZATION, X_API_KEY, API_KEY, X_GOOG_API_KEY])
 def test_copies_of_a_coder_token_are_found(source: str) -> None:
     """Every other header in which a Coder token stands, whosesoever, is named, and the path too."""
     value = f"Bearer {TOKEN}" if source == AUTHORIZATION else TOKEN
@@ -159,3 +170,19 @@ def test_credentials_do_not_show() -> None:
     assert TOKEN[5:20] not in text
     assert OTHER[5:20] not in text
     assert "api03" not in text
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"openai-insecure-api-key.sk-1",
+        b"realtime, openai-insecure-api-key.sk-1",
+        b"realtime,OPENAI-INSECURE-API-KEY.sk-1,x",
+    ],
+)
+def test_a_key_as_a_subprotocol_is_refused(value: bytes) -> None:
+    """It is no header of a credential, so nobody would look at it."""
+    with pytest.raises(BadHeader, match="carries an API key") as caught:
+        read([("sec-websocket-protocol", value)])
+    assert "sk-1" not in str(caught.value)
+    assert read([("sec-websocket-protocol", b"realtime, openai-beta.v1")]) == Credentials()

@@ -4,8 +4,16 @@ import re
 
 import pytest
 
-from authz.headers import AUTHORIZATION, CREDENTIAL_HEADERS, X_API_KEY
+from authz.headers import (
+    API_KEY,
+    AUTHORIZATION,
+    CREDENTIAL_HEADERS,
+    X_API_KEY,
+    X_GOOG_API_KEY,
+    Credentials,
+)
 from authz.providers import PROVIDER_TYPES, RESERVED_NAMES, ErrorShape, ProviderType
+from authz.secret import Secret
 
 SERVED = [
     ("anthropic", "POST", "/v1/messages"),
@@ -24,6 +32,26 @@ SERVED = [
     ("copilot", "POST", "/chat/completions"),
     ("copilot", "GET", "/_ping"),
     ("copilot", "POST", "/v1/messages"),
+    ("azure", "POST", "/openai/deployments/gpt-5.mini/chat/completions"),
+    ("azure", "POST", "/openai/responses"),
+    ("azure", "DELETE", "/openai/responses/resp_1"),
+    ("azure", "GET", "/openai/models"),
+    ("azure", "POST", "/openai/v1/chat/completions"),
+    ("azure", "POST", "/openai/v1/responses/resp_1/cancel"),
+    ("azure", "POST", "/openai/v1/conversations"),
+    ("azure", "GET", "/openai/v1/models/gpt-5"),
+    ("gemini", "GET", "/v1beta/models"),
+    ("gemini", "GET", "/v1/models/gemini-2.5-flash"),
+    ("gemini", "POST", "/v1/models/gemini-2.5-flash:generateContent"),
+    ("gemini", "POST", "/v1beta/models/gemini-2.5-flash:streamGenerateContent"),
+    ("gemini", "POST", "/v1beta/models/e:countTokens"),
+    ("gemini", "POST", "/v1beta/models/e:embedContent"),
+    ("gemini", "POST", "/v1beta/models/e:batchEmbedContents"),
+    ("bedrock", "POST", "/v1/messages"),
+    ("bedrock", "POST", "/v1/messages/count_tokens"),
+    ("bedrock", "POST", "/v1/chat/completions"),
+    ("bedrock", "POST", "/openai/v1/responses"),
+    ("bedrock", "GET", "/v1/models/m"),
 ]
 NOT_SERVED = [
     ("anthropic", "GET", "/v1/messages"),
@@ -41,6 +69,21 @@ NOT_SERVED = [
     ("openai", "POST", "/v1/chat/completions/x"),
     ("openai", "POST", "/chat/completions"),
     ("copilot", "CONNECT", "/"),
+    ("azure", "POST", "/openai/deployments/d/completions"),
+    ("azure", "POST", "/openai/deployments/d%2Fx/chat/completions"),
+    ("azure", "POST", "/openai/deployments"),
+    ("azure", "DELETE", "/openai/models/m"),
+    ("azure", "GET", "/openai/v1/files"),
+    ("azure", "POST", "/openai/conversations"),
+    ("gemini", "POST", "/v1beta/models/m:tuneModel"),
+    ("gemini", "POST", "/v1beta/models/m"),
+    ("gemini", "GET", "/v1beta/models/m:generateContent"),
+    ("gemini", "POST", "/v1beta/models/m%3Atune:generateContent"),
+    ("gemini", "POST", "/v1beta/tunedModels/m:generateContent"),
+    ("gemini", "GET", "/v1beta/files"),
+    ("bedrock", "POST", "/model/m/invoke"),
+    ("bedrock", "DELETE", "/v1/models/m"),
+    ("bedrock", "GET", "/v1/responses/r"),
 ]
 
 
@@ -67,7 +110,12 @@ def test_not_served(name: str, method: str, path: str) -> None:
 def test_every_type_reads_and_writes_known_headers(provider_type: ProviderType) -> None:
     """Credentials stand in headers of the one list only, so each of them can be removed."""
     headers = {*provider_type.own_headers, provider_type.central_header or AUTHORIZATION}
-    assert headers <= {AUTHORIZATION, X_API_KEY} <= set(CREDENTIAL_HEADERS)
+    if provider_type.token_header:
+        headers.add(provider_type.token_header)
+    readable = {AUTHORIZATION, X_API_KEY, API_KEY, X_GOOG_API_KEY}
+    assert headers <= readable <= set(CREDENTIAL_HEADERS)
+    everything = Credentials(Secret("1"), Secret("2"), Secret("3"), Secret("4"), Secret("5"))
+    assert None not in {everything.named(header) for header in headers}
     assert provider_type.own_headers
     assert provider_type.name == next(
         name for name, value in PROVIDER_TYPES.items() if value is provider_type
@@ -82,13 +130,53 @@ def test_how_a_key_is_written() -> None:
 
 
 def test_where_own_credentials_stand() -> None:
-    """The API key wins for Anthropic; for all others X-Api-Key is no credential."""
-    assert PROVIDER_TYPES["anthropic"].own_headers == (X_API_KEY, AUTHORIZATION)
-    assert PROVIDER_TYPES["anthropic"].error_shape is ErrorShape.ANTHROPIC
-    for name, provider_type in PROVIDER_TYPES.items():
-        if name != "anthropic":
-            assert provider_type.own_headers == (AUTHORIZATION,)
-            assert provider_type.error_shape is ErrorShape.OPENAI
+    """Where the SDK has a header of its own, that wins; in OpenAI's format it is a Bearer alone."""
+    bearer, openai = (AUTHORIZATION,), ErrorShape.OPENAI
+    found = {t.name: (t.own_headers, t.error_shape) for t in PROVIDER_TYPES.values()}
+    assert found == {
+        "anthropic": ((X_API_KEY, AUTHORIZATION), ErrorShape.ANTHROPIC),
+        "openai": (bearer, openai),
+        "google": (bearer, openai),
+        "openrouter": (bearer, openai),
+        "vercel": (bearer, openai),
+        "openai-compat": (bearer, openai),
+        "azure": ((API_KEY, AUTHORIZATION), openai),
+        "gemini": ((X_GOOG_API_KEY, AUTHORIZATION), ErrorShape.GOOGLE),
+        "bedrock": ((X_API_KEY, AUTHORIZATION), ErrorShape.ANY),
+        "copilot": (bearer, openai),
+    }
+
+
+@pytest.mark.parametrize("provider_type", PROVIDER_TYPES.values(), ids=list(PROVIDER_TYPES))
+def test_patterns_can_be_joined(provider_type: ProviderType) -> None:
+    """Each stands for itself behind a prefix and beside others, in Python as in RE2."""
+    for path in provider_type.paths:
+        assert path.pattern.startswith(("/", "(?:/"))
+        alone = re.compile(path.pattern)
+        joined = re.compile(f"/prefix(?:/nothing|{path.pattern})")
+        for _, _, served in SERVED:
+            assert bool(alone.fullmatch(served)) == bool(joined.fullmatch(f"/prefix{served}"))
+            assert re.fullmatch(f"/prefix{path.pattern}", served) is None
+
+
+def test_a_coder_token_where_the_sdk_puts_its_key() -> None:
+    """Azure and Gemini have a header of their own; the token may come there, too."""
+    found = {t.name: t.token_header for t in PROVIDER_TYPES.values() if t.token_header}
+    assert found == {"azure": API_KEY, "gemini": X_GOOG_API_KEY}
+
+
+def test_only_bedrock_is_signed() -> None:
+    """It has no central key in a header, and no client's part of a signature passes."""
+    assert [t.name for t in PROVIDER_TYPES.values() if t.signed] == ["bedrock"]
+    bedrock = PROVIDER_TYPES["bedrock"]
+    assert bedrock.central_header is None
+    assert "x-amz-security-token" in bedrock.removed_headers
+
+
+def test_what_needs_no_credential() -> None:
+    """Copilot's two questions, and nothing that has a central key."""
+    keyless = [(t.name, p.pattern) for t in PROVIDER_TYPES.values() for p in t.paths if p.keyless]
+    assert keyless == [("copilot", "/(?:_ping|auto)")]
 
 
 def test_reserved_names() -> None:

@@ -1,5 +1,6 @@
 """authz.settings."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from pydantic import ValidationError
 from authz.addresses import TcpAddress, UnixAddress
 from authz.fields import Tls
 from authz.keys import EnvKey, FileKey
+from authz.provider_settings import Aws, ExtraPath
 from authz.secret import Secret
 from authz.settings import DEFAULT_PROVIDERS, Config, KeyReference, Provider, Service
 
@@ -175,3 +177,106 @@ def test_where_a_key_comes_from(tmp_path: Path) -> None:
     assert of_file.current() == of_env.current() == Secret(A_KEY)
     texts = [repr(_provider(key={"env": "A"})), repr(of_file), repr(of_env), repr(vars(of_env))]
     assert not [text for text in texts if A_KEY in text]
+
+
+AWS = {"region": "us-east-1"}
+BEDROCK = {"type": "bedrock", "base_url": "https://bedrock-mantle.us-east-1.api.aws"}
+
+
+def test_aws_credentials_are_for_bedrock(tmp_path: Path) -> None:
+    """It takes these and no key, and its base URL has no path of AWS's own."""
+    provider = _provider(**BEDROCK, aws=AWS | {"credentials_file": str(tmp_path / "c")})
+    assert provider.signed
+    assert provider.aws is not None
+    assert provider.aws.profile == "default"
+    assert not _provider(**BEDROCK).signed
+    values = {"name": "a", **BEDROCK}
+    assert "AWS credentials, under aws" in _problem(Provider, values | {"key": {"env": "A"}})
+    url = {"base_url": "https://bedrock-mantle.us-east-1.api.aws/anthropic"}
+    assert "without a path" in _problem(Provider, values | url)
+    openai = {"name": "a", "type": "openai", "base_url": "https://a.example", "aws": AWS}
+    assert "takes no AWS signature" in _problem(Provider, openai)
+
+
+@pytest.mark.parametrize("region", ["", "us-east", "US-EAST-1", "us-east-1/x", "*", "us-east-1,x"])
+def test_no_regions(region: str) -> None:
+    """What is signed for has to be one region."""
+    assert "must be an AWS region" in _problem(Aws, {"region": region})
+
+
+@pytest.mark.parametrize(
+    "region", ["us-east-1", "ap-southeast-3", "us-gov-west-1", "us-iso-east-1"]
+)
+def test_regions(region: str) -> None:
+    """Those of all partitions."""
+    assert Aws.model_validate({"region": region}).region == region
+
+
+def test_no_profile() -> None:
+    """A profile is a name."""
+    assert "name of a profile" in _problem(Aws, {"region": "us-east-1", "profile": "a]\nb"})
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/embeddings", "/v1/files/*", "/v1/models/a.b_c~d-e:f@g", "/v1/*"]
+)
+def test_further_paths(path: str) -> None:
+    """A literal path, or all below one."""
+    extra = ExtraPath.model_validate({"path": path, "methods": ["POST"]})
+    assert extra.central_key is False
+    literal = path.removesuffix("/*")
+    below = f"{literal}/x/y"
+    assert bool(re.fullmatch(extra.allowed.pattern, below)) == path.endswith("/*")
+    assert bool(re.fullmatch(extra.allowed.pattern, literal)) != path.endswith("/*")
+    assert not re.fullmatch(extra.allowed.pattern, literal.replace("/v1", "/v2"))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/",
+        "*",
+        "/*",
+        "v1/x",
+        "/v1/",
+        "/v1//x",
+        "/v1/*/x",
+        "/v1/x*",
+        "/v1/**",
+        "/v1/.*",
+        "/v1/(a|b)",
+        "/v1/[^/]+",
+        "/v1/../x",
+        "/v1/.",
+        "/v1/%2e",
+        "/v1/x?y=1",
+        "/v1/x y",
+        "/v1/\\d",
+        "/v1/x\n",
+        "/v1/ä",
+        "/v1/$",
+    ],
+)
+def test_no_further_paths(path: str) -> None:
+    """Nothing that would be a pattern, or another path once somebody normalizes it."""
+    assert "must be a literal path" in _problem(ExtraPath, {"path": path, "methods": ["GET"]})
+
+
+def test_further_paths_fit_their_type() -> None:
+    """They are below what the base URL stands for, and have a central key only where one is."""
+    values = {"name": "a", "type": "openai", "base_url": "https://a.example/v1"}
+    outside = {"extra_paths": [{"path": "/embeddings", "methods": ["POST"]}]}
+    assert "must begin with /v1/" in _problem(Provider, values | outside)
+    opted_in = [{"path": "/x", "methods": ["POST"], "central_key": True}]
+    copilot = {"name": "a", "type": "copilot", "base_url": "https://a.example"}
+    assert "never has one" in _problem(Provider, copilot | {"extra_paths": opted_in})
+    provider = _provider(extra_paths=[{"path": "/v1/embeddings", "methods": ["POST"]}])
+    assert provider.paths[:-1] == provider.provider_type.paths
+    assert provider.paths[-1].central_key is False
+
+
+@pytest.mark.parametrize("methods", [[], ["post"], ["CONNECT"], ["TRACE"], ["GET|POST"], "POST"])
+def test_methods_of_further_paths(methods: object) -> None:
+    """Those that a provider's own paths may have."""
+    assert "methods" in _problem(ExtraPath, {"path": "/v1/x", "methods": methods})

@@ -132,8 +132,8 @@ def test_ambiguous_is_refused() -> None:
 
 def test_unknown_type_is_refused_at_once() -> None:
     """A mount of a type that can't be imitated is an error that names it."""
-    with pytest.raises(ValueError, match="bedrock"):
-        Accounts(types={"aws": "bedrock"})
+    with pytest.raises(ValueError, match="mainframe"):
+        Accounts(types={"aws": "mainframe"})
 
 
 def test_no_repr_shows_a_key() -> None:

@@ -68,7 +68,8 @@ def test_server_serves_on_the_given_port_and_frees_it() -> None:
             assert answer.status_code == 200
     with pytest.raises(httpx.ConnectError):
         httpx.get(server.url)
-    assert threading.active_count() == before
+    # Threads of other tests may end meanwhile.
+    assert threading.active_count() <= before
 
 
 def test_port_in_use_is_an_error_for_the_caller() -> None:

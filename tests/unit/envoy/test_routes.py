@@ -4,10 +4,12 @@ import re
 from typing import Any
 
 import pytest
+from betterproto2 import Casing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.settings import DEFAULT_PROVIDERS
+from authz.envoy.provider_routes import native_mount, provider_routes
+from authz.settings import DEFAULT_PROVIDERS, Config, Provider
 from tests.unit.envoy.rendered import chosen, facts, manager, rendered, routes, upstream_path
 
 PREFIXES = ("", "/api/v2/ai-gateway", "/api/v2/aibridge")
@@ -58,10 +60,12 @@ def test_a_route_tells_authz_what_it_leads_to(document: dict[str, Any], provider
     ]
     assert found
     for route in found:
+        keyless = {"keyless": "true"} if route["name"].endswith(" keyless") else {}
         assert facts(route) == {
             "provider": provider.name,
             "base_url": str(provider.base_url),
             "supported": "true",
+            **keyless,
         }
         assert route["route"]["host_rewrite_literal"] == provider.base_url.authority
         assert route["route"]["timeout"] == "0s"
@@ -156,3 +160,82 @@ def test_answers_lose_what_is_about_another_host(document: dict[str, Any]) -> No
     """Cookies and the offer of HTTP/3 are the provider's own."""
     (host,) = manager(document)["route_config"]["virtual_hosts"]
     assert host["response_headers_to_remove"] == ["set-cookie", "alt-svc"]
+
+
+TYPES = [
+    {"name": "azure", "type": "azure", "base_url": "https://r.openai.azure.com"},
+    {"name": "gemini", "type": "gemini", "base_url": "https://generativelanguage.googleapis.com"},
+    {"name": "aws", "type": "bedrock", "base_url": "https://bedrock-mantle.us-east-1.api.aws"},
+    {
+        "name": "google",
+        "type": "google",
+        "base_url": "https://generativelanguage.googleapis.com/v1beta/openai/",
+        "extra_paths": [
+            {"path": "/v1/embeddings", "methods": ["POST"]},
+            {"path": "/v1/files/*", "methods": ["GET"], "central_key": True},
+        ],
+    },
+]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "upstream", "further"),
+    [
+        ("POST", "/azure/openai/deployments/d/chat/completions", None, {}),
+        ("POST", "/gemini/v1beta/models/m:streamGenerateContent", None, {}),
+        ("POST", "/aws/v1/messages", "/anthropic/v1/messages", {}),
+        ("POST", "/aws/v1/chat/completions", "/v1/chat/completions", {}),
+        ("POST", "/aws/openai/v1/responses", "/openai/v1/responses", {}),
+        ("POST", "/google/v1/chat/completions", "/v1beta/openai/chat/completions", {}),
+        (
+            "POST",
+            "/google/v1/embeddings",
+            "/v1beta/openai/embeddings",
+            {"central_key": "false"},
+        ),
+        ("GET", "/google/v1/files/f/content", "/v1beta/openai/files/f/content", {}),
+    ],
+)
+def test_paths_of_other_types(
+    method: str, path: str, upstream: str | None, further: dict[str, str]
+) -> None:
+    """Each arrives where the provider has it, and says what authz has to know."""
+    route = chosen(rendered(providers=TYPES), method, path)
+    assert upstream_path(route, path) == (upstream or "/" + path.split("/", 2)[2])
+    told = {
+        key: value for key, value in facts(route).items() if key not in ("provider", "base_url")
+    }
+    assert told == {"supported": "true", **further}
+
+
+def test_in_the_proxy_a_path_is_the_providers_own() -> None:
+    """There a client knows what Bedrock has in front, and a dot is no pattern."""
+    provider = Provider.model_validate(TYPES[2])
+    found = provider_routes(provider, native_mount(provider), Config())
+    served = [route.to_dict(casing=Casing.SNAKE) for route in found if route.route is not None]
+    patterns = [route["match"]["safe_regex"]["regex"] for route in served]
+    for path, is_served in (("/anthropic/v1/messages", True), ("/v1/messages", False)):
+        assert any(re.fullmatch(pattern, path) for pattern in patterns) == is_served
+    assert not [route for route in served if "regex_rewrite" in route["route"]]
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_models_are_told_who_asks_if_at_all(on: bool) -> None:
+    """By routes to models only, from what authz has answered."""
+    document = rendered(providers=TYPES, send_actor_headers=on)
+    for path, is_model in (
+        ("/azure/openai/responses", True),
+        ("/gemini/v1/models/m:generateContent", True),
+        ("/gemini/v1/models/m:countTokens", False),
+        ("/google/v1/embeddings", False),
+    ):
+        added = chosen(document, "POST", path).get("request_headers_to_add", [])
+        names = {one["header"]["key"]: one["header"]["value"] for one in added}
+        wanted = {
+            "x-ai-bridge-actor-id": "%DYNAMIC_METADATA(envoy.filters.http.ext_authz:user_id)%",
+            "x-ai-bridge-actor-metadata-username": (
+                "%DYNAMIC_METADATA(envoy.filters.http.ext_authz:user)%"
+            ),
+        }
+        assert names == (wanted if on and is_model else {})
+        assert {one["append_action"] for one in added} <= {"OVERWRITE_IF_EXISTS_OR_ADD"}

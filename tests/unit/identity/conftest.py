@@ -1,13 +1,18 @@
-"""A store in a temporary folder, made as the commands make it."""
+"""Stores in a temporary folder and in PostgreSQL, and a stand-in for Coder."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from authz.identity.open import open_store
+from authz.identity.coder_api import CoderSource
+from authz.identity.open import make_store, open_store
 from authz.identity.sqlite import SQLiteSource
 from authz.identity.store import Store
+from tests.support.coder import Coder
+from tests.support.postgres import PostgresServer, running_server
+from tests.support.postgres_tables import Tables
 
 
 @pytest.fixture
@@ -30,3 +35,62 @@ async def source(path: Path) -> AsyncIterator[SQLiteSource]:
     opened = SQLiteSource(path)
     yield opened
     await opened.close()
+
+
+@pytest.fixture(scope="session")
+def coder_server() -> Iterator[Coder]:
+    """A server that speaks as Coder does, one for the session."""
+    with Coder().running() as running:
+        yield running
+
+
+@pytest.fixture
+def coder(coder_server: Coder) -> Iterator[Coder]:
+    """The server, with nothing in it but alice."""
+    coder_server.clear()
+    coder_server.state.create_user("alice")
+    yield coder_server
+    coder_server.clear()
+
+
+@pytest.fixture
+async def coder_source(coder: Coder) -> AsyncIterator[CoderSource]:
+    """The source on that server."""
+    opened = CoderSource(coder.url)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server for the whole session."""
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def own_tables(postgres: PostgresServer) -> str:
+    """The name of a database with our own, empty tables, to copy."""
+    name = postgres.database()
+    asyncio.run(make_store(postgres.url(name)))
+    return name
+
+
+@pytest.fixture
+def own(postgres: PostgresServer, own_tables: str) -> str:
+    """The name of a database with our own tables, which are empty."""
+    return postgres.empty_database("own", lambda: postgres.database(own_tables))
+
+
+@pytest.fixture(params=["newer", "older", "ours"])
+def tables(request: pytest.FixtureRequest, postgres: PostgresServer) -> Tables:
+    """A database with Coder's tables or ours."""
+    if request.param == "ours":
+        return Tables(postgres, request.getfixturevalue("own"), ours=True)
+    return Tables.of_coder(postgres, request.param)
+
+
+@pytest.fixture
+def newer(postgres: PostgresServer) -> Tables:
+    """A database with Coder's tables."""
+    return Tables.of_coder(postgres)

@@ -11,7 +11,7 @@ from authz.identity.open import open_source, open_store
 @pytest.mark.parametrize(
     ("url", "text"),
     [
-        ("postgresql://u:hunter2@host/db", "identity: postgresql:// is not supported yet"),
+        ("postgresql://u:hunter2@host:x/db", "identity: the URL's host or port"),
         ("nonsense", "identity: the URL's scheme"),
     ],
 )

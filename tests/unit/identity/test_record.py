@@ -1,6 +1,5 @@
 """authz.identity.record."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -50,21 +49,21 @@ def test_no_record() -> None:
 def test_the_first_reason_wins(depth: int) -> None:
     """The reason is the first in Coder's order, whatever else is wrong."""
     reason, changes = _WRONG[depth]
-    assert check(replace(_GOOD, **changes), _TOKEN, _NOW) is reason
+    assert check(_GOOD._replace(**changes), _TOKEN, _NOW) is reason
     for _, more in _WRONG[:depth]:
         changes = {**more, **changes}
-    assert check(replace(_GOOD, **changes), _TOKEN, _NOW) is reason
+    assert check(_GOOD._replace(**changes), _TOKEN, _NOW) is reason
 
 
 @pytest.mark.parametrize("status", ["", "suspended", "ACTIVE", "new"])
 def test_only_active_users_pass(status: str) -> None:
     """Any status but ``active`` is refused, also one that is not known."""
-    assert check(replace(_GOOD, status=status), _TOKEN, _NOW) is Rejection.USER_INACTIVE
+    assert check(_GOOD._replace(status=status), _TOKEN, _NOW) is Rejection.USER_INACTIVE
 
 
 def test_a_short_hash_never_matches() -> None:
     """A stored value that is no digest proves nothing."""
     for stored in (b"", _TOKEN.digest[:31], _TOKEN.digest + b"x"):
-        wrong = check(replace(_GOOD, hashed_secret=stored), _TOKEN, _NOW)
+        wrong = check(_GOOD._replace(hashed_secret=stored), _TOKEN, _NOW)
         assert wrong is Rejection.WRONG_SECRET
     assert isinstance(check(_GOOD, CoderToken(_TOKEN.id, _TOKEN.digest), _NOW), Identity)

@@ -1,18 +1,46 @@
-"""authz.identity.store."""
+"""authz.identity.store, on both databases."""
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from authz import lifetimes
 from authz.errors import StoreError
-from authz.identity import Identity, Rejection
+from authz.identity import Identity, IdentitySource, Rejection
 from authz.identity.accounts import User
-from authz.identity.sqlite import SQLiteSource
+from authz.identity.open import open_source, open_store
 from authz.identity.store import Store
 from authz.tokens import CoderToken, generate, parse
+from tests.support.postgres import PostgresServer
 
 _SOON = timedelta(microseconds=1)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def identity(request: pytest.FixtureRequest, path: Path) -> str:
+    """The URL of a store."""
+    if request.param == "sqlite":
+        return f"sqlite:///{path}"
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.url(request.getfixturevalue("own"))
+
+
+@pytest.fixture
+async def store(identity: str) -> AsyncIterator[Store]:
+    """An empty store."""
+    opened = await open_store(identity, create=True)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def source(identity: str) -> AsyncIterator[IdentitySource]:
+    """The source on the same tables."""
+    opened = await open_source(identity)
+    yield opened
+    await opened.close()
 
 
 @pytest.fixture
@@ -184,7 +212,7 @@ async def test_a_name_that_several_users_have(store: Store, alice: User) -> None
     assert await store.find_token(key.id, bob) is None
 
 
-async def test_expiring_a_token(store: Store, alice: User, source: SQLiteSource) -> None:
+async def test_expiring_a_token(store: Store, alice: User, source: IdentitySource) -> None:
     """An expired token is refused and keeps its record; expiring again changes nothing."""
     text, key = await store.create_token(alice, "laptop")
     await store.expire_token(key)
@@ -195,7 +223,7 @@ async def test_expiring_a_token(store: Store, alice: User, source: SQLiteSource)
     assert await store.find_token("laptop") == expired
 
 
-async def test_deleting_a_token(store: Store, alice: User, source: SQLiteSource) -> None:
+async def test_deleting_a_token(store: Store, alice: User, source: IdentitySource) -> None:
     """A deleted token is unknown, and its name is free."""
     text, key = await store.create_token(alice, "laptop")
     await store.delete_token(key)
@@ -203,7 +231,7 @@ async def test_deleting_a_token(store: Store, alice: User, source: SQLiteSource)
     await store.create_token(alice, "laptop")
 
 
-async def test_sessions(store: Store, alice: User, source: SQLiteSource) -> None:
+async def test_sessions(store: Store, alice: User, source: IdentitySource) -> None:
     """A session is a key without a name that lasts as long as Coder's."""
     text, key = await store.create_session(alice)
     assert (key.token_name, key.login_type) == ("", "password")

@@ -1,0 +1,65 @@
+"""What the proxy listener answers when a tunnel can't be opened."""
+
+from envoy_data_plane.envoy.config.accesslog.v3 import (
+    AccessLogFilter,
+    ExtensionFilter,
+    ResponseFlagFilter,
+)
+from envoy_data_plane.envoy.config.core.v3 import SubstitutionFormatString
+from envoy_data_plane.envoy.extensions.access_loggers.filters.cel.v3 import ExpressionFilter
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
+    ResponseMapper,
+)
+
+from authz import answers
+from authz.envoy.logging import REQUEST_ID
+from authz.envoy.packing import packed, struct
+from authz.providers import ErrorShape
+
+_ALL_ADDRESSES_REFUSED = 'response.code_details == "dns_resolution_failure{address_denied}"'
+_NOT_REACHED = ["DF", "UF", "UH", "URX"]
+"""Envoy's flags for: no address, no connection, no host, no connection after retries."""
+
+
+def tunnel_replies() -> list[ResponseMapper]:
+    """Return mappers to try before those of every listener.
+
+    A name with none but private addresses is a 403 as one of them is, what can't be reached a 502
+    (``coder-contract.md`` 4.6).
+    """
+    refused = AccessLogFilter(
+        extension_filter=ExtensionFilter(
+            name="envoy.access_loggers.extension_filters.cel",
+            typed_config=packed(ExpressionFilter(expression=_ALL_ADDRESSES_REFUSED)),
+        )
+    )
+    not_reached = AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=_NOT_REACHED))
+    return [
+        _mapper(
+            refused,
+            403,
+            "permission_error",
+            "private_address",
+            "The host has a private address, which no tunnel goes to.",
+        ),
+        _mapper(
+            not_reached,
+            502,
+            "api_error",
+            "host_unreachable",
+            "The host can't be reached (%RESPONSE_CODE_DETAILS%).",
+        ),
+    ]
+
+
+def _mapper(
+    condition: AccessLogFilter, status: int, error_type: str, code: str, message: str
+) -> ResponseMapper:
+    body = answers.error_body(ErrorShape.ANY, error_type, code, message, REQUEST_ID)
+    return ResponseMapper(
+        filter=condition,
+        status_code=status,
+        body_format_override=SubstitutionFormatString(
+            json_format=struct(body), content_type="application/json"
+        ),
+    )

@@ -1,0 +1,116 @@
+"""What a decision is made of and what it says: facts in, outcomes out, as data."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from authz import query
+from authz.identity import Identity, Rejection
+from authz.providers import ProviderType
+from authz.query import QueryCredentials
+from authz.secret import Secret
+
+SIGNED_HINT = "aws"
+"""In the place of a masked key, where Envoy signs with AWS credentials."""
+
+
+class Mode(StrEnum):
+    """Whose credential reaches the provider."""
+
+    CENTRALIZED = "centralized"
+    BYOK = "byok"
+
+
+class Reason(StrEnum):
+    """Why a request is refused, beside the reasons of ``Rejection``. For logs, not for clients."""
+
+    BAD_HEADER = "bad_header"
+    TOKEN_IN_URL = "token_in_url"  # noqa: S105 - a reason, no secret
+    KEY_IN_URL = "key_in_url"
+    TOKEN_MISSING = "token_missing"  # noqa: S105
+    TOKEN_MALFORMED = "token_malformed"  # noqa: S105
+    BYOK_DISABLED = "byok_disabled"
+    ROUTE_NOT_SUPPORTED = "route_not_supported"
+    CREDENTIAL_REQUIRED = "credential_required"
+
+
+class Kind(StrEnum):
+    """What a route leads to."""
+
+    PROVIDER = "provider"
+    CONNECT = "connect"
+    """A CONNECT to the AI Gateway Proxy."""
+    OWN = "own"
+    """Something that authz serves itself, to anybody with a token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where the request goes, as Envoy's route says.
+
+    Attributes:
+        provider: the provider's name; None for a path of no provider.
+        type: its type; None exactly when ``provider`` is.
+        supported: whether the provider's type lists this method and path.
+        label: ``METHOD /path`` for the text of a 404, nothing is decided on it.
+        central_key: whether the central key may be used for this path.
+        keyless: whether the provider answers here without a credential, too.
+        signed: whether Envoy signs what has no credential of the user's own, so that no central
+            key is needed.
+        query: what credentials stand in the query.
+    """
+
+    provider: str | None = None
+    type: ProviderType | None = None
+    supported: bool = False
+    label: str = ""
+    kind: Kind = Kind.PROVIDER
+    central_key: bool = True
+    keyless: bool = False
+    signed: bool = False
+    query: QueryCredentials = query.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """The request may pass.
+
+    Attributes:
+        provider: its name; None where the request goes to none.
+        mode: None where no provider credential is involved.
+        header: the one credential header that stays, if any; every other is removed.
+        credential: the value to put there, or None to keep what the user sent.
+        hint: the credential, masked, for the access log.
+        stray: further headers to remove, because a Coder token stands in them.
+        query: names of query parameters to remove, because a credential stands in them.
+    """
+
+    identity: Identity
+    provider: str | None
+    mode: Mode | None
+    header: str | None
+    credential: Secret | None
+    hint: str
+    stray: tuple[str, ...] = ()
+    query: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """The request is refused.
+
+    Attributes:
+        status: HTTP status.
+        error_type: Anthropic's name of the error class.
+        code: machine-readable, safe to show.
+        message: for the person at the client; names what to do.
+        reason: the true reason, for logs only.
+        identity: who it was, where that is proven.
+    """
+
+    status: int
+    error_type: str
+    code: str
+    message: str
+    reason: Reason | Rejection
+    identity: Identity | None = None
+    token_id: str | None = None

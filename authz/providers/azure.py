@@ -1,0 +1,24 @@
+"""Azure OpenAI: OpenAI's format below ``/openai``, with and without deployments in the path."""
+
+from authz.headers import API_KEY, AUTHORIZATION
+from authz.providers.base import READ, AllowedPath, ErrorShape, ProviderType
+from authz.providers.openai import STORED
+
+AZURE = ProviderType(
+    name="azure",
+    error_shape=ErrorShape.OPENAI,
+    # A Bearer is a token of Entra ID, or the key where a client of OpenAI's own API sends it.
+    own_headers=(API_KEY, AUTHORIZATION),
+    central_header=API_KEY,
+    client_prefix="",
+    paths=(
+        AllowedPath(("POST",), "/openai/deployments/[^/%]+/chat/completions", inference=True),
+        AllowedPath(("POST",), "/openai/(?:v1/)?responses", inference=True),
+        AllowedPath(("POST",), "/openai/v1/chat/completions", inference=True),
+        AllowedPath(STORED, "/openai/(?:v1/)?responses/.*"),
+        AllowedPath(STORED, "/openai/v1/conversations(?:/.*)?"),
+        AllowedPath(READ, "/openai/(?:v1/)?models(?:/.*)?"),
+    ),
+    token_header=API_KEY,
+    query_credentials=("api-key", "subscription-key"),
+)

@@ -1,0 +1,77 @@
+"""What a provider type is, as data."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from authz.headers import AUTHORIZATION
+
+READ = ("GET", "HEAD")
+ANY = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+
+class ErrorShape(StrEnum):
+    """Whose JSON an error is written in, so that the SDK raises its own class."""
+
+    ANTHROPIC = "anthropic"
+    OPENAI = "openai"
+    GOOGLE = "google"
+    ANY = "any"
+    """The fields of Anthropic and OpenAI: for no known provider, or one that both SDKs ask."""
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedPath:
+    """Methods and a path that a provider type serves.
+
+    Attributes:
+        methods: HTTP methods in upper case.
+        pattern: RE2, matched in full against the path behind ``/<provider>``, without the query.
+        inference: whether a model answers here; only there goes who asks
+            (``send_actor_headers``).
+        keyless: whether the provider answers without a credential, too.
+        central_key: whether the central key may be used here.
+        below: what the provider has in front of this path, where clients of the gateway do not.
+    """
+
+    methods: tuple[str, ...]
+    pattern: str
+    inference: bool = False
+    keyless: bool = False
+    central_key: bool = True
+    below: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderType:
+    """How one kind of provider takes its credential and which requests may reach it.
+
+    Attributes:
+        own_headers: where the user's own credential may stand, first found wins
+            (``coder-contract.md`` 2.5).
+        central_header: where the central key goes; None where there never is one.
+        client_prefix: part of the client's path that the provider's base URL stands for.
+        websocket_paths: patterns of paths that a WebSocket may be opened on; none means that
+            providers of this type have no WebSockets.
+        token_header: where the provider's own SDK puts its key, so that a Coder token may stand
+            there, too; None where that is ``Authorization`` or ``X-Api-Key``.
+        query_credentials: names of query parameters that the provider would take a credential
+            from.
+        signed: whether Envoy signs centralized requests with AWS credentials instead of a key.
+        removed_headers: of a client, which the provider must not get.
+    """
+
+    name: str
+    error_shape: ErrorShape
+    own_headers: tuple[str, ...]
+    central_header: str | None
+    client_prefix: str
+    paths: tuple[AllowedPath, ...]
+    websocket_paths: tuple[str, ...] = ()
+    token_header: str | None = None
+    query_credentials: tuple[str, ...] = ()
+    signed: bool = False
+    removed_headers: tuple[str, ...] = ()
+
+    def credential_value(self, key: str) -> str:
+        """Write a key as the value of ``central_header``."""
+        return f"Bearer {key}" if self.central_header == AUTHORIZATION else key

@@ -1,0 +1,28 @@
+"""Amazon Bedrock's Mantle endpoint: Anthropic's and OpenAI's formats, signed with SigV4.
+
+Anthropic's format is below ``/anthropic`` there, which clients of the gateway leave out.
+"""
+
+from authz.headers import AUTHORIZATION, X_API_KEY
+from authz.providers.base import READ, AllowedPath, ErrorShape, ProviderType
+
+_ANTHROPIC = "/anthropic"
+
+BEDROCK = ProviderType(
+    name="bedrock",
+    # SDKs of both come here.
+    error_shape=ErrorShape.ANY,
+    own_headers=(X_API_KEY, AUTHORIZATION),
+    central_header=None,
+    client_prefix="",
+    paths=(
+        AllowedPath(("POST",), "/v1/messages", inference=True, below=_ANTHROPIC),
+        AllowedPath(("POST",), "/v1/messages/count_tokens", below=_ANTHROPIC),
+        AllowedPath(("POST",), "/api/event_logging/.*", below=_ANTHROPIC),
+        AllowedPath(("POST",), "(?:/openai)?/v1/(?:chat/completions|responses)", inference=True),
+        AllowedPath(READ, "(?:/openai)?/v1/models(?:/.*)?"),
+    ),
+    signed=True,
+    # What belongs to a signature is Envoy's to set, and nobody else's.
+    removed_headers=("x-amz-date", "x-amz-content-sha256", "x-amz-security-token"),
+)

@@ -1,0 +1,24 @@
+"""Google's native Gemini API."""
+
+from authz.headers import AUTHORIZATION, X_GOOG_API_KEY
+from authz.providers.base import READ, AllowedPath, ErrorShape, ProviderType
+from authz.providers.openai import GOOGLE_QUERY_CREDENTIALS
+
+# No per cent sign: behind an escaped colon could be another verb.
+_MODEL = "/v1(?:beta)?/models/[^/:%]+"
+
+GEMINI = ProviderType(
+    name="gemini",
+    error_shape=ErrorShape.GOOGLE,
+    # A Bearer is a token of Google's OAuth.
+    own_headers=(X_GOOG_API_KEY, AUTHORIZATION),
+    central_header=X_GOOG_API_KEY,
+    client_prefix="",
+    paths=(
+        AllowedPath(("POST",), f"{_MODEL}:(?:g|streamG)enerateContent", inference=True),
+        AllowedPath(("POST",), f"{_MODEL}:(?:countTokens|embedContent|batchEmbedContents)"),
+        AllowedPath(READ, f"(?:/v1(?:beta)?/models|{_MODEL})"),
+    ),
+    token_header=X_GOOG_API_KEY,
+    query_credentials=GOOGLE_QUERY_CREDENTIALS,
+)

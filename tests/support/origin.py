@@ -1,0 +1,78 @@
+"""A web server that is no provider: what a tunnel leads to."""
+
+import contextlib
+import socket
+import ssl
+import threading
+from pathlib import Path
+from typing import Self
+
+
+class Origin:
+    """Answers every request with its name, over TLS when it has a certificate.
+
+    Attributes:
+        connections: how many have been accepted.
+        received: what clients sent, without TLS.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        files: tuple[Path, Path] | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
+        self.connections = 0
+        self.received: list[bytes] = []
+        self._body = name.encode()
+        self._context: ssl.SSLContext | None = None
+        if files is not None:
+            self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._context.load_cert_chain(*files)
+        self._listener = socket.create_server((host, port))
+        self._thread = threading.Thread(target=self._accept, name="origin", daemon=True)
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        port: int = self._listener.getsockname()[1]
+        return port
+
+    def __enter__(self) -> Self:
+        """Serve."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Stop."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(5)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        connection.settimeout(20)
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            stack.callback(connection.close)
+            if self._context is not None:
+                connection = self._context.wrap_socket(connection, server_side=True)
+                stack.callback(connection.close)
+            data = b""
+            while received := connection.recv(65_536):
+                self.received.append(received)
+                data += received
+                while b"\r\n\r\n" in data:
+                    _, _, data = data.partition(b"\r\n\r\n")
+                    head = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(self._body)
+                    connection.sendall(head + self._body)

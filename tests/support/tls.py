@@ -1,0 +1,140 @@
+"""A client of the AI Gateway Proxy that says CONNECT byte by byte, then speaks TLS inside."""
+
+import base64
+import socket
+import ssl
+from pathlib import Path
+
+from cryptography import x509
+
+from tests.support import raw
+from tests.support.raw import Answer, Headers
+
+
+def basic(password: str, user: str = "coder") -> str:
+    """Write a value of Proxy-Authorization."""
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode("latin-1")).decode()
+
+
+def credentials(token: str) -> Headers:
+    """Return the header of a CONNECT that may pass."""
+    return [("proxy-authorization", basic(token))]
+
+
+def trusting(*ca_files: Path, alpn: tuple[str, ...] = ("http/1.1",)) -> ssl.SSLContext:
+    """Return a client's context that trusts these CAs and no others."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    for ca_file in ca_files:
+        context.load_verify_locations(ca_file)
+    context.set_alpn_protocols(list(alpn))
+    return context
+
+
+class Connect(raw.Connection):
+    """A CONNECT, and what comes through it.
+
+    Args:
+        port: the proxy's, on loopback.
+        authority: the target.
+        headers: ``Proxy-Authorization`` and others.
+        early: bytes to send in the same segment, behind the CONNECT.
+        listener: to speak TLS with the proxy itself.
+
+    Attributes:
+        connected: the proxy's answer.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        authority: str | bytes,
+        headers: Headers = (),
+        *,
+        early: bytes = b"",
+        version: str = "HTTP/1.1",
+        host: str | None = "target.test",
+        listener: ssl.SSLContext | None = None,
+        timeout: float = 5.0,
+    ) -> None:
+        super().__init__(port, timeout)
+        if listener is not None:
+            self._socket = listener.wrap_socket(self._socket, server_hostname="127.0.0.1")
+        try:
+            head = raw.request("CONNECT", authority, headers, version=version, host=host)
+            self.send(head + early)
+            self.connected = self._answer()
+        except BaseException:
+            self._socket.close()
+            raise
+
+    @property
+    def status(self) -> int:
+        """The status of the CONNECT."""
+        return self.connected.status
+
+    def start_tls(self, context: ssl.SSLContext, server_name: str | None) -> None:
+        """Speak TLS from here on.
+
+        Args:
+            context: whom to trust.
+            server_name: for SNI and the certificate's check; None sends no SNI.
+        """
+        assert self.status == 200, self.connected
+        assert not self._buffer
+        self._socket = context.wrap_socket(self._socket, server_hostname=server_name)
+
+    @property
+    def tls(self) -> ssl.SSLSocket:
+        """The socket, with TLS on."""
+        assert isinstance(self._socket, ssl.SSLSocket)
+        return self._socket
+
+    def issuer(self) -> str:
+        """Return the common name of who signed the certificate that the other side showed."""
+        certificate = self.tls.getpeercert(binary_form=True)
+        assert certificate is not None
+        parsed = x509.load_der_x509_certificate(certificate)
+        names = parsed.issuer.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+        return str(names[0].value)
+
+    def ask(self, data: bytes) -> Answer:
+        """Send one request and read its answer."""
+        self.send(data)
+        return self.read()
+
+    def receive(self) -> bytes:
+        """Return the next bytes that come, or none at the end."""
+        if self._buffer:
+            data, self._buffer = self._buffer, b""
+            return data
+        try:
+            return self._socket.recv(65_536)
+        except ConnectionResetError:
+            return b""
+
+    def _answer(self) -> Answer:
+        answer = self.read(head=True)
+        if answer.status == 200:
+            return answer
+        length = int(dict(answer.headers).get("content-length", "0"))
+        body = self._exactly(length)
+        return Answer(answer.status, answer.headers, body, answer.whole + body)
+
+
+def connect(port: int, authority: str | bytes, headers: Headers = (), **options: object) -> Answer:
+    """Send a CONNECT and return the proxy's answer.
+
+    Raises:
+        Closed: the proxy closed instead.
+    """
+    with Connect(port, authority, headers, **options) as connection:  # type: ignore[arg-type]
+        return connection.connected
+
+
+def is_open(port: int) -> bool:
+    """Whether somebody listens on a port of loopback."""
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True

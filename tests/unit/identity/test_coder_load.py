@@ -1,0 +1,113 @@
+"""authz.identity.coder_api: requests that share calls, floods, and closing."""
+
+import asyncio
+import time
+
+import pytest
+
+from authz.errors import IdentityUnavailable
+from authz.identity import Identity, Rejection
+from authz.identity.coder_api import CONNECTIONS, CoderSource
+from authz.tokens import generate
+from tests.support.canned import (
+    USERS_ME,
+)
+from tests.support.coder import Coder
+from tests.unit.identity.asking import reached, read, unknown
+
+
+async def test_concurrent_requests_share_the_next_call(
+    coder: Coder, coder_source: CoderSource
+) -> None:
+    """However many ask for one token while a call is under way: one more call serves them."""
+    token = read(coder.state.create_key("alice"))
+    coder.delay = 0.1
+    first = asyncio.create_task(coder_source.verify(token))
+    await reached(lambda: bool(coder.calls))
+    rest = []
+    for _ in range(20):
+        rest += [asyncio.create_task(coder_source.verify(token)) for _ in range(10)]
+        await asyncio.sleep(0.001)
+    verdicts = await asyncio.gather(first, *rest)
+    assert all(isinstance(one, Identity) for one in verdicts)
+    assert coder.calls[USERS_ME] == 2
+
+
+async def test_nobody_joins_a_call_that_began_before_a_deletion(
+    coder: Coder, coder_source: CoderSource
+) -> None:
+    """A request that is made after the deletion is refused, while the older call still allows."""
+    token = read(text := coder.state.create_key("alice"))
+    await coder_source.verify(token)
+    coder.delay = 0.2
+    older = asyncio.create_task(coder_source.verify(token))
+    await reached(lambda: coder.calls[USERS_ME] == 2 and coder.answering == 1)
+    coder.state.delete_key(text)
+    coder.delay = 0
+    newer = [asyncio.create_task(coder_source.verify(token)) for _ in range(20)]
+    assert await asyncio.gather(*newer) == [Rejection.UNKNOWN] * 20
+    assert isinstance(await older, Identity)
+
+
+async def test_a_flood_of_unknown_tokens_does_not_starve_good_ones(
+    coder: Coder, coder_source: CoderSource
+) -> None:
+    """A flood uses half of the connections and bounded memory; good tokens keep the other half."""
+    good = [read(coder.state.create_key("alice")) for _ in range(5)]
+    for token in good:
+        await coder_source.verify(token)
+    coder.hang_unknown = True
+    flood = [asyncio.create_task(coder_source.verify(unknown())) for _ in range(2000)]
+    await asyncio.sleep(0.2)
+    assert 0 < coder.hanging <= CONNECTIONS // 2
+    began = time.monotonic()
+    for token in good:
+        assert isinstance(await coder_source.verify(token), Identity)
+    assert time.monotonic() - began < 0.3
+    outcomes = await asyncio.gather(*flood, return_exceptions=True)
+    assert all(isinstance(one, IdentityUnavailable) for one in outcomes)
+    assert sum("too many" in str(one) for one in outcomes) > 500
+    # Who has left is not asked about any more: the next one's turn comes in time.
+    coder.hang_unknown = False
+    assert await coder_source.verify(unknown()) is Rejection.UNKNOWN
+
+
+async def test_an_id_alone_gets_no_place_among_the_good(
+    coder: Coder, coder_source: CoderSource
+) -> None:
+    """A good token's id, which is no secret, with other secrets counts as unknown."""
+    text = coder.state.create_key("alice")
+    await coder_source.verify(read(text))
+    coder.hang_unknown = True
+    forged = [read(f"{text[:10]}-{number:022d}") for number in range(CONNECTIONS)]
+    flood = [asyncio.create_task(coder_source.verify(one)) for one in forged]
+    await asyncio.sleep(0.1)
+    assert isinstance(await coder_source.verify(read(text)), Identity)
+    for task in flood:
+        task.cancel()
+    await asyncio.gather(*flood, return_exceptions=True)
+
+
+async def test_close(coder: Coder) -> None:
+    """Closing fails who waits, leaves no task and no connection, and may be done twice."""
+    before = asyncio.all_tasks()
+    source = CoderSource(coder.url)
+    await source.close()
+    source = CoderSource(coder.url)
+    coder.hang = True
+    waiting = asyncio.create_task(source.verify(unknown()))
+    await reached(lambda: bool(coder.calls))
+    await source.close()
+    with pytest.raises(IdentityUnavailable, match="closed"):
+        await waiting
+    for call in (source.verify(unknown()), source.check_ready()):
+        with pytest.raises(IdentityUnavailable, match="closed"):
+            await call
+    await source.close()
+    assert asyncio.all_tasks() == before
+
+
+async def test_a_token_without_its_text_is_an_error(coder_source: CoderSource) -> None:
+    """A token that was not presented can't be passed on, and is never allowed."""
+    with pytest.raises(IdentityUnavailable, match="ValueError"):
+        await coder_source.verify(generate()[1])
