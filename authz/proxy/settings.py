@@ -37,4 +37,6 @@ class Proxy(Section):
         url = self.upstream_proxy
         if url is not None and (url.tls or url.path != "/"):
             raise ValueError("upstream_proxy: must be http://host:port")
+        if url is not None and self.allowed_private_cidrs:
+            raise ValueError("allowed_private_cidrs: upstream_proxy decides where tunnels may go")
         return self
