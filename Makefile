@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint format bench lock clean
+.PHONY: run test lint format soak bench lock clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/.run  ## the whole pair in the foreground, with a stand-in provider
@@ -19,6 +19,9 @@ lint: $(VENV)/.test  ## what CI checks before the tests
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+soak: $(VENV)/.test  ## the long ones: 1,000 deletes on each source, a million tokens
+	AUTHZ_DELETES=1000 AUTHZ_SOAK=1 $(BIN)/python -m pytest -s tests/e2e/test_revocation.py tests/unit/identity/test_postgres_rows.py tests/unit/identity/test_sqlite_rows.py
 
 bench: $(VENV)/.test  ## the figures of docs/performance.md, made on this machine
 	$(BIN)/python -m bench

@@ -8,9 +8,10 @@ import click
 
 from authz.errors import AuthzError
 from bench import report
+from bench.catalogue import VARIANTS
 from bench.measure import Options, measure
 from bench.summary import summarize
-from bench.variants import BASELINE, VARIANTS
+from bench.variants import BASELINE, CORE
 from bench.world import BenchError, world
 
 
@@ -19,7 +20,11 @@ from bench.world import BenchError, world
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
 @click.option("--connections", type=click.IntRange(1, 500), default=32, show_default=True)
 @click.option("--quick", is_flag=True, help="One short round: does it work, not how fast.")
-@click.option("--variants", metavar="NAMES", help="Comma-separated; default: all.")
+@click.option(
+    "--variants",
+    metavar="NAMES",
+    help="Comma-separated; default: all.",
+)
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
 def main(
     *,
@@ -33,7 +38,8 @@ def main(
     """Measure what authz costs, beside Envoy alone and Envoy's own filter, on this machine."""
     options = Options(0.3, 1, connections) if quick else Options(seconds, rounds, connections)
     known = {variant.name: variant for variant in VARIANTS}
-    names = [BASELINE, *variants.split(",")] if variants else list(known)
+    default = [variant.name for variant in (CORE if quick else VARIANTS)]
+    names = [BASELINE, *variants.split(",")] if variants else default
     if unknown := set(names) - set(known):
         raise click.UsageError(f"no such variant: {', '.join(sorted(unknown))}")
     signal.signal(signal.SIGTERM, _exit)  # so that everything is stopped and removed

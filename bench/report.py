@@ -11,9 +11,10 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from bench.catalogue import VARIANTS
 from bench.measure import BUSY, Options
 from bench.summary import Latency, Summary
-from bench.variants import BASELINE, VARIANTS
+from bench.variants import BASELINE
 
 _TITLES = {variant.name: variant.title for variant in VARIANTS}
 

@@ -102,15 +102,20 @@ def canned(world: World, name: str) -> Running:
     return Running(config.listen.port, {"envoy": envoy, "authz": authz})
 
 
-def product(**settings: Any) -> Callable[[World, str], Running]:
+def product(transport: str | None = None, **settings: Any) -> Callable[[World, str], Running]:
     """Return what starts ``authz serve`` and Envoy with the rendered configuration.
 
     Args:
+        transport: ``authz.transport``, where it is not the default.
         settings: top-level keys of ``gateway.yaml`` to add or replace.
     """
 
     def begin(world: World, name: str) -> Running:
         config, file = world.config(name, **settings)
+        if transport is not None:
+            values = yaml.safe_load(file.read_text())
+            values["authz"]["transport"] = transport
+            file.write_text(yaml.safe_dump(values))
         command: list[str | Path] = [sys.executable, "-m", "authz", "serve", "--config", file]
         authz = world.start(name, "authz", command)
         envoy = world.start_envoy(name, yaml.safe_load(render(config)))
@@ -122,12 +127,13 @@ def product(**settings: Any) -> Callable[[World, str], Running]:
 BASELINE = "envoy"
 PRODUCT = "authz"
 FLOOR = "canned"
-VARIANTS = (
+CORE = (
     Variant(BASELINE, "Envoy alone, no authentication", envoy_alone, checks=False),
     Variant("native", "Envoy's own API-key filter", native),
     Variant(FLOOR, "Envoy and a canned answer", canned, checks=False),
     Variant(PRODUCT, "Envoy and authz, SQLite", product()),
 )
+"""What the targets are about."""
 
 
 def _set_key_statically(values: dict[str, Any]) -> None:

@@ -12,10 +12,10 @@ import pytest
 
 from bench import load, report, summary
 from bench.measure import BUSY, RATES, Measured, Options, Sample
-from bench.variants import BASELINE, FLOOR, PRODUCT, VARIANTS
+from bench.variants import BASELINE, CORE, FLOOR, PRODUCT
 
 ROOT = Path(__file__).parents[3]
-NAMES = {variant.name for variant in VARIANTS}
+NAMES = {variant.name for variant in CORE}
 
 
 def leftovers() -> set[Path]:

@@ -1,0 +1,41 @@
+"""Variants of the product with other identity sources; each has the world's token in it."""
+
+import asyncio
+import sys
+
+from authz.identity.open import make_store
+from authz.tokens import parse
+from bench.processes import free_port
+from bench.variants import Running, product
+from bench.world import World
+from tests.support.postgres import running_server
+
+_USER = "0d6ec7f4-9ea1-4d3c-8f0e-1f2e3d4c5b6a"
+
+
+def postgresql(world: World, name: str) -> Running:
+    """Start the pair on a PostgreSQL server of its own, reached over a Unix socket."""
+    server = world.stack.enter_context(running_server())
+    database = server.database()
+    url = server.url(database)
+    asyncio.run(make_store(url))
+    token = parse(world.token)
+    assert token is not None
+    server.sql(
+        database,
+        "INSERT INTO users (id, username, email, status, created_at, updated_at)"  # noqa: S608
+        f" VALUES ('{_USER}', 'bench', '', 'active', now(), now())",
+        "INSERT INTO api_keys (id, hashed_secret, user_id, expires_at, created_at, updated_at,"  # noqa: S608
+        " login_type, lifetime_seconds, token_name)"
+        f" VALUES ('{token.id}', '\\x{token.digest.hex()}', '{_USER}', now() + interval '1 day',"
+        " now(), now(), 'token', 86400, 'bench')",
+    )
+    return product(identity=url)(world, name)
+
+
+def coder(world: World, name: str) -> Running:
+    """Start the pair on a stand-in for Coder's API."""
+    port = free_port()
+    (world.folder / name).mkdir(exist_ok=True)
+    world.start(name, "coder", [sys.executable, "-m", "bench.coder", str(port), world.token])
+    return product(identity=f"http://127.0.0.1:{port}")(world, name)
