@@ -25,6 +25,7 @@ soak: $(VENV)/.test  ## the long ones: 1,000 deletes on each source, a million t
 
 bench: $(VENV)/.test  ## the figures of docs/performance.md, made on this machine
 	$(BIN)/python -m bench
+	$(BIN)/python -m bench.proxy
 
 lock: $(VENV)/.test  ## pin the dependencies again
 	$(BIN)/pip install --quiet pip-tools
