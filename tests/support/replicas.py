@@ -26,6 +26,7 @@ class Replicas:
     folder: Path
     sockets: list[Path]
     processes: list[subprocess.Popen[bytes]]
+    http_ports: list[int]
 
     @property
     def log(self) -> str:
@@ -44,7 +45,7 @@ def replicas(count: int, identity: str, **settings: Any) -> Iterator[Replicas]:
     folder = Path(tempfile.mkdtemp(prefix="replicas-", dir="/tmp"))
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        running = Replicas(folder, [], [])
+        running = Replicas(folder, [], [], [])
         stack.callback(_end, running)
         for number in range(count):
             _start(running, number, identity, settings)
@@ -58,6 +59,12 @@ class Asker:
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._check: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
+
+    async def metadata(self, token: str) -> dict[str, str]:
+        """Return what the access log gets for a request with the token."""
+        response = answer(await self._check(question([("x-api-key", token)], ANTHROPIC)))
+        fields = response.dynamic_metadata.fields
+        return {key: value.string_value for key, value in fields.items()}
 
     async def status(self, token: str) -> int:
         """Return the HTTP status of a request with the token: 200 for an allow."""
@@ -82,6 +89,7 @@ async def askers(running: Replicas) -> AsyncIterator[list[Asker]]:
 
 def _start(running: Replicas, number: int, identity: str, settings: dict[str, Any]) -> None:
     path = running.folder / f"authz-{number}.sock"
+    http_port = free_port()
     config = running.folder / f"gateway-{number}.yaml"
     values = {
         "identity": identity,
@@ -93,7 +101,7 @@ def _start(running: Replicas, number: int, identity: str, settings: dict[str, An
                 "key": {"env": "CENTRAL_KEY"},
             }
         ],
-        "authz": {"grpc": f"unix:{path}", "http": f"127.0.0.1:{free_port()}"},
+        "authz": {"grpc": f"unix:{path}", "http": f"127.0.0.1:{http_port}"},
         **settings,
     }
     config.write_text(yaml.safe_dump(values))
@@ -107,6 +115,7 @@ def _start(running: Replicas, number: int, identity: str, settings: dict[str, An
         )
     running.processes.append(process)
     running.sockets.append(path)
+    running.http_ports.append(http_port)
 
 
 def _end(running: Replicas) -> None:

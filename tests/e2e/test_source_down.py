@@ -1,0 +1,102 @@
+"""An identity source that can't be asked: 503 in time, recovery by itself, and the trade."""
+
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.support.coder import Coder
+from tests.support.pair import free_port
+from tests.support.replicas import Asker, Replicas, askers, replicas
+
+CHECK_TIMEOUT_SECONDS = 1.0
+"""Envoy's, after which it answers by itself."""
+
+
+@pytest.fixture(scope="module")
+def coder() -> Coder:
+    """A Coder deployment, started and stopped by the tests."""
+    return Coder()
+
+
+@pytest.fixture(scope="module")
+def port() -> int:
+    """Where it is when it is there."""
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def strict(port: int) -> Iterator[Replicas]:
+    """An authz that remembers nothing."""
+    with replicas(1, f"http://127.0.0.1:{port}") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def lenient(port: int) -> Iterator[Replicas]:
+    """An authz that may let seen tokens pass while Coder can't be asked."""
+    with replicas(1, f"http://127.0.0.1:{port}", identity_stale_if_error="60s") as running:
+        yield running
+
+
+def _token(coder: Coder) -> str:
+    coder.clear()
+    coder.state.create_user("alice")
+    return coder.state.create_key("alice")
+
+
+async def _timed(asker: Asker, token: str) -> tuple[int, float]:
+    began = time.monotonic()
+    return await asker.status(token), time.monotonic() - began
+
+
+async def test_no_answer_is_a_503_in_time(coder: Coder, port: int, strict: Replicas) -> None:
+    """Hanging, resetting, 429, 500 and a stopped Coder: 503 before Envoy's timeout, then 200."""
+    async with askers(strict) as (asker,):
+        with coder.running(port=port):
+            token = _token(coder)
+            assert await asker.status(token) == 200
+            coder.hang = True
+            status, took = await _timed(asker, token)
+            assert (status, took < CHECK_TIMEOUT_SECONDS) == (503, True)
+            coder.hang = False
+            coder.reset = True
+            assert (await _timed(asker, token))[0] == 503
+            coder.reset = False
+            coder.rate_limit = {"alice": 0}
+            assert (await _timed(asker, token))[0] == 503
+            coder.rate_limit = None
+            assert await asker.status(token) == 200
+        status, took = await _timed(asker, token)
+        assert (status, took < CHECK_TIMEOUT_SECONDS) == (503, True)
+        with coder.running(port=port):
+            began = time.monotonic()
+            while await asker.status(token) != 200:
+                assert time.monotonic() - began < 5
+            print(f"\nrecovered {(time.monotonic() - began) * 1000:.0f} ms after Coder was back")
+
+
+async def test_a_seen_token_may_pass_while_coder_is_down(
+    coder: Coder, port: int, lenient: Replicas
+) -> None:
+    """With ``identity_stale_if_error`` it passes, marked and counted; others get 503."""
+    async with askers(lenient) as (asker,):
+        with coder.running(port=port):
+            token = _token(coder)
+            unseen = coder.state.create_key("alice")
+            deleted = coder.state.create_key("alice")
+            assert await asker.status(token) == 200
+            assert await asker.status(deleted) == 200
+            assert "identity_stale" not in await asker.metadata(token)
+            coder.state.delete_key(deleted)
+            assert await asker.status(deleted) == 401
+        assert await asker.status(token) == 200
+        assert (await asker.metadata(token))["identity_stale"] == "true"
+        assert await asker.status(unseen) == 503
+        assert await asker.status(deleted) == 503
+    async with httpx.AsyncClient() as client:
+        answer = await client.get(f"http://127.0.0.1:{lenient.http_ports[0]}/metrics")
+    metrics = answer.text
+    assert "authz_identity_stale_allows_total 2.0" in metrics
+    assert token not in metrics
