@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint format soak bench lock clean
+.PHONY: run test test-clients lint format soak bench lock clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/.run  ## the whole pair in the foreground, with a stand-in provider
@@ -10,6 +10,9 @@ run: $(VENV)/.run  ## the whole pair in the foreground, with a stand-in provider
 
 test: $(VENV)/.test  ## every test, against a real Envoy
 	$(BIN)/python -m pytest
+
+test-clients: $(VENV)/.test  ## real clients, headless, in every mode; AUTHZ_RECORD=1 notes the results
+	$(BIN)/python -m pytest -s tests/clients/run_clients.py $(if $(CLIENT),-k '$(CLIENT)')
 
 lint: $(VENV)/.test  ## what CI checks before the tests
 	$(BIN)/ruff check .

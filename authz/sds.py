@@ -19,8 +19,8 @@ def listener_secret_file(config: Config, listener: str) -> Path:
 def write_listener_secrets(config: Config) -> None:
     """Describe the certificates of the listeners that terminate TLS with files of the operator.
 
-    The description names the files and the folder to watch: Envoy reads them again when one of
-    them is replaced by a rename, as cert-manager, Kubernetes and certbot do.
+    The description names the files and what to watch: Envoy reads them again when one of them is
+    replaced by a rename, as cert-manager, Kubernetes and certbot do.
 
     Raises:
         OSError: the state folder can't be written to.
@@ -35,12 +35,12 @@ def write_listener_secrets(config: Config) -> None:
 
 def _secret(name: str, tls: Tls) -> dict[str, object]:
     cert_file, key_file = Path(tls.cert_file).absolute(), Path(tls.key_file).absolute()
-    return {
-        "@type": SECRET_TYPE,
-        "name": name,
-        "tls_certificate": {
-            "certificate_chain": {"filename": str(cert_file)},
-            "private_key": {"filename": str(key_file)},
-            "watched_directory": {"path": str(cert_file.parent)},
-        },
+    certificate: dict[str, object] = {
+        "certificate_chain": {"filename": str(cert_file)},
+        "private_key": {"filename": str(key_file)},
     }
+    # A folder to watch takes the place of watching the files, and there can be but one. It is what
+    # sees Kubernetes swap the link of a mounted secret.
+    if cert_file.parent == key_file.parent:
+        certificate["watched_directory"] = {"path": str(cert_file.parent)}
+    return {"@type": SECRET_TYPE, "name": name, "tls_certificate": certificate}

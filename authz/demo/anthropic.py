@@ -29,6 +29,7 @@ def routes() -> list[Route]:
         Route("/v1/models", _list_models),
         Route("/v1/models/{model}", _get_model),
         Route("/api/event_logging/batch", json_endpoint(_log_events), methods=["POST"]),
+        Route("/api/event_logging/v2/batch", json_endpoint(_log_events), methods=["POST"]),
     ]
 
 

@@ -17,6 +17,8 @@ from authz.demo.visit import Seen, Visit, new_id, visit_of
 
 Observer = Callable[[Seen], None]
 
+_STARTS = ("http.response.start", "websocket.http.response.start", "websocket.accept")
+
 _ROUTES: dict[str, Callable[[], Sequence[BaseRoute]]] = {
     "anthropic": anthropic.routes,
     "openai": openai.openai_routes,
@@ -73,10 +75,9 @@ class Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request here, or note the visit and pass it on."""
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        request = Request(scope, receive)
         headers = [
             (name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]
         ]
@@ -94,7 +95,7 @@ class Door:
             self._observer(
                 Seen(
                     provider,
-                    request.method,
+                    scope.get("method", "GET"),
                     path,
                     query,
                     headers,
@@ -103,14 +104,14 @@ class Door:
                 )
             )
         if not provider:
-            await _drain(request)
+            await _drain(scope, receive)
             await JSONResponse({"error": "no such provider"}, 404)(scope, receive, send)
             return
         request_id = new_id("req")
         credential = self._accounts.accept(provider, presented)
         send = _with_headers(send, kind, request_id, credential)
         if credential is None:
-            await _drain(request)
+            await _drain(scope, receive)
             if kind == "copilot" and path == "/_ping" and presented == Presented():
                 await PlainTextResponse("OK")(scope, receive, send)
                 return
@@ -127,10 +128,11 @@ def _split(raw_path: str) -> tuple[str, str]:
     return name, slash + rest
 
 
-async def _drain(request: Request) -> None:
+async def _drain(scope: Scope, receive: Receive) -> None:
     # An answer before the end of the body makes some clients report a broken pipe instead of it.
-    async for _ in request.stream():
-        pass
+    if scope["type"] == "http":
+        async for _ in Request(scope, receive).stream():
+            pass
 
 
 def _with_headers(
@@ -146,8 +148,8 @@ def _with_headers(
     encoded = [(name.encode(), value.encode("latin-1")) for name, value in extra.items()]
 
     async def wrapped(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message["headers"] = [*message["headers"], *encoded]
+        if message["type"] in _STARTS:
+            message["headers"] = [*message.get("headers", ()), *encoded]
         await send(message)
 
     return wrapped

@@ -74,6 +74,11 @@ def json_endpoint(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
             return JSONResponse(
                 {"bytes": body.size, "sha256": body.sha256, "credential": str(visit.credential)}
             )
+        if encoding := request.headers.get("content-encoding"):
+            # Codex compresses for ChatGPT, with zstd, which Python 3.11 can't read.
+            stream = "text/event-stream" in request.headers.get("accept", "")
+            said = f"a body of {body.size} bytes in {encoding}"
+            return await handler(visit, _unread("compressed", said, stream=stream))
         return await handler(visit, parse(visit.provider_type, body))
 
     return endpoint
@@ -121,10 +126,17 @@ def _glean(provider_type: str, body: Body) -> Call:
     model = _MODEL.search(ends)
     if model is None or not ends.lstrip().startswith(b"{") or not ends.rstrip().endswith(b"}"):
         raise _not_json(provider_type)
-    said = f"a body of {body.size} bytes"
+    return _unread(
+        model.group(1).decode("utf-8", "replace"),
+        f"a body of {body.size} bytes",
+        stream=_STREAM.search(ends) is not None,
+    )
+
+
+def _unread(model: str, said: str, *, stream: bool) -> Call:
     return {
-        "model": model.group(1).decode("utf-8", "replace"),
-        "stream": _STREAM.search(ends) is not None,
+        "model": model,
+        "stream": stream,
         "max_tokens": 1,
         "messages": [{"role": "user", "content": said}],
         "input": said,

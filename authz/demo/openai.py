@@ -6,19 +6,24 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from authz.demo.body import Call, json_endpoint
 from authz.demo.chat import chat_completions
 from authz.demo.errors import ProviderError
 from authz.demo.responses import create_response, delete_response, get_response
+from authz.demo.sockets import socket_routes
 from authz.demo.visit import Visit, new_id
 
 _MODELS = ("gpt-5", "gpt-5-mini", "gpt-5-codex", "gpt-4.1")
 
 
-def openai_routes() -> list[Route]:
+def openai_routes() -> list[BaseRoute]:
     """Return OpenAI's routes, as they are on its host."""
+    return [*_http_routes(), *socket_routes("/v1/responses")]
+
+
+def _http_routes() -> list[Route]:
     return [
         Route("/v1/chat/completions", json_endpoint(chat_completions), methods=["POST"]),
         Route("/v1/responses", json_endpoint(create_response), methods=["POST"]),
@@ -32,12 +37,14 @@ def openai_routes() -> list[Route]:
     ]
 
 
-def chatgpt_routes() -> list[Route]:
+def chatgpt_routes() -> list[BaseRoute]:
     """Return the routes that Codex uses with a ChatGPT subscription."""
     base = "/backend-api/codex"
     return [
         Route(f"{base}/responses", json_endpoint(create_response), methods=["POST"]),
+        *socket_routes(f"{base}/responses"),
         Route(f"{base}/models", _list_models),
+        Route("/backend-api/wham/accounts/check", _check_accounts),
     ]
 
 
@@ -59,13 +66,13 @@ def azure_routes() -> list[Route]:
         Route("/openai/responses", json_endpoint(create_response), methods=["POST"]),
         Route("/openai/responses/{id}", get_response),
         Route("/openai/models", _list_models),
-        *_below("/openai", openai_routes()),
+        *_below("/openai", _http_routes()),
     ]
 
 
 def mantle_routes() -> list[Route]:
     """Return Bedrock's routes in OpenAI's format, which it has twice."""
-    return [*openai_routes(), *_below("/openai", openai_routes())]
+    return [*_http_routes(), *_below("/openai", _http_routes())]
 
 
 def _below(prefix: str, routes: list[Route]) -> list[Route]:
@@ -102,6 +109,20 @@ async def _get_conversation(request: Request) -> Response:
 async def _delete_conversation(request: Request) -> Response:
     name = _conversation_id(request)
     return JSONResponse({"id": name, "object": "conversation.deleted", "deleted": True})
+
+
+async def _check_accounts(request: Request) -> Response:
+    # Codex with a ChatGPT login asks this first, and goes no further without an answer.
+    name = request.headers.get("chatgpt-account-id", "account")
+    account = {
+        "id": name,
+        "structure": "personal",
+        "workspace_backend_origin": "https://chatgpt.com",
+        "account_routing_override": "NO_CONSTRAINT",
+    }
+    return JSONResponse(
+        {"accounts": [account], "account_ordering": [name], "default_account_id": name}
+    )
 
 
 async def _ping(request: Request) -> Response:

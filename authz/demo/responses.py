@@ -18,13 +18,8 @@ from authz.demo.visit import Visit, new_id, visit_of
 
 async def create_response(visit: Visit, call: Call) -> Response:
     """Answer `POST /responses`: JSON, or a stream if the call asks for one."""
-    model = require(call, "model", str, visit.provider_type)
-    if "input" not in call and "prompt" not in call:
-        require(call, "input", str, visit.provider_type)
-    stream = call.get("stream") is True
-    script = write(visit, model, last_said(call.get("input")), stream=stream)
-    response = _response(new_id("resp"), call, model, script)
-    if stream:
+    script, response = ask(visit, call)
+    if call.get("stream") is True:
         failure = {
             "type": "error",
             "code": "server_error",
@@ -33,11 +28,25 @@ async def create_response(visit: Visit, call: Call) -> Response:
             # They are numbered from zero.
             "sequence_number": ERROR_AFTER,
         }
-        return sse_response(script, _events(script, response), event(failure))
+        return sse_response(script, _encoded(script, response), event(failure))
     if script.ending == "abort":
         return broken_json(script)
     await asyncio.sleep(script.wait)
     return JSONResponse(response)
+
+
+def ask(visit: Visit, call: Call) -> tuple[Script, dict[str, Any]]:
+    """Return what to say to a call, and the whole response; ProviderError for a wrong call."""
+    model = require(call, "model", str, visit.provider_type)
+    if "input" not in call and "prompt" not in call:
+        require(call, "input", str, visit.provider_type)
+    stream = call.get("stream") is True
+    script = write(visit, model, last_said(call.get("input")), stream=stream)
+    response = _response(new_id("resp"), call, model, script)
+    if call.get("generate") is False:
+        # How Codex warms a model up, over a WebSocket.
+        response["output"] = []
+    return script, response
 
 
 async def get_response(request: Request) -> Response:
@@ -52,11 +61,14 @@ async def delete_response(request: Request) -> Response:
     return JSONResponse({"id": _known_id(request), "object": "response", "deleted": True})
 
 
-async def _events(script: Script, response: dict[str, Any]) -> AsyncIterator[bytes]:
+async def events(script: Script, response: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+    """Yield the events of a streamed response, at the script's pace.
+
+    Args:
+        script: what is said.
+        response: as it is at the end; without output nothing is said.
+    """
     numbers = itertools.count()
-    (item,) = response["output"]
-    (part,) = item["content"]
-    place = {"item_id": item["id"], "output_index": 0, "content_index": 0}
     begun = {
         **response,
         "status": "in_progress",
@@ -65,20 +77,28 @@ async def _events(script: Script, response: dict[str, Any]) -> AsyncIterator[byt
         "usage": None,
     }
 
-    def numbered(kind: str, **fields: Any) -> bytes:
-        return event({"type": kind, "sequence_number": next(numbers), **fields})
+    def numbered(kind: str, **fields: Any) -> dict[str, Any]:
+        return {"type": kind, "sequence_number": next(numbers), **fields}
 
     yield numbered("response.created", response=begun)
     yield numbered("response.in_progress", response=begun)
-    empty = {**item, "status": "in_progress", "content": []}
-    yield numbered("response.output_item.added", output_index=0, item=empty)
-    yield numbered("response.content_part.added", **place, part={**part, "text": ""})
-    async for piece in script.play():
-        yield numbered("response.output_text.delta", **place, delta=piece, logprobs=[])
-    yield numbered("response.output_text.done", **place, text=script.text, logprobs=[])
-    yield numbered("response.content_part.done", **place, part=part)
-    yield numbered("response.output_item.done", output_index=0, item=item)
+    for item in response["output"]:
+        (part,) = item["content"]
+        place = {"item_id": item["id"], "output_index": 0, "content_index": 0}
+        empty = {**item, "status": "in_progress", "content": []}
+        yield numbered("response.output_item.added", output_index=0, item=empty)
+        yield numbered("response.content_part.added", **place, part={**part, "text": ""})
+        async for piece in script.play():
+            yield numbered("response.output_text.delta", **place, delta=piece, logprobs=[])
+        yield numbered("response.output_text.done", **place, text=script.text, logprobs=[])
+        yield numbered("response.content_part.done", **place, part=part)
+        yield numbered("response.output_item.done", output_index=0, item=item)
     yield numbered("response.completed", response=response)
+
+
+async def _encoded(script: Script, response: dict[str, Any]) -> AsyncIterator[bytes]:
+    async for one in events(script, response):
+        yield event(one)
 
 
 def _response(name: str, call: Call, model: str, script: Script) -> dict[str, Any]:

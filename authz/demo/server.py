@@ -144,7 +144,7 @@ def _config(app: Any, drain: int, certfile: str | None, keyfile: str | None) -> 
     config = _Config(
         app,
         http=_Protocol,
-        ws="none",
+        ws="auto",
         lifespan="off",
         access_log=False,
         server_header=False,

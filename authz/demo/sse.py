@@ -9,7 +9,7 @@ from starlette.responses import StreamingResponse
 
 from authz.demo.script import Script
 
-_ABORT_AFTER = 3
+ABORT_AFTER = 3
 ERROR_AFTER = 5
 
 
@@ -56,7 +56,7 @@ async def _ending(
     async for encoded in events:
         yield encoded
         sent += 1
-        if script.ending == "abort" and sent == _ABORT_AFTER:
+        if script.ending == "abort" and sent == ABORT_AFTER:
             # Proxies forward what they have when they next look: give them the time.
             await asyncio.sleep(script.delay)
             raise BrokenOffError

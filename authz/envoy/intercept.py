@@ -135,6 +135,8 @@ def _cluster(name: str, limit: int) -> Cluster:
         type=ClusterDiscoveryType.STATIC,
         load_assignment=assignment(name, internal_address(name)),
         circuit_breakers=limits(limit),
+        # The second of two reasons for which no tunnel gets what another one brought along.
+        connection_pool_per_downstream_connection=True,
         transport_socket=TransportSocket(
             name="envoy.transport_sockets.internal_upstream",
             typed_config=packed(InternalUpstreamTransport(transport_socket=raw)),

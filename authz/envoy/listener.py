@@ -17,7 +17,10 @@ from envoy_data_plane.envoy.config.core.v3 import (
     WatchedDirectory,
 )
 from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener
-from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration
+from envoy_data_plane.envoy.config.route.v3 import (
+    RouteActionUpgradeConfig,
+    RouteConfiguration,
+)
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     HttpConnectionManager,
     HttpConnectionManagerPathWithEscapedSlashesAction,
@@ -74,6 +77,7 @@ def connection_manager(
 ) -> HttpConnectionManager:
     """Return the connection manager for these routes; its statistics bear the routes' name."""
     escaped_slashes = HttpConnectionManagerPathWithEscapedSlashesAction
+    _upgrade_where_switched_on(routes)
     return HttpConnectionManager(
         stat_prefix=routes.name,
         route_config=routes,
@@ -102,11 +106,18 @@ def connection_manager(
         merge_slashes=True,
         path_with_escaped_slashes_action=escaped_slashes.REJECT_REQUEST,
         local_reply_config=local_replies(),
-        # Off but for the routes that switch it on.
-        upgrade_configs=[
-            HttpConnectionManagerUpgradeConfig(upgrade_type="websocket", enabled=False)
-        ],
+        # Were it off here, Envoy would answer 403 before a route could answer anything else.
+        upgrade_configs=[HttpConnectionManagerUpgradeConfig(upgrade_type="websocket")],
     )
+
+
+def _upgrade_where_switched_on(routes: RouteConfiguration) -> None:
+    """Switch WebSockets off on the routes to a cluster that have not switched them on."""
+    off = RouteActionUpgradeConfig(upgrade_type="websocket", enabled=False)
+    for host in routes.virtual_hosts:
+        for route in host.routes:
+            if route.route is not None and not route.route.upgrade_configs:
+                route.route.upgrade_configs = [off]
 
 
 def tls_from_secret(name: str, path: Path, *, watch_folder: bool) -> TransportSocket:

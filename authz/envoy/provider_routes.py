@@ -184,9 +184,9 @@ def _websocket_routes(provider: Provider, mount: Mount, config: Config) -> list[
         name="upgrade", string_match=StringMatcher(exact="websocket", ignore_case=True)
     )
     routes = []
+    patterns = provider.provider_type.websocket_paths
+    paths = [AllowedPath(("GET",), pattern, inference=True) for pattern in patterns]
     if provider.websockets:
-        patterns = provider.provider_type.websocket_paths
-        paths = [AllowedPath(("GET",), pattern, inference=True) for pattern in patterns]
         action = _to_provider(provider, mount, paths[0], websocket_cluster(provider))
         action.upgrade_configs = [RouteActionUpgradeConfig(upgrade_type="websocket")]
         action.max_stream_duration = RouteActionMaxStreamDuration(
@@ -204,7 +204,7 @@ def _websocket_routes(provider: Provider, mount: Mount, config: Config) -> list[
                 typed_per_filter_config={EXT_AUTHZ: _context(provider, paths[0])},
             )
         )
-    refused = [mount.pattern(path) for path in provider.paths]
+    refused = list(dict.fromkeys(mount.pattern(path) for path in (*provider.paths, *paths)))
     routes.append(
         Route(
             name=f"{provider.name} no WebSocket",

@@ -196,7 +196,9 @@ def _share_with_tunnel() -> HttpFilter:
         on_request_headers=[
             FilterStateValue(
                 object_key=key,
-                factory_key="envoy.string",
+                # Hashed into the connection pool's key. With `envoy.string` Envoy would keep one
+                # pool for all users, whose connections bear the token of the first.
+                factory_key="envoy.hashable_string",
                 format_string=SubstitutionFormatString(
                     text_format_source=DataSource(inline_string=value), omit_empty_values=True
                 ),

@@ -28,6 +28,10 @@ IDLE_SECONDS = 60.0
 """After which a connection is not used again: firewalls forget silent connections, and a statement
 sent into one that was forgotten gets no answer."""
 
+_ATTEMPTS = 3
+"""How often a statement is begun: on an idle connection that was cut, on one that was cut just
+after it was made, and once more."""
+
 
 async def _as_it_is(connection: Connection) -> None:
     """Leave a new connection as it is."""
@@ -71,14 +75,14 @@ class Pool:
     async def fetch(self, sql: str, *args: object) -> list[asyncpg.Record]:
         """Run one statement that only reads, and return its rows.
 
-        If an idle connection turns out to be lost, the statement runs once more on a new one. A
-        cancelled statement's connection is terminated.
+        If the connection turns out to be lost, the statement runs again on another. A cancelled
+        statement's connection is terminated.
 
         Raises:
             One of ``postgres_errors.FAILURES``: it failed, or the server can't be reached.
         """
-        connection = self._idle_one()
-        if connection is not None:
+        for _ in range(_ATTEMPTS - 1):
+            connection = await self.take()
             try:
                 return await self._fetch(connection, sql, args)
             except FAILURES:
@@ -86,7 +90,7 @@ class Pool:
                 # to the statement, so what the error is does not tell; that it is the last does.
                 if not connection.is_closed():
                     raise
-        return await self._fetch(await self._fresh(), sql, args)
+        return await self._fetch(await self.take(), sql, args)
 
     async def take(self) -> Connection:
         """Lend a connection; ``give_back`` or ``discard`` it in the end. Raises as ``fetch``."""

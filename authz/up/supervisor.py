@@ -145,7 +145,9 @@ class Pair:
             raise StartError("Envoy's configuration can't be rendered")
         environ = {name: os.environ[name] for name in _ENVOY_VARIABLES if name in os.environ}
         command: list[str | Path] = [self._envoy_path, "-c", envoy_config]
-        command += ["--log-level", "warning", "--disable-hot-restart"]
+        # The component `misc` warns of each address range of the proxy's rules, some sixty lines.
+        command += ["--log-level", "warning", "--component-log-level", "misc:error"]
+        command += ["--disable-hot-restart"]
         command += ["--drain-time-s", str(config.envoy.drain_timeout + 1)]
         command += ["--file-flush-interval-msec", "500"]
         self._spawn(Child("envoy", command, environ))

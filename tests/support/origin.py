@@ -13,7 +13,7 @@ class Origin:
 
     Attributes:
         connections: how many have been accepted.
-        received: what clients sent, without TLS.
+        heads: the heads of requests, as they came.
     """
 
     def __init__(
@@ -25,7 +25,7 @@ class Origin:
         port: int = 0,
     ) -> None:
         self.connections = 0
-        self.received: list[bytes] = []
+        self.heads: list[bytes] = []
         self._body = name.encode()
         self._context: ssl.SSLContext | None = None
         if files is not None:
@@ -70,9 +70,34 @@ class Origin:
                 stack.callback(connection.close)
             data = b""
             while received := connection.recv(65_536):
-                self.received.append(received)
                 data += received
-                while b"\r\n\r\n" in data:
-                    _, _, data = data.partition(b"\r\n\r\n")
-                    head = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(self._body)
-                    connection.sendall(head + self._body)
+                data = self._answer(connection, data)
+
+    def _answer(self, connection: socket.socket, data: bytes) -> bytes:
+        """Answer the whole requests in ``data`` and return what remains."""
+        while b"\r\n\r\n" in data:
+            head, _, data = data.partition(b"\r\n\r\n")
+            self.heads.append(head)
+            start = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(self._body)
+            connection.sendall(start + self._body)
+        return data
+
+
+class Upgrading(Origin):
+    """Answers every request with 101 and sends back what comes then.
+
+    It stands for a provider with WebSockets, of which a proxy has only the upgrade to understand.
+    """
+
+    def _answer(self, connection: socket.socket, data: bytes) -> bytes:
+        if b"\r\n\r\n" not in data:
+            return data
+        head, _, rest = data.partition(b"\r\n\r\n")
+        self.heads.append(head)
+        connection.sendall(
+            b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n"
+            b"connection: upgrade\r\n\r\n" + rest
+        )
+        while received := connection.recv(65_536):
+            connection.sendall(received)
+        return b""

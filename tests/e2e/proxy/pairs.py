@@ -17,7 +17,7 @@ import yaml
 from tests.e2e.proxy.company import Company
 from tests.support.certificates import Authority
 from tests.support.dns import NameServer
-from tests.support.origin import Origin
+from tests.support.origin import Origin, Upgrading
 from tests.support.pair import Pair, Provider, free_port, pair, stand_in
 from tests.support.upstream_proxy import UpstreamProxy
 
@@ -33,8 +33,11 @@ HOSTS = {
     "chatgpt": "chatgpt.com",
     "copilot": "api.individual.githubcopilot.com",
 }
+WEBSOCKET_HOST = "realtime.test"
 ALLOWED_ADDRESS = "127.0.0.2"
-"""The one private address that a tunnel may go to."""
+"""A private address that a tunnel may go to; the origin is there."""
+CLOSED_ADDRESS = "127.0.0.5"
+"""Another one, where nobody listens."""
 
 _PROGRAM = """#!{python}
 import importlib, os, sys, yaml
@@ -118,6 +121,8 @@ class Tunnelled(Proxied):
 
     Attributes:
         origin: speaks TLS with a certificate of ``origin_ca``, at ``ALLOWED_ADDRESS``.
+        upgrading: the provider at ``WEBSOCKET_HOST``.
+        upstream: the company's proxy.
         forbidden: is at 127.0.0.1, on the same port, where no tunnel may come.
     """
 
@@ -125,6 +130,7 @@ class Tunnelled(Proxied):
     origin: Origin | None = None
     forbidden: Origin | None = None
     origin_ca: Path = Path()
+    upgrading: Upgrading | None = None
     upstream: UpstreamProxy | None = None
 
 
@@ -200,11 +206,21 @@ def tunnelled() -> Iterator[Tunnelled]:
         )
         names = stack.enter_context(NameServer())
         provider = stack.enter_context(stand_in())
-        settings = _proxy(allowed_private_cidrs=[f"{ALLOWED_ADDRESS}/32"])
+        settings = _proxy(allowed_private_cidrs=[f"{ALLOWED_ADDRESS}/32", f"{CLOSED_ADDRESS}/32"])
         running = stack.enter_context(pair(provider, start=False, proxy=settings))
         _go_native(running, None)
-        stack.enter_context(_changed_envoy(folder, names.port, origin.port))
-        ready = _started(running)
+        upgrading = stack.enter_context(Upgrading("upgrading"))
+        running.settings["providers"].append(
+            {
+                "name": "realtime",
+                "type": "openai",
+                "base_url": f"http://127.0.0.1:{upgrading.port}/v1",
+                "public_url": f"https://{WEBSOCKET_HOST}/v1",
+                "key": {"file": str(running.folder / "openai.key")},
+            }
+        )
+        with _changed_envoy(folder, names.port, origin.port):
+            ready = _started(running)
         yield Tunnelled(
             running,
             ready.ca_file,
@@ -213,6 +229,7 @@ def tunnelled() -> Iterator[Tunnelled]:
             origin=origin,
             forbidden=forbidden,
             origin_ca=authority.ca_file,
+            upgrading=upgrading,
         )
 
 

@@ -4,6 +4,7 @@ import os
 import ssl
 import subprocess
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def _arrived(proxy: Proxied) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("http2", [False, True], ids=["h1", "h2"])
 def test_httpx(proxy: Proxied, http2: bool) -> None:
-    """httpx reaches the provider with the central key, in either HTTP version inside the tunnel."""
+    """The httpx client reaches the provider with the central key, in either HTTP version inside."""
     with _client(proxy, http2=http2) as client:
         answer = client.get(MODELS)
     assert answer.status_code == 200
@@ -134,16 +135,18 @@ def test_other_path(proxied: Proxied) -> None:
 def test_streaming(proxied: Proxied) -> None:
     """Pieces of a streamed answer come one by one, as the provider sends them."""
     times = []
-    with _client(proxied) as client:
-        with client.stream("POST", MESSAGES, json={**CALL, "stream": True}) as answer:
-            assert answer.status_code == 200
-            for piece in answer.iter_raw():
-                assert piece
-                times.append(time.monotonic())
+    with (
+        _client(proxied) as client,
+        client.stream("POST", MESSAGES, json={**CALL, "stream": True}) as answer,
+    ):
+        assert answer.status_code == 200
+        for piece in answer.iter_raw():
+            assert piece
+            times.append(time.monotonic())
     # The stand-in waits 50 ms between two events.
     assert len(times) >= 5
     assert times[-1] - times[0] > 0.15
-    assert max(after - before for before, after in zip(times, times[1:], strict=False)) < 1
+    assert max(after - before for before, after in pairwise(times)) < 1
 
 
 @pytest.mark.usefixtures("variables")
@@ -162,9 +165,11 @@ async def test_anthropic_sdk_async(
 ) -> None:
     """Anthropic's asynchronous SDK streams through the proxy with a subscription's token."""
     _set_variables(proxied, monkeypatch, tmp_path)
-    async with anthropic.AsyncAnthropic(auth_token=SUBSCRIPTION, max_retries=0) as client:
-        async with client.messages.stream(**CALL) as stream:
-            assert await stream.get_final_text()
+    async with (
+        anthropic.AsyncAnthropic(auth_token=SUBSCRIPTION, max_retries=0) as client,
+        client.messages.stream(**CALL) as stream,
+    ):
+        assert await stream.get_final_text()
 
 
 @pytest.mark.usefixtures("variables")
@@ -208,7 +213,7 @@ def _set_variables(proxy: Proxied, monkeypatch: pytest.MonkeyPatch, folder: Path
 
 @pytest.mark.parametrize("version", ["--http1.1", "--http2"])
 def test_curl(proxy: Proxied, version: str) -> None:
-    """curl reaches the provider with the variables that ``authz proxy env`` names."""
+    """The curl program reaches the provider with the variables that ``authz proxy env`` names."""
     status, body = _curl(proxy, version, MODELS, "-w", "\n%{http_version} %{http_code}")
     assert status == 0
     assert '"data"' in body
@@ -216,7 +221,7 @@ def test_curl(proxy: Proxied, version: str) -> None:
 
 
 def test_curl_with_wrong_token(proxy: Proxied) -> None:
-    """curl says that the proxy wants other credentials, and nothing reaches the provider."""
+    """The curl program says that the proxy wants credentials, and nothing reaches the provider."""
     wrong = f"{proxy.token[:-1]}{'0' if proxy.token[-1] != '0' else '1'}"
     status, _ = _curl(proxy, MODELS, "-w", "%{http_connect}", token=wrong)
     assert status == 56
@@ -242,8 +247,17 @@ def _curl(proxy: Proxied, *arguments: str, token: str | None = None) -> tuple[in
     return result.returncode, result.stdout
 
 
+def test_curl_that_waits_for_the_challenge(proxied: Proxied) -> None:
+    """A client that sends no credentials before it is asked, as git, gets through as well."""
+    status, output = _curl(proxied, "--proxy-anyauth", "-v", "-w", "%{http_code}", MODELS)
+    assert status == 0
+    assert output.endswith("200")
+
+
 def test_stranger_refuses_the_leaf(proxied: Proxied) -> None:
     """A client that does not trust the CA refuses what the proxy shows it."""
-    with httpx.Client(proxy=proxied.url, verify=ssl.create_default_context()) as client:
-        with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
-            client.get(MODELS)
+    with (
+        httpx.Client(proxy=proxied.url, verify=ssl.create_default_context()) as client,
+        pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"),
+    ):
+        client.get(MODELS)

@@ -1,10 +1,11 @@
 """Stores in a temporary folder and in PostgreSQL, and a stand-in for Coder."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from authz.identity.coder_api import CoderSource
 from authz.identity.open import make_store, open_store
@@ -13,6 +14,17 @@ from authz.identity.store import Store
 from tests.support.coder import Coder
 from tests.support.postgres import PostgresServer, running_server
 from tests.support.postgres_tables import Tables
+
+_ON_UVLOOP = {f"test_postgres_{part}" for part in ("source", "access", "chaos", "rows")}
+
+
+def pytest_asyncio_loop_factories(
+    item: pytest.Item,
+) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run what a request meets on the event loop of the service, and the rest on a command's."""
+    if item.path.stem in _ON_UVLOOP:
+        return {"uvloop": uvloop.new_event_loop}
+    return {"asyncio": asyncio.new_event_loop}
 
 
 @pytest.fixture

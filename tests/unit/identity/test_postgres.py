@@ -46,15 +46,17 @@ async def test_values_keep_their_types(database: PostgresDatabase) -> None:
 
 
 async def test_a_transaction_is_all_or_nothing(database: PostgresDatabase) -> None:
-    """An exception undoes the block, and so does cancelling it, in a statement or between."""
+    """An exception undoes the block and keeps the connection; cancelling undoes it as well."""
 
     async def fail() -> None:
         async with database.transaction() as transaction:
             await transaction.execute("INSERT INTO t (x) VALUES (1)")
             raise RuntimeError
 
+    [before] = await database.fetch("SELECT pg_backend_pid()")
     with pytest.raises(RuntimeError):
         await fail()
+    assert await database.fetch("SELECT pg_backend_pid()") == [before]
 
     async def hang(sql: str) -> None:
         async with database.transaction() as transaction:

@@ -1,0 +1,337 @@
+"""WebSockets through a real pair: authorized at the handshake, and none outlives its time."""
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.http11 import Response
+from websockets.sync.client import ClientConnection, connect
+
+from tests.support import raw
+from tests.support.pair import CENTRAL_KEYS, OWN_KEYS, Pair, Provider, pair, wait_until
+from tests.support.requests import CREDENTIAL_HEADERS
+from tests.support.websocket_provider import Handshake, WebSocketProvider
+
+GOVERNANCE = "x-coder-ai-governance-token"
+TIMEOUT = 2
+"""Seconds that a WebSocket may live in these tests."""
+CLOSED_WITHIN = 2
+"""Seconds: Envoy passes nothing on any more, but closes the client's TCP a second later."""
+BOTH = ["/openai/v1/responses", "/openai/v1/realtime"]
+PREFIXES = ["", "/api/v2/ai-gateway", "/api/v2/aibridge"]
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[WebSocketProvider]:
+    """A stand-in with WebSockets."""
+    with WebSocketProvider() as running:
+        yield running
+
+
+def _providers(upstream: WebSocketProvider, folder: Any) -> list[dict[str, Any]]:
+    url = f"http://127.0.0.1:{upstream.port}"
+    keys = {}
+    for name, key in CENTRAL_KEYS.items():
+        keys[name] = {"file": str(folder / f"{name}.key")}
+        (folder / f"{name}.key").write_text(key)
+    openai = {"type": "openai", "base_url": f"{url}/v1", "key": keys["openai"]}
+    return [
+        {"name": "openai", **openai},
+        {"name": "quiet", **openai, "websocket": False},
+        {"name": "keyless", "type": "openai", "base_url": f"{url}/v1"},
+        {"name": "anthropic", "type": "anthropic", "base_url": url, "key": keys["anthropic"]},
+    ]
+
+
+@pytest.fixture(scope="module")
+def sockets(
+    provider: Provider, upstream: WebSocketProvider, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Pair]:
+    """A pair in front of it, whose WebSockets live for two seconds."""
+    providers = _providers(upstream, tmp_path_factory.mktemp("keys"))
+    envoy = {"drain_timeout": 0, "websocket_timeout": TIMEOUT}
+    with pair(provider, providers=providers, envoy=envoy) as running:
+        running.create_user("alice")
+        yield running
+
+
+@pytest.fixture(scope="module")
+def sockets_without_byok(
+    provider: Provider, upstream: WebSocketProvider, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Pair]:
+    """The same with BYOK off."""
+    providers = _providers(upstream, tmp_path_factory.mktemp("keys-without-byok"))
+    envoy = {"drain_timeout": 0}
+    with pair(provider, providers=providers, envoy=envoy, allow_byok=False) as running:
+        running.create_user("alice")
+        yield running
+
+
+@pytest.fixture(scope="module")
+def token(sockets: Pair) -> str:
+    """A token of alice."""
+    return sockets.create_token("alice")
+
+
+def _open(running: Pair, path: str, headers: Mapping[str, str], **options: Any) -> ClientConnection:
+    """Open a WebSocket; InvalidStatus when it is refused."""
+    connection: ClientConnection = connect(
+        f"ws://127.0.0.1:{running.port}{path}",
+        additional_headers=headers,
+        proxy=None,
+        ping_interval=None,
+        close_timeout=0.1,  # Envoy closes TCP a second later
+        **options,
+    )
+    return connection
+
+
+def _echoes(connection: ClientConnection, text: str = '{"type":"response.create"}') -> bool:
+    connection.send(text)
+    return connection.recv(timeout=2) == text
+
+
+def _refused(
+    running: Pair, path: str, headers: Mapping[str, str], **options: Any
+) -> tuple[Response, dict[str, Any]]:
+    """Return the answer and its error; AssertionError when the WebSocket is opened."""
+    with pytest.raises(InvalidStatus) as caught:
+        _open(running, path, headers, **options).close()
+    response = caught.value.response
+    assert response.headers["content-type"] == "application/json"
+    assert response.body is not None
+    error: dict[str, Any] = json.loads(response.body)["error"]
+    assert error["message"]
+    return response, error
+
+
+def _credentials(handshake: Handshake) -> list[tuple[str, str]]:
+    return [pair for pair in handshake.headers if pair[0] in CREDENTIAL_HEADERS]
+
+
+def _coders_own(handshake: Handshake, token: str) -> list[str]:
+    """Name what of Coder's or the gateway's reached the provider."""
+    prefixes = ("coder-", "x-coder-", "x-ai-bridge-", "x-forwarded-", "x-envoy-", "proxy-")
+    names = ("cookie", "forwarded", "via", "x-request-id")
+    found = [
+        name
+        for name, value in handshake.headers
+        if name.startswith(prefixes) or name in names or token in value
+    ]
+    return [*found, "path"] if token in handshake.path else found
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize("path", BOTH)
+def test_centralized(
+    sockets: Pair, upstream: WebSocketProvider, token: str, prefix: str, path: str
+) -> None:
+    """A Coder token opens the socket with the central key, and nothing of Coder's goes along."""
+    upstream.take()
+    headers = {
+        "authorization": f"Bearer {token}",
+        "cookie": "coder_session_token=secret",
+        "coder-session-token": token,
+        "x-forwarded-for": "10.0.0.1",
+        "openai-beta": "responses_websockets=2026-02-06",
+    }
+    with _open(sockets, f"{prefix}{path}?model=gpt-5", headers) as connection:
+        assert _echoes(connection)
+    (handshake,) = upstream.take()
+    assert handshake.path == f"{path.removeprefix('/openai')}?model=gpt-5"
+    assert _credentials(handshake) == [("authorization", f"Bearer {CENTRAL_KEYS['openai']}")]
+    assert handshake.all("openai-beta") == ["responses_websockets=2026-02-06"]
+    assert handshake.all("host") == [f"127.0.0.1:{upstream.port}"]
+    assert _coders_own(handshake, token) == []
+
+
+@pytest.mark.parametrize("path", [*BOTH, "/keyless/v1/responses"])
+def test_own_key(sockets: Pair, upstream: WebSocketProvider, token: str, path: str) -> None:
+    """With a governance token the user's own Bearer is what reaches the provider."""
+    upstream.take()
+    own = ("authorization", f"Bearer {OWN_KEYS['openai']}")
+    with _open(sockets, path, {GOVERNANCE: token, **dict([own])}) as connection:
+        assert _echoes(connection)
+    (handshake,) = upstream.take()
+    assert _credentials(handshake) == [own]
+    assert _coders_own(handshake, token) == []
+
+
+def test_governance_token_alone(sockets: Pair, upstream: WebSocketProvider, token: str) -> None:
+    """A governance token without an own credential is served with the central key."""
+    upstream.take()
+    with _open(sockets, BOTH[0], {GOVERNANCE: token}) as connection:
+        assert _echoes(connection)
+    (handshake,) = upstream.take()
+    assert _credentials(handshake) == [("authorization", f"Bearer {CENTRAL_KEYS['openai']}")]
+
+
+@pytest.mark.parametrize("path", [*BOTH, "/keyless/v1/responses", "/quiet/v1/responses"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"authorization": "Bearer 0123456789-0123456789abcdefghijkl"},
+        {"authorization": "Bearer no token"},
+        {"authorization": f"Bearer {OWN_KEYS['openai']}"},
+        {GOVERNANCE: "nonsense", "authorization": f"Bearer {OWN_KEYS['openai']}"},
+    ],
+    ids=["none", "unknown", "malformed", "own key alone", "own key with a bad token"],
+)
+def test_without_a_good_token(
+    sockets: Pair, upstream: WebSocketProvider, path: str, headers: dict[str, str]
+) -> None:
+    """Without a good token the client gets a 401 with a body, and the provider nothing."""
+    upstream.take()
+    response, error = _refused(sockets, path, headers)
+    assert response.status_code == 401
+    assert response.headers["www-authenticate"] == "Bearer"
+    assert error["type"] == "authentication_error"
+    assert upstream.take() == []
+
+
+def test_byok_off(sockets_without_byok: Pair, upstream: WebSocketProvider) -> None:
+    """With BYOK off an own Bearer is 403 at the handshake, and the central key still serves."""
+    upstream.take()
+    token = sockets_without_byok.create_token("alice")
+    own = {GOVERNANCE: token, "authorization": f"Bearer {OWN_KEYS['openai']}"}
+    response, error = _refused(sockets_without_byok, BOTH[0], own)
+    assert response.status_code == 403
+    assert error["type"] == "permission_error"
+    assert upstream.take() == []
+    headers = {"authorization": f"Bearer {token}"}
+    with _open(sockets_without_byok, BOTH[0], headers) as connection:
+        assert _echoes(connection)
+
+
+def test_no_central_key(sockets: Pair, upstream: WebSocketProvider, token: str) -> None:
+    """A provider without a central key demands the user's own credential at the handshake."""
+    upstream.take()
+    response, error = _refused(
+        sockets, "/keyless/v1/responses", {"authorization": f"Bearer {token}"}
+    )
+    assert response.status_code == 401
+    assert "authorization" in error["message"].lower()
+    assert upstream.take() == []
+
+
+def test_deleted_token_and_cap(sockets: Pair, upstream: WebSocketProvider) -> None:
+    """A deleted token opens no other socket; the open one lives on until its cap, busy or not."""
+    token = sockets.create_token("alice")
+    headers = {"authorization": f"Bearer {token}"}
+    closed = upstream.closed
+    began = last = time.monotonic()
+    with _open(sockets, BOTH[0], headers) as connection:
+        assert _echoes(connection)
+        sockets.delete_token(token)
+        response, _ = _refused(sockets, BOTH[0], headers)
+        assert response.status_code == 401
+        assert _echoes(connection), "the open socket lives on"
+        with contextlib.suppress(ConnectionClosed):
+            while last < began + TIMEOUT + 3:
+                assert _echoes(connection)
+                last = time.monotonic()
+                time.sleep(0.05)
+        assert time.monotonic() < began + TIMEOUT + CLOSED_WITHIN
+    assert TIMEOUT - 0.5 < last - began < TIMEOUT + 0.5
+    wait_until(lambda: upstream.closed > closed, 3, "the provider's side being closed")
+
+
+def test_silent_socket_is_cut(sockets: Pair, upstream: WebSocketProvider, token: str) -> None:
+    """A socket on which nothing is said is cut at the cap, too, on both sides."""
+    closed = upstream.closed
+    began = time.monotonic()
+    with _open(sockets, BOTH[1], {"authorization": f"Bearer {token}"}) as connection:
+        wait_until(lambda: upstream.closed > closed, TIMEOUT + 3, "the provider's side")
+        assert TIMEOUT - 0.2 < time.monotonic() - began < TIMEOUT + 0.7
+        with pytest.raises(ConnectionClosed):
+            connection.recv(timeout=CLOSED_WITHIN)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/anthropic/v1/messages",
+        "/quiet/v1/responses",
+        "/quiet/v1/realtime",
+        "/openai/v1/chat/completions",
+        "/api/v2/aibridge/quiet/v1/responses",
+    ],
+)
+def test_no_websockets(sockets: Pair, upstream: WebSocketProvider, token: str, path: str) -> None:
+    """Where there are no WebSockets, 426 comes at once and the provider is not asked."""
+    upstream.take()
+    began = time.monotonic()
+    response, _ = _refused(sockets, path, {"authorization": f"Bearer {token}"})
+    assert response.status_code == 426
+    assert time.monotonic() - began < 1
+    assert upstream.take() == []
+
+
+@pytest.mark.parametrize(
+    "path", ["/openai/v1/nothing", "/nobody/v1/responses", "/openai/v1/responses/x/../../files"]
+)
+def test_unknown_path(sockets: Pair, upstream: WebSocketProvider, token: str, path: str) -> None:
+    """A WebSocket to a path or provider that is not served is 404."""
+    upstream.take()
+    response, error = _refused(sockets, path, {"authorization": f"Bearer {token}"})
+    assert response.status_code == 404
+    assert error["type"] == "not_found_error"
+    assert upstream.take() == []
+
+
+@pytest.mark.parametrize("upgrade", ["h2c", "websocket, h2c", "foo"])
+def test_other_upgrades(
+    sockets: Pair, upstream: WebSocketProvider, token: str, upgrade: str
+) -> None:
+    """No other protocol than a WebSocket is switched to."""
+    upstream.take()
+    answer = raw.ask(
+        sockets.port,
+        raw.request(
+            "GET",
+            BOTH[0],
+            [
+                ("authorization", f"Bearer {token}"),
+                ("connection", "upgrade"),
+                ("upgrade", upgrade),
+                ("sec-websocket-version", "13"),
+                ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+            ],
+        ),
+    )
+    assert answer.status in (403, 404, 426)
+    assert upstream.take() == []
+
+
+def test_no_websocket_on_health_checks(sockets: Pair) -> None:
+    """What needs no token switches to no other protocol."""
+    response, _ = _refused(sockets, "/healthz", {})
+    assert response.status_code == 403
+
+
+def test_key_in_the_subprotocol(sockets: Pair, upstream: WebSocketProvider, token: str) -> None:
+    """A key in the subprotocol, which would pass by every rule, is refused; others pass."""
+    upstream.take()
+    headers = {"authorization": f"Bearer {token}"}
+    offered = ["realtime", f"openai-insecure-api-key.{OWN_KEYS['openai']}"]
+    response, error = _refused(sockets, BOTH[1], headers, subprotocols=offered)
+    assert response.status_code == 400
+    assert error["type"] == "invalid_request_error"
+    assert upstream.take() == []
+    with _open(sockets, BOTH[1], headers, subprotocols=["realtime"]) as connection:
+        assert connection.subprotocol == "realtime"
+    (handshake,) = upstream.take()
+    assert handshake.all("sec-websocket-protocol") == ["realtime"]
+
+
+def test_large_messages(sockets: Pair, token: str) -> None:
+    """Messages larger than Envoy's buffers pass in both directions unchanged."""
+    text = "0123456789abcdef" * 50_000
+    headers = {"authorization": f"Bearer {token}"}
+    with _open(sockets, BOTH[0], headers, compression=None) as connection:
+        assert _echoes(connection, text)
