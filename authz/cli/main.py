@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import click
 
 from authz import __version__
+from authz.cli.client import client
 from authz.cli.common import AliasedGroup
 from authz.cli.configuration import config
 from authz.cli.db import db
@@ -27,7 +28,7 @@ def cli() -> None:
     """The open authentication layer for AI gateways on Envoy."""
 
 
-for command in (up, serve, envoy, config, db, proxy, users, tokens, login):
+for command in (up, serve, envoy, config, db, client, proxy, users, tokens, login):
     cli.add_command(command)
 
 

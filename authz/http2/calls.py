@@ -8,7 +8,7 @@ from typing import cast
 import structlog
 
 from authz.http2 import frames, grpc
-from authz.http2.frames import ConnectionFailed, ErrorCode
+from authz.http2.frames import ConnectionFailed, ErrorCode, StreamFailed
 from authz.http2.grpc import CallFailed, Status
 from authz.http2.sending import Sender
 
@@ -16,6 +16,8 @@ _log = structlog.get_logger(__name__)
 
 MAX_STREAMS = 4096
 MAX_MESSAGE_BYTES = 1 << 20
+MAX_KEPT_BYTES = 1 << 25
+"""Of the requests of a connection that are unfinished or unanswered, all together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,7 @@ class Method:
     """What answers the calls of one method.
 
     Attributes:
-        answer: a request message in, a response message out.
+        answer: a request message in, a response message out; it may raise ``CallFailed``.
         immediate: whether ``answer`` never waits; such a call needs no task.
     """
 
@@ -35,7 +37,9 @@ class Method:
 class _Call:
     """A call whose request is not complete, or whose answer is being made."""
 
-    path: str
+    method: Method
+    ended: bool = False
+    size: int = 0
     data: bytearray = field(default_factory=bytearray)
     task: asyncio.Task[None] | None = None
 
@@ -56,53 +60,69 @@ class Calls:
         self._out = out
         self._flush = flush
         self._calls: dict[int, _Call] = {}
+        self._kept = 0
         self.last_stream = 0
-
-    def __len__(self) -> int:
-        return len(self._calls)
 
     def require_known(self, stream: int) -> None:
         """Raise ``ConnectionFailed`` for a stream that was never opened."""
         if stream == 0 or stream % 2 == 0 or stream > self.last_stream:
             raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "frame on an idle stream")
 
-    def headers(self, stream: int, path: str, *, ended: bool) -> None:
-        """A header block has come: a new call, or the trailers of one."""
-        call = self._calls.get(stream)
-        if call is not None:
-            if not ended or call.task is not None:
-                raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "a second header block")
-            self._complete(stream, call)
-            return
+    def headers(self, stream: int, path: str | None, *, ended: bool) -> None:
+        """A header block has come: a new call, or the trailers of one.
+
+        Args:
+            stream: its stream.
+            path: as ``Blocks.path_of`` returns it.
+            ended: whether nothing follows.
+
+        Raises:
+            StreamFailed: it is malformed, out of place, or one call too many.
+        """
         if stream <= self.last_stream:
-            self._out.write(frames.reset(stream, ErrorCode.STREAM_CLOSED))
+            self._trailers(stream, path, ended=ended)
             return
         self.last_stream = stream
-        if len(self._calls) >= MAX_STREAMS:
-            self._out.write(frames.reset(stream, ErrorCode.REFUSED_STREAM))
-            return
-        call = self._calls[stream] = _Call(path)
+        if not path:
+            raise StreamFailed(stream, ErrorCode.PROTOCOL_ERROR)
+        if self._out.open_streams >= MAX_STREAMS:
+            raise StreamFailed(stream, ErrorCode.REFUSED_STREAM)
         self._out.open(stream)
+        method = self._methods.get(path)
+        if method is None:
+            self._fail(stream, CallFailed(Status.UNIMPLEMENTED, "unknown method"), ended=ended)
+            return
+        call = self._calls[stream] = _Call(method)
         if ended:
-            self._complete(stream, call)
+            self._complete(stream, call, b"")
 
     def data(self, stream: int, data: bytes, *, ended: bool) -> None:
-        """Data of a request has come; that of a call given up is dropped."""
+        """Data of a request has come; that of a call that is over is dropped.
+
+        Raises:
+            StreamFailed: the request had ended.
+        """
         call = self._calls.get(stream)
-        if call is None:
+        if call is None or call.ended:
+            if self._out.is_open(stream):
+                raise StreamFailed(stream, ErrorCode.STREAM_CLOSED)
             return
-        if call.task is not None:
-            raise ConnectionFailed(ErrorCode.STREAM_CLOSED, "data after the end")
-        call.data += data
-        if len(call.data) > MAX_MESSAGE_BYTES:
+        call.size += len(data)
+        self._kept += len(data)
+        call.ended = ended
+        if call.size > MAX_MESSAGE_BYTES + grpc.PREFIX_LENGTH:
             self._refuse(stream, CallFailed(Status.RESOURCE_EXHAUSTED, "message too large"))
+        elif self._kept > MAX_KEPT_BYTES:
+            self._refuse(stream, CallFailed(Status.RESOURCE_EXHAUSTED, "too much at once"))
         elif ended:
-            self._complete(stream, call)
+            self._complete(stream, call, data)
+        else:
+            call.data += data
 
     def give_up(self, stream: int) -> None:
         """The peer waits no longer for this call."""
         self._out.close(stream)
-        call = self._calls.pop(stream, None)
+        call = self._pop(stream)
         if call is not None and call.task is not None:
             call.task.cancel()
 
@@ -111,47 +131,76 @@ class Calls:
         for stream in tuple(self._calls):
             self.give_up(stream)
 
-    def _complete(self, stream: int, call: _Call) -> None:
+    def _trailers(self, stream: int, path: str | None, *, ended: bool) -> None:
+        call = self._calls.get(stream)
+        if call is None or call.ended:
+            raise StreamFailed(stream, ErrorCode.STREAM_CLOSED)
+        if path != "" or not ended:
+            raise StreamFailed(stream, ErrorCode.PROTOCOL_ERROR)
+        self._complete(stream, call, b"")
+
+    def _complete(self, stream: int, call: _Call, last: bytes) -> None:
+        call.ended = True
+        method = call.method
         try:
-            message = grpc.message_of(call.data)
-            method = self._methods.get(call.path)
-            if method is None:
-                raise CallFailed(Status.UNIMPLEMENTED, "unknown method")
+            message = grpc.message_of(call.data + last if call.data else last)
         except CallFailed as error:
             self._refuse(stream, error)
             return
         if not method.immediate:
+            call.data.clear()
             call.task = asyncio.create_task(self._run(stream, method, message))
             return
         try:
-            response = _run_now(method.answer(message))
-        except Exception as error:
-            self._failed(stream, error)
+            response = grpc.framed(_run_now(method.answer(message)))
+        except (Exception, asyncio.CancelledError) as error:
+            self._refuse(stream, _told(error))
         else:
             self._respond(stream, response)
 
     async def _run(self, stream: int, method: Method, message: bytes) -> None:
         try:
-            response = await method.answer(message)
-        except Exception as error:
-            self._failed(stream, error)
+            response = grpc.framed(await method.answer(message))
+        except (Exception, asyncio.CancelledError) as error:
+            # A call that was given up is cancelled too; but then nobody hears this.
+            if stream in self._calls:
+                self._refuse(stream, _told(error))
         else:
             self._respond(stream, response)
         self._flush()
 
-    def _respond(self, stream: int, message: bytes) -> None:
-        if self._calls.pop(stream, None) is not None:
-            self._out.respond(stream, grpc.framed(message))
-
-    def _failed(self, stream: int, error: Exception) -> None:
-        # The type alone: a message could quote what the request brought.
-        _log.error("call failed", error=type(error).__name__)
-        self._refuse(stream, CallFailed(Status.INTERNAL, "internal error"))
+    def _respond(self, stream: int, response: bytes) -> None:
+        if self._pop(stream) is not None:
+            self._out.respond(stream, response)
 
     def _refuse(self, stream: int, error: CallFailed) -> None:
-        if self._calls.pop(stream, None) is not None:
-            self._out.close(stream)
-            self._out.write(grpc.failure(stream, error))
+        call = self._pop(stream)
+        if call is not None:
+            self._fail(stream, error, ended=call.ended)
+
+    def _fail(self, stream: int, error: CallFailed, *, ended: bool) -> None:
+        self._out.close(stream)
+        self._out.write(grpc.failure(stream, error))
+        if not ended:
+            # The rest of the request is not wanted (RFC 9113 8.1).
+            self._out.write(frames.reset(stream, ErrorCode.NO_ERROR))
+
+    def _pop(self, stream: int) -> _Call | None:
+        call = self._calls.pop(stream, None)
+        if call is not None:
+            self._kept -= call.size
+        return call
+
+
+def _told(error: BaseException) -> CallFailed:
+    """Return what the peer is told of an error."""
+    if isinstance(error, CallFailed):
+        return error
+    # The type alone: a message could quote what the request brought.
+    _log.error("call failed", error=type(error).__name__)
+    if isinstance(error, asyncio.CancelledError):
+        return CallFailed(Status.UNAVAILABLE, "cancelled")
+    return CallFailed(Status.INTERNAL, "internal error")
 
 
 def _run_now(awaitable: Awaitable[bytes]) -> bytes:
@@ -161,4 +210,5 @@ def _run_now(awaitable: Awaitable[bytes]) -> bytes:
         next(steps)
     except StopIteration as done:
         return cast(bytes, done.value)
+    steps.close()
     raise RuntimeError("an immediate method has waited")

@@ -17,6 +17,7 @@ END_HEADERS = 0x4
 PADDED = 0x8
 PRIORITY_FLAG = 0x20
 
+SETTINGS_ENABLE_PUSH = 2
 SETTINGS_MAX_CONCURRENT_STREAMS = 3
 SETTINGS_INITIAL_WINDOW_SIZE = 4
 SETTINGS_MAX_FRAME_SIZE = 5
@@ -49,6 +50,15 @@ class ConnectionFailed(Exception):  # noqa: N818 - the state of the connection
         self.code = code
 
 
+class StreamFailed(Exception):  # noqa: N818 - the state of the stream
+    """The peer broke the protocol on one stream, which ends with an RST_STREAM."""
+
+    def __init__(self, stream: int, code: ErrorCode) -> None:
+        super().__init__(code.name)
+        self.stream = stream
+        self.code = code
+
+
 def unpack_header(buffer: bytes, offset: int) -> tuple[int, int, int, int]:
     """Read a frame's header at ``offset``.
 
@@ -78,11 +88,15 @@ def read_settings(payload: bytes) -> dict[int, int]:
     """
     if len(payload) % _SETTING.size:
         raise ConnectionFailed(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS of odd length")
-    values = dict(_SETTING.iter_unpack(payload))
-    if values.get(SETTINGS_INITIAL_WINDOW_SIZE, 0) > MAX_WINDOW:
-        raise ConnectionFailed(ErrorCode.FLOW_CONTROL_ERROR, "initial window too large")
-    if not DEFAULT_FRAME_SIZE <= values.get(SETTINGS_MAX_FRAME_SIZE, DEFAULT_FRAME_SIZE) < 1 << 24:
-        raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "maximum frame size out of range")
+    values: dict[int, int] = {}
+    for name, value in _SETTING.iter_unpack(payload):
+        if name == SETTINGS_INITIAL_WINDOW_SIZE and value > MAX_WINDOW:
+            raise ConnectionFailed(ErrorCode.FLOW_CONTROL_ERROR, "initial window too large")
+        if name == SETTINGS_MAX_FRAME_SIZE and not DEFAULT_FRAME_SIZE <= value < 1 << 24:
+            raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "maximum frame size out of range")
+        if name == SETTINGS_ENABLE_PUSH and value > 1:
+            raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "push neither on nor off")
+        values[name] = value
     return values
 
 

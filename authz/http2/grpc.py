@@ -13,8 +13,7 @@ _PREFIX = struct.Struct(">BL")
 class Status(IntEnum):
     """Status codes that we send."""
 
-    OK = 0
-    CANCELLED = 1
+    NOT_FOUND = 5
     RESOURCE_EXHAUSTED = 8
     UNIMPLEMENTED = 12
     INTERNAL = 13
@@ -22,7 +21,12 @@ class Status(IntEnum):
 
 
 class CallFailed(Exception):  # noqa: N818 - the state of the call
-    """A call that ends with a status other than OK and without a message."""
+    """A call that ends with a status other than OK and without a message.
+
+    Args:
+        status: there is none for OK, so no failure can be sent as one.
+        why: at most 100 characters, for the peer.
+    """
 
     def __init__(self, status: Status, why: str) -> None:
         super().__init__(why)
@@ -57,6 +61,7 @@ def _literal(name: bytes, value: bytes) -> bytes:
 
 # `:status: 200` has index 8 in HPACK's static table.
 _RESPONSE = b"\x88" + _literal(b"content-type", b"application/grpc")
+_ACCEPTED = _literal(b"grpc-accept-encoding", b"identity")
 _OK_TRAILERS = _literal(b"grpc-status", b"0")
 
 
@@ -77,6 +82,7 @@ def failure(stream: int, error: CallFailed) -> bytes:
     message = quote(str(error))[:100].encode("ascii")
     block = (
         _RESPONSE
+        + _ACCEPTED
         + _literal(b"grpc-status", str(int(error.status)).encode("ascii"))
         + _literal(b"grpc-message", message)
     )

@@ -13,10 +13,10 @@ from authz.ext_authz import METHOD
 from authz.grpc_server import CheckHandler, remove_stale_socket
 from authz.http2.calls import Method
 from authz.http2.connection import Connection
+from authz.http2.grpc import CallFailed, Status
 
 _HEALTH = "/grpc.health.v1.Health/Check"
-_ANNOUNCE_SECONDS = 0.1
-"""How long calls may still arrive that were sent before the peer saw our GOAWAY."""
+_POLL_SECONDS = 0.005
 _BACKLOG = 1024
 
 
@@ -58,26 +58,35 @@ class Http2Server:
     async def stop(self, grace_seconds: float) -> None:
         """Take no new checks, let those in flight finish, at most ``grace_seconds``."""
         self._serving = False
-        if self._server is not None:
-            self._server.close()
-        for connection in self._connections:
-            connection.announce_stop()
+        if self._server is None:
+            return
+        if isinstance(self._address, UnixAddress):
+            # While the socket is still ours: later a successor may have made its own there.
+            Path(self._address.path).unlink(missing_ok=True)  # noqa: ASYNC240 - one call, at the end
+        self._server.close()
         loop = asyncio.get_running_loop()
         end = loop.time() + grace_seconds
-        await asyncio.sleep(min(_ANNOUNCE_SECONDS, grace_seconds))
-        while loop.time() < end and not all(c.is_idle for c in self._connections):  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
+        while True:
+            # One that was accepted just before the end shows up only now.
+            for connection in tuple(self._connections):
+                connection.announce_stop()
+            await asyncio.sleep(_POLL_SECONDS)
+            if loop.time() >= end or all(c.is_finished for c in self._connections):
+                break
         for connection in tuple(self._connections):
             connection.close()
-        if isinstance(self._address, UnixAddress):
-            Path(self._address.path).unlink(missing_ok=True)  # noqa: ASYNC240 - one call, at the end
+        end = max(end, loop.time() + _POLL_SECONDS)
+        while self._connections and loop.time() < end:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(_POLL_SECONDS)
+        for connection in tuple(self._connections):
+            connection.abort()
 
     async def _health(self, message: bytes) -> bytes:
         request = health_pb2.HealthCheckRequest.FromString(message)
+        if request.service not in ("", METHOD.split("/")[1]):
+            raise CallFailed(Status.NOT_FOUND, "unknown service")
         status = health_pb2.HealthCheckResponse
-        known = request.service in ("", METHOD.split("/")[1])
-        serving = status.SERVING if self._serving else status.NOT_SERVING
-        answer = status(status=serving if known else status.SERVICE_UNKNOWN)
+        answer = status(status=status.SERVING if self._serving else status.NOT_SERVING)
         data: bytes = answer.SerializeToString()
         return data
 

@@ -1,0 +1,81 @@
+"""Writes the lines of a client for one gateway, and the pages of ``docs/clients``."""
+
+from collections.abc import Mapping
+
+from authz.clients.catalog import MODES, Client
+from authz.settings import Config, Provider
+from authz.up.banner import base_url
+
+HEADINGS = {
+    "centralized": "With the company's key",
+    "byok": "With your own key",
+    "subscription": "With your own subscription",
+    "proxy": "Through the AI Gateway Proxy",
+}
+NEEDS = {
+    "byok": "Your key is in `$ANTHROPIC_API_KEY` or `$OPENAI_API_KEY`.",
+    "subscription": "You have logged in with the client before, or your token is in "
+    "`$CLAUDE_CODE_OAUTH_TOKEN`.",
+    "proxy": "`gateway.yaml` has a `proxy` section, and `authz proxy ca` was run once.",
+}
+PLACEHOLDERS = {"anthropic": "%ANTHROPIC%", "openai": "%OPENAI%", "chatgpt": "%CHATGPT%"}
+
+
+def urls(config: Config) -> dict[str, str]:
+    """Return the base URL for each kind of provider that the gateway has.
+
+    Returns:
+        ``anthropic``, ``openai`` and ``chatgpt`` to the URL that a client takes, of the first
+        provider of that kind.
+    """
+    found: dict[str, str] = {}
+    for provider in config.providers:
+        prefix = provider.provider_type.client_prefix
+        url = f"{base_url(config)}/api/v2/ai-gateway/{provider.name}{prefix}"
+        found.setdefault(_kind(provider), url)
+    return {kind: found[kind] for kind in PLACEHOLDERS if kind in found}
+
+
+def _kind(provider: Provider) -> str:
+    if provider.type == "openai" and (
+        provider.native_url.host == "chatgpt.com" or provider.name == "chatgpt"
+    ):
+        return "chatgpt"
+    return provider.type
+
+
+def fill(lines: str, urls_by_kind: Mapping[str, str]) -> str:
+    """Put the gateway's URLs into lines to paste."""
+    for kind, url in urls_by_kind.items():
+        lines = lines.replace(PLACEHOLDERS[kind], url)
+    return lines
+
+
+def paste(client: Client, config: Config) -> str:
+    """Write the lines of a client for this gateway, as ``authz client NAME`` prints them."""
+    known = urls(config)
+    parts = [f"# {client.title}: {client.install}", "# $CODER_TOKEN is your Coder token."]
+    for mode in MODES:
+        for kind, lines in client.lines.get(mode, {}).items():
+            parts.append(f"\n# {HEADINGS[mode]} ({kind})")
+            reason = _missing(mode, kind, known, config)
+            if reason:
+                parts.append(f"# not here: {reason}")
+                continue
+            if mode in NEEDS:
+                parts.append(f"# {NEEDS[mode].replace('`', '')}")
+            parts.append(fill(lines, known).rstrip())
+    for mode, reason in client.tested.reasons.items():
+        parts.append(f"\n# {HEADINGS.get(mode, mode)}: not possible, {reason}")
+    return "\n".join(parts)
+
+
+def _missing(mode: str, kind: str, known: Mapping[str, str], config: Config) -> str | None:
+    """Say why a mode can't be had at this gateway."""
+    if kind not in known:
+        return f"gateway.yaml has no provider for {kind}"
+    if mode in ("byok", "subscription") and not config.allow_byok:
+        return "allow_byok is false"
+    if mode == "proxy" and config.proxy is None:
+        return "gateway.yaml has no proxy section"
+    return None

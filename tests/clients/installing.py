@@ -1,0 +1,83 @@
+"""Puts the clients into a cache outside the repository, each in a folder of its own."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from authz.clients.catalog import Client
+
+CACHE = Path(os.environ.get("AUTHZ_CLIENTS_CACHE", Path.home() / ".cache" / "authz-clients"))
+_SECONDS = 900
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A client that is there.
+
+    Attributes:
+        programs: the folder of its programs, for PATH.
+        modules: its ``node_modules``, which a script looks for beside itself.
+    """
+
+    programs: Path
+    modules: Path | None = None
+
+
+class NotInstalledError(Exception):
+    """A client can't be installed; the text says why."""
+
+
+class NpmMissingError(NotInstalledError):
+    """This machine has no npm, so that the clients from there are left out."""
+
+
+def install(client: Client) -> Installed:
+    """Return the client, installed unless this version is there already.
+
+    Raises:
+        NpmMissingError: npm is not there.
+        NotInstalledError: the installer failed.
+    """
+    tested = client.tested
+    digest = hashlib.sha256(json.dumps([sys.version_info[:2], tested.packages]).encode())
+    folder = CACHE / f"{client.name}-{digest.hexdigest()[:12]}"
+    done = folder / ".done"
+    if not done.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        if tested.kind == "npm":
+            _npm(folder, tested.packages)
+        else:
+            _pip(folder, tested.packages)
+        done.touch()
+    if tested.kind == "npm":
+        modules = folder / "node_modules"
+        return Installed(modules / ".bin", modules)
+    return Installed(folder / "bin")
+
+
+def _npm(folder: Path, packages: dict[str, str]) -> None:
+    if shutil.which("npm") is None:
+        raise NpmMissingError("npm is not there")
+    named = [f"{name}@{version}" for name, version in packages.items()]
+    options = ["--no-audit", "--no-fund", "--loglevel=error"]
+    _run(["npm", "install", "--prefix", str(folder), *options, *named])
+
+
+def _pip(folder: Path, packages: dict[str, str]) -> None:
+    _run([sys.executable, "-m", "venv", str(folder)])
+    named = [f"{name}=={version}" for name, version in packages.items()]
+    options = ["--quiet", "--disable-pip-version-check"]
+    _run([str(folder / "bin" / "python"), "-m", "pip", "install", *options, *named])
+
+
+def _run(command: list[str]) -> None:
+    result = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    if result.returncode != 0:
+        lines = (result.stderr or result.stdout).strip().splitlines()
+        raise NotInstalledError(f"{' '.join(command[:3])} failed: {lines[-1] if lines else ''}")

@@ -1,0 +1,189 @@
+"""The same answers from both gRPC servers of authz behind a real Envoy, when all is well or not."""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent import futures
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+
+from tests.conformance.expected import cells
+from tests.conformance.test_matrix_envoy import _mismatch, _request
+from tests.conformance.values import Values
+from tests.support import raw
+from tests.support.pair import CENTRAL_KEYS, OWN_KEYS, Provider, free_port, wait_until
+from tests.support.parts import Parts, parts
+from tests.support.requests import CREDENTIAL_HEADERS, MARK, MODELS, exchange
+
+REQUESTS = 5_000
+WORKERS = 6
+GOVERNANCE = "x-coder-ai-governance-token"
+
+
+@pytest.fixture(scope="module", params=["http2", "grpcio"])
+def running(request: pytest.FixtureRequest, provider: Provider) -> Iterator[Parts]:
+    """Authz and Envoy, apart, with one transport."""
+    authz = {
+        "grpc": "unix:./authz.sock",
+        "http": f"127.0.0.1:{free_port()}",
+        "transport": request.param,
+    }
+    with parts(provider, authz=authz) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def values(running: Parts) -> Values:
+    """Tokens of every kind."""
+    return Values.of(running)
+
+
+def _status(pair: Parts, token: str) -> int:
+    headers = {"x-api-key": token}
+    return httpx.get(pair.url + MODELS["anthropic"], headers=headers, timeout=5).status_code
+
+
+def _recovers(pair: Parts, values: Values) -> None:
+    wait_until(lambda: _status(pair, values.tokens["alice"]) == 200, 10, "recovery")
+    assert _status(pair, values.tokens["deleted"]) == 401
+    pair.provider.take()
+
+
+def _all_unavailable(pair: Parts, values: Values, at_once: int = 4) -> None:
+    """Assert that requests are 503 in time, whatever their token, and that nothing passes."""
+    pair.provider.take()
+    tokens = [values.tokens[kind] for kind in ("alice", "deleted")] * at_once
+    started = time.monotonic()
+    with futures.ThreadPoolExecutor(len(tokens)) as pool:
+        statuses = set(pool.map(lambda token: _status(pair, token), tokens))
+    assert statuses == {503}
+    assert time.monotonic() - started < 2.5
+    assert pair.provider.take() == []
+
+
+def test_the_matrix(running: Parts, values: Values) -> None:
+    """Every fifth cell of the request matrix, which is each value of each header many times."""
+    chosen = [cell for cell in cells() if cell.byok][::5]
+    assert len(chosen) == 275
+    exchanges = exchange(running, [_request(running, cell, values) for cell in chosen])
+    mismatches = [
+        text
+        for cell, exchanged in zip(chosen, exchanges, strict=True)
+        if (text := _mismatch(cell, values, exchanged))
+    ]
+    assert not mismatches, f"{len(mismatches)} of {len(chosen)}:\n" + "\n".join(mismatches[:20])
+
+
+def test_killed(running: Parts, values: Values) -> None:
+    """Without authz nothing passes, and a new one is found without a restart of Envoy."""
+    running.end_authz(signal.SIGKILL)
+    _all_unavailable(running, values)
+    running.start_authz()
+    _recovers(running, values)
+
+
+def test_stopped(running: Parts, values: Values) -> None:
+    """An authz that stands still lets nothing pass, neither in time nor when it goes on."""
+    assert running.authz is not None
+    running.authz.send_signal(signal.SIGSTOP)
+    try:
+        _all_unavailable(running, values)
+    finally:
+        running.authz.send_signal(signal.SIGCONT)
+    time.sleep(0.3)
+    assert running.provider.take() == [], "an answer that came too late let a request pass"
+    _recovers(running, values)
+
+
+def test_terminated_and_restarted(running: Parts, values: Values) -> None:
+    """Authz ends at once with status 0 when nothing is under way, and its successor serves."""
+    started = time.monotonic()
+    assert running.end_authz() == 0
+    assert time.monotonic() - started < 3
+    assert not running.socket_path.exists()
+    _all_unavailable(running, values, 1)
+    running.start_authz()
+    _recovers(running, values)
+
+
+@dataclass
+class Load:
+    """Requests of many kinds over several connections, until so many were decided.
+
+    Attributes:
+        wanted: by the request's mark, the credential that the provider may see; None is none.
+        answers: by the request's mark, the status.
+        decided: answers other than 503.
+    """
+
+    port: int
+    kinds: list[tuple[str, list[tuple[str, str]], tuple[str, str] | None]]
+    wanted: dict[str, tuple[str, str] | None] = field(default_factory=dict)
+    answers: dict[str, int] = field(default_factory=dict)
+    decided: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def work(self, worker: int) -> None:
+        """Send requests over one connection; wait a little after a 503."""
+        with raw.Connection(self.port) as connection:
+            number = 0
+            while self.decided < REQUESTS:
+                number += 1
+                mark = f"{worker}-{number}"
+                path, headers, wanted = self.kinds[(worker + number) % len(self.kinds)]
+                self.wanted[mark] = wanted
+                connection.send(raw.request("GET", path, [*headers, (MARK, mark)]))
+                status = self.answers[mark] = connection.read().status
+                if status == 503:
+                    time.sleep(0.02)
+                    continue
+                with self.lock:
+                    self.decided += 1
+
+
+def test_restarts_under_load(running: Parts, values: Values) -> None:
+    """5,000 requests while authz is restarted and killed: each one's own answer, or 503."""
+    bad = [values.tokens["deleted"], values.tokens["expired"], values.malformed]
+    good = {"anthropic": values.tokens["alice"], "openai": values.tokens["bob"]}
+    central_openai = ("authorization", f"Bearer {CENTRAL_KEYS['openai']}")
+    load = Load(
+        running.port,
+        [
+            (MODELS["anthropic"], [], None),
+            *((MODELS["openai"], [("authorization", f"Bearer {token}")], None) for token in bad),
+            (
+                MODELS["anthropic"],
+                [("x-api-key", good["anthropic"])],
+                ("x-api-key", CENTRAL_KEYS["anthropic"]),
+            ),
+            (MODELS["openai"], [("authorization", f"Bearer {good['openai']}")], central_openai),
+            (
+                MODELS["copilot"],
+                [(GOVERNANCE, good["openai"]), ("authorization", f"Bearer {OWN_KEYS['copilot']}")],
+                ("authorization", f"Bearer {OWN_KEYS['copilot']}"),
+            ),
+        ],
+    )
+    running.provider.take()
+    with futures.ThreadPoolExecutor(WORKERS) as pool:
+        workers = [pool.submit(load.work, worker) for worker in range(WORKERS)]
+        for part, number in enumerate((signal.SIGTERM, signal.SIGKILL, signal.SIGTERM), 1):
+            wait_until(lambda part=part: load.decided > part * REQUESTS // 5, 30, "the load")
+            running.end_authz(number)
+            running.start_authz(wait=False)
+        for done in workers:
+            done.result(30)
+    assert load.decided >= REQUESTS
+    statuses = {(status, load.wanted[mark] is not None) for mark, status in load.answers.items()}
+    assert statuses == {(200, True), (401, False), (503, True), (503, False)}
+    passed = 0
+    for seen in running.provider.take():
+        (mark,) = seen.all(MARK)
+        assert load.answers[mark] == 200
+        credentials = [pair for pair in seen.headers if pair[0] in CREDENTIAL_HEADERS]
+        assert credentials == [load.wanted[mark]]
+        passed += 1
+    assert passed == list(load.answers.values()).count(200)

@@ -1,0 +1,1 @@
+"""Tests of authz.clients and ``authz client``."""

@@ -1,0 +1,136 @@
+"""The catalogue, what ``authz client`` prints, and the pages of docs/clients."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from authz.cli.client import client
+from authz.clients.catalog import MODES, Client, clients
+from authz.clients.pages import pages
+from authz.clients.rendering import PLACEHOLDERS, fill, urls
+from authz.errors import ConfigError
+from authz.settings import Config
+
+ROOT = Path(__file__).parents[3]
+ALL = pytest.mark.parametrize("one", clients().values(), ids=clients())
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of its own, without a configuration."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AUTHZ_CONFIG", raising=False)
+
+
+def _print(*line: str) -> Result:
+    return CliRunner().invoke(client, line)
+
+
+@ALL
+def test_modes(one: Client) -> None:
+    """Every client has lines for each mode, or the reason why not."""
+    assert set(one.lines) <= set(MODES)
+    for mode in MODES:
+        assert one.lines.get(mode) or one.tested.reasons.get(mode), mode
+    assert set(one.tested.reasons) <= set(MODES)
+
+
+@ALL
+def test_lines_are_shell(one: Client) -> None:
+    """Bash can read the lines, every placeholder is filled, and no line holds a token."""
+    for kinds in one.lines.values():
+        for lines in kinds.values():
+            filled = fill(lines, urls(Config()))
+            assert not any(placeholder in filled for placeholder in PLACEHOLDERS.values())
+            assert re.search(r"sk-|[0-9A-Za-z]{10}-[0-9A-Za-z]{22}", filled) is None
+            read = subprocess.run(
+                ["bash", "-n"], input=filled, text=True, capture_output=True, check=False
+            )
+            assert read.stderr == ""
+
+
+def test_data_files() -> None:
+    """There is one data file for each client that is tested, and no other."""
+    files = (ROOT / "authz" / "clients" / "data").glob("*.yaml")
+    assert {file.stem for file in files} == set(clients())
+
+
+@pytest.mark.usefixtures("folder")
+def test_list() -> None:
+    """Without a name the clients are listed."""
+    result = _print()
+    assert result.exit_code == 0
+    assert [line.split()[0] for line in result.stdout.splitlines()] == list(clients())
+
+
+@pytest.mark.usefixtures("folder")
+@ALL
+def test_prints_for_this_gateway(one: Client) -> None:
+    """The printed lines name this gateway's address and providers."""
+    settings = {
+        "listen": "0.0.0.0:8443",
+        "proxy": {},
+        "providers": [
+            {"name": "claude", "type": "anthropic", "base_url": "https://api.anthropic.com"},
+            {"name": "gpt", "type": "openai", "base_url": "https://api.openai.com/v1"},
+            {
+                "name": "plan",
+                "type": "openai",
+                "base_url": "https://chatgpt.com/backend-api/codex",
+            },
+        ],
+    }
+    Path("gateway.yaml").write_text(yaml.safe_dump(settings))
+    result = _print(one.name)
+    assert result.exit_code == 0, result.output
+    found = set(re.findall(r"http://[^\s\"',]+", result.stdout))
+    base = "http://127.0.0.1:8443/api/v2/ai-gateway"
+    assert found
+    assert {url.removesuffix("/v1") for url in found} <= {
+        f"{base}/{name}" for name in ("claude", "gpt", "plan")
+    }
+    assert "not here" not in result.stdout
+    assert "$CODER_TOKEN" in result.stdout
+
+
+@pytest.mark.usefixtures("folder")
+def test_says_what_is_missing() -> None:
+    """What this gateway can't do is named instead of printed."""
+    settings = {
+        "allow_byok": False,
+        "providers": [
+            {"name": "claude", "type": "anthropic", "base_url": "https://api.anthropic.com"}
+        ],
+    }
+    Path("gateway.yaml").write_text(yaml.safe_dump(settings))
+    said = _print("claude-code").stdout
+    assert "# not here: allow_byok is false" in said
+    assert "# not here: gateway.yaml has no proxy section" in said
+    assert "ANTHROPIC_CUSTOM_HEADERS" not in said
+    assert "# not here: gateway.yaml has no provider for openai" in _print("codex").stdout
+
+
+@pytest.mark.usefixtures("folder")
+def test_unknown_name() -> None:
+    """A client that is not there is an error of one line."""
+    result = _print("no-such-client")
+    assert isinstance(result.exception, ConfigError)
+    assert "no-such-client" in str(result.exception)
+
+
+@pytest.mark.usefixtures("folder")
+def test_docs_option(tmp_path: Path) -> None:
+    """``--docs`` writes every page into a folder, and takes no name."""
+    assert _print("--docs", "made").exit_code == 0
+    assert {file.name for file in (tmp_path / "made").iterdir()} == set(pages())
+    assert _print("--docs", "made", "codex").exit_code == 2
+
+
+def test_pages_are_fresh() -> None:
+    """docs/clients is what the data says; `authz client --docs docs/clients` makes it again."""
+    there = {file.name: file.read_text() for file in (ROOT / "docs" / "clients").iterdir()}
+    assert there == pages()
