@@ -39,9 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: without the program's name; None takes the process's own.
     """
     try:
-        cli.main(args=arguments, prog_name="authz", standalone_mode=False)
-    except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
+        # Without its standalone mode click returns the status of an Exit, and does not raise it.
+        status = cli.main(args=arguments, prog_name="authz", standalone_mode=False)
     except click.ClickException as error:
         # click quotes what it does not understand, and that may be a token in the wrong place.
         text = io.StringIO()
@@ -62,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if os.environ.get("AUTHZ_TRACEBACK"):
             raise
         _fail(f"internal error: {type(error).__name__} (AUTHZ_TRACEBACK=1 shows where)")
+    else:
+        sys.exit(status if isinstance(status, int) else 0)
 
 
 def _fail(text: str) -> None:

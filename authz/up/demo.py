@@ -29,7 +29,8 @@ def demo(config: Config) -> Iterator[tuple[Config, Path]]:
     Yields:
         The configuration with the replacements, and the file it was written to.
     """
-    folder = config.state_folder / "demo"
+    # The port keeps two demos in one folder apart.
+    folder = config.state_folder / f"demo-{config.listen.port}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     types = {provider.name: _stand_in_type(provider) for provider in config.providers}
     central = {
