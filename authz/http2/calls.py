@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import cast
 
 import structlog
@@ -40,7 +40,7 @@ class _Call:
     method: Method
     ended: bool = False
     size: int = 0
-    data: bytearray = field(default_factory=bytearray)
+    data: bytearray | None = None
     task: asyncio.Task[None] | None = None
 
 
@@ -78,6 +78,7 @@ class Calls:
 
         Raises:
             StreamFailed: it is malformed, out of place, or one call too many.
+            ConnectionFailed: it is a request on a stream of the past.
         """
         if stream <= self.last_stream:
             self._trailers(stream, path, ended=ended)
@@ -116,6 +117,8 @@ class Calls:
             self._refuse(stream, CallFailed(Status.RESOURCE_EXHAUSTED, "too much at once"))
         elif ended:
             self._complete(stream, call, data)
+        elif call.data is None:
+            call.data = bytearray(data)
         else:
             call.data += data
 
@@ -133,6 +136,9 @@ class Calls:
 
     def _trailers(self, stream: int, path: str | None, *, ended: bool) -> None:
         call = self._calls.get(stream)
+        if path and not self._out.is_open(stream):
+            # Trailers may be late; but who uses a stream twice has lost count (RFC 9113 5.1.1).
+            raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "stream used again")
         if call is None or call.ended:
             raise StreamFailed(stream, ErrorCode.STREAM_CLOSED)
         if path != "" or not ended:
@@ -148,7 +154,7 @@ class Calls:
             self._refuse(stream, error)
             return
         if not method.immediate:
-            call.data.clear()
+            call.data = None
             call.task = asyncio.create_task(self._run(stream, method, message))
             return
         try:

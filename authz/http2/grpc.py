@@ -63,11 +63,24 @@ def _literal(name: bytes, value: bytes) -> bytes:
 _RESPONSE = b"\x88" + _literal(b"content-type", b"application/grpc")
 _ACCEPTED = _literal(b"grpc-accept-encoding", b"identity")
 _OK_TRAILERS = _literal(b"grpc-status", b"0")
+# Frame headers up to the stream.
+_HEADERS_BEGIN = frames.frame(frames.HEADERS, frames.END_HEADERS, 0, _RESPONSE)[:5]
+_TRAILERS_BEGIN = frames.frame(
+    frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, 0, _OK_TRAILERS
+)[:5]
 
 
 def response_headers(stream: int) -> bytes:
     """Write the headers of a response with a message."""
     return frames.frame(frames.HEADERS, frames.END_HEADERS, stream, _RESPONSE)
+
+
+def whole_response(stream: int, data: bytes) -> bytes:
+    """Write a response with a message that fits in one frame."""
+    number = stream.to_bytes(4, "big")
+    size = len(data).to_bytes(3, "big")
+    head = (_HEADERS_BEGIN, number, _RESPONSE, size, b"\0\0", number)
+    return b"".join((*head, data, _TRAILERS_BEGIN, number, _OK_TRAILERS))
 
 
 def ok_trailers(stream: int) -> bytes:

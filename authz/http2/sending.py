@@ -59,14 +59,13 @@ class Sender:
 
     def respond(self, stream: int, data: bytes) -> None:
         """Send a whole response: headers, data, trailers."""
-        self._frames.append(grpc.response_headers(stream))
         size = len(data)
         if size <= self._window and size <= self._windows[stream] and size <= self._frame_size:
             self._window -= size
-            self._frames.append(frames.frame(frames.DATA, 0, stream, data))
-            self._frames.append(grpc.ok_trailers(stream))
+            self._frames.append(grpc.whole_response(stream, data))
             del self._windows[stream]
             return
+        self._frames.append(grpc.response_headers(stream))
         self.held += size
         self._queued[stream] = memoryview(data)
         self._pump()

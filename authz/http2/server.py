@@ -51,7 +51,10 @@ class Http2Server:
             loop.create_unix_server if listener.family == socket.AF_UNIX else loop.create_server
         )
         self._server = await create(
-            lambda: Connection(self._methods, self._connections), sock=listener
+            lambda: Connection(self._methods, self._connections),
+            sock=listener,
+            # The loop listens once more, with this.
+            backlog=_BACKLOG,
         )
         self._serving = True
 
@@ -63,6 +66,8 @@ class Http2Server:
         if isinstance(self._address, UnixAddress):
             # While the socket is still ours: later a successor may have made its own there.
             Path(self._address.path).unlink(missing_ok=True)  # noqa: ASYNC240 - one call, at the end
+            # Nobody can connect any more; those that just did are still accepted.
+            await asyncio.sleep(_POLL_SECONDS)
         self._server.close()
         loop = asyncio.get_running_loop()
         end = loop.time() + grace_seconds
@@ -93,8 +98,13 @@ class Http2Server:
 
 def _listen(address: Address) -> socket.socket:
     if not isinstance(address, UnixAddress):
-        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        return socket.create_server((address.host, address.port), family=family, backlog=_BACKLOG)
+        return socket.create_server(
+            (address.host, address.port),
+            family=socket.AF_INET6 if ":" in address.host else socket.AF_INET,
+            backlog=_BACKLOG,
+            # As grpcio: every address is also every IPv4 address.
+            dualstack_ipv6=address.host == "::" and socket.has_dualstack_ipv6(),
+        )
     path = Path(address.path)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     remove_stale_socket(path)

@@ -105,7 +105,7 @@ def test_demo_keeps_the_providers(demo: Pair) -> None:
 
 def test_demo_keys_are_private(demo: Pair) -> None:
     """The made-up central keys are in files of mode 0600 and in no output."""
-    keys = list(demo.folder.glob("demo/*.key"))
+    keys = list(demo.folder.glob("demo-*/*.key"))
     assert len(keys) == 2
     for file in keys:
         key = file.read_text()

@@ -127,6 +127,12 @@ def test_an_update_of_the_tables_size_is_never_skipped() -> None:
     _agree([shrink, adds, grow, adds, b"\xbe" + _REST])
 
 
+def test_an_entry_too_large_empties_the_table() -> None:
+    """It is not kept and removes all others (RFC 7541 4.4), so indices mean nothing then."""
+    named, large = b"\xbe" + _REST, b"\x40\x01x\x7f" + _varint(5000 - 127) + b"y" * 5000
+    _agree([_added(b":path", b"/a") + _REST, named, named, large, named])
+
+
 def test_a_block_that_repeats_is_decoded_once() -> None:
     """The memory works: an encoder's third block and those after it are not decoded."""
     encoder, ours = hpack.Encoder(), Blocks()

@@ -12,10 +12,11 @@ from authz.http2.sending import Sender
 from tests.unit.http2.wire import responses, split
 
 INITIAL = frames.SETTINGS_INITIAL_WINDOW_SIZE
-STREAMS = (1, 3, 5, 7)
+STREAMS = (1, 3, 5, 7, 9, 11)
 
 _steps = st.one_of(
-    st.tuples(st.just("respond"), st.sampled_from(STREAMS), st.integers(1, 90_000)),
+    st.tuples(st.just("respond"), st.sampled_from(STREAMS), st.integers(1, 16_384)),
+    st.tuples(st.just("respond"), st.sampled_from(STREAMS), st.integers(16_385, 90_000)),
     st.tuples(st.just("widen"), st.sampled_from((0, *STREAMS)), st.integers(1, 70_000)),
     st.tuples(st.just("initial"), st.just(0), st.integers(0, 100_000)),
     st.tuples(st.just("frame size"), st.just(0), st.integers(16_384, 80_000)),
@@ -115,6 +116,14 @@ def test_ok_comes_after_all_data_only() -> None:
     assert responses(sender.take())[1].status is None
     sender.widen(1, 1)
     assert split(sender.take())[-1].flags & frames.END_STREAM
+
+
+def test_small_responses_fill_the_connections_window() -> None:
+    """Responses that fit in their own windows still share the connection's."""
+    model = Model()
+    for stream in STREAMS:
+        model.step("respond", stream, 16_000)
+    assert model.sender.held == len(STREAMS) * 16_000 - 65_535
 
 
 def test_a_window_below_zero() -> None:
