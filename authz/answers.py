@@ -54,6 +54,8 @@ def refusal(deny: Deny, shape: ErrorShape, request_id: str) -> Answer:
         # Proxies are asked by all kinds of programs; Coder answers them in plain text (4.3).
         return Answer(407, _CHALLENGE_HEADERS, f"{deny.message}\n")
     headers = _UNAUTHORIZED_HEADERS if deny.status == 401 else ()
+    if deny.retry_after is not None:
+        headers += (("retry-after", str(deny.retry_after)),)
     return _answer(
         deny.status, deny.error_type, deny.code, deny.message, shape, request_id, headers
     )

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 import structlog
 
 from authz import answers, ext_authz, query
-from authz.config import open_keys
+from authz.config import open_pools
 from authz.connect import decide_connect, read_password, screen_connect
 from authz.decision import (
     Allow,
@@ -26,11 +26,12 @@ from authz.ext_authz import (
     CONTEXT_KIND,
     CONTEXT_PROVIDER,
     CONTEXT_SUPPORTED,
+    METADATA_KEY_INDEX,
     Check,
 )
 from authz.headers import BadHeader, read
 from authz.identity import IdentitySource
-from authz.keys import CentralKey
+from authz.key_pool import KeyPool
 from authz.metrics import Metrics
 from authz.providers import API_PREFIXES, ErrorShape
 from authz.settings import Config
@@ -65,7 +66,7 @@ class Authorizer:
         self,
         config: Config,
         source: IdentitySource,
-        keys: Mapping[str, CentralKey] | None = None,
+        keys: Mapping[str, KeyPool] | None = None,
         metrics: Metrics | None = None,
     ) -> None:
         # Such a source lets the server answer a check without making a task for it.
@@ -74,7 +75,7 @@ class Authorizer:
         self._allow_byok = config.allow_byok
         self._source = source
         self._written: dict[Allow, bytes] = {}
-        self._keys = open_keys(config) if keys is None else keys
+        self._keys = open_pools(config) if keys is None else keys
         # The base URL is part of the key: a central key goes to no other upstream than the one
         # that our own configuration names beside it, however old Envoy's configuration is.
         self._providers = {
@@ -150,8 +151,8 @@ class Authorizer:
         if isinstance(token, Deny):
             return token
         verdict = await self._source.verify(token)
-        key = self._keys.get(route.provider) if route.provider else None
-        return decide(credentials, route, token, verdict, key.current() if key else None)
+        pool = self._keys.get(route.provider) if route.provider else None
+        return decide(credentials, route, token, verdict, pool.choose() if pool else None)
 
     async def _connect(self, check: Check, _route: Route) -> Allow | Deny:
         token = screen_connect(read_password(check.headers))
@@ -235,6 +236,8 @@ def _allowed_metadata(allowed: Allow) -> dict[str, str]:
         metadata["provider"] = allowed.provider
         metadata["mode"] = allowed.mode
         metadata["credential_hint"] = allowed.hint
+    if allowed.key_index is not None:
+        metadata[METADATA_KEY_INDEX] = str(allowed.key_index)
     if allowed.identity.stale:
         metadata["identity_stale"] = "true"
     return metadata

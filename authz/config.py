@@ -10,6 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from authz.errors import ConfigError
+from authz.key_pool import KeyPool
 from authz.keys import CentralKey
 from authz.secret import mask
 from authz.settings import Config
@@ -46,16 +47,16 @@ def load(
         config = Config.model_validate(values)
     except ValidationError as error:
         raise ConfigError(problems + [_line(detail) for detail in error.errors()]) from None
-    open_keys(config, environ, problems)
+    open_pools(config, environ, problems)
     if problems:
         raise ConfigError(problems)
     return config
 
 
-def open_keys(
+def open_pools(
     config: Config, environ: Mapping[str, str] = os.environ, problems: list[str] | None = None
-) -> dict[str, CentralKey]:
-    """Open the central key of every provider that names one.
+) -> dict[str, KeyPool]:
+    """Open the central keys of every provider that names any.
 
     Args:
         problems: where to add what is wrong; None raises it.
@@ -64,19 +65,28 @@ def open_keys(
         ConfigError: a key can't be read, and ``problems`` is None.
     """
     found: list[str] = [] if problems is None else problems
-    keys = {}
+    pools = {}
     for index, provider in enumerate(config.providers):
-        if provider.key is None:
-            continue
-        try:
-            keys[provider.name] = provider.key.open(environ)
-        except OSError as error:
-            found.append(f"providers[{index}].key.file: {provider.key.file}: {error.strerror}")
-        except ValueError as error:
-            found.append(f"providers[{index}].key: {error}")
+        keys: list[CentralKey] = []
+        for name, reference in provider.key_references:
+            where = f"providers[{index}].{name}"
+            try:
+                key = reference.open(environ)
+            except OSError as error:
+                found.append(f"{where}.file: {reference.file}: {error.strerror}")
+                continue
+            except ValueError as error:
+                found.append(f"{where}: {error}")
+                continue
+            value = key.current()
+            if value is not None and any(value == other.current() for other in keys):
+                found.append(f"{where}: holds the same key as another one before it")
+            keys.append(key)
+        if keys:
+            pools[provider.name] = KeyPool(provider.name, keys, rests=bool(provider.keys))
     if problems is None and found:
         raise ConfigError(found)
-    return keys
+    return pools
 
 
 def parse_bool(text: str) -> bool:

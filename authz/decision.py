@@ -7,7 +7,17 @@
 from authz import tokens
 from authz.headers import AUTHORIZATION, GOVERNANCE, Credentials
 from authz.identity import Identity, Rejection
-from authz.outcome import SIGNED_HINT, Allow, Deny, Kind, Mode, Reason, Route
+from authz.outcome import (
+    SIGNED_HINT,
+    Allow,
+    ChosenKey,
+    Deny,
+    Exhausted,
+    Kind,
+    Mode,
+    Reason,
+    Route,
+)
 from authz.providers import ProviderType
 from authz.secret import Secret
 from authz.tokens import CoderToken
@@ -77,7 +87,7 @@ def decide(
     route: Route,
     token: CoderToken,
     verdict: Identity | Rejection,
-    central_key: Secret | None,
+    central_key: ChosenKey | Exhausted | None,
 ) -> Allow | Deny:
     """Decide on a request whose token was looked up.
 
@@ -86,7 +96,7 @@ def decide(
         route: from Envoy.
         token: what ``screen`` returned.
         verdict: what the identity source says of it.
-        central_key: the company's key for this provider, if there is one.
+        central_key: the company's key for this request, if there is one.
 
     Returns:
         The one credential that the provider gets, or the refusal.
@@ -126,7 +136,9 @@ def decide(
     passed = _passed(credentials, route, central_key)
     if passed is None:
         return _credential_required(route, verdict, token)
-    mode, header, credential, hint = passed
+    if isinstance(passed, Exhausted):
+        return _exhausted(passed, route, verdict, token)
+    mode, header, credential, hint, key_index = passed
     return Allow(
         identity=verdict,
         provider=route.provider,
@@ -136,28 +148,35 @@ def decide(
         hint=hint,
         stray=credentials.stray,
         query=route.query.plain,
+        key_index=key_index,
     )
 
 
 def _passed(
-    credentials: Credentials, route: Route, central_key: Secret | None
-) -> tuple[Mode, str | None, Secret | None, str] | None:
-    """Choose what the provider gets: mode, header, value to put there, hint; None for nothing."""
+    credentials: Credentials, route: Route, central_key: ChosenKey | Exhausted | None
+) -> tuple[Mode, str | None, Secret | None, str, int | None] | Exhausted | None:
+    """Choose what the provider gets: mode, header, value to put there, hint, place in the pool.
+
+    None is for nothing, and ``Exhausted`` for nothing now.
+    """
     own = own_credential(credentials, route.type)
     if own is not None:
         header, value = own
-        return Mode.BYOK, header, None, value.hint
+        return Mode.BYOK, header, None, value.hint, None
     if route.keyless:
-        return Mode.BYOK, None, None, ""
+        return Mode.BYOK, None, None, "", None
     if not route.central_key or route.type is None:
         return None
     if route.signed and route.type.signed:
-        return Mode.CENTRALIZED, None, None, SIGNED_HINT
+        return Mode.CENTRALIZED, None, None, SIGNED_HINT, None
     header_name = route.type.central_header
     if central_key is None or header_name is None:
         return None
-    value = Secret(route.type.credential_value(central_key.reveal()))
-    return Mode.CENTRALIZED, header_name, value, central_key.hint
+    if isinstance(central_key, Exhausted):
+        return central_key
+    key = central_key.key
+    value = Secret(route.type.credential_value(key.reveal()))
+    return Mode.CENTRALIZED, header_name, value, key.hint, central_key.index
 
 
 def own_credential(
@@ -211,6 +230,32 @@ def _credential_required(route: Route, identity: Identity, token: CoderToken) ->
         reason=Reason.CREDENTIAL_REQUIRED,
         identity=identity,
         token_id=token.id,
+    )
+
+
+def _exhausted(keys: Exhausted, route: Route, identity: Identity, token: CoderToken) -> Deny:
+    """Refuse since every central key rests (``coder-contract.md`` 2.6)."""
+    if keys.retry_after is None:
+        return Deny(
+            status=502,
+            error_type="api_error",
+            code="central_keys_refused",
+            message=f'Provider "{route.provider}" refuses every central key. '
+            "Ask your administrator to replace them.",
+            reason=Reason.KEYS_REFUSED,
+            identity=identity,
+            token_id=token.id,
+        )
+    return Deny(
+        status=429,
+        error_type="rate_limit_error",
+        code="central_keys_limited",
+        message=f'Every central key of provider "{route.provider}" is rate limited. '
+        f"Try again in {keys.retry_after} s.",
+        reason=Reason.KEYS_LIMITED,
+        identity=identity,
+        token_id=token.id,
+        retry_after=keys.retry_after,
     )
 
 

@@ -19,6 +19,9 @@ METHOD = "/envoy.service.auth.v3.Authorization/Check"
 METADATA_NAMESPACE = "envoy.filters.http.ext_authz"
 """Where Envoy puts the metadata of an answer; the access log reads it there."""
 
+METADATA_KEY_INDEX = "key_index"
+"""Which key of a pool was used; Envoy's access log stream brings it back to us."""
+
 CONTEXT_PROVIDER = "provider"
 CONTEXT_BASE_URL = "base_url"
 CONTEXT_SUPPORTED = "supported"

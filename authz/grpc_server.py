@@ -1,20 +1,25 @@
 """The gRPC side: Envoy's Authorization service and the standard health service."""
 
+import asyncio
 import errno
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from authz import access_log
 from authz.addresses import Address, TcpAddress, UnixAddress
 from authz.errors import StartError
 from authz.ext_authz import METHOD
 
 CheckHandler = Callable[[bytes], Awaitable[bytes]]
 """A serialized ``CheckRequest`` in, a serialized ``CheckResponse`` out."""
+
+LogHandler = Callable[[bytes], None]
+"""A serialized ``StreamAccessLogsMessage`` in."""
 
 _MAX_MESSAGE_BYTES = 1 << 20
 """A check holds headers only, and Envoy takes at most 60 KiB of them."""
@@ -26,10 +31,15 @@ class GrpcServer:
     Args:
         check: answers a check; it must not raise.
         address: a Unix socket, made with mode 0600, or a TCP address.
+        receive_log: takes messages of the access log stream without raising; None serves none.
     """
 
-    def __init__(self, check: CheckHandler, address: Address) -> None:
+    def __init__(
+        self, check: CheckHandler, address: Address, receive_log: LogHandler | None = None
+    ) -> None:
         self._check = check
+        self._receive_log = receive_log
+        self._stopping = asyncio.Event()
         self._address = address
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
@@ -53,6 +63,8 @@ class GrpcServer:
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(service, {method: handler}),)
         )
+        if self._receive_log is not None:
+            self._serve_log(self._receive_log)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         try:
             self._bind()
@@ -65,12 +77,37 @@ class GrpcServer:
     async def stop(self, grace_seconds: float) -> None:
         """Take no new checks, let those in flight finish, at most ``grace_seconds``."""
         await self._health.enter_graceful_shutdown()
+        self._stopping.set()
         await self._server.stop(grace_seconds)
         if isinstance(self._address, UnixAddress):
             Path(self._address.path).unlink(missing_ok=True)  # noqa: ASYNC240 - one call, at the end
 
     async def _answer(self, request: bytes, _context: object) -> bytes:
         return await self._check(request)
+
+    def _serve_log(self, receive: LogHandler) -> None:
+        async def read_all(messages: AsyncIterator[bytes]) -> None:
+            async for message in messages:
+                receive(message)
+
+        async def read(messages: AsyncIterator[bytes], _context: object) -> bytes:
+            # The stream goes on for ever, which a stop must not wait for.
+            stopping = asyncio.create_task(self._stopping.wait())
+            reading = asyncio.create_task(read_all(messages))
+            try:
+                await asyncio.wait({stopping, reading}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                stopping.cancel()
+                reading.cancel()
+                await asyncio.gather(reading, return_exceptions=True)
+            return access_log.ANSWER
+
+        service, method = access_log.METHOD.strip("/").split("/")
+        handler: grpc.RpcMethodHandler[bytes, bytes]
+        handler = grpc.stream_unary_rpc_method_handler(read)
+        self._server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(service, {method: handler}),)
+        )
 
     def _bind(self) -> None:
         if not isinstance(self._address, UnixAddress):

@@ -31,6 +31,8 @@ class Reason(StrEnum):
     BYOK_DISABLED = "byok_disabled"
     ROUTE_NOT_SUPPORTED = "route_not_supported"
     CREDENTIAL_REQUIRED = "credential_required"
+    KEYS_LIMITED = "keys_limited"
+    KEYS_REFUSED = "keys_refused"
 
 
 class Kind(StrEnum):
@@ -71,6 +73,30 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class ChosenKey:
+    """A central key for one request.
+
+    Attributes:
+        index: its place in the pool; None where there is only one key, which never rests.
+    """
+
+    key: Secret
+    index: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exhausted:
+    """Every central key of a provider rests.
+
+    Attributes:
+        retry_after: whole seconds until the first key that the provider's rate limit put to rest
+            is back; None where the provider refused them all.
+    """
+
+    retry_after: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Allow:
     """The request may pass.
 
@@ -82,6 +108,7 @@ class Allow:
         hint: the credential, masked, for the access log.
         stray: further headers to remove, because a Coder token stands in them.
         query: names of query parameters to remove, because a credential stands in them.
+        key_index: which key of a pool is used; None where there is no pool.
     """
 
     identity: Identity
@@ -92,6 +119,7 @@ class Allow:
     hint: str
     stray: tuple[str, ...] = ()
     query: tuple[str, ...] = ()
+    key_index: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +133,7 @@ class Deny:
         message: for the person at the client; names what to do.
         reason: the true reason, for logs only.
         identity: who it was, where that is proven.
+        retry_after: seconds after which a client may try again.
     """
 
     status: int
@@ -114,3 +143,4 @@ class Deny:
     reason: Reason | Rejection
     identity: Identity | None = None
     token_id: str | None = None
+    retry_after: int | None = None

@@ -6,7 +6,9 @@ import signal
 import structlog
 import uvloop
 
+from authz.access_log import AccessLogReader
 from authz.authorizer import Authorizer
+from authz.config import open_pools
 from authz.grpc_server import GrpcServer
 from authz.http2.server import Http2Server
 from authz.identity import IdentitySource
@@ -45,8 +47,9 @@ async def serve(config: Config) -> None:
     metrics = Metrics()
     source = await _open_source(config, metrics)
     try:
-        authorizer = Authorizer(config, source, metrics=metrics)
-        grpc_server = _grpc_server(config, authorizer)
+        pools = open_pools(config)
+        authorizer = Authorizer(config, source, pools, metrics)
+        grpc_server = _grpc_server(config, authorizer, AccessLogReader(pools))
         http_server = HttpServer(create_app(source, metrics, config.proxy), config.authz.http)
         await grpc_server.start()
         leaves_task = asyncio.create_task(keep_leaves(config))
@@ -63,10 +66,14 @@ async def serve(config: Config) -> None:
         await source.close()
 
 
-def _grpc_server(config: Config, authorizer: Authorizer) -> GrpcServer | Http2Server:
+def _grpc_server(
+    config: Config, authorizer: Authorizer, log: AccessLogReader
+) -> GrpcServer | Http2Server:
     if config.authz.transport == "grpcio":
-        return GrpcServer(authorizer.check, config.authz.grpc)
-    return Http2Server(authorizer.check, config.authz.grpc, immediate=authorizer.is_immediate)
+        return GrpcServer(authorizer.check, config.authz.grpc, log.receive)
+    return Http2Server(
+        authorizer.check, config.authz.grpc, log.receive, immediate=authorizer.is_immediate
+    )
 
 
 async def _open_source(config: Config, metrics: Metrics) -> IdentitySource:

@@ -32,6 +32,7 @@ from authz.fields import (
     Url,
 )
 from authz.identity.url import CoderURL, parse_identity_url
+from authz.key_pool import MAX_KEYS
 from authz.keys import CentralKey, EnvKey, FileKey
 from authz.provider_settings import Aws, ExtraPath
 from authz.providers import PROVIDER_TYPES, AllowedPath, ProviderType
@@ -72,6 +73,9 @@ class Provider(Section):
     Attributes:
         public_url: the URL that clients of the AI Gateway Proxy know, where it is not the base
             URL, as behind a mirror.
+        key: the central key.
+        keys: up to five central keys in place of one; the first that the provider does not refuse
+            serves (``coder-contract.md`` 2.6).
         aws: how Envoy signs requests that bring no credential of the user's own.
         websocket: whether it has WebSockets; None asks the type.
         extra_paths: served beside those of the type.
@@ -82,6 +86,7 @@ class Provider(Section):
     base_url: Url
     public_url: Url | None = None
     key: KeyReference | None = None
+    keys: tuple[KeyReference, ...] = ()
     aws: Aws | None = None
     websocket: StrictBool | None = None
     extra_paths: tuple[ExtraPath, ...] = ()
@@ -89,10 +94,18 @@ class Provider(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.key is not None and self.provider_type.central_header is None:
+        if self.key_references and self.provider_type.central_header is None:
+            name = "keys" if self.keys else "key"
             if self.provider_type.signed:
-                raise ValueError(f"key: type {self.type} takes AWS credentials, under aws")
-            raise ValueError(f"key: type {self.type} takes the user's own credential only")
+                raise ValueError(f"{name}: type {self.type} takes AWS credentials, under aws")
+            raise ValueError(f"{name}: type {self.type} takes the user's own credential only")
+        if self.key is not None and self.keys:
+            raise ValueError("key and keys: give one of them")
+        if len(self.keys) > MAX_KEYS:
+            raise ValueError(f"keys: at most {MAX_KEYS}")
+        for index, reference in enumerate(self.keys):
+            if reference in self.keys[:index]:
+                raise ValueError(f"keys[{index}]: stands there twice")
         if self.ca_file is not None and not self.base_url.tls:
             raise ValueError("ca_file needs an https:// base_url")
         if self.websocket and not self.provider_type.websocket_paths:
@@ -119,6 +132,13 @@ class Provider(Section):
     def paths(self) -> tuple[AllowedPath, ...]:
         """What is served: the type's own paths come first."""
         return self.provider_type.paths + tuple(extra.allowed for extra in self.extra_paths)
+
+    @property
+    def key_references(self) -> tuple[tuple[str, KeyReference], ...]:
+        """Where the central keys are kept, each with its path in the file."""
+        if self.key is not None:
+            return (("key", self.key),)
+        return tuple((f"keys[{index}]", reference) for index, reference in enumerate(self.keys))
 
     @property
     def signed(self) -> bool:

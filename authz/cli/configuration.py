@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from authz.cli.common import config_option, example
-from authz.config import load, open_keys
+from authz.config import load, open_pools
 from authz.errors import ConfigError
 
 
@@ -24,10 +24,10 @@ def check(*, config_path: Path | None) -> None:
         for problem in error.problems:
             click.echo(problem, err=True)
         raise click.exceptions.Exit(1) from None
-    keys = open_keys(loaded)
+    pools = open_pools(loaded)
     for provider in loaded.providers:
-        key = keys.get(provider.name)
-        if key is not None and key.current() is None:
-            variable = provider.key.env if provider.key else None
-            click.echo(f"note: {provider.name} has no central key: ${variable} is not set")
+        pool = pools.get(provider.name)
+        if pool is not None and pool.choose() is None:
+            variables = ", ".join(f"${key.env}" for _, key in provider.key_references)
+            click.echo(f"note: {provider.name} has no central key: {variables} is not set")
     click.echo("The configuration is valid.")

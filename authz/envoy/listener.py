@@ -37,7 +37,7 @@ from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
 )
 
 from authz.envoy.filters import http_filters
-from authz.envoy.logging import access_log, local_replies
+from authz.envoy.logging import access_logs, local_replies
 from authz.envoy.packing import envoy_address, packed
 from authz.envoy.routes import gateway_routes
 from authz.sds import listener_secret_file
@@ -99,7 +99,7 @@ def connection_manager(
         max_request_headers_kb=60,
         stream_idle_timeout=timedelta(seconds=config.envoy.stream_idle_timeout),
         request_headers_timeout=timedelta(seconds=10),
-        access_log=[access_log()],
+        access_log=access_logs(config),
         # The client is the peer: its X-Forwarded-For and x-envoy-* headers are not believed.
         use_remote_address=True,
         normalize_path=True,

@@ -9,10 +9,21 @@ from envoy_data_plane.envoy.config.accesslog.v3 import (
     ComparisonFilter,
     ComparisonFilterOp,
     MetadataFilter,
+    OrFilter,
     ResponseFlagFilter,
     StatusCodeFilter,
 )
-from envoy_data_plane.envoy.config.core.v3 import RuntimeUInt32, SubstitutionFormatString
+from envoy_data_plane.envoy.config.core.v3 import (
+    ApiVersion,
+    GrpcService,
+    GrpcServiceEnvoyGrpc,
+    RuntimeUInt32,
+    SubstitutionFormatString,
+)
+from envoy_data_plane.envoy.extensions.access_loggers.grpc.v3 import (
+    CommonGrpcAccessLogConfig,
+    HttpGrpcAccessLogConfig,
+)
 from envoy_data_plane.envoy.extensions.access_loggers.stream.v3 import StdoutAccessLog
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     LocalReplyConfig,
@@ -25,9 +36,12 @@ from envoy_data_plane.envoy.type.matcher.v3 import (
 )
 
 from authz import answers
-from authz.envoy.filters import EXT_AUTHZ, PROXY_SESSION_KEY, REQUEST_ID_KEY
+from authz.access_log import RETRY_AFTER
+from authz.envoy.filters import AUTHZ_CLUSTER, EXT_AUTHZ, PROXY_SESSION_KEY, REQUEST_ID_KEY
 from authz.envoy.packing import exactly, packed, set_header, struct
+from authz.ext_authz import METADATA_KEY_INDEX
 from authz.providers import ErrorShape
+from authz.settings import Config
 
 REQUEST_ID = f"%FILTER_STATE({REQUEST_ID_KEY}:PLAIN)%"
 """The request id; the header itself is gone when the log line is written."""
@@ -71,8 +85,52 @@ ACCESS_LOG_FIELDS = {
 }
 
 
-def access_log() -> AccessLog:
-    """Return the log: one JSON line per request on standard output."""
+def access_logs(config: Config) -> list[AccessLog]:
+    """Return the logs: one JSON line per request on standard output, and what authz has to know."""
+    has_pool = any(provider.keys for provider in config.providers)
+    return [_json_lines(), *([_refused_keys()] if has_pool else [])]
+
+
+def _refused_keys() -> AccessLog:
+    """Tell authz at once when a provider has refused a key of a pool.
+
+    Over the connection that the checks take, so that a thread's next check comes after it.
+    """
+    return AccessLog(
+        name="envoy.access_loggers.http_grpc",
+        filter=AccessLogFilter(
+            and_filter=AndFilter(
+                filters=[
+                    AccessLogFilter(
+                        or_filter=OrFilter(
+                            filters=[
+                                _status(ComparisonFilterOp.EQ, 401),
+                                _status(ComparisonFilterOp.EQ, 429),
+                            ]
+                        )
+                    ),
+                    _from_authz(METADATA_KEY_INDEX),
+                ]
+            )
+        ),
+        typed_config=packed(
+            HttpGrpcAccessLogConfig(
+                common_config=CommonGrpcAccessLogConfig(
+                    log_name="refused_keys",
+                    grpc_service=GrpcService(
+                        envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=AUTHZ_CLUSTER)
+                    ),
+                    transport_api_version=ApiVersion.V3,
+                    # Each entry at once; they are few.
+                    buffer_size_bytes=0,
+                ),
+                additional_response_headers_to_log=[RETRY_AFTER],
+            )
+        ),
+    )
+
+
+def _json_lines() -> AccessLog:
     log_format = SubstitutionFormatString(json_format=struct(ACCESS_LOG_FIELDS))
     return AccessLog(
         name="envoy.access_loggers.stdout",
@@ -151,6 +209,20 @@ def _status(op: ComparisonFilterOp, code: int) -> AccessLogFilter:
 
 def _flag(flag: str) -> AccessLogFilter:
     return AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=[flag]))
+
+
+def _from_authz(key: str) -> AccessLogFilter:
+    """Match where authz gave metadata ``key``."""
+    return AccessLogFilter(
+        metadata_filter=MetadataFilter(
+            matcher=MetadataMatcher(
+                filter=EXT_AUTHZ,
+                path=[MetadataMatcherPathSegment(key=key)],
+                value=ValueMatcher(present_match=True),
+            ),
+            match_if_key_not_found=False,
+        )
+    )
 
 
 def _not_from_authz(key: str) -> AccessLogFilter:

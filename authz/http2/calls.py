@@ -33,11 +33,32 @@ class Method:
     immediate: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class ClientStream:
+    """What takes the messages of a client-streaming method.
+
+    Attributes:
+        receive: called with each message as soon as it is whole; it neither waits nor raises.
+        answer: the response, when the stream ends or the server stops.
+    """
+
+    receive: Callable[[bytes], None]
+    answer: bytes
+
+
+Methods = Mapping[str, Method | ClientStream]
+"""What is served, by path: ``/package.Service/Method``."""
+
+
 @dataclass(slots=True)
 class _Call:
-    """A call whose request is not complete, or whose answer is being made."""
+    """A call whose request is not complete, or whose answer is being made.
 
-    method: Method
+    Attributes:
+        size: bytes that are kept.
+    """
+
+    method: Method | ClientStream
     ended: bool = False
     size: int = 0
     data: bytearray | None = None
@@ -48,14 +69,12 @@ class Calls:
     """Keeps the calls, answers them, and writes the responses to ``out``.
 
     Args:
-        methods: by path, ``/package.Service/Method``.
+        methods: what is served.
         out: where responses go.
         flush: called when a response was written outside of reading.
     """
 
-    def __init__(
-        self, methods: Mapping[str, Method], out: Sender, flush: Callable[[], None]
-    ) -> None:
+    def __init__(self, methods: Methods, out: Sender, flush: Callable[[], None]) -> None:
         self._methods = methods
         self._out = out
         self._flush = flush
@@ -115,12 +134,22 @@ class Calls:
             self._refuse(stream, CallFailed(Status.RESOURCE_EXHAUSTED, "message too large"))
         elif self._kept > MAX_KEPT_BYTES:
             self._refuse(stream, CallFailed(Status.RESOURCE_EXHAUSTED, "too much at once"))
+        elif isinstance(call.method, ClientStream):
+            self._receive(stream, call, call.method, data)
         elif ended:
             self._complete(stream, call, data)
         elif call.data is None:
             call.data = bytearray(data)
         else:
             call.data += data
+
+    def end_streams(self) -> None:
+        """End the calls that would go on for ever, since the server stops."""
+        for stream, call in tuple(self._calls.items()):
+            if isinstance(call.method, ClientStream):
+                self._respond(stream, grpc.framed(call.method.answer))
+                if not call.ended and not self._out.is_open(stream):
+                    self._out.write(frames.reset(stream, ErrorCode.NO_ERROR))
 
     def give_up(self, stream: int) -> None:
         """The peer waits no longer for this call."""
@@ -145,9 +174,33 @@ class Calls:
             raise StreamFailed(stream, ErrorCode.PROTOCOL_ERROR)
         self._complete(stream, call, b"")
 
+    def _receive(self, stream: int, call: _Call, method: ClientStream, data: bytes) -> None:
+        """Hand on the messages that are whole, and make room for as much as has come."""
+        kept = call.data + data if call.data else data
+        try:
+            messages, rest = grpc.messages_of(kept)
+            for message in messages:
+                method.receive(message)
+        except Exception as error:
+            self._refuse(stream, _told(error))
+            return
+        call.data = bytearray(rest)
+        self._kept -= call.size - len(rest)
+        call.size = len(rest)
+        if call.ended:
+            self._complete(stream, call, b"")
+        elif data:
+            self._out.write(frames.window_update(stream, len(data)))
+
     def _complete(self, stream: int, call: _Call, last: bytes) -> None:
         call.ended = True
         method = call.method
+        if isinstance(method, ClientStream):
+            if call.data:
+                self._refuse(stream, CallFailed(Status.INTERNAL, "message cut"))
+            else:
+                self._respond(stream, grpc.framed(method.answer))
+            return
         try:
             message = grpc.message_of(call.data + last if call.data else last)
         except CallFailed as error:

@@ -1,14 +1,13 @@
-"""One HTTP/2 connection that serves unary gRPC calls: its frames (RFC 9113 sections 4 to 6)."""
+"""One HTTP/2 connection that serves gRPC calls: its frames (RFC 9113 sections 4 to 6)."""
 
 import asyncio
-from collections.abc import Mapping
 from typing import cast
 
 import structlog
 
 from authz.http2 import frames
 from authz.http2.blocks import MAX_HEADER_BLOCK_BYTES, Blocks
-from authz.http2.calls import MAX_MESSAGE_BYTES, MAX_STREAMS, Calls, Method
+from authz.http2.calls import MAX_MESSAGE_BYTES, MAX_STREAMS, Calls, Methods
 from authz.http2.frames import ConnectionFailed, ErrorCode, StreamFailed
 from authz.http2.sending import Sender
 
@@ -30,11 +29,11 @@ class Connection(asyncio.Protocol):
     """Reads frames and writes what the calls answer.
 
     Args:
-        methods: by path, ``/package.Service/Method``.
+        methods: what is served.
         connections: the server's open connections; this one is in it while it is open.
     """
 
-    def __init__(self, methods: Mapping[str, Method], connections: "set[Connection]") -> None:
+    def __init__(self, methods: Methods, connections: "set[Connection]") -> None:
         self._connections = connections
         self._buffer = b""
         self._has_preface = False
@@ -264,7 +263,9 @@ class Connection(asyncio.Protocol):
         if not flags & frames.ACK:
             self._out.write(frames.frame(frames.PING, frames.ACK, 0, payload))
         elif self._is_draining and payload == _DRAIN_PING:
+            # What the peer sent before it saw the GOAWAY has come.
             self._is_drained = True
+            self._calls.end_streams()
 
     def _on_priority(self, stream: int, payload: bytes) -> None:
         if stream == 0:

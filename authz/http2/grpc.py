@@ -1,4 +1,4 @@
-"""gRPC's framing over HTTP/2, for unary calls (gRPC's ``PROTOCOL-HTTP2.md``)."""
+"""gRPC's framing over HTTP/2, (gRPC's ``PROTOCOL-HTTP2.md``)."""
 
 import struct
 from enum import IntEnum
@@ -47,6 +47,28 @@ def message_of(data: bytes | bytearray) -> bytes:
     if length != len(data) - PREFIX_LENGTH:
         raise CallFailed(Status.INTERNAL, "not exactly one message")
     return bytes(data[PREFIX_LENGTH:])
+
+
+def messages_of(data: bytes | bytearray) -> tuple[list[bytes], bytes]:
+    """Take the messages that are whole out of a stream's data.
+
+    Returns:
+        The messages, and what is left for the next one.
+
+    Raises:
+        CallFailed: one is compressed.
+    """
+    messages, offset = [], 0
+    while len(data) - offset >= PREFIX_LENGTH:
+        compressed, length = _PREFIX.unpack_from(data, offset)
+        if compressed:
+            raise CallFailed(Status.UNIMPLEMENTED, "compressed messages are not supported")
+        end = offset + PREFIX_LENGTH + length
+        if end > len(data):
+            break
+        messages.append(bytes(data[offset + PREFIX_LENGTH : end]))
+        offset = end
+    return messages, bytes(data[offset:])
 
 
 def framed(message: bytes) -> bytes:

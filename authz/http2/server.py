@@ -2,22 +2,28 @@
 
 import asyncio
 import os
+import select
 import socket
 from pathlib import Path
 
 from grpc_health.v1 import health_pb2
 
+from authz import access_log
 from authz.addresses import Address, UnixAddress
 from authz.errors import StartError
 from authz.ext_authz import METHOD
-from authz.grpc_server import CheckHandler, remove_stale_socket
-from authz.http2.calls import Method
+from authz.grpc_server import CheckHandler, LogHandler, remove_stale_socket
+from authz.http2.calls import ClientStream, Method
 from authz.http2.connection import Connection
 from authz.http2.grpc import CallFailed, Status
 
 _HEALTH = "/grpc.health.v1.Health/Check"
 _POLL_SECONDS = 0.005
 _BACKLOG = 1024
+_ACCEPT_TURNS = 5
+"""Of the loop, between the accept of a connection and its being known."""
+_ACCEPT_SECONDS = 0.1
+"""How long new connections are still accepted on a TCP port, which nobody can take away first."""
 
 
 class Http2Server:
@@ -26,14 +32,28 @@ class Http2Server:
     Args:
         check: answers a check; it must not raise.
         address: a Unix socket, made with mode 0600, or a TCP address.
+        receive_log: takes the messages of Envoy's access log stream; None serves none.
         immediate: whether ``check`` never waits.
     """
 
-    def __init__(self, check: CheckHandler, address: Address, *, immediate: bool = False) -> None:
+    def __init__(
+        self,
+        check: CheckHandler,
+        address: Address,
+        receive_log: LogHandler | None = None,
+        *,
+        immediate: bool = False,
+    ) -> None:
         self._address = address
-        self._methods = {METHOD: Method(check, immediate), _HEALTH: Method(self._health, True)}
+        self._methods: dict[str, Method | ClientStream] = {
+            METHOD: Method(check, immediate),
+            _HEALTH: Method(self._health, True),
+        }
+        if receive_log is not None:
+            self._methods[access_log.METHOD] = ClientStream(receive_log, access_log.ANSWER)
         self._connections: set[Connection] = set()
         self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
         self._serving = False
 
     async def start(self) -> None:
@@ -50,6 +70,7 @@ class Http2Server:
         create = (
             loop.create_unix_server if listener.family == socket.AF_UNIX else loop.create_server
         )
+        self._listener = listener
         self._server = await create(
             lambda: Connection(self._methods, self._connections),
             sock=listener,
@@ -61,14 +82,15 @@ class Http2Server:
     async def stop(self, grace_seconds: float) -> None:
         """Take no new checks, let those in flight finish, at most ``grace_seconds``."""
         self._serving = False
-        if self._server is None:
+        if self._server is None or self._listener is None:
             return
+        server, self._server = self._server, None
         if isinstance(self._address, UnixAddress):
             # While the socket is still ours: later a successor may have made its own there.
             Path(self._address.path).unlink(missing_ok=True)  # noqa: ASYNC240 - one call, at the end
-            # Nobody can connect any more; those that just did are still accepted.
-            await asyncio.sleep(_POLL_SECONDS)
-        self._server.close()
+        # Those that have connected already are still accepted; a Unix socket takes no others.
+        await _accept_waiting(self._listener)
+        server.close()
         loop = asyncio.get_running_loop()
         end = loop.time() + grace_seconds
         while True:
@@ -81,10 +103,12 @@ class Http2Server:
         for connection in tuple(self._connections):
             connection.close()
         end = max(end, loop.time() + _POLL_SECONDS)
-        while self._connections and loop.time() < end:  # noqa: ASYNC110 - as above
+        while self._connections and loop.time() < end:  # noqa: ASYNC110 - as below
             await asyncio.sleep(_POLL_SECONDS)
         for connection in tuple(self._connections):
             connection.abort()
+        # Their sockets are closed in the next turn.
+        await asyncio.sleep(0)
 
     async def _health(self, message: bytes) -> bytes:
         request = health_pb2.HealthCheckRequest.FromString(message)
@@ -94,6 +118,17 @@ class Http2Server:
         answer = status(status=status.SERVING if self._serving else status.NOT_SERVING)
         data: bytes = answer.SerializeToString()
         return data
+
+
+async def _accept_waiting(listener: socket.socket) -> None:
+    waiting = select.poll()
+    waiting.register(listener, select.POLLIN)
+    loop = asyncio.get_running_loop()
+    end = loop.time() + _ACCEPT_SECONDS
+    while waiting.poll(0) and loop.time() < end:  # noqa: ASYNC110 - the loop has to accept them
+        await asyncio.sleep(0)
+    for _ in range(_ACCEPT_TURNS):
+        await asyncio.sleep(0)
 
 
 def _listen(address: Address) -> socket.socket:

@@ -25,7 +25,7 @@ def banner(config: Config, first: FirstToken | None, *, demo: bool) -> str:
     lines += ["", *_token_lines(first)]
     own_keys = _DEMO_OWN_KEYS if demo else _OWN_KEYS
     for provider in config.providers:
-        if provider.key is None or provider.type not in own_keys:
+        if not provider.key_references or provider.type not in own_keys:
             continue
         url = _client_url(base, provider)
         write = _anthropic if provider.type == "anthropic" else _openai

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from authz.addresses import UnixAddress
-from authz.config import open_keys
+from authz.config import open_pools
 from authz.envoy import binary
 from authz.errors import StartError
 from authz.proxy.keeper import make_leaves
@@ -91,7 +91,7 @@ def up(config: Config, config_file: Path | None, *, demo: bool) -> None:
         if demo:
             config, config_file = stack.enter_context(run_demo(config))
         else:
-            open_keys(config)
+            open_pools(config)
         make_identity(config.identity)
         pair = Pair(config, config_file, envoy, signals)
         stack.callback(pair.stop)

@@ -8,6 +8,7 @@ from authz.addresses import parse_base_url
 from authz.decision import Allow, Deny, Route, decide, screen
 from authz.headers import Credentials, read
 from authz.identity import Identity, Rejection
+from authz.outcome import ChosenKey
 from authz.providers import PROVIDER_TYPES
 from authz.secret import Secret
 from authz.settings import DEFAULT_PROVIDERS
@@ -39,7 +40,7 @@ def _outcome(cell: Cell) -> tuple[Credentials, Allow | Deny]:
         return credentials, token
     route = Route(cell.provider, provider_type, supported=True, label="GET /")
     key = CENTRAL_KEYS.get(cell.provider)
-    central = Secret(key) if key else None
+    central = ChosenKey(Secret(key)) if key else None
     return credentials, decide(credentials, route, token, _verdict(token.id), central)
 
 

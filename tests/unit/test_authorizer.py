@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
 
 import pytest
 from hypothesis import given
@@ -13,7 +12,7 @@ from authz.authorizer import Authorizer
 from authz.errors import ConfigError, IdentityUnavailable
 from authz.headers import CREDENTIAL_HEADERS
 from authz.identity import Rejection
-from authz.keys import CentralKey
+from authz.key_pool import KeyPool
 from authz.pb import ext_authz_pb2 as pb
 from authz.secret import Secret
 from authz.settings import Config, KeyReference, Provider
@@ -47,13 +46,17 @@ def _identities() -> InMemoryIdentities:
     return InMemoryIdentities({TOKEN: "alice", EXPIRED: Rejection.EXPIRED})
 
 
+def _pool(key: str | Exception | None) -> KeyPool:
+    return KeyPool("a", [Key(key)], rests=False)
+
+
 def _authorizer(
     source: InMemoryIdentities | None = None,
     key: str | Exception | None = CENTRAL,
     *,
     allow_byok: bool = True,
 ) -> Authorizer:
-    keys: Mapping[str, CentralKey] = {"anthropic": Key(key)}
+    keys = {"anthropic": _pool(key)}
     return Authorizer(Config(allow_byok=allow_byok), source or _identities(), keys)
 
 
@@ -317,7 +320,7 @@ def _asked(name: str, path: str = "/", **facts: str) -> pb.CheckResponse:
     """Ask with a good token; the Gemini provider alone has a central key."""
     (url,) = (str(one.base_url) for one in TYPES.providers if one.name == name)
     context = {"provider": name, "base_url": url, "supported": "true", **facts}
-    authorizer = Authorizer(TYPES, _identities(), {"gemini": Key(CENTRAL)})
+    authorizer = Authorizer(TYPES, _identities(), {"gemini": _pool(CENTRAL)})
     return answer(_ask(question([("x-api-key", TOKEN)], context, path=path), authorizer))
 
 

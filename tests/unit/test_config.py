@@ -9,8 +9,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.config import ALLOW_BYOK_VARIABLES, load, open_keys, parse_bool
+from authz.config import ALLOW_BYOK_VARIABLES, load, open_pools, parse_bool
 from authz.errors import ConfigError
+from authz.outcome import ChosenKey
 from authz.secret import Secret
 from authz.settings import Config
 
@@ -241,16 +242,49 @@ def test_keys_that_can_t_be_opened_are_all_listed(monkeypatch: pytest.MonkeyPatc
     ]
 
 
-def test_open_keys() -> None:
+def test_open_pools() -> None:
     """Providers without a reference have no key; an unset variable is a key that is not there."""
     environ = {"ANTHROPIC_API_KEY": A_KEY}
-    keys = open_keys(Config(), environ)
-    assert {name: key.current() for name, key in keys.items()} == {
-        "anthropic": Secret(A_KEY),
+    pools = open_pools(Config(), environ)
+    assert {name: pool.choose() for name, pool in pools.items()} == {
+        "anthropic": ChosenKey(Secret(A_KEY)),
         "openai": None,
     }
     with pytest.raises(ConfigError, match=r"providers\[1\]\.key"):
-        open_keys(Config(), {"OPENAI_API_KEY": "a b"})
+        open_pools(Config(), {"OPENAI_API_KEY": "a b"})
+
+
+def test_a_pool_of_keys() -> None:
+    """`keys` are tried in their order; each problem names the key's place."""
+    references = [{"env": name} for name in ("A", "B", "C")]
+    _write({"providers": [{**PROVIDER, "keys": references}]})
+    environ = {"B": "sk-b", "C": "sk-c"}
+    pools = open_pools(load(environ=environ), environ)
+    assert pools["a"].choose() == ChosenKey(Secret("sk-b"), 1)
+    with pytest.raises(ConfigError) as caught:
+        load(environ={"A": "sk-a", "B": "a b", "C": "sk-a"})
+    assert [line.partition(": ")[0] for line in caught.value.problems] == [
+        "providers[0].keys[1]",
+        "providers[0].keys[2]",
+    ]
+    assert "sk-a" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({"keys": [{"env": "A"}], "key": {"env": "B"}}, "key and keys: give one of them"),
+        ({"keys": [{"env": f"A{n}"} for n in range(6)]}, "keys: at most 5"),
+        ({"keys": [{"env": "A"}, {"env": "A"}]}, "keys[1]: stands there twice"),
+        ({"keys": [{"env": "A"}], "type": "copilot"}, "keys: type copilot takes the user's own"),
+    ],
+)
+def test_wrong_pools(values: dict[str, object], problem: str) -> None:
+    """One or several keys, at most five, each once, and only where there are central keys."""
+    _write({"providers": [{**PROVIDER, **values}]})
+    with pytest.raises(ConfigError) as caught:
+        load(environ={})
+    assert problem in str(caught.value)
 
 
 @pytest.mark.parametrize("variable", ALLOW_BYOK_VARIABLES)

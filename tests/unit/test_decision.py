@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from authz.decision import Allow, Deny, Mode, Reason, Route, decide, own_credential, screen
 from authz.headers import AUTHORIZATION, X_API_KEY, Credentials
 from authz.identity import Identity, Rejection
+from authz.outcome import ChosenKey, Exhausted
 from authz.providers import PROVIDER_TYPES
 from authz.query import QueryCredentials
 from authz.secret import Secret
@@ -34,13 +35,17 @@ def _token() -> CoderToken:
     return token
 
 
+def _chosen(central: str | None) -> ChosenKey | None:
+    return ChosenKey(Secret(central)) if central else None
+
+
 def _decide(
     credentials: Credentials,
     route: Route = ANTHROPIC,
     verdict: Identity | Rejection = ALICE,
     central: str | None = CENTRAL,
 ) -> Allow | Deny:
-    return decide(credentials, route, _token(), verdict, Secret(central) if central else None)
+    return decide(credentials, route, _token(), verdict, _chosen(central))
 
 
 @pytest.mark.parametrize("rejection", list(Rejection))
@@ -224,7 +229,7 @@ def test_what_holds_for_every_allow(
     if isinstance(token, Deny):
         assert token.status in (400, 401, 403)
         return
-    outcome = decide(credentials, route, token, verdict, Secret(CENTRAL) if has_central else None)
+    outcome = decide(credentials, route, token, verdict, _chosen(CENTRAL if has_central else None))
     if isinstance(outcome, Deny):
         assert outcome.status in (400, 401, 404)
         return
@@ -334,3 +339,38 @@ def test_nothing_shows_a_secret() -> None:
     texts += [str(screen(Credentials(api_key=Secret(OWN)), None, allow_byok=True))]
     for secret in (TOKEN[11:], OWN, CENTRAL):
         assert not [text for text in texts if secret in text]
+
+
+@pytest.mark.parametrize(
+    ("keys", "status", "error_type", "reason"),
+    [
+        (Exhausted(12), 429, "rate_limit_error", Reason.KEYS_LIMITED),
+        (Exhausted(None), 502, "api_error", Reason.KEYS_REFUSED),
+    ],
+)
+def test_every_central_key_rests(
+    keys: Exhausted, status: int, error_type: str, reason: Reason
+) -> None:
+    """429 with the time to wait, or 502 without; never for a person's own key or a bad token."""
+    denied = decide(GOVERNED, ANTHROPIC, _token(), ALICE, keys)
+    assert isinstance(denied, Deny)
+    assert (denied.status, denied.error_type, denied.reason) == (status, error_type, reason)
+    assert denied.retry_after == keys.retry_after
+    assert denied.identity == ALICE
+    own = replace(GOVERNED, api_key=Secret(OWN))
+    allowed = decide(own, ANTHROPIC, _token(), ALICE, keys)
+    assert isinstance(allowed, Allow)
+    assert (allowed.mode, allowed.key_index) == (Mode.BYOK, None)
+    bad = decide(GOVERNED, ANTHROPIC, _token(), Rejection.EXPIRED, keys)
+    assert isinstance(bad, Deny)
+    assert bad.status == 401
+    no_key = decide(GOVERNED, replace(ANTHROPIC, central_key=False), _token(), ALICE, keys)
+    assert isinstance(no_key, Deny)
+    assert no_key.status == 401
+
+
+def test_a_key_of_a_pool_is_named() -> None:
+    """The allow says which key it took."""
+    allowed = decide(GOVERNED, ANTHROPIC, _token(), ALICE, ChosenKey(Secret(CENTRAL), 3))
+    assert isinstance(allowed, Allow)
+    assert allowed.key_index == 3

@@ -1,20 +1,21 @@
 """A connection without a network: bytes in, frames out."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import hpack
 
 from authz.http2 import frames
-from authz.http2.calls import Method
+from authz.http2.calls import ClientStream, Method, Methods
 from authz.http2.connection import Connection
 
-ECHO, SLOW, BROKEN, BIG = (
+ECHO, SLOW, BROKEN, BIG, LOG = (
     "/test.Test/Echo",
     "/test.Test/Slow",
     "/test.Test/Broken",
     "/test.Test/Big",
+    "/test.Test/Log",
 )
 BIG_ANSWER = bytes(range(256)) * 400
 """More than the window that HTTP/2 begins with."""
@@ -143,17 +144,19 @@ class Handlers:
     """
 
     asked: list[bytes] = field(default_factory=list)
+    received: list[bytes] = field(default_factory=list)
     release: asyncio.Event = field(default_factory=asyncio.Event)
     running: int = 0
     cancelled: int = 0
 
-    def methods(self) -> Mapping[str, Method]:
+    def methods(self) -> Methods:
         """Return them by path."""
         return {
             ECHO: Method(self._echo, immediate=True),
             SLOW: Method(self._slow),
             BROKEN: Method(self._broken, immediate=True),
             BIG: Method(self._big, immediate=True),
+            LOG: ClientStream(self.received.append, b""),
         }
 
     async def _echo(self, message: bytes) -> bytes:
@@ -195,7 +198,7 @@ class Wire:
         *,
         reads: bool = True,
         opening: bytes = OPENING,
-        methods: Mapping[str, Method] | None = None,
+        methods: Methods | None = None,
     ) -> None:
         self.handlers = Handlers()
         self.connections: set[Connection] = set()

@@ -1,0 +1,105 @@
+"""A pool of central keys behind a real Envoy: a refused key rests, the next request has another."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.support.pair import CENTRAL_KEYS, OWN_KEYS, Pair, Provider, pair
+
+WRONG, GOOD, OTHER = "sk-ant-revoked-0f3a9b7c5d1e", CENTRAL_KEYS["anthropic"], OWN_KEYS["anthropic"]
+"""The stand-in refuses the first with a 401, and takes the others."""
+
+
+@pytest.fixture
+def running(provider: Provider, request: pytest.FixtureRequest) -> Iterator[Pair]:
+    """A pair on a transport whose anthropic provider has these keys."""
+    transport, *keys = request.param
+    with pair(provider, start=False) as made:
+        anthropic = made.settings["providers"][0]
+        assert anthropic["name"] == "anthropic"
+        del anthropic["key"]
+        anthropic["keys"] = []
+        for index, key in enumerate(keys):
+            file = made.folder / f"anthropic-{index}.key"
+            file.write_text(key)
+            anthropic["keys"].append({"file": str(file)})
+        made.settings["authz"]["transport"] = transport
+        made.start()
+        made.create_user("alice")
+        provider.take()
+        yield made
+
+
+def _with_keys(*keys: str, transports: tuple[str, ...] = ("http2",)) -> pytest.MarkDecorator:
+    params = [(transport, *keys) for transport in transports]
+    return pytest.mark.parametrize("running", params, indirect=True, ids=transports)
+
+
+def _ask(running: Pair, token: str, model: str = "m", own: str | None = None) -> httpx.Response:
+    headers = {"x-coder-ai-governance-token": token, **({"x-api-key": own} if own else {})}
+    return httpx.post(
+        f"{running.url}/anthropic/v1/messages",
+        headers=headers,
+        json={"model": model, "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]},
+    )
+
+
+def _keys_seen(running: Pair) -> list[str | None]:
+    return [seen.credential for seen in running.provider.take()]
+
+
+@_with_keys(GOOD, OTHER)
+def test_a_rate_limited_key_rests(running: Pair) -> None:
+    """The provider's 429 reaches the client as it came; the very next request has the next key."""
+    token = running.create_token("alice")
+    limited = _ask(running, token, "fail-429")
+    assert (limited.status_code, limited.headers["retry-after"]) == (429, "7")
+    assert [_ask(running, token).status_code for _ in range(3)] == [200] * 3
+    assert _keys_seen(running) == [GOOD, OTHER, OTHER, OTHER]
+
+
+@_with_keys(WRONG, GOOD, transports=("http2", "grpcio"))
+def test_a_refused_key_rests(running: Pair) -> None:
+    """After one 401 of the provider the second key serves; authz logs it, with the masked key."""
+    token = running.create_token("alice")
+    assert [_ask(running, token).status_code for _ in range(3)] == [401, 200, 200]
+    assert _keys_seen(running) == [WRONG, GOOD, GOOD]
+    assert "central key rests" in running.stderr
+    assert WRONG not in running.stderr + running.stdout
+
+
+@_with_keys(GOOD, OTHER)
+def test_byok_leaves_the_pool_alone(running: Pair) -> None:
+    """A person's own key that is limited or refused puts no central key to rest."""
+    token = running.create_token("alice")
+    assert _ask(running, token, "fail-429", OTHER).status_code == 429
+    assert _ask(running, token, own="sk-ant-wrong-0f3a9b7c5d1e").status_code == 401
+    assert _ask(running, token, "fail-500").status_code == 500
+    assert _ask(running, token).status_code == 200
+    assert _keys_seen(running)[-1] == GOOD
+
+
+@_with_keys(GOOD)
+def test_exhausted_by_rate_limits(running: Pair) -> None:
+    """With every key at rest: 429 in the provider's shape with the seconds to wait, unasked."""
+    token = running.create_token("alice")
+    assert _ask(running, token, "fail-429").status_code == 429
+    _keys_seen(running)
+    answer = _ask(running, token)
+    assert answer.status_code == 429
+    assert 1 <= int(answer.headers["retry-after"]) <= 7
+    assert answer.json()["error"]["type"] == "rate_limit_error"
+    assert _keys_seen(running) == []
+    # Somebody with a key of their own is not held up.
+    assert _ask(running, token, own=OTHER).status_code == 200
+
+
+@_with_keys(WRONG)
+def test_exhausted_by_refusals(running: Pair) -> None:
+    """With every key refused: 502 without Retry-After, since waiting does not help."""
+    token = running.create_token("alice")
+    assert _ask(running, token).status_code == 401
+    answer = _ask(running, token)
+    assert (answer.status_code, answer.json()["error"]["type"]) == (502, "api_error")
+    assert "retry-after" not in answer.headers
