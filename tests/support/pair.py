@@ -43,13 +43,17 @@ TYPES = {"anthropic": "anthropic", "openai": "openai", "chatgpt": "openai", "cop
 
 
 _given: set[int] = set()
+_PORTS = range(20_000, 32_000)
+"""Below the ephemeral range, so that no outgoing connection takes one."""
 
 
 def free_port() -> int:
-    """Return a free port below the ephemeral range, so that no outgoing connection takes it."""
+    """Return a free port that no other test process is given."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     # Not `random`: hypothesis seeds it again and again, and would make every port the same.
     for _ in range(1000):
-        port = 20_000 + secrets.randbelow(12_000)
+        port = secrets.choice(_PORTS[number::workers])
         if port in _given:
             continue
         with contextlib.suppress(OSError), socket.socket() as probe:
