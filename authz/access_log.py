@@ -1,10 +1,10 @@
-"""What Envoy's access log stream tells authz: which central keys a provider has refused.
+"""What Envoy's access log stream tells authz: refused central keys, and who used what.
 
 The stream is beside the data path: a request never waits for it, and an entry that is lost costs
 one more refused request.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import structlog
 from google.protobuf.message import DecodeError
@@ -12,6 +12,9 @@ from google.protobuf.message import DecodeError
 from authz.ext_authz import METADATA_KEY_INDEX, METADATA_NAMESPACE
 from authz.key_pool import KeyPool
 from authz.pb import access_log_pb2 as pb
+from authz.usage.entry import UsageEntry
+from authz.usage.from_stream import read_entry
+from authz.usage.names import REQUEST_ID_KEY
 
 METHOD = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
 ANSWER = b""
@@ -26,14 +29,18 @@ _log = structlog.get_logger(__name__)
 
 
 class AccessLogReader:
-    """Takes entries and lets refused keys rest.
+    """Takes entries: lets refused keys rest, and hands requests on.
 
     Args:
         pools: by provider name.
+        record: takes each request.
     """
 
-    def __init__(self, pools: Mapping[str, KeyPool]) -> None:
+    def __init__(
+        self, pools: Mapping[str, KeyPool], record: Callable[[UsageEntry], None] | None = None
+    ) -> None:
         self._pools = pools
+        self._record = record
 
     def receive(self, message: bytes) -> None:
         """Take one ``StreamAccessLogsMessage``; whatever is wrong with it is logged, not raised."""
@@ -49,6 +56,15 @@ class AccessLogReader:
 
     def _take(self, entry: pb.HTTPAccessLogEntry) -> None:
         metadata = entry.common_properties.metadata.filter_metadata
+        if (
+            self._record is not None
+            and REQUEST_ID_KEY in entry.common_properties.filter_state_objects
+        ):
+            # Only the stream of all requests has this; the one of refused keys would repeat some.
+            request = read_entry(entry)
+            if request is not None:
+                self._record(request)
+            return
         # A map of messages makes what is asked for and is not there.
         if METADATA_NAMESPACE not in metadata:
             return

@@ -36,6 +36,7 @@ from authz.metrics import Metrics
 from authz.providers import API_PREFIXES, ErrorShape
 from authz.settings import Config
 from authz.tokens import without_tokens
+from authz.usage.ids import EntryIds
 
 _log = structlog.get_logger(__name__)
 
@@ -57,6 +58,7 @@ class Authorizer:
         source: where tokens are looked up, on every check.
         keys: the central keys by provider name; None opens those of ``config``.
         metrics: where answers are counted.
+        ids: numbers the requests, for the logs.
 
     Attributes:
         is_immediate: whether ``check`` never waits.
@@ -68,10 +70,12 @@ class Authorizer:
         source: IdentitySource,
         keys: Mapping[str, KeyPool] | None = None,
         metrics: Metrics | None = None,
+        ids: EntryIds | None = None,
     ) -> None:
         # Such a source lets the server answer a check without making a task for it.
         self.is_immediate: bool = getattr(source, "is_immediate", False)
         self._metrics = metrics or Metrics()
+        self._ids = ids or EntryIds()
         self._allow_byok = config.allow_byok
         self._source = source
         self._written: dict[Allow, bytes] = {}
@@ -102,13 +106,13 @@ class Authorizer:
             outcome = await decide_on(check, route)
             if isinstance(outcome, Allow):
                 self._metrics.count_check("allow", "", route.provider, outcome.mode or "")
-                return ext_authz.at(self._allowed(outcome), _place(check))
+                return self._finished(self._allowed(outcome), check, route)
             self._metrics.count_check("deny", outcome.reason, route.provider)
             request_id = _request_id(check)
             _log_refusal(outcome, check, route, request_id)
             refusal = answers.refusal(outcome, shape, request_id)
             denied = ext_authz.deny(refusal, _refused_metadata(outcome, route))
-            return ext_authz.at(denied, _place(check))
+            return self._finished(denied, check, route)
         except IdentityUnavailable as error:
             _log.error("identity source unavailable", why=str(error))
             reason = "identity_unavailable"
@@ -122,6 +126,14 @@ class Authorizer:
         self._metrics.count_check("unavailable", reason)
         answer = answers.unavailable(shape, _request_id(check) if check else "")
         return ext_authz.unavailable(answer, {"decision": "unavailable", "reason": reason})
+
+    def _finished(self, answer: bytes, check: Check, route: Route) -> bytes:
+        """Add what is different for each request: where it goes and its number, for the logs."""
+        answer = ext_authz.at(answer, _place(check))
+        # What leads to no provider is no use of one.
+        if route.provider is None:
+            return answer
+        return ext_authz.numbered(answer, self._ids.next())
 
     def _allowed(self, allowed: Allow) -> bytes:
         """Write an allow, or take the one written before for the same decision.

@@ -19,6 +19,8 @@ METHOD = "/envoy.service.auth.v3.Authorization/Check"
 METADATA_NAMESPACE = "envoy.filters.http.ext_authz"
 """Where Envoy puts the metadata of an answer; the access log reads it there."""
 
+METADATA_ENTRY = "entry"
+"""The id of a request in the logs (``usage/ids.py``)."""
 METADATA_KEY_INDEX = "key_index"
 """Which key of a pool was used; Envoy's access log stream brings it back to us."""
 
@@ -112,6 +114,17 @@ def _place_metadata(place: str) -> bytes:
     return _finished(pb.CheckResponse(), {"path": place})
 
 
+def numbered(answer: bytes, entry_id: bytes) -> bytes:
+    """Add to an answer the id of its request, for the logs.
+
+    Args:
+        answer: from one of the functions that build answers.
+        entry_id: of ``ENTRY_ID_LENGTH`` bytes.
+    """
+    # The id is new each time, and all that is before it the same: it stands last.
+    return answer + _BEFORE_ENTRY_ID + entry_id
+
+
 def deny(answer: Answer, metadata: Mapping[str, str]) -> bytes:
     """Refuse the request with a finished HTTP answer."""
     response = pb.CheckResponse(status=pb.Status(code=_PERMISSION_DENIED))
@@ -145,3 +158,10 @@ def _finished(response: pb.CheckResponse, metadata: Mapping[str, str]) -> bytes:
     for key, value in metadata.items():
         fields[key].string_value = value
     return response.SerializeToString()
+
+
+ENTRY_ID_LENGTH = 25
+# By itself this would be an allow, too.
+_BEFORE_ENTRY_ID = _finished(pb.CheckResponse(), {METADATA_ENTRY: " " * ENTRY_ID_LENGTH})[
+    :-ENTRY_ID_LENGTH
+]

@@ -9,19 +9,19 @@ class Metrics:
     """The counters of one authz process."""
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
+        self.registry = CollectorRegistry()
         self._checks = Counter(
             "authz_checks",
             "Checks answered, by decision (allow, deny, unavailable), reason, provider and mode.",
             ["decision", "reason", "provider", "mode"],
-            registry=self._registry,
+            registry=self.registry,
         )
         # Finding a counter by its labels costs more than counting.
         self._counters: dict[tuple[str, ...], Counter] = {}
         self._stale = Counter(
             "authz_identity_stale_allows",
             "Requests allowed on an earlier answer, since the identity source could not be asked.",
-            registry=self._registry,
+            registry=self.registry,
         )
 
     def count_check(
@@ -40,4 +40,4 @@ class Metrics:
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
-        return generate_latest(self._registry)
+        return generate_latest(self.registry)

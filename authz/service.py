@@ -18,6 +18,9 @@ from authz.metrics import Metrics
 from authz.proxy.keeper import keep_leaves, make_leaves
 from authz.sds import write_listener_secrets
 from authz.settings import Config
+from authz.usage.ids import EntryIds
+from authz.usage.metrics import UsageMetrics
+from authz.usage.service import UsageRecording
 from authz.web.app import create_app
 from authz.web.server import HttpServer
 
@@ -48,10 +51,14 @@ async def serve(config: Config) -> None:
     source = await _open_source(config, metrics)
     try:
         pools = open_pools(config)
-        authorizer = Authorizer(config, source, pools, metrics)
-        grpc_server = _grpc_server(config, authorizer, AccessLogReader(pools))
+        ids = EntryIds()
+        usage = UsageRecording(config, ids, UsageMetrics(metrics.registry))
+        authorizer = Authorizer(config, source, pools, metrics, ids)
+        log = AccessLogReader(pools, usage.record if config.usage.enabled else None)
+        grpc_server = _grpc_server(config, authorizer, log)
         http_server = HttpServer(create_app(source, metrics, config.proxy), config.authz.http)
         await grpc_server.start()
+        usage.start()
         leaves_task = asyncio.create_task(keep_leaves(config))
         http_task = asyncio.create_task(http_server.run_until_stopped())
         _log.info("authz serves", grpc=str(config.authz.grpc), http=str(config.authz.http))
@@ -60,6 +67,7 @@ async def serve(config: Config) -> None:
         leaves_task.cancel()
         http_server.stop()
         await grpc_server.stop(STOP_GRACE_SECONDS)
+        await usage.stop(STOP_GRACE_SECONDS)
         await http_task
         _log.info("authz stopped")
     finally:

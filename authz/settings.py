@@ -215,6 +215,20 @@ DEFAULT_PROVIDERS = (
 )
 
 
+class Usage(Section):
+    """Who used what.
+
+    Attributes:
+        enabled: whether tokens are read from providers' answers and requests are recorded.
+        database: where; None means the identity store, if it is ours. A URL as ``identity``.
+        keep_days: after which a recorded request is deleted.
+    """
+
+    enabled: StrictBool = True
+    database: IdentityUrl | None = None
+    keep_days: Annotated[int, Field(strict=True, ge=1, le=3650)] = 90
+
+
 class Config(Section):
     """The whole configuration; a reload makes a new one.
 
@@ -238,6 +252,7 @@ class Config(Section):
     send_actor_headers: StrictBool = False
     providers: tuple[Provider, ...] = DEFAULT_PROVIDERS
     proxy: Proxy | None = None
+    usage: Usage = Usage()
     authz: Service = Service()
     envoy: EnvoySettings = EnvoySettings()
 

@@ -17,6 +17,7 @@ from authz.cli.login import login
 from authz.cli.proxy import proxy
 from authz.cli.run import serve, up
 from authz.cli.tokens import tokens
+from authz.cli.usage import usage
 from authz.cli.users import users
 from authz.errors import AuthzError, ConfigError
 from authz.tokens import without_tokens
@@ -28,7 +29,7 @@ def cli() -> None:
     """The open authentication layer for AI gateways on Envoy."""
 
 
-for command in (up, serve, envoy, config, db, client, proxy, users, tokens, login):
+for command in (up, serve, envoy, config, db, client, proxy, users, tokens, usage, login):
     cli.add_command(command)
 
 

@@ -31,18 +31,16 @@ from envoy_data_plane.envoy.type.matcher.v3 import ListStringMatcher
 from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
 
 from authz.envoy.packing import exactly, packed, seconds, starting_with
+from authz.envoy.typed_struct import typed_struct
 from authz.ext_authz import METADATA_NAMESPACE
+from authz.settings import Config
+from authz.usage.names import REQUEST_ID_KEY
 
 EXT_AUTHZ = METADATA_NAMESPACE
 AUTHZ_CLUSTER = "authz"
 
-REQUEST_ID_KEY = "authz.request_id"
-"""Filter state: the provider does not get the X-Request-Id header, the access log needs it."""
-
 PROXY_TOKEN_KEY = "authz.proxy.token"  # noqa: S105 - the name of a filter state object
-PROXY_SESSION_KEY = "authz.proxy.session"
-"""Filter state that a CONNECT shares with what comes through its tunnel. No client can write it:
-an internal listener has no socket."""
+"""Filter state, as ``PROXY_SESSION_KEY``."""
 
 CHECK_TIMEOUT_SECONDS = 1.0
 """After this the request gets 503. A check takes a millisecond; a hung authz must not look slow."""
@@ -65,9 +63,10 @@ REMOVED_RESPONSE_HEADERS = ("set-cookie", "alt-svc")
 """A provider's cookies and its offer of HTTP/3 are about its own host, not about the gateway."""
 
 
-def http_filters() -> list[HttpFilter]:
+def http_filters(config: Config) -> list[HttpFilter]:
     """Return the filter chain of every request."""
-    return [keep_request_id(), ext_authz(), _clean_headers(), router()]
+    usage = [_token_usage()] if config.usage.enabled else []
+    return [keep_request_id(), ext_authz(), _clean_headers(), *usage, router()]
 
 
 def keep_request_id() -> HttpFilter:
@@ -123,6 +122,19 @@ def _clean_headers() -> HttpFilter:
         )
     )
     return HttpFilter(name="envoy.filters.http.header_mutation", typed_config=packed(config))
+
+
+def _token_usage() -> HttpFilter:
+    """Read what a provider counted out of its answer, which goes on as it comes.
+
+    ``json_to_metadata``, the other way, holds an answer back and makes a 500 of one that is larger
+    than the connection's buffer (docs/decisions/0010-usage.md).
+    """
+    values = {"response_handling": {"token_usage": {"include_unconfigured_routes": True}}}
+    message = "envoy.extensions.filters.http.ai_protocol_manager.v3.AiProtocolManager"
+    return HttpFilter(
+        name="envoy.filters.http.ai_protocol_manager", typed_config=typed_struct(message, values)
+    )
 
 
 def router() -> HttpFilter:

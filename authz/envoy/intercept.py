@@ -70,7 +70,7 @@ def intercept_clusters(config: Config) -> list[Cluster]:
 
 
 def _listener(config: Config, host: str, provider: Provider) -> Listener:
-    filters = [_token_from_tunnel(), *http_filters()]
+    filters = [_token_from_tunnel(), *http_filters(config)]
     manager = connection_manager(config, _routes(config, host, provider), filters)
     manager.strip_trailing_host_dot = True
     chain = filter_chain(manager)

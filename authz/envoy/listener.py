@@ -36,8 +36,9 @@ from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
     TlsParametersTlsProtocol,
 )
 
+from authz.envoy.access_logs import access_logs
 from authz.envoy.filters import http_filters
-from authz.envoy.logging import access_logs, local_replies
+from authz.envoy.logging import local_replies
 from authz.envoy.packing import envoy_address, packed
 from authz.envoy.routes import gateway_routes
 from authz.sds import listener_secret_file
@@ -48,7 +49,7 @@ BUFFER_LIMIT_BYTES = 65_536
 
 def gateway_listener(config: Config) -> Listener:
     """Return the listener of clients with a base URL."""
-    manager = connection_manager(config, gateway_routes(config), http_filters())
+    manager = connection_manager(config, gateway_routes(config), http_filters(config))
     chain = filter_chain(manager)
     if config.tls is not None:
         path = listener_secret_file(config, "gateway")

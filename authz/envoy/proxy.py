@@ -46,7 +46,6 @@ from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 
 from authz.envoy.filters import (
     EXT_AUTHZ,
-    PROXY_SESSION_KEY,
     PROXY_TOKEN_KEY,
     ext_authz,
     keep_request_id,
@@ -68,6 +67,7 @@ from authz.headers import GOVERNANCE
 from authz.proxy.settings import Proxy
 from authz.sds import listener_secret_file
 from authz.settings import Config
+from authz.usage.names import PROXY_SESSION_KEY
 
 PORTS = (80, 443)
 """Where a CONNECT may go (``coder-contract.md`` 4.2)."""

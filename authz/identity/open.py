@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from authz.errors import ConfigError
 from authz.identity import IdentitySource
+from authz.identity.database import Database
 from authz.identity.sqlite import SQLiteDatabase, SQLiteSource
 from authz.identity.sqlite_file import make
 from authz.identity.store import Store
@@ -59,13 +60,26 @@ async def open_store(url: str, *, create: bool) -> Store:
     parsed = _store_url(url)
     if create and isinstance(parsed, SQLiteURL):
         make(parsed.path)
-    database = _database(parsed)
+    return Store(await open_database(url))
+
+
+async def open_database(url: str) -> Database:
+    """Return a database that has our own tables.
+
+    Args:
+        url: as the configuration's ``identity``.
+
+    Raises:
+        ConfigError: the URL is malformed, or names no database of ours.
+        StoreError: it is not there, or can't be used.
+    """
+    database = _database(_store_url(url))
     try:
         await database.check()
     except BaseException:
         await database.close()
         raise
-    return Store(database)
+    return database
 
 
 async def make_store(url: str) -> tuple[str, bool]:

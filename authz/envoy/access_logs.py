@@ -1,0 +1,195 @@
+"""The access logs: a JSON line for each request, and the stream that authz reads."""
+
+from datetime import timedelta
+from typing import Any as Anything
+
+from envoy_data_plane.envoy.config.accesslog.v3 import (
+    AccessLog,
+    AccessLogFilter,
+    AndFilter,
+    ComparisonFilterOp,
+    MetadataFilter,
+    OrFilter,
+)
+from envoy_data_plane.envoy.config.core.v3 import (
+    ApiVersion,
+    GrpcService,
+    GrpcServiceEnvoyGrpc,
+    SubstitutionFormatString,
+)
+from envoy_data_plane.envoy.extensions.access_loggers.grpc.v3 import (
+    CommonGrpcAccessLogConfig,
+    HttpGrpcAccessLogConfig,
+)
+from envoy_data_plane.envoy.extensions.access_loggers.stream.v3 import StdoutAccessLog
+from envoy_data_plane.envoy.type.matcher.v3 import (
+    MetadataMatcher,
+    MetadataMatcherPathSegment,
+    ValueMatcher,
+)
+
+from authz.access_log import RETRY_AFTER
+from authz.envoy.filters import AUTHZ_CLUSTER, EXT_AUTHZ
+from authz.envoy.logging import REQUEST_ID, status_is
+from authz.envoy.packing import packed, struct
+from authz.ext_authz import METADATA_ENTRY, METADATA_KEY_INDEX
+from authz.settings import Config
+from authz.usage.names import CONTENT_ENCODING, PROXY_SESSION_KEY, REQUEST_ID_KEY, TOKEN_USAGE
+
+_BATCH_BYTES = 65_536
+_BATCH_SECONDS = 0.5
+_FOUND = f"metadata.typed_filter_metadata['{TOKEN_USAGE}']"
+
+
+def _if_found(field: str) -> str:
+    """Return the format of a field of Envoy's TokenUsage, null where it is not set."""
+    return f"%TYPED_CEL(has({_FOUND}.{field}) ? {_FOUND}.{field} : null)%"
+
+
+def _of_authz(key: str) -> str:
+    return f"%DYNAMIC_METADATA({EXT_AUTHZ}:{key})%"
+
+
+ACCESS_LOG_FIELDS = {
+    "time": "%START_TIME%",
+    # As in the database: `authz usage import` looks for it.
+    "entry": _of_authz(METADATA_ENTRY),
+    "request_id": REQUEST_ID,
+    "method": "%REQ(:METHOD)%",
+    "route": "%ROUTE_NAME%",
+    # As authz wrote it: without the query, and masked where a token stands in it. Of a CONNECT it
+    # is the target.
+    "path": _of_authz("path"),
+    "protocol": "%PROTOCOL%",
+    "status": "%RESPONSE_CODE%",
+    "decision": _of_authz("decision"),
+    "reason": _of_authz("reason"),
+    "user": _of_authz("user"),
+    "user_id": _of_authz("user_id"),
+    "token_id": _of_authz("token_id"),
+    "token_name": _of_authz("token_name"),
+    # "true" where `identity_stale_if_error` let a request pass.
+    "identity_stale": _of_authz("identity_stale"),
+    "mode": _of_authz("mode"),
+    "provider": _of_authz("provider"),
+    "credential_hint": _of_authz("credential_hint"),
+    # The request id of the CONNECT, on its own line and on those of the requests inside.
+    "proxy_session": f"%FILTER_STATE({PROXY_SESSION_KEY}:PLAIN)%",
+    "details": "%RESPONSE_CODE_DETAILS%",
+    "flags": "%RESPONSE_FLAGS%",
+    "duration_ms": "%DURATION%",
+    "first_byte_ms": "%RESPONSE_DURATION%",
+    "authz_ms": _of_authz("ext_authz_duration"),
+    "bytes_received": "%BYTES_RECEIVED%",
+    "bytes_sent": "%BYTES_SENT%",
+    "upstream": "%UPSTREAM_CLUSTER%",
+}
+
+
+USAGE_FIELDS = {
+    "model": _if_found("model"),
+    # Everything that was read, cached or not; `cached_tokens` and `cache_write_tokens` are of it.
+    "input_tokens": _if_found("input_tokens"),
+    "cached_tokens": _if_found("input_token_details.cached_tokens"),
+    "cache_write_tokens": _if_found("input_token_details.cache_creation_tokens"),
+    "output_tokens": _if_found("output_tokens"),
+    "reasoning_tokens": _if_found("output_token_details.reasoning_tokens"),
+    # envoy.data.ai.v3.TokenUsage.ExtractionStatus: 1 complete, 2 partial, 3 failed.
+    "usage": f"%TYPED_CEL({_FOUND}.extraction_status)%",
+    # Of an answer that Envoy does not look into.
+    "content_encoding": "%RESP(CONTENT-ENCODING)%",
+}
+"""What a provider counted; null where it is not known. The typed metadata is Envoy's own."""
+
+
+def access_logs(config: Config) -> list[AccessLog]:
+    """Return the logs: one JSON line per request on standard output, and what authz has to know."""
+    has_pool = any(provider.keys for provider in config.providers)
+    return [
+        _json_lines(config),
+        *([_refused_keys()] if has_pool else []),
+        *([_requests()] if config.usage.enabled else []),
+    ]
+
+
+def _refused_keys() -> AccessLog:
+    """Tell authz at once when a provider has refused a key of a pool.
+
+    Over the connection that the checks take, so that a thread's next check comes after it.
+    """
+    return AccessLog(
+        name="envoy.access_loggers.http_grpc",
+        filter=AccessLogFilter(
+            and_filter=AndFilter(
+                filters=[
+                    AccessLogFilter(
+                        or_filter=OrFilter(
+                            filters=[
+                                status_is(ComparisonFilterOp.EQ, 401),
+                                status_is(ComparisonFilterOp.EQ, 429),
+                            ]
+                        )
+                    ),
+                    _from_authz(METADATA_KEY_INDEX),
+                ]
+            )
+        ),
+        typed_config=packed(
+            HttpGrpcAccessLogConfig(
+                # Each entry at once; they are few.
+                common_config=_to_authz("refused_keys", buffer_size_bytes=0),
+                additional_response_headers_to_log=[RETRY_AFTER],
+            )
+        ),
+    )
+
+
+def _requests() -> AccessLog:
+    """Tell authz who used what; it is written to the database."""
+    return AccessLog(
+        name="envoy.access_loggers.http_grpc",
+        filter=_from_authz(METADATA_ENTRY),
+        typed_config=packed(
+            HttpGrpcAccessLogConfig(
+                common_config=_to_authz(
+                    "requests",
+                    buffer_size_bytes=_BATCH_BYTES,
+                    buffer_flush_interval=timedelta(seconds=_BATCH_SECONDS),
+                    filter_state_objects_to_log=[REQUEST_ID_KEY, PROXY_SESSION_KEY],
+                ),
+                additional_response_headers_to_log=[CONTENT_ENCODING],
+            )
+        ),
+    )
+
+
+def _to_authz(name: str, **options: Anything) -> CommonGrpcAccessLogConfig:
+    return CommonGrpcAccessLogConfig(
+        log_name=name,
+        grpc_service=GrpcService(envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=AUTHZ_CLUSTER)),
+        transport_api_version=ApiVersion.V3,
+        **options,
+    )
+
+
+def _json_lines(config: Config) -> AccessLog:
+    usage = USAGE_FIELDS if config.usage.enabled else {}
+    log_format = SubstitutionFormatString(json_format=struct(ACCESS_LOG_FIELDS | usage))
+    return AccessLog(
+        name="envoy.access_loggers.stdout",
+        typed_config=packed(StdoutAccessLog(log_format=log_format)),
+    )
+
+
+def _from_authz(key: str) -> AccessLogFilter:
+    """Match where authz gave metadata ``key``."""
+    return AccessLogFilter(
+        metadata_filter=MetadataFilter(
+            matcher=MetadataMatcher(
+                filter=EXT_AUTHZ,
+                path=[MetadataMatcherPathSegment(key=key)],
+                value=ValueMatcher(present_match=True),
+            ),
+            match_if_key_not_found=False,
+        )
+    )

@@ -1,0 +1,101 @@
+"""A request from a line of Envoy's JSON access log, which is the record of truth."""
+
+import json
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from authz.usage.entry import Tokens, UsageEntry, judge
+from authz.usage.ids import ID
+
+_CANCELLED = re.compile(r"\b(?:DC|DR)\b")
+"""Response flags: the client closed the connection, or reset the stream."""
+_MAX_TOKENS = 1 << 62
+_MAX_TEXT = 500
+
+
+class BadLine(ValueError):  # noqa: N818 - it is named for what it is about
+    """A line that has an id but is no line of our log."""
+
+
+def read_line(line: str) -> UsageEntry | None:
+    """Return the request of a line, or None where the line is of something else.
+
+    Lines of other programs, and requests that authz was not asked about, are something else.
+
+    Raises:
+        BadLine: it has an id of ours, but can't be what Envoy wrote; the message says why.
+    """
+    if not line.startswith("{"):
+        return None
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    entry_id = values.get("entry") if isinstance(values, dict) else None
+    if not isinstance(entry_id, str) or ID.fullmatch(entry_id) is None:
+        return None
+    decision, status = _text(values, "decision") or "", _count(values, "status") or 0
+    return UsageEntry(
+        id=entry_id,
+        time_ms=_time(values),
+        decision=decision,
+        status=status,
+        usage=judge(
+            decision=decision,
+            status=status,
+            extracted=_count(values, "usage"),
+            encoding=_text(values, "content_encoding") or "",
+            is_cancelled=_CANCELLED.search(_text(values, "flags") or "") is not None,
+        ),
+        duration_ms=_count(values, "duration_ms") or 0,
+        request_id=_text(values, "request_id"),
+        user_id=_text(values, "user_id"),
+        username=_text(values, "user"),
+        token_id=_text(values, "token_id"),
+        token_name=_text(values, "token_name"),
+        provider=_text(values, "provider"),
+        mode=_text(values, "mode"),
+        reason=_text(values, "reason"),
+        model=_text(values, "model"),
+        proxy_session=_text(values, "proxy_session"),
+        tokens=Tokens(
+            input=_count(values, "input_tokens"),
+            cached=_count(values, "cached_tokens"),
+            cache_write=_count(values, "cache_write_tokens"),
+            output=_count(values, "output_tokens"),
+            reasoning=_count(values, "reasoning_tokens"),
+        ),
+    )
+
+
+def _time(values: dict[str, Any]) -> int:
+    text = _text(values, "time")
+    try:
+        at = datetime.fromisoformat(text or "")
+        return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        raise BadLine("time: is no date") from None
+
+
+def _text(values: dict[str, Any], key: str) -> str | None:
+    value = values.get(key)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) or len(value) > _MAX_TEXT or "\0" in value:
+        raise BadLine(f"{key}: is no text of ours")
+    return value
+
+
+def _count(values: dict[str, Any], key: str) -> int | None:
+    value = values.get(key)
+    if value is None:
+        return None
+    # A JSON number of Envoy's may be written as 7.0.
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not 0 <= value < _MAX_TOKENS
+    ):
+        raise BadLine(f"{key}: is no count")
+    return int(value)

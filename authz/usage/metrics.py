@@ -1,0 +1,78 @@
+"""Metrics of usage, named as OpenTelemetry's semantic conventions for generative AI have them."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from authz.usage.entry import UsageEntry
+
+_MODELS_MAX = 200
+"""Names of models come from answers of providers, of which a person may have many with BYOK."""
+_OTHER = "other"
+
+
+class UsageMetrics:
+    """The counters of requests and tokens in one authz process.
+
+    Args:
+        registry: where they are registered.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._tokens = Counter(
+            "gen_ai_client_token_usage",
+            "Tokens that providers counted, by kind: input (cached ones included), cached, output.",
+            ["gen_ai_provider_name", "gen_ai_response_model", "gen_ai_token_type", "mode"],
+            registry=registry,
+        )
+        self._requests = Counter(
+            "authz_usage_requests",
+            "Requests in Envoy's access log stream, by what is known of their tokens.",
+            ["provider", "mode", "usage"],
+            registry=registry,
+        )
+        self._written = Counter(
+            "authz_usage_written", "Requests that were given a row.", registry=registry
+        )
+        self._dropped = Counter(
+            "authz_usage_dropped",
+            "Requests without a row since too many waited; the JSON access log has them.",
+            registry=registry,
+        )
+        self._waiting = Gauge(
+            "authz_usage_waiting",
+            "Requests that wait for the database.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._models: set[str] = set()
+
+    def count(self, entry: UsageEntry) -> None:
+        """Count a request and its tokens."""
+        provider, mode = entry.provider or "", entry.mode or ""
+        self._requests.labels(provider, mode, entry.usage).inc()
+        tokens = entry.tokens
+        if tokens.input is None and tokens.output is None:
+            return
+        model = self._known(entry.model or "")
+        counts = (("input", tokens.input), ("cached", tokens.cached), ("output", tokens.output))
+        for kind, count in counts:
+            if count:
+                self._tokens.labels(provider, model, kind, mode).inc(count)
+
+    def wrote(self, count: int) -> None:
+        """Count rows."""
+        self._written.inc(count)
+
+    def dropped(self) -> None:
+        """Count a request that is not recorded."""
+        self._dropped.inc()
+
+    def waiting(self, count: int) -> None:
+        """Say how many requests wait."""
+        self._waiting.set(count)
+
+    def _known(self, model: str) -> str:
+        if model not in self._models:
+            if len(self._models) >= _MODELS_MAX:
+                return _OTHER
+            self._models.add(model)
+        return model

@@ -1,0 +1,128 @@
+"""Takes requests from the access log stream and writes them in batches, beside everything else."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from itertools import islice
+
+import structlog
+
+from authz.errors import AuthzError, StoreError
+from authz.usage.entry import UsageEntry
+from authz.usage.ids import EntryIds
+from authz.usage.metrics import UsageMetrics
+from authz.usage.store import UsageStore
+
+_log = structlog.get_logger(__name__)
+
+FLUSH_SECONDS = 0.5
+"""How long a request waits for others to be written with."""
+BATCH_MAX = 2_000
+WAITING_MAX = 100_000
+"""Requests that wait for a database that does not take them, about 100 MB; more are dropped, and
+are to be had from the JSON access log."""
+RETRY_SECONDS = 5.0
+CLEAN_SECONDS = 3600.0
+_DAY_MS = 86_400_000
+
+
+class Recorder:
+    """Writes requests.
+
+    Args:
+        open_store: opens the store; it is called until it succeeds, since a database may be away.
+        ids: what this process has given out.
+        metrics: where it is counted what waits, was written and was dropped.
+        keep_days: after which a row is deleted.
+    """
+
+    def __init__(
+        self,
+        open_store: Callable[[], Awaitable[UsageStore]],
+        ids: EntryIds,
+        metrics: UsageMetrics,
+        keep_days: int,
+    ) -> None:
+        self._open_store = open_store
+        self._ids = ids
+        self._metrics = metrics
+        self._keep_ms = keep_days * _DAY_MS
+        self._waiting: deque[UsageEntry] = deque()
+        self._store: UsageStore | None = None
+        self._since_ms = int(time.time() * 1000)
+        self._told_issued = 0
+        self._cleaned = 0.0
+        self._is_failing = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self, seconds: float) -> None:
+        """Write what waits, at most for this long, and close the store."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        try:
+            async with asyncio.timeout(seconds):
+                while await self._write() and self._waiting:
+                    pass
+        except TimeoutError:
+            pass
+        if self._waiting:
+            _log.error("usage not written", requests=len(self._waiting))
+        if self._store is not None:
+            await self._store.close()
+
+    def record(self, entry: UsageEntry) -> None:
+        """Take a request; it is written soon."""
+        if len(self._waiting) >= WAITING_MAX:
+            self._metrics.dropped()
+            return
+        self._waiting.append(entry)
+        self._metrics.waiting(len(self._waiting))
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_SECONDS)
+            if not await self._write():
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _write(self) -> bool:
+        """Write one batch; return whether the database took it."""
+        batch = list(islice(self._waiting, BATCH_MAX))
+        try:
+            if self._store is None:
+                self._store = await self._open_store()
+            if self._ids.issued > self._told_issued:
+                issued = self._ids.issued
+                await self._store.set_issued(self._ids.process, self._since_ms, issued)
+                self._told_issued = issued
+            if batch:
+                self._metrics.wrote(await self._store.add(batch))
+            await self._clean(self._store)
+        except AuthzError as error:
+            self._fail(error)
+            return False
+        for _ in batch:
+            self._waiting.popleft()
+        self._metrics.waiting(len(self._waiting))
+        if self._is_failing:
+            self._is_failing = False
+            _log.info("usage is written again")
+        return True
+
+    async def _clean(self, store: UsageStore) -> None:
+        now = time.time()
+        if now - self._cleaned > CLEAN_SECONDS:
+            self._cleaned = now
+            await store.delete_before(int(now * 1000) - self._keep_ms)
+
+    def _fail(self, error: AuthzError) -> None:
+        # Once, not every few seconds.
+        if not self._is_failing:
+            self._is_failing = True
+            why = str(error) if isinstance(error, StoreError) else type(error).__name__
+            _log.error("usage can't be written, it waits", why=why)

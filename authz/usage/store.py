@@ -1,0 +1,235 @@
+"""The rows of requests in the database, SQLite or PostgreSQL: written in batches, added up.
+
+A request is one row, whoever tells of it first. ``usage_processes`` says of each authz process how
+many requests it has given an id and how many of them have a row; the difference is under way, or
+lost and to be had from the JSON access log.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from authz.errors import StoreError
+from authz.identity.database import Database, Queries, Row
+from authz.usage.entry import UsageEntry
+
+_ROWS_PER_STATEMENT = 200
+_COLUMNS = (
+    "id, time_ms, decision, status, usage, duration_ms, request_id, user_id, username, token_id,"
+    " token_name, provider, mode, reason, model, proxy_session, input_tokens, cached_tokens,"
+    " cache_write_tokens, output_tokens, reasoning_tokens"
+)
+_WIDTH = _COLUMNS.count(",") + 1
+
+_DDL = (
+    """CREATE TABLE IF NOT EXISTS usage_entries (
+    id text NOT NULL PRIMARY KEY,
+    time_ms bigint NOT NULL,
+    decision text NOT NULL,
+    status integer NOT NULL,
+    usage text NOT NULL,
+    duration_ms bigint NOT NULL,
+    request_id text,
+    user_id text,
+    username text,
+    token_id text,
+    token_name text,
+    provider text,
+    mode text,
+    reason text,
+    model text,
+    proxy_session text,
+    input_tokens bigint,
+    cached_tokens bigint,
+    cache_write_tokens bigint,
+    output_tokens bigint,
+    reasoning_tokens bigint
+)""",
+    "CREATE INDEX IF NOT EXISTS usage_entries_time ON usage_entries (time_ms)",
+    """CREATE TABLE IF NOT EXISTS usage_processes (
+    process text NOT NULL PRIMARY KEY,
+    since_ms bigint NOT NULL,
+    issued bigint NOT NULL,
+    received bigint NOT NULL
+)""",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A sum over requests.
+
+    Attributes:
+        key: what they have in common.
+        requests: all of them, refused ones included.
+        unknown: answered requests of which tokens are not known although there may be some.
+    """
+
+    key: str
+    requests: int
+    refusals: int
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    unknown: int
+
+
+GROUPS = {
+    "user": "coalesce(username, '')",
+    "model": "coalesce(model, '')",
+    "provider": "coalesce(provider, '')",
+    "token": "coalesce(token_name, token_id, '')",
+    "mode": "coalesce(mode, '')",
+}
+
+
+class UsageStore:
+    """Reads and writes rows.
+
+    Args:
+        database: the store closes it.
+
+    Every method raises StoreError, in one line, when the database does not do it.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def close(self) -> None:
+        """Give back what the database holds."""
+        await self._database.close()
+
+    async def prepare(self) -> None:
+        """Make the tables unless they are there, which takes no right to make any."""
+        try:
+            await self._database.fetch("SELECT process FROM usage_processes LIMIT 1")
+        except StoreError:
+            async with self._database.transaction() as transaction:
+                for statement in _DDL:
+                    await transaction.execute(statement)
+
+    async def add(self, entries: Iterable[UsageEntry]) -> int:
+        """Write requests in one transaction; one that has a row keeps it.
+
+        Returns:
+            How many had none.
+        """
+        added = 0
+        # Each once: PostgreSQL refuses a statement that meets its own row.
+        unique = {entry.id: entry for entry in entries}
+        ordered = sorted(unique.values(), key=lambda entry: entry.id)
+        async with self._database.transaction() as transaction:
+            for process, group in groupby(ordered, lambda entry: entry.process):
+                of_process = list(group)
+                count = await _insert(transaction, of_process)
+                first = min(entry.time_ms for entry in of_process)
+                await transaction.execute(
+                    "INSERT INTO usage_processes (process, since_ms, issued, received)"
+                    " VALUES ($1, $2, 0, $3) ON CONFLICT (process)"
+                    " DO UPDATE SET received = usage_processes.received + excluded.received",
+                    process,
+                    first,
+                    count,
+                )
+                added += count
+        return added
+
+    async def set_issued(self, process: str, since_ms: int, issued: int) -> None:
+        """Note how many requests a process has given an id."""
+        await self._database.execute(
+            "INSERT INTO usage_processes (process, since_ms, issued, received)"
+            " VALUES ($1, $2, $3, 0) ON CONFLICT (process) DO UPDATE SET issued = excluded.issued",
+            process,
+            since_ms,
+            issued,
+        )
+
+    async def delete_before(self, time_ms: int) -> int:
+        """Delete requests that began before a time; return how many."""
+        return await self._database.execute("DELETE FROM usage_entries WHERE time_ms < $1", time_ms)
+
+    async def missing(self) -> int:
+        """Return how many requests have an id and no row: under way, or lost."""
+        rows = await self._database.fetch(
+            "SELECT coalesce(sum(issued - received), 0) AS missing FROM usage_processes"
+            " WHERE issued > received"
+        )
+        return int(rows[0]["missing"])
+
+    async def add_up(self, group: str, since_ms: int) -> list[Line]:
+        """Add up the requests since a time, those with the most tokens first.
+
+        Args:
+            group: one of ``GROUPS``.
+        """
+        rows = await self._database.fetch(
+            f"SELECT {GROUPS[group]} AS key, count(*) AS requests,"  # noqa: S608 - our own words
+            " sum(CASE WHEN usage = 'refused' THEN 1 ELSE 0 END) AS refusals,"
+            " coalesce(sum(input_tokens), 0) AS input_tokens,"
+            " coalesce(sum(cached_tokens), 0) AS cached_tokens,"
+            " coalesce(sum(output_tokens), 0) AS output_tokens,"
+            " sum(CASE WHEN usage IN ('failed', 'compressed', 'cancelled') THEN 1 ELSE 0 END)"
+            " AS unknown FROM usage_entries WHERE time_ms >= $1 GROUP BY 1 ORDER BY"
+            " coalesce(sum(input_tokens), 0) + coalesce(sum(output_tokens), 0) DESC,"
+            " count(*) DESC, 1",
+            since_ms,
+        )
+        return [_line(row) for row in rows]
+
+
+async def _insert(transaction: Queries, entries: Sequence[UsageEntry]) -> int:
+    count = 0
+    for start in range(0, len(entries), _ROWS_PER_STATEMENT):
+        part = entries[start : start + _ROWS_PER_STATEMENT]
+        places = ", ".join(
+            f"({', '.join(f'${row * _WIDTH + column + 1}' for column in range(_WIDTH))})"
+            for row in range(len(part))
+        )
+        values: list[object] = []
+        for entry in part:
+            values += _values(entry)
+        count += await transaction.execute(
+            f"INSERT INTO usage_entries ({_COLUMNS}) VALUES {places}"  # noqa: S608 - our own words
+            " ON CONFLICT (id) DO NOTHING",
+            *values,
+        )
+    return count
+
+
+def _values(entry: UsageEntry) -> tuple[object, ...]:
+    tokens = entry.tokens
+    return (
+        entry.id,
+        entry.time_ms,
+        entry.decision,
+        entry.status,
+        str(entry.usage),
+        entry.duration_ms,
+        entry.request_id,
+        entry.user_id,
+        entry.username,
+        entry.token_id,
+        entry.token_name,
+        entry.provider,
+        entry.mode,
+        entry.reason,
+        entry.model,
+        entry.proxy_session,
+        tokens.input,
+        tokens.cached,
+        tokens.cache_write,
+        tokens.output,
+        tokens.reasoning,
+    )
+
+
+def _line(row: Row) -> Line:
+    return Line(
+        key=row["key"],
+        requests=int(row["requests"]),
+        refusals=int(row["refusals"]),
+        input_tokens=int(row["input_tokens"]),
+        cached_tokens=int(row["cached_tokens"]),
+        output_tokens=int(row["output_tokens"]),
+        unknown=int(row["unknown"]),
+    )
