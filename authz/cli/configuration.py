@@ -9,7 +9,7 @@ from authz.config import load, open_pools
 from authz.errors import ConfigError
 
 
-@click.group()
+@click.group(epilog=example("authz config check"))
 def config() -> None:
     """The configuration, gateway.yaml."""
 

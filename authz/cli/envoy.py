@@ -11,7 +11,7 @@ from authz.envoy import binary
 from authz.files import write_whole
 
 
-@click.group()
+@click.group(epilog=example("authz envoy render -o envoy.yaml", "authz envoy validate"))
 def envoy() -> None:
     """Envoy's configuration."""
 

@@ -9,7 +9,7 @@ import click
 
 from authz import __version__
 from authz.cli.client import client
-from authz.cli.common import AliasedGroup
+from authz.cli.common import AliasedGroup, example
 from authz.cli.configuration import config
 from authz.cli.db import db
 from authz.cli.envoy import envoy
@@ -22,7 +22,11 @@ from authz.errors import AuthzError, ConfigError
 from authz.tokens import without_tokens
 
 
-@click.group(cls=AliasedGroup, aliases={"token": "tokens", "user": "users"})
+@click.group(
+    cls=AliasedGroup,
+    aliases={"token": "tokens", "user": "users"},
+    epilog=example("authz up --demo", "authz users create alice", "authz tokens create -u alice"),
+)
 @click.version_option(__version__, prog_name="authz")
 def cli() -> None:
     """The open authentication layer for AI gateways on Envoy."""

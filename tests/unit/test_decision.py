@@ -44,8 +44,11 @@ def _decide(
     route: Route = ANTHROPIC,
     verdict: Identity | Rejection = ALICE,
     central: str | None = CENTRAL,
+    *,
+    allow_byok: bool = True,
 ) -> Allow | Deny:
-    return decide(credentials, route, _token(), verdict, _chosen(central))
+    key = _chosen(central)
+    return decide(credentials, route, _token(), verdict, key, allow_byok=allow_byok)
 
 
 @pytest.mark.parametrize("rejection", list(Rejection))
@@ -124,6 +127,17 @@ def test_a_central_key_is_never_given_to_a_type_without_one() -> None:
     anthropic = _decide(GOVERNED, ANTHROPIC, central=None)
     assert isinstance(anthropic, Deny)
     assert "X-Api-Key or Authorization: Bearer" in anthropic.message
+
+
+def test_without_byok_nobody_is_told_to_bring_a_key() -> None:
+    """Where an own credential is needed but not allowed, the text names the setting."""
+    for route in (COPILOT, replace(ANTHROPIC, central_key=False)):
+        denied = _decide(GOVERNED, route, allow_byok=False)
+        assert isinstance(denied, Deny)
+        assert (denied.status, denied.reason) == (401, Reason.CREDENTIAL_REQUIRED)
+        assert "Authorization: Bearer" in denied.message
+        assert "allow_byok: false" in denied.message
+        assert "send your own" not in denied.message
 
 
 def test_the_byok_gate_comes_before_the_token() -> None:
@@ -229,7 +243,8 @@ def test_what_holds_for_every_allow(
     if isinstance(token, Deny):
         assert token.status in (400, 401, 403)
         return
-    outcome = decide(credentials, route, token, verdict, _chosen(CENTRAL if has_central else None))
+    central = _chosen(CENTRAL if has_central else None)
+    outcome = decide(credentials, route, token, verdict, central, allow_byok=allow_byok)
     if isinstance(outcome, Deny):
         assert outcome.status in (400, 401, 404)
         return
