@@ -24,6 +24,7 @@ def load(
     path: Path | None = None,
     *,
     allow_byok: bool | None = None,
+    keys: bool = True,
     environ: Mapping[str, str] = os.environ,
 ) -> Config:
     """Read the configuration: flag over environment over file over default.
@@ -32,6 +33,7 @@ def load(
         path: the file; None means ``$AUTHZ_CONFIG``, else ``./gateway.yaml`` where it exists,
             else the embedded defaults.
         allow_byok: the flag, where it was given.
+        keys: whether the central keys are looked at, too; where none is used, none is read.
         environ: the environment.
 
     Raises:
@@ -47,7 +49,8 @@ def load(
         config = Config.model_validate(values)
     except ValidationError as error:
         raise ConfigError(problems + [_line(detail) for detail in error.errors()]) from None
-    open_pools(config, environ, problems)
+    if keys:
+        open_pools(config, environ, problems)
     if problems:
         raise ConfigError(problems)
     return config

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from authz.addresses import UnixAddress
-from authz.config import open_pools
+from authz.config import ALLOW_BYOK_VARIABLES, open_pools
 from authz.envoy import binary
 from authz.errors import StartError
 from authz.proxy.keeper import make_leaves
@@ -140,6 +140,8 @@ class Pair:
         render = Child(
             "authz envoy render",
             [*authz, "envoy", "render", "-o", envoy_config, *self._options],
+            # Our own configuration says it, and there the flag has won over these.
+            {name: value for name, value in os.environ.items() if name not in ALLOW_BYOK_VARIABLES},
         )
         if render.wait(START_SECONDS) != 0:
             raise StartError("Envoy's configuration can't be rendered")

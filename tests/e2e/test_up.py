@@ -240,6 +240,18 @@ def test_contradiction_in_the_environment(provider: Provider) -> None:
         assert "CODER_AI_GATEWAY_ALLOW_BYOK" in line
 
 
+def test_flag_over_a_bad_environment(provider: Provider) -> None:
+    """A variable that the flag overrules need not be right, in none of the processes."""
+    with _not_started(provider) as stopped:
+        junk = {"CODER_AIBRIDGE_ALLOW_BYOK": "junk"}
+        assert "$CODER_AIBRIDGE_ALLOW_BYOK: must be true or false" in _fails(stopped, environ=junk)
+        stopped.start("--ai-gateway-allow-byok=false", environ=junk)
+        stopped.create_user("alice")
+        token = stopped.create_token("alice")
+        own = {"x-coder-ai-governance-token": token, "x-api-key": "sk-ant-mine"}
+        assert httpx.get(f"{stopped.url}/anthropic/v1/models", headers=own).status_code == 403
+
+
 def test_database_that_is_none(provider: Provider) -> None:
     """A file that is no store of ours stops the start at once and stays as it was."""
     with _not_started(provider) as stopped:

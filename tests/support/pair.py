@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -128,7 +128,9 @@ class Pair:
         """The log of authz, Envoy's warnings and what the supervisor says."""
         return (self.folder / "stderr").read_text()
 
-    def start(self, *arguments: str, wait: bool = True) -> None:
+    def start(
+        self, *arguments: str, wait: bool = True, environ: Mapping[str, str] | None = None
+    ) -> None:
         """Start ``authz up`` and wait until it says that the gateway is up."""
         (self.folder / "gateway.yaml").write_text(yaml.safe_dump(self.settings))
         with (
@@ -138,7 +140,7 @@ class Pair:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "authz", "up", *arguments],
                 cwd=self.folder,
-                env=_environment(),
+                env={**_environment(), **(environ or {})},
                 stdout=stdout,
                 stderr=stderr,
             )
