@@ -245,7 +245,8 @@ def test_flag_over_a_bad_environment(provider: Provider) -> None:
     with _not_started(provider) as stopped:
         junk = {"CODER_AIBRIDGE_ALLOW_BYOK": "junk"}
         assert "$CODER_AIBRIDGE_ALLOW_BYOK: must be true or false" in _fails(stopped, environ=junk)
-        stopped.start("--ai-gateway-allow-byok=false", environ=junk)
+        stopped.environ = junk
+        stopped.start("--ai-gateway-allow-byok=false")
         stopped.create_user("alice")
         token = stopped.create_token("alice")
         own = {"x-coder-ai-governance-token": token, "x-api-key": "sk-ant-mine"}

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -99,7 +99,11 @@ def stand_in(**options: Any) -> Iterator[Provider]:
 
 
 class Pair:
-    """A running ``authz up`` in a folder of its own."""
+    """A running ``authz up`` in a folder of its own.
+
+    Attributes:
+        environ: what it gets in its environment beside ours.
+    """
 
     def __init__(self, folder: Path, provider: Provider, settings: dict[str, Any]) -> None:
         self.folder = folder
@@ -107,6 +111,7 @@ class Pair:
         self.port = free_port()
         self.http_port = free_port()
         self.settings = self._settings(settings)
+        self.environ: dict[str, str] = {}
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -128,9 +133,7 @@ class Pair:
         """The log of authz, Envoy's warnings and what the supervisor says."""
         return (self.folder / "stderr").read_text()
 
-    def start(
-        self, *arguments: str, wait: bool = True, environ: Mapping[str, str] | None = None
-    ) -> None:
+    def start(self, *arguments: str, wait: bool = True) -> None:
         """Start ``authz up`` and wait until it says that the gateway is up."""
         (self.folder / "gateway.yaml").write_text(yaml.safe_dump(self.settings))
         with (
@@ -140,7 +143,7 @@ class Pair:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "authz", "up", *arguments],
                 cwd=self.folder,
-                env={**_environment(), **(environ or {})},
+                env={**_environment(), **self.environ},
                 stdout=stdout,
                 stderr=stderr,
             )
