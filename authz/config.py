@@ -121,7 +121,8 @@ def _allow_byok_from(environ: Mapping[str, str], problems: list[str]) -> bool | 
 def _found_file(environ: Mapping[str, str]) -> Path | None:
     if environ.get("AUTHZ_CONFIG"):
         return Path(environ["AUTHZ_CONFIG"])
-    return DEFAULT_FILE if DEFAULT_FILE.exists() else None
+    # A link to nowhere is a file that can't be read, not one that nobody wrote.
+    return DEFAULT_FILE if DEFAULT_FILE.is_symlink() or DEFAULT_FILE.exists() else None
 
 
 class _Loader(yaml.SafeLoader):
@@ -176,6 +177,9 @@ def _line(detail: Any) -> str:
     message = {
         "extra_forbidden": "unknown key",
         "missing": "is required",
+        "bool_type": "must be true or false",
+        "int_type": "must be a whole number",
+        "string_type": "must be text",
         "model_type": "must be a mapping of keys to values",
     }.get(detail["type"], detail["msg"].removeprefix("Value error, "))
     return f"{path}: {message}" if path else message

@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: without the program's name; None takes the process's own.
     """
+    _open_standard_streams()
     try:
         # Without its standalone mode click returns the status of an Exit, and does not raise it.
         status = cli.main(args=arguments, prog_name="authz", standalone_mode=False)
@@ -67,6 +68,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(f"internal error: {type(error).__name__} (AUTHZ_TRACEBACK=1 shows where)")
     else:
         sys.exit(status if isinstance(status, int) else 0)
+
+
+def _open_standard_streams() -> None:
+    """Open those of the three that are closed, so that no socket or file gets their number.
+
+    The event loop ends the process when it has to close one that did.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # The lowest free number is the stream's own. Children get it, too.
+            stream = open(os.devnull, mode)  # noqa: SIM115 - for as long as the process lives
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
 
 
 def _fail(text: str) -> None:

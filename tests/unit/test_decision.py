@@ -43,11 +43,11 @@ def _decide(
     credentials: Credentials,
     route: Route = ANTHROPIC,
     verdict: Identity | Rejection = ALICE,
-    central: str | None = CENTRAL,
+    central: str | ChosenKey | Exhausted | None = CENTRAL,
     *,
     allow_byok: bool = True,
 ) -> Allow | Deny:
-    key = _chosen(central)
+    key = _chosen(central) if isinstance(central, str) else central
     return decide(credentials, route, _token(), verdict, key, allow_byok=allow_byok)
 
 
@@ -367,25 +367,25 @@ def test_every_central_key_rests(
     keys: Exhausted, status: int, error_type: str, reason: Reason
 ) -> None:
     """429 with the time to wait, or 502 without; never for a person's own key or a bad token."""
-    denied = decide(GOVERNED, ANTHROPIC, _token(), ALICE, keys)
+    denied = _decide(GOVERNED, central=keys)
     assert isinstance(denied, Deny)
     assert (denied.status, denied.error_type, denied.reason) == (status, error_type, reason)
     assert denied.retry_after == keys.retry_after
     assert denied.identity == ALICE
     own = replace(GOVERNED, api_key=Secret(OWN))
-    allowed = decide(own, ANTHROPIC, _token(), ALICE, keys)
+    allowed = _decide(own, central=keys)
     assert isinstance(allowed, Allow)
     assert (allowed.mode, allowed.key_index) == (Mode.BYOK, None)
-    bad = decide(GOVERNED, ANTHROPIC, _token(), Rejection.EXPIRED, keys)
+    bad = _decide(GOVERNED, verdict=Rejection.EXPIRED, central=keys)
     assert isinstance(bad, Deny)
     assert bad.status == 401
-    no_key = decide(GOVERNED, replace(ANTHROPIC, central_key=False), _token(), ALICE, keys)
+    no_key = _decide(GOVERNED, replace(ANTHROPIC, central_key=False), central=keys)
     assert isinstance(no_key, Deny)
     assert no_key.status == 401
 
 
 def test_a_key_of_a_pool_is_named() -> None:
     """The allow says which key it took."""
-    allowed = decide(GOVERNED, ANTHROPIC, _token(), ALICE, ChosenKey(Secret(CENTRAL), 3))
+    allowed = _decide(GOVERNED, central=ChosenKey(Secret(CENTRAL), 3))
     assert isinstance(allowed, Allow)
     assert allowed.key_index == 3
