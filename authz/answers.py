@@ -26,6 +26,8 @@ _CHALLENGE_HEADERS: Headers = (
 )
 _UNAUTHORIZED_HEADERS: Headers = (("www-authenticate", "Bearer"), ("x-should-retry", "false"))
 
+REQUEST_ID_HEADER = "request-id"
+"""Where a user finds the id to quote to support, unless the provider's SDK looks elsewhere."""
 _ID_HEADERS = {ErrorShape.OPENAI: "x-request-id", ErrorShape.GOOGLE: "x-request-id"}
 """Where the SDK of each looks for the id that a user quotes to support."""
 
@@ -98,7 +100,7 @@ def _answer(
     request_id: str,
     headers: Headers,
 ) -> Answer:
-    id_header = _ID_HEADERS.get(shape, "request-id")
+    id_header = _ID_HEADERS.get(shape, REQUEST_ID_HEADER)
     return Answer(
         status,
         (("content-type", "application/json"), (id_header, request_id), *headers),

@@ -164,7 +164,8 @@ class Authorizer:
             return token
         verdict = await self._source.verify(token)
         pool = self._keys.get(route.provider) if route.provider else None
-        return decide(credentials, route, token, verdict, pool.choose() if pool else None)
+        chosen = pool.choose() if pool else None
+        return decide(credentials, route, token, verdict, chosen, allow_byok=self._allow_byok)
 
     async def _connect(self, check: Check, _route: Route) -> Allow | Deny:
         token = screen_connect(read_password(check.headers))

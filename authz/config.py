@@ -24,6 +24,7 @@ def load(
     path: Path | None = None,
     *,
     allow_byok: bool | None = None,
+    keys: bool = True,
     environ: Mapping[str, str] = os.environ,
 ) -> Config:
     """Read the configuration: flag over environment over file over default.
@@ -32,6 +33,7 @@ def load(
         path: the file; None means ``$AUTHZ_CONFIG``, else ``./gateway.yaml`` where it exists,
             else the embedded defaults.
         allow_byok: the flag, where it was given.
+        keys: whether the central keys are looked at, too; where none is used, none is read.
         environ: the environment.
 
     Raises:
@@ -47,7 +49,8 @@ def load(
         config = Config.model_validate(values)
     except ValidationError as error:
         raise ConfigError(problems + [_line(detail) for detail in error.errors()]) from None
-    open_pools(config, environ, problems)
+    if keys:
+        open_pools(config, environ, problems)
     if problems:
         raise ConfigError(problems)
     return config
@@ -118,7 +121,8 @@ def _allow_byok_from(environ: Mapping[str, str], problems: list[str]) -> bool | 
 def _found_file(environ: Mapping[str, str]) -> Path | None:
     if environ.get("AUTHZ_CONFIG"):
         return Path(environ["AUTHZ_CONFIG"])
-    return DEFAULT_FILE if DEFAULT_FILE.exists() else None
+    # A link to nowhere is a file that can't be read, not one that nobody wrote.
+    return DEFAULT_FILE if DEFAULT_FILE.is_symlink() or DEFAULT_FILE.exists() else None
 
 
 class _Loader(yaml.SafeLoader):
@@ -173,6 +177,9 @@ def _line(detail: Any) -> str:
     message = {
         "extra_forbidden": "unknown key",
         "missing": "is required",
+        "bool_type": "must be true or false",
+        "int_type": "must be a whole number",
+        "string_type": "must be text",
         "model_type": "must be a mapping of keys to values",
     }.get(detail["type"], detail["msg"].removeprefix("Value error, "))
     return f"{path}: {message}" if path else message

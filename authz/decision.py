@@ -88,6 +88,8 @@ def decide(
     token: CoderToken,
     verdict: Identity | Rejection,
     central_key: ChosenKey | Exhausted | None,
+    *,
+    allow_byok: bool,
 ) -> Allow | Deny:
     """Decide on a request whose token was looked up.
 
@@ -97,6 +99,7 @@ def decide(
         token: what ``screen`` returned.
         verdict: what the identity source says of it.
         central_key: the company's key for this request, if there is one.
+        allow_byok: the setting, for the text of a refusal; ``screen`` has acted on it.
 
     Returns:
         The one credential that the provider gets, or the refusal.
@@ -135,7 +138,7 @@ def decide(
         )
     passed = _passed(credentials, route, central_key)
     if passed is None:
-        return _credential_required(route, verdict, token)
+        return _credential_required(route, verdict, token, allow_byok=allow_byok)
     if isinstance(passed, Exhausted):
         return _exhausted(passed, route, verdict, token)
     mode, header, credential, hint, key_index = passed
@@ -216,17 +219,28 @@ def _bad_token(reason: Reason | Rejection, token_id: str | None) -> Deny:
     )
 
 
-def _credential_required(route: Route, identity: Identity, token: CoderToken) -> Deny:
+def _credential_required(
+    route: Route, identity: Identity, token: CoderToken, *, allow_byok: bool
+) -> Deny:
     assert route.type is not None  # noqa: S101 - a route without one is a 404
     what = f'Provider "{route.provider}" has no central key'
     if not route.central_key:
         what = f'The central key of provider "{route.provider}" is not for this path'
+    headers = _header_names(route.type)
+    advice = (
+        f"send your own credential in {headers}, and the Coder token in "
+        "X-Coder-AI-Governance-Token."
+    )
+    if not allow_byok:
+        advice = (
+            f"it needs your own credential in {headers}, but Bring Your Own Key (BYOK) is switched "
+            "off here (allow_byok: false). Ask your administrator to enable it."
+        )
     return Deny(
         status=401,
         error_type="authentication_error",
         code="provider_credential_required",
-        message=f"{what}: send your own credential in {_header_names(route.type)}, and the Coder "
-        "token in X-Coder-AI-Governance-Token.",
+        message=f"{what}: {advice}",
         reason=Reason.CREDENTIAL_REQUIRED,
         identity=identity,
         token_id=token.id,

@@ -38,3 +38,8 @@ class IdentityUnavailable(AuthzError):  # noqa: N818 - a state of the source, na
 
 class StartError(AuthzError):
     """A process of the pair can't start or has ended."""
+
+
+def what_failed(error: OSError) -> str:
+    """Return the system's words, without the address that ``socket.create_server`` adds to them."""
+    return (error.strerror or type(error).__name__).partition(" (while attempting")[0]

@@ -61,6 +61,14 @@ def _readable_file(path: Path) -> Path:
         raise ValueError(f"can't read {path}: {error.strerror}") from None
 
 
+def _ca_file(path: Path) -> Path:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:
+        raise ValueError(f"{path} holds no PEM certificates") from None
+    return path
+
+
 def _checked_identity(text: str) -> str:
     parse_identity_url(text)
     return text
@@ -85,6 +93,8 @@ Tcp = Annotated[TcpAddress, _parsed_by(parse_tcp), _AS_TEXT]
 AnyAddress = Annotated[Address, _parsed_by(parse_address), _AS_TEXT]
 Url = Annotated[BaseUrl, _parsed_by(parse_base_url), _AS_TEXT]
 ReadableFile = Annotated[Path, Field(strict=False), AfterValidator(_readable_file)]
+CaFile = Annotated[ReadableFile, AfterValidator(_ca_file)]
+"""PEM certificates to trust."""
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, le=86_400)]
 """Written as a number of seconds or as a duration such as ``30s`` or ``5m``."""
 ProviderName = Annotated[StrictStr, AfterValidator(_provider_name)]

@@ -34,9 +34,10 @@ CREDENTIAL_HEADERS = (
 )
 
 _CREDENTIAL_HEADERS = frozenset(CREDENTIAL_HEADERS)
-# A space separates a scheme from its credential; every other byte has to be visible (RFC 9110 5.5).
 _TOKEN_INSIDE = re.compile(rb"(?<![0-9A-Za-z])[0-9A-Za-z]{10}-[0-9A-Za-z]{22}(?![0-9A-Za-z])")
-_CLEAN = re.compile(rb"[\x20-\x7e\t]*")
+# A space separates a scheme from its credential; every other byte has to be visible. A tab, which
+# RFC 9110 5.5 lets a value have, is a space to one reader and a part of the key to another.
+_CLEAN = re.compile(rb"[\x20-\x7e]*")
 _SUBPROTOCOL = "sec-websocket-protocol"
 _KEY_IN_SUBPROTOCOL = b"openai-insecure-api-key"
 
@@ -111,12 +112,13 @@ def read(headers: Iterable[tuple[str, bytes]]) -> Credentials:
         if name in found:
             raise BadHeader(name, "appears more than once")
         if _CLEAN.fullmatch(value) is None:
-            raise BadHeader(name, "has bytes outside visible ASCII")
+            what = "a tab" if b"\t" in value else "bytes outside visible ASCII"
+            raise BadHeader(name, f"has {what}")
         found[name] = value
     authorization = found.get(AUTHORIZATION, b"")
     # Envoy joins repeated Authorization headers with a comma, which no Bearer token can hold.
     if b"," in authorization:
-        raise BadHeader(AUTHORIZATION, "appears more than once")
+        raise BadHeader(AUTHORIZATION, "holds a comma, as it does when it is sent more than once")
     governance = _text(found.get(GOVERNANCE))
     bearer = _bearer(authorization)
     api_key = _text(found.get(X_API_KEY))

@@ -24,6 +24,8 @@ DEFAULT = timedelta(hours=168)
 """Coder's ``CODER_DEFAULT_TOKEN_LIFETIME``: a token made without a lifetime."""
 SESSION = timedelta(hours=168)
 """``coder login`` makes a key with the default token lifetime (``coder-contract.md`` 1.3)."""
+RETENTION = timedelta(days=7)
+"""Coder's ``CODER_API_KEYS_RETENTION``: how long an expired key's record is kept."""
 MAXIMUM = timedelta(hours=876600)
 """Coder's ``CODER_MAX_TOKEN_LIFETIME``: 100 years."""
 

@@ -21,9 +21,9 @@ from authz.addresses import (
 )
 from authz.fields import (
     AnyAddress,
+    CaFile,
     IdentityUrl,
     ProviderName,
-    ReadableFile,
     Seconds,
     Section,
     Tcp,
@@ -90,7 +90,7 @@ class Provider(Section):
     aws: Aws | None = None
     websocket: StrictBool | None = None
     extra_paths: tuple[ExtraPath, ...] = ()
-    ca_file: ReadableFile | None = None
+    ca_file: CaFile | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -245,7 +245,7 @@ class Config(Section):
     listen: Tcp = TcpAddress("127.0.0.1", 8080)
     tls: Tls | None = None
     identity: IdentityUrl = "sqlite:///./.authz/identity.db"
-    identity_ca_file: ReadableFile | None = None
+    identity_ca_file: CaFile | None = None
     identity_max_staleness: Seconds = 0
     identity_stale_if_error: Seconds = 0
     allow_byok: StrictBool = True

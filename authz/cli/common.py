@@ -107,17 +107,34 @@ async def choose_user(store: Store, identity: str, name: str | None) -> User:
     Args:
         store: opened from ``identity``.
         identity: tells where the session is kept.
-        name: what ``--user`` said. Without it: the user of the session, if it is valid; else the
+        name: what ``--user`` said. Without it: the user of the session, if there is one; else the
             only active user who is no service account.
 
     Raises:
-        StoreError: there is no such user, or it is not clear who is meant.
+        StoreError: there is no such user, it is not clear who is meant, or the session is over: it
+            said who is meant, and nobody else takes that place.
     """
     if name is not None:
         return await store.get_user(name)
-    token = parse(session.current_token(identity) or "")
-    if token is not None and (user := await store.owner_of(token)) is not None:
-        return user
+    text = session.current_token(identity)
+    if text is None:
+        return await only_person(store)
+    token = parse(text)
+    user = None if token is None else await store.owner_of(token)
+    if user is None:
+        where = session.where(identity)
+        raise StoreError(
+            f"{where} is no valid session: run 'authz login --user NAME', or say --user"
+        )
+    return user
+
+
+async def only_person(store: Store) -> User:
+    """Return the only active user who is no service account.
+
+    Raises:
+        StoreError: there is none, or there are several.
+    """
     users = await store.list_users()
     people = [user for user in users if user.status == "active" and not user.is_service_account]
     if len(people) == 1:

@@ -9,7 +9,7 @@ from authz.config import load, open_pools
 from authz.errors import ConfigError
 
 
-@click.group()
+@click.group(epilog=example("authz config check"))
 def config() -> None:
     """The configuration, gateway.yaml."""
 
@@ -20,6 +20,11 @@ def check(*, config_path: Path | None) -> None:
     """Say what is wrong with the configuration, one line each, with the key's path."""
     try:
         loaded = load(config_path)
+        if loaded.proxy is not None:
+            # Not a part of loading: `authz proxy ca` reads where the CA shall be made.
+            from authz.proxy.ca import load_ca
+
+            load_ca(loaded.proxy.ca.cert_file, loaded.proxy.ca.key_file)
     except ConfigError as error:
         for problem in error.problems:
             click.echo(problem, err=True)

@@ -1,6 +1,5 @@
 """``authz envoy render`` and ``authz envoy validate``."""
 
-import tempfile
 from pathlib import Path
 
 import click
@@ -11,7 +10,7 @@ from authz.envoy import binary
 from authz.files import write_whole
 
 
-@click.group()
+@click.group(epilog=example("authz envoy render -o envoy.yaml", "authz envoy validate"))
 def envoy() -> None:
     """Envoy's configuration."""
 
@@ -23,7 +22,11 @@ def envoy() -> None:
 @config_option
 def render(*, output: Path | None, config_path: Path | None) -> None:
     """Print the Envoy configuration for gateway.yaml."""
-    text = _rendered(config_path)
+    config = load(config_path)
+    # The typed objects take a second to import, which the other commands shall not wait for.
+    from authz.envoy.render import render as render_yaml
+
+    text = render_yaml(config)
     if output is None:
         click.echo(text, nl=False)
     else:
@@ -34,19 +37,15 @@ def render(*, output: Path | None, config_path: Path | None) -> None:
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 @config_option
 def validate(*, file: Path | None, config_path: Path | None) -> None:
-    """Run the real Envoy in validate mode on FILE, or on what render prints."""
+    """Run the real Envoy in validate mode on FILE as it is, or on what render prints.
+
+    Without FILE nothing need be there yet but what gateway.yaml names, and nothing is written.
+    """
     if file is not None:
         binary.validate(file)
     else:
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "envoy.yaml"
-            file.write_text(_rendered(config_path), encoding="utf-8")
-            binary.validate(file)
+        config = load(config_path)
+        from authz.envoy.trial import validate_rendered
+
+        validate_rendered(config)
     click.echo("Envoy accepts the configuration.")
-
-
-def _rendered(config_path: Path | None) -> str:
-    # The typed objects take a second to import, which the other commands shall not wait for.
-    from authz.envoy.render import render as render_yaml
-
-    return render_yaml(load(config_path))

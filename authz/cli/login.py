@@ -11,10 +11,13 @@ from authz.cli.common import (
     config_option,
     example,
     identity_of,
+    only_person,
     opened_store,
     run_async,
 )
 from authz.errors import StoreError
+from authz.identity.accounts import User
+from authz.identity.store import Store
 
 
 @click.group(
@@ -41,7 +44,7 @@ def login(ctx: click.Context, user: str | None, config_path: Path | None) -> Non
     async def work() -> None:
         identity = identity_of(config_path)
         async with opened_store(identity) as store:
-            owner = await choose_user(store, identity, user)
+            owner = await _who(store, identity, user)
             text, key = await store.create_session(owner)
             path = session.keep(identity, text)
             click.echo(
@@ -51,6 +54,16 @@ def login(ctx: click.Context, user: str | None, config_path: Path | None) -> Non
             )
 
     run_async(work())
+
+
+async def _who(store: Store, identity: str, name: str | None) -> User:
+    """Return who logs in. A session that is over, or is none, is what a login mends."""
+    if name is None:
+        try:
+            return await choose_user(store, identity, None)
+        except StoreError:
+            return await only_person(store)
+    return await store.get_user(name)
 
 
 @login.command(epilog=example('curl -H "Authorization: Bearer $(authz login token)" …'))

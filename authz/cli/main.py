@@ -9,7 +9,7 @@ import click
 
 from authz import __version__
 from authz.cli.client import client
-from authz.cli.common import AliasedGroup
+from authz.cli.common import AliasedGroup, example
 from authz.cli.configuration import config
 from authz.cli.db import db
 from authz.cli.envoy import envoy
@@ -23,7 +23,11 @@ from authz.errors import AuthzError, ConfigError
 from authz.tokens import without_tokens
 
 
-@click.group(cls=AliasedGroup, aliases={"token": "tokens", "user": "users"})
+@click.group(
+    cls=AliasedGroup,
+    aliases={"token": "tokens", "user": "users"},
+    epilog=example("authz up --demo", "authz users create alice", "authz tokens create -u alice"),
+)
 @click.version_option(__version__, prog_name="authz")
 def cli() -> None:
     """The open authentication layer for AI gateways on Envoy."""
@@ -39,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: without the program's name; None takes the process's own.
     """
+    _open_standard_streams()
     try:
         # Without its standalone mode click returns the status of an Exit, and does not raise it.
         status = cli.main(args=arguments, prog_name="authz", standalone_mode=False)
@@ -64,6 +69,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(f"internal error: {type(error).__name__} (AUTHZ_TRACEBACK=1 shows where)")
     else:
         sys.exit(status if isinstance(status, int) else 0)
+
+
+def _open_standard_streams() -> None:
+    """Open those of the three that are closed, so that no socket or file gets their number.
+
+    The event loop ends the process when it has to close one that did.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # The lowest free number is the stream's own. Children get it, too.
+            stream = open(os.devnull, mode)  # noqa: SIM115 - for as long as the process lives
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
 
 
 def _fail(text: str) -> None:

@@ -16,7 +16,7 @@ _NAME_MAX = 64
 """What a common name may have (RFC 5280)."""
 
 
-@click.group()
+@click.group(epilog=example("authz proxy ca", 'eval "$(authz proxy env)"'))
 def proxy() -> None:
     """The AI Gateway Proxy, for tools that can't set a base URL."""
 

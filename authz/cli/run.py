@@ -53,7 +53,9 @@ def up(*, demo: bool, allow_byok: bool | None, config_path: Path | None) -> None
     """
     from authz.up.supervisor import up as run_up
 
-    run_up(config.load(config_path, allow_byok=allow_byok), config_path, demo=demo)
+    # The demo reads no real key.
+    loaded = config.load(config_path, allow_byok=allow_byok, keys=not demo)
+    run_up(loaded, config_path, demo=demo)
 
 
 @click.command(epilog=example("authz serve --config /etc/authz/gateway.yaml"))

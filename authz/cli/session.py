@@ -40,6 +40,11 @@ def current_token(identity: str, environ: Mapping[str, str] = os.environ) -> str
     return token
 
 
+def where(identity: str, environ: Mapping[str, str] = os.environ) -> str:
+    """Return where ``current_token`` takes the session from, for a message."""
+    return f"${VARIABLE}" if environ.get(VARIABLE, "").strip() else str(session_path(identity))
+
+
 def keep(identity: str, token: str) -> Path:
     """Write the session's file, mode 0600, in the place of an older one.
 

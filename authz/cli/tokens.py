@@ -1,5 +1,6 @@
 """``authz tokens``: the embedded store's tokens, with the options of ``coder tokens``."""
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,35 @@ from authz.cli.common import (
 )
 from authz.errors import StoreError
 from authz.identity.accounts import Key
+
+COLUMNS = (
+    "id",
+    "name",
+    "scopes",
+    "allow list",
+    "last used",
+    "expires at",
+    "created at",
+    "owner",
+)
+"""Of ``authz tokens list``, in the order and with the names of ``coder tokens list``."""
+
+
+class Columns(click.ParamType[tuple[str, ...]]):
+    """Names of columns on the command line, separated by commas."""
+
+    name = "columns"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        """Return the names; one that is none is wrong usage."""
+        if isinstance(value, tuple):
+            return value
+        names = tuple(name.strip().lower() for name in value.split(","))
+        if not set(names) <= set(COLUMNS):
+            self.fail(f"takes {', '.join(COLUMNS)}", param, ctx)
+        return names
 
 
 class Lifetime(click.ParamType[timedelta]):
@@ -94,17 +124,32 @@ def create(
 
 @tokens.command(
     "list",
-    epilog=example("authz tokens list", "authz tokens ls --all --include-expired -o json"),
+    epilog=example(
+        "authz tokens list",
+        "authz tokens list -c id,name,'last used'",
+        "authz tokens ls --all --include-expired -o json",
+    ),
 )
 @click.option("-a", "--all", "everybody", is_flag=True, help="The tokens of all users.")
 @click.option("-u", "--user", help="Whose tokens. Default: as for 'create'.")
 @click.option("--include-expired", is_flag=True, help="Expired tokens too.")
+@click.option(
+    "-c",
+    "--column",
+    "columns",
+    type=Columns(),
+    multiple=True,
+    metavar="NAMES",
+    help=f"Columns of the table, separated by commas: {', '.join(COLUMNS)}. Default: all, the "
+    "owner only with --all.",
+)
 @output_option
 @config_option
 def list_(
     everybody: bool,
     user: str | None,
     include_expired: bool,
+    columns: tuple[tuple[str, ...], ...],
     output: str,
     config_path: Path | None,
 ) -> None:
@@ -118,7 +163,9 @@ def list_(
             owner = None if everybody else await choose_user(store, identity, user)
             found = await store.list_tokens(owner, include_expired=include_expired)
             objects = [{**key.as_json(), "username": key.username} for key in found]
-            rows = [_row(key, with_owner=everybody) for key in found]
+            default = COLUMNS if everybody else COLUMNS[:-1]
+            shown = {name for names in columns for name in names} or set(default)
+            rows = [_row(key, shown) for key in found]
             print_rows(rows, objects, output, "No tokens found.")
 
     run_async(work())
@@ -149,15 +196,19 @@ def remove(token: str, delete: bool, user: str | None, config_path: Path | None)
     run_async(work())
 
 
-def _row(key: Key, *, with_owner: bool) -> dict[str, str]:
-    row = {
-        "ID": key.id,
-        "NAME": key.token_name,
-        "LAST USED": _shown(key.last_used),
-        "EXPIRES AT": _shown(key.expires_at),
-        "CREATED AT": _shown(key.created_at),
-    }
-    return {**row, "OWNER": key.username} if with_owner else row
+def _row(key: Key, shown: Collection[str]) -> dict[str, str]:
+    values = (
+        key.id,
+        key.token_name,
+        ", ".join(key.scopes),
+        ", ".join(key.allow_list),
+        _shown(key.last_used),
+        _shown(key.expires_at),
+        _shown(key.created_at),
+        key.username,
+    )
+    named = zip(COLUMNS, values, strict=True)
+    return {name.upper(): value for name, value in named if name in shown}
 
 
 def _shown(moment: datetime | None) -> str:

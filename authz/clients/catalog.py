@@ -66,8 +66,14 @@ def clients() -> dict[str, Client]:
     return {name: _client(name, Tested(**values)) for name, values in tested.items()}
 
 
-def _client(name: str, tested: Tested) -> Client:
-    values = yaml.safe_load((_FOLDER / "data" / f"{name}.yaml").read_text())
+@cache
+def curl() -> Client:
+    """Return curl's lines, to try a gateway with; ``tests/e2e/test_demo.py`` pastes them."""
+    return _client("curl", Tested(kind="", packages={}, date=""), _FOLDER / "curl.yaml")
+
+
+def _client(name: str, tested: Tested, file: Path | None = None) -> Client:
+    values = yaml.safe_load((file or _FOLDER / "data" / f"{name}.yaml").read_text())
     return Client(
         name=name,
         title=values["title"],

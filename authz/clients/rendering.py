@@ -1,10 +1,9 @@
-"""Writes the lines of a client for one gateway, and the pages of ``docs/clients``."""
+"""Writes the lines of a client for one gateway."""
 
 from collections.abc import Mapping
 
 from authz.clients.catalog import MODES, Client
 from authz.settings import Config, Provider
-from authz.up.banner import base_url
 
 HEADINGS = {
     "centralized": "With the company's key",
@@ -30,13 +29,24 @@ def urls(config: Config) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for provider in config.providers:
-        prefix = provider.provider_type.client_prefix
-        url = f"{base_url(config)}/api/v2/ai-gateway/{provider.name}{prefix}"
-        found.setdefault(_kind(provider), url)
+        found.setdefault(kind_of(provider), client_url(config, provider))
     return {kind: found[kind] for kind in PLACEHOLDERS if kind in found}
 
 
-def _kind(provider: Provider) -> str:
+def base_url(config: Config) -> str:
+    """Return the URL under which a client on this machine reaches the gateway."""
+    scheme = "http" if config.tls is None else "https"
+    return f"{scheme}://{config.listen.for_clients}"
+
+
+def client_url(config: Config, provider: Provider) -> str:
+    """Return the base URL that a client takes for a provider."""
+    prefix = provider.provider_type.client_prefix
+    return f"{base_url(config)}/api/v2/ai-gateway/{provider.name}{prefix}"
+
+
+def kind_of(provider: Provider) -> str:
+    """Return the word that the catalogue has for providers of this kind."""
     if provider.type == "openai" and (
         provider.native_url.host == "chatgpt.com" or provider.name == "chatgpt"
     ):

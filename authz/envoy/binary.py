@@ -31,7 +31,8 @@ def validate(config_file: Path) -> None:
         StartError: Envoy refuses the file; the message is Envoy's own last line.
     """
     result = subprocess.run(
-        [find(), "--mode", "validate", "--log-level", "error", "-c", config_file],
+        # The format leaves the message, without time, thread and place in Envoy's source.
+        [find(), "--mode", "validate", "-l", "error", "--log-format", "%v", "-c", config_file],
         capture_output=True,
         text=True,
         check=False,

@@ -31,6 +31,9 @@ from authz.usage.names import REQUEST_ID_KEY
 REQUEST_ID = f"%FILTER_STATE({REQUEST_ID_KEY}:PLAIN)%"
 """The request id; the header itself is gone when the log line is written."""
 
+REQUEST_ID_HEADER = set_header(answers.REQUEST_ID_HEADER, REQUEST_ID)
+"""What Envoy adds to an answer of its own, as authz does to its answers."""
+
 
 def local_replies() -> LocalReplyConfig:
     """Give Envoy's own answers a JSON body that both SDKs can read.
@@ -85,12 +88,15 @@ def _mapper(
     body: dict[str, Anything] = answers.error_body(
         ErrorShape.ANY, error_type, code, message, REQUEST_ID
     )
+    added = [REQUEST_ID_HEADER]
+    if retry_after:
+        added.append(set_header("retry-after", str(retry_after)))
     return ResponseMapper(
         filter=AccessLogFilter(and_filter=AndFilter(filters=conditions)),
         body_format_override=SubstitutionFormatString(
             json_format=struct(body), content_type="application/json"
         ),
-        headers_to_add=[set_header("retry-after", str(retry_after))] if retry_after else [],
+        headers_to_add=added,
     )
 
 

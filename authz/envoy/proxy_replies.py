@@ -12,7 +12,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 )
 
 from authz import answers
-from authz.envoy.logging import REQUEST_ID
+from authz.envoy.logging import REQUEST_ID, REQUEST_ID_HEADER
 from authz.envoy.packing import packed, struct
 from authz.providers import ErrorShape
 
@@ -62,4 +62,5 @@ def _mapper(
         body_format_override=SubstitutionFormatString(
             json_format=struct(body), content_type="application/json"
         ),
+        headers_to_add=[REQUEST_ID_HEADER],
     )

@@ -1,98 +1,95 @@
 """What ``authz up`` prints when a request would pass: base URLs and lines to paste."""
 
+from authz.clients.catalog import Client, clients, curl
+from authz.clients.rendering import base_url, client_url, fill, kind_of
+from authz.identity.url import CoderURL, PostgresURL, parse_identity_url
 from authz.settings import Config, Provider
 from authz.up.first_start import FIRST_USER, FirstToken
+from authz.up.invocation import Command
 
-_OWN_KEYS = {"anthropic": "$ANTHROPIC_API_KEY", "openai": "$OPENAI_API_KEY"}
-_DEMO_OWN_KEYS = {"anthropic": "sk-ant-my-own-key", "openai": "sk-my-own-key"}
+_DEMO_OWN_KEYS = {
+    "$ANTHROPIC_API_KEY": "sk-ant-my-own-key",
+    "$OPENAI_API_KEY": "sk-my-own-key",
+}
+_CLIENTS = ("claude-code", "codex")
+_TITLES = {"centralized": "", "byok": ", with your own key"}
 
 
-def banner(config: Config, first: FirstToken | None, *, demo: bool) -> str:
+def banner(
+    config: Config, first: FirstToken | None, user: str | None, command: Command, *, demo: bool
+) -> str:
     """Write the text.
 
     Args:
         first: the token of the first start; it is shown here and nowhere else.
+        user: whose token the example makes; None where the store names nobody.
+        command: how to call ``authz`` from any folder.
         demo: whether the providers are played by the stand-in.
     """
-    base = base_url(config)
-    lines = [f"The gateway is up: {base}", ""]
+    lines = [f"The gateway is up: {base_url(config)}", ""]
     if demo:
         lines += ["The providers are played by a stand-in on this machine (--demo).", ""]
     lines += ["Base URLs"]
     lines += [
-        f"  {provider.name:<12} {_client_url(base, provider)}" for provider in config.providers
+        f"  {provider.name:<12} {client_url(config, provider)}" for provider in config.providers
     ]
-    lines += ["", *_token_lines(first)]
-    own_keys = _DEMO_OWN_KEYS if demo else _OWN_KEYS
+    lines += ["", *_token_lines(config, first, user, command)]
     for provider in config.providers:
-        if not provider.key_references or provider.type not in own_keys:
-            continue
-        url = _client_url(base, provider)
-        write = _anthropic if provider.type == "anthropic" else _openai
-        lines += ["", *write(url, provider.name, own_keys[provider.type], config.allow_byok)]
+        if provider.key_references:
+            lines += _provider_lines(config, provider, demo=demo)
+    if config.proxy is not None:
+        lines += ["", "Tools that can't set a base URL: through the proxy"]
+        lines += [f'  eval "$({command("proxy", "env")})"']
+    lines += ["", "Other clients and modes", f"  ({command('client')})"]
     lines += ["", "Ctrl-C stops it; open streams finish first."]
     return "\n".join(lines)
 
 
-def base_url(config: Config) -> str:
-    """Return the URL under which a client on this machine reaches the gateway."""
-    scheme = "http" if config.tls is None else "https"
-    return f"{scheme}://{config.listen.for_clients}"
-
-
-def _client_url(base: str, provider: Provider) -> str:
-    return f"{base}/api/v2/ai-gateway/{provider.name}{provider.provider_type.client_prefix}"
-
-
-def _token_lines(first: FirstToken | None) -> list[str]:
-    if first is None:
+def _token_lines(
+    config: Config, first: FirstToken | None, user: str | None, command: Command
+) -> list[str]:
+    if first is not None:
         return [
-            "A Coder token (see `authz users list` for the names)",
-            f"  export CODER_TOKEN=$(authz tokens create --user {FIRST_USER} --lifetime 8h)",
+            f"A Coder token of the user {first.username}, valid for 7 days and shown only now",
+            f"  export CODER_TOKEN={first.token.reveal()}",
         ]
-    return [
-        f"A Coder token of the user {first.username}, valid for 7 days and shown only now",
-        f"  export CODER_TOKEN={first.token.reveal()}",
-    ]
+    identity = parse_identity_url(config.identity)
+    lines = ["A Coder token"]
+    if isinstance(identity, CoderURL | PostgresURL):
+        lines += ["  export CODER_TOKEN=$(coder tokens create --lifetime 8h)"]
+    if isinstance(identity, CoderURL):
+        return lines
+    if isinstance(identity, PostgresURL):
+        lines += ["or, where the database is authz's own"]
+    elif user is None:
+        lines += [f"  ({command('users', 'create', FIRST_USER)})"]
+    create = command("tokens", "create", "--user", user or FIRST_USER, "--lifetime", "8h")
+    return [*lines, f"  export CODER_TOKEN=$({create})"]
 
 
-def _anthropic(url: str, name: str, own_key: str, allow_byok: bool) -> list[str]:
-    body = (
-        '{"model":"claude-sonnet-4-5","max_tokens":64,'
-        '"messages":[{"role":"user","content":"Hello"}]}'
-    )
-    headers = "-H 'content-type: application/json' -H 'anthropic-version: 2023-06-01'"
-    lines = [
-        f"Claude Code ({name})",
-        f'  ANTHROPIC_BASE_URL={url} ANTHROPIC_AUTH_TOKEN="$CODER_TOKEN" claude',
-        f"curl ({name})",
-        f"  curl {url}/v1/messages -H \"x-api-key: $CODER_TOKEN\" {headers} -d '{body}'",
-    ]
-    if allow_byok:
-        lines += [
-            f"curl ({name}), with your own key",
-            f'  curl {url}/v1/messages -H "x-coder-ai-governance-token: $CODER_TOKEN" '
-            f"-H \"x-api-key: {own_key}\" {headers} -d '{body}'",
-        ]
+def _provider_lines(config: Config, provider: Provider, *, demo: bool) -> list[str]:
+    kind = kind_of(provider)
+    url = {kind: client_url(config, provider)}
+    lines: list[str] = []
+    for client, mode in _shown(allow_byok=config.allow_byok):
+        text = client.lines.get(mode, {}).get(kind)
+        if text is None:
+            continue
+        filled = fill(text, url).rstrip()
+        if demo:
+            for variable, key in _DEMO_OWN_KEYS.items():
+                filled = filled.replace(variable, key)
+        lines += ["", f"{client.title} ({provider.name}){_TITLES[mode]}", *_to_paste(filled)]
     return lines
 
 
-def _openai(url: str, name: str, own_key: str, allow_byok: bool) -> list[str]:
-    body = '{"model":"gpt-5","messages":[{"role":"user","content":"Hello"}]}'
-    content_type = "-H 'content-type: application/json'"
-    lines = [
-        f"Codex ({name})",
-        f'  OPENAI_API_KEY="$CODER_TOKEN" codex -c model_provider=gateway '
-        f'-c \'model_providers.gateway={{name="gateway", base_url="{url}", '
-        f'env_key="OPENAI_API_KEY", wire_api="responses", supports_websockets=false}}\'',
-        f"curl ({name})",
-        f'  curl {url}/chat/completions -H "authorization: Bearer $CODER_TOKEN" '
-        f"{content_type} -d '{body}'",
-    ]
-    if allow_byok:
-        lines += [
-            f"curl ({name}), with your own key",
-            f'  curl {url}/chat/completions -H "x-coder-ai-governance-token: $CODER_TOKEN" '
-            f"-H \"authorization: Bearer {own_key}\" {content_type} -d '{body}'",
-        ]
-    return lines
+def _shown(*, allow_byok: bool) -> list[tuple[Client, str]]:
+    shown = [(clients()[name], "centralized") for name in _CLIENTS]
+    shown += [(curl(), "centralized")]
+    return [*shown, (curl(), "byok")] if allow_byok else shown
+
+
+def _to_paste(text: str) -> list[str]:
+    lines = [f"  {line}" for line in text.splitlines()]
+    # What they export would else be left in the shell, and be taken for a key of one's own.
+    return ["  (", *lines, "  )"] if len(lines) > 1 else lines

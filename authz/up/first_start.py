@@ -47,6 +47,17 @@ def make_first_token(identity: str) -> FirstToken | None:
     return asyncio.run(_make_token(identity))
 
 
+def find_user(identity: str) -> str | None:
+    """Return a user of the embedded store to name in an example: the first one made, else any.
+
+    Raises:
+        StoreError: the store can't be used.
+    """
+    if not isinstance(parse_identity_url(identity), SQLiteURL):
+        return None
+    return asyncio.run(_find_user(identity))
+
+
 async def _prepare(identity: str) -> None:
     url = parse_identity_url(identity)
     if not isinstance(url, SQLiteURL):
@@ -57,6 +68,16 @@ async def _prepare(identity: str) -> None:
     try:
         if is_new:
             await store.create_user(FIRST_USER)
+    finally:
+        await store.close()
+
+
+async def _find_user(identity: str) -> str | None:
+    store = await open_store(identity, create=False)
+    try:
+        active = [user for user in await store.list_users() if user.status == "active"]
+        active.sort(key=lambda user: (user.username != FIRST_USER, user.is_service_account))
+        return active[0].username if active else None
     finally:
         await store.close()
 

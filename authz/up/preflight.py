@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from authz.addresses import Address, TcpAddress
-from authz.errors import StartError
+from authz.errors import StartError, what_failed
 from authz.grpc_server import can_listen, remove_stale_socket
 from authz.settings import Config
 
@@ -32,7 +32,7 @@ def check_addresses(config: Config) -> None:
         try:
             _try(address)
         except OSError as error:
-            raise StartError(f"{key}: {address}: {error.strerror}") from None
+            raise StartError(f"{key}: {address}: {what_failed(error)}") from None
 
 
 def _try(address: Address) -> None:

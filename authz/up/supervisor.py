@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from authz.addresses import UnixAddress
-from authz.config import open_pools
+from authz.config import ALLOW_BYOK_VARIABLES, open_pools
 from authz.envoy import binary
 from authz.errors import StartError
 from authz.proxy.keeper import make_leaves
@@ -23,7 +23,8 @@ from authz.up.admin import Admin
 from authz.up.banner import banner
 from authz.up.children import Child
 from authz.up.demo import demo as run_demo
-from authz.up.first_start import make_first_token, make_identity
+from authz.up.first_start import find_user, make_first_token, make_identity
+from authz.up.invocation import own_command
 from authz.up.preflight import check_addresses
 
 START_SECONDS = 30.0
@@ -88,6 +89,7 @@ def up(config: Config, config_file: Path | None, *, demo: bool) -> None:
     with signals.caught(), contextlib.ExitStack() as stack:
         check_addresses(config)
         envoy = binary.find()
+        given_file = config_file
         if demo:
             config, config_file = stack.enter_context(run_demo(config))
         else:
@@ -97,7 +99,9 @@ def up(config: Config, config_file: Path | None, *, demo: bool) -> None:
         stack.callback(pair.stop)
         pair.start()
         if not signals.stop:
-            text = banner(config, make_first_token(config.identity), demo=demo)
+            first = make_first_token(config.identity)
+            user = find_user(config.identity)
+            text = banner(config, first, user, own_command(given_file), demo=demo)
             print(text, flush=True)  # noqa: T201 - the command's output
         pair.watch()
         pair.drain()
@@ -140,6 +144,8 @@ class Pair:
         render = Child(
             "authz envoy render",
             [*authz, "envoy", "render", "-o", envoy_config, *self._options],
+            # Our own configuration says it, and there the flag has won over these.
+            {name: value for name, value in os.environ.items() if name not in ALLOW_BYOK_VARIABLES},
         )
         if render.wait(START_SECONDS) != 0:
             raise StartError("Envoy's configuration can't be rendered")

@@ -8,7 +8,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from authz.addresses import TcpAddress
-from authz.errors import StartError
+from authz.errors import StartError, what_failed
 
 
 class HttpServer(uvicorn.Server):
@@ -27,7 +27,7 @@ class HttpServer(uvicorn.Server):
         try:
             self._socket = socket.create_server((address.host, address.port), family=family)
         except OSError as error:
-            raise StartError(f"authz.http: {address}: {error.strerror}") from None
+            raise StartError(f"authz.http: {address}: {what_failed(error)}") from None
         super().__init__(
             uvicorn.Config(
                 app, log_config=None, access_log=False, lifespan="off", server_header=False

@@ -41,7 +41,8 @@ def _outcome(cell: Cell) -> tuple[Credentials, Allow | Deny]:
     route = Route(cell.provider, provider_type, supported=True, label="GET /")
     key = CENTRAL_KEYS.get(cell.provider)
     central = ChosenKey(Secret(key)) if key else None
-    return credentials, decide(credentials, route, token, _verdict(token.id), central)
+    verdict = _verdict(token.id)
+    return credentials, decide(credentials, route, token, verdict, central, allow_byok=cell.byok)
 
 
 def _mismatch(cell: Cell) -> str | None:

@@ -1,7 +1,9 @@
 """``authz up --demo``: what it prints works as it stands."""
 
+import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,6 +53,32 @@ def _allows_byok(running: Pair) -> bool:
     return any("own" in line for line in running.stdout.splitlines() if line.startswith("curl"))
 
 
+def _blocks(running: Pair) -> list[str]:
+    """Return the groups of lines in brackets, as they would be copied."""
+    return re.findall(r"^  \(\n.*?^  \)$", running.stdout, re.MULTILINE | re.DOTALL)
+
+
+CLAUDE = """#!/bin/sh
+[ "$1 $2" = "-p Hello" ] || exit 1
+exec curl --silent --show-error --fail "$ANTHROPIC_BASE_URL/v1/messages" \\
+    -H "authorization: Bearer $ANTHROPIC_AUTH_TOKEN" -H 'anthropic-version: 2023-06-01' \\
+    -d '{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"Hello"}]}'
+"""
+CODEX = f"""#!{sys.executable}
+import os, sys, tomllib
+import httpx
+settings = [value for option, value in zip(sys.argv, sys.argv[1:]) if option == "-c"]
+config = tomllib.loads("\\n".join(settings[1:]))["model_providers"]["gateway"]
+assert settings[0] == "model_provider=gateway" and sys.argv[-1] == "Hello"
+token = os.environ[config["env_key"]]
+body = {{"model": "m", "input": "Hello"}}
+headers = {{"authorization": f"Bearer {{token}}"}}
+print(httpx.post(config["base_url"] + "/responses", json=body, headers=headers).text)
+"""
+"""What the clients do with what the lines give them, as far as it is about reaching the gateway;
+tests/clients runs the real ones with lines from the same data."""
+
+
 def test_every_curl_line_works_as_it_stands(demo: Pair) -> None:
     """Each curl line of the banner, pasted into bash behind its export line, gives 200."""
     lines = _lines(demo, "curl ")
@@ -85,12 +113,50 @@ def test_own_key_follows_the_setting(demo: Pair) -> None:
         assert "allow_byok" in error["message"]
 
 
-def test_shell_lines_are_whole(demo: Pair) -> None:
-    """Every other line to paste is valid shell too."""
-    pasted = _lines(demo, "ANTHROPIC_BASE_URL=") + _lines(demo, "OPENAI_API_KEY=")
-    assert len(pasted) == 2
-    for line in pasted:
-        subprocess.run(["bash", "-n", "-c", line], check=True)
+def test_the_lines_of_the_clients_work(demo: Pair, tmp_path: Path) -> None:
+    """Those of Claude Code and Codex give them an address and a token that pass, and no more."""
+    for name, text in (("claude", CLAUDE), ("codex", CODEX)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o700)
+    (export,) = _lines(demo, "export CODER_TOKEN=")
+    blocks = _blocks(demo)
+    assert len(blocks) == 2
+    for block in blocks:
+        left = "echo left:$ANTHROPIC_AUTH_TOKEN$ANTHROPIC_BASE_URL$OPENAI_API_KEY"
+        said = subprocess.run(
+            ["bash", "-c", f"set -e\n{export}\n{block}\n{left}"],
+            env={**_environment(), "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+        assert said.returncode == 0, said.stderr
+        assert "Hello from the stand-in provider" in said.stdout
+        assert said.stdout.endswith("left:\n")
+
+
+def test_the_lines_of_a_later_start_work(provider: Provider, tmp_path: Path) -> None:
+    """The line that makes a token works from any folder, whoever the store's users are."""
+    with pair(provider, start=False) as running:
+        running.create_user("alice")
+        running.start("--config", "gateway.yaml")
+        assert "shown only now" not in running.stdout
+        (export,) = _lines(running, "export CODER_TOKEN=")
+        for line in [f"{export}\n{curl}" for curl in _lines(running, "curl ")][::2]:
+            said = subprocess.run(
+                ["bash", "-c", f"set -e\n{line} --silent --show-error --fail"],
+                cwd=tmp_path,
+                env=_environment(),
+                capture_output=True,
+                text=True,
+                timeout=20,
+                check=False,
+            )
+            assert "Hello from the stand-in provider" in said.stdout, said.stderr
+        (other,) = re.findall(r"^  \((cd .* client.*)\)$", running.stdout, re.MULTILINE)
+        listed = subprocess.check_output(["bash", "-c", other], cwd=tmp_path, text=True)
+        assert "claude-code" in listed
 
 
 def test_demo_keeps_the_providers(demo: Pair) -> None:
@@ -118,8 +184,13 @@ def test_demo_keys_are_private(demo: Pair) -> None:
 def test_demo_takes_no_real_keys(provider: Provider) -> None:
     """With --demo a provider's key file is not even opened, so that no real key is at risk."""
     with pair(provider, start=False) as running:
-        for file in running.folder.glob("*.key"):
-            file.unlink()
-            Path(file).mkdir()
-        result = running.command("config", "check", check=False)
-        assert result.returncode == 0 or "key" in result.stderr + result.stdout
+        folder, pipe, *_ = sorted(running.folder.glob("*.key"))
+        folder.unlink()
+        folder.mkdir()
+        pipe.unlink()
+        # Whoever opened it would wait for ever.
+        os.mkfifo(pipe)
+        running.start("--demo")
+        for line in _lines(running, "curl "):
+            status, text = _pasted(running, line)
+            assert status == 200, text

@@ -187,7 +187,8 @@ def test_raising_check(pair: Parts, token: str) -> None:
     )
     wait_until(pair.socket_path.exists, 10, "authz listening")
     for path in PATHS.values():
-        _unavailable(pair, token, path)
+        answer = _unavailable(pair, token, path)
+        assert answer.headers["request-id"] == answer.json()["request_id"]
     pair.end_authz()
 
 
@@ -417,6 +418,7 @@ def test_provider_down(provider: Provider, running: Parts, token: str) -> None:
     error = answer.json()["error"]
     assert error["type"] == "api_error"
     assert error["code"] == "provider_unreachable"
+    assert answer.headers["request-id"] == answer.json()["request_id"]
     assert "Coder token" not in error["message"]
 
 

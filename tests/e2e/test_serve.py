@@ -190,3 +190,29 @@ def test_health_through_the_gateway(gateway: Pair) -> None:
         assert answer.status_code == 200
         assert answer.content == b""
         assert httpx.head(f"{gateway.url}{path}").status_code == 200
+
+
+def test_closed_standard_streams(provider: Provider) -> None:
+    """A parent that closed the three streams, as some service managers do, does not break it."""
+    with pair(provider, start=False) as stopped:
+        stopped.create_user("alice")
+        (stopped.folder / "gateway.yaml").write_text(yaml.safe_dump(stopped.settings))
+        closed = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"]
+        process = subprocess.Popen(
+            [*closed, sys.executable, "-m", "authz", "serve"],
+            cwd=stopped.folder,
+            env=_environment(),
+        )
+        url = f"http://127.0.0.1:{stopped.http_port}/healthz"
+
+        def is_up() -> bool:
+            with contextlib.suppress(httpx.HTTPError):
+                return httpx.get(url).status_code == 200
+            return False
+
+        try:
+            wait_until(is_up, 15, "authz serving")
+        finally:
+            process.send_signal(signal.SIGTERM)
+            status = process.wait(15)
+        assert status == 0

@@ -82,7 +82,7 @@ def test_address_in_use(provider: Provider, key: str, family: str) -> None:
         before = _files(stopped.folder) | {"gateway.yaml"}
         line = _fails(stopped)
         assert f"{key}: {address}" in line
-        assert "in use" in line.lower()
+        assert line.lower().endswith("in use")
         assert _files(stopped.folder) == before
 
 
@@ -238,6 +238,19 @@ def test_contradiction_in_the_environment(provider: Provider) -> None:
             environ={"CODER_AI_GATEWAY_ALLOW_BYOK": "1", "CODER_AIBRIDGE_ALLOW_BYOK": "0"},
         )
         assert "CODER_AI_GATEWAY_ALLOW_BYOK" in line
+
+
+def test_flag_over_a_bad_environment(provider: Provider) -> None:
+    """A variable that the flag overrules need not be right, in none of the processes."""
+    with _not_started(provider) as stopped:
+        junk = {"CODER_AIBRIDGE_ALLOW_BYOK": "junk"}
+        assert "$CODER_AIBRIDGE_ALLOW_BYOK: must be true or false" in _fails(stopped, environ=junk)
+        stopped.environ = junk
+        stopped.start("--ai-gateway-allow-byok=false")
+        stopped.create_user("alice")
+        token = stopped.create_token("alice")
+        own = {"x-coder-ai-governance-token": token, "x-api-key": "sk-ant-mine"}
+        assert httpx.get(f"{stopped.url}/anthropic/v1/models", headers=own).status_code == 403
 
 
 def test_database_that_is_none(provider: Provider) -> None:

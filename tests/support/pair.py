@@ -99,7 +99,11 @@ def stand_in(**options: Any) -> Iterator[Provider]:
 
 
 class Pair:
-    """A running ``authz up`` in a folder of its own."""
+    """A running ``authz up`` in a folder of its own.
+
+    Attributes:
+        environ: what it gets in its environment beside ours.
+    """
 
     def __init__(self, folder: Path, provider: Provider, settings: dict[str, Any]) -> None:
         self.folder = folder
@@ -107,6 +111,7 @@ class Pair:
         self.port = free_port()
         self.http_port = free_port()
         self.settings = self._settings(settings)
+        self.environ: dict[str, str] = {}
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -138,7 +143,7 @@ class Pair:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "authz", "up", *arguments],
                 cwd=self.folder,
-                env=_environment(),
+                env={**_environment(), **self.environ},
                 stdout=stdout,
                 stderr=stderr,
             )

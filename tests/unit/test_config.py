@@ -69,7 +69,14 @@ def test_a_file_that_was_asked_for_has_to_be_there() -> None:
 
 
 def test_files_that_can_t_be_read() -> None:
-    """A folder, bytes that are no text and broken YAML are each one line."""
+    """A folder, bytes that are no text and broken YAML are each one line; so is a link to nowhere.
+
+    None of them is taken for no file.
+    """
+    Path("gateway.yaml").symlink_to("nowhere")
+    with pytest.raises(ConfigError, match=r"gateway\.yaml: No such file"):
+        load(environ={})
+    Path("gateway.yaml").unlink()
     Path("folder").mkdir()
     with pytest.raises(ConfigError, match="folder: Is a directory"):
         load(Path("folder"), environ={})

@@ -43,9 +43,12 @@ def _decide(
     credentials: Credentials,
     route: Route = ANTHROPIC,
     verdict: Identity | Rejection = ALICE,
-    central: str | None = CENTRAL,
+    central: str | ChosenKey | Exhausted | None = CENTRAL,
+    *,
+    allow_byok: bool = True,
 ) -> Allow | Deny:
-    return decide(credentials, route, _token(), verdict, _chosen(central))
+    key = _chosen(central) if isinstance(central, str) else central
+    return decide(credentials, route, _token(), verdict, key, allow_byok=allow_byok)
 
 
 @pytest.mark.parametrize("rejection", list(Rejection))
@@ -124,6 +127,17 @@ def test_a_central_key_is_never_given_to_a_type_without_one() -> None:
     anthropic = _decide(GOVERNED, ANTHROPIC, central=None)
     assert isinstance(anthropic, Deny)
     assert "X-Api-Key or Authorization: Bearer" in anthropic.message
+
+
+def test_without_byok_nobody_is_told_to_bring_a_key() -> None:
+    """Where an own credential is needed but not allowed, the text names the setting."""
+    for route in (COPILOT, replace(ANTHROPIC, central_key=False)):
+        denied = _decide(GOVERNED, route, allow_byok=False)
+        assert isinstance(denied, Deny)
+        assert (denied.status, denied.reason) == (401, Reason.CREDENTIAL_REQUIRED)
+        assert "Authorization: Bearer" in denied.message
+        assert "allow_byok: false" in denied.message
+        assert "send your own" not in denied.message
 
 
 def test_the_byok_gate_comes_before_the_token() -> None:
@@ -229,7 +243,8 @@ def test_what_holds_for_every_allow(
     if isinstance(token, Deny):
         assert token.status in (400, 401, 403)
         return
-    outcome = decide(credentials, route, token, verdict, _chosen(CENTRAL if has_central else None))
+    central = _chosen(CENTRAL if has_central else None)
+    outcome = decide(credentials, route, token, verdict, central, allow_byok=allow_byok)
     if isinstance(outcome, Deny):
         assert outcome.status in (400, 401, 404)
         return
@@ -352,25 +367,25 @@ def test_every_central_key_rests(
     keys: Exhausted, status: int, error_type: str, reason: Reason
 ) -> None:
     """429 with the time to wait, or 502 without; never for a person's own key or a bad token."""
-    denied = decide(GOVERNED, ANTHROPIC, _token(), ALICE, keys)
+    denied = _decide(GOVERNED, central=keys)
     assert isinstance(denied, Deny)
     assert (denied.status, denied.error_type, denied.reason) == (status, error_type, reason)
     assert denied.retry_after == keys.retry_after
     assert denied.identity == ALICE
     own = replace(GOVERNED, api_key=Secret(OWN))
-    allowed = decide(own, ANTHROPIC, _token(), ALICE, keys)
+    allowed = _decide(own, central=keys)
     assert isinstance(allowed, Allow)
     assert (allowed.mode, allowed.key_index) == (Mode.BYOK, None)
-    bad = decide(GOVERNED, ANTHROPIC, _token(), Rejection.EXPIRED, keys)
+    bad = _decide(GOVERNED, verdict=Rejection.EXPIRED, central=keys)
     assert isinstance(bad, Deny)
     assert bad.status == 401
-    no_key = decide(GOVERNED, replace(ANTHROPIC, central_key=False), _token(), ALICE, keys)
+    no_key = _decide(GOVERNED, replace(ANTHROPIC, central_key=False), central=keys)
     assert isinstance(no_key, Deny)
     assert no_key.status == 401
 
 
 def test_a_key_of_a_pool_is_named() -> None:
     """The allow says which key it took."""
-    allowed = decide(GOVERNED, ANTHROPIC, _token(), ALICE, ChosenKey(Secret(CENTRAL), 3))
+    allowed = _decide(GOVERNED, central=ChosenKey(Secret(CENTRAL), 3))
     assert isinstance(allowed, Allow)
     assert allowed.key_index == 3

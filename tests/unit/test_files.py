@@ -44,6 +44,8 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
 
 
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
-    """Nothing is made that nobody asked for."""
-    with pytest.raises(FileNotFoundError):
-        write_whole(tmp_path / "missing" / "file", "x")
+    """Nothing is made that nobody asked for, and the error names the file, not its draft."""
+    path = tmp_path / "missing" / "file"
+    with pytest.raises(FileNotFoundError) as caught:
+        write_whole(path, "x")
+    assert caught.value.filename == str(path)

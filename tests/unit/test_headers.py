@@ -46,7 +46,7 @@ def test_any_headers_are_read_or_refused(headers: list[tuple[str, bytes]]) -> No
         if secret is not None:
             text = secret.reveal()
             assert text == text.strip() != ""
-            assert all("\x20" <= character <= "\x7e" or character == "\t" for character in text)
+            assert all("\x20" <= character <= "\x7e" for character in text)
     assert not set(found.stray) & set(CREDENTIAL_HEADERS)
 
 
@@ -99,6 +99,17 @@ def test_odd_bytes_in_a_credential_are_refused(header: str, byte: bytes) -> None
     assert "sk-secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("header", CREDENTIAL_HEADERS)
+@pytest.mark.parametrize(
+    "value", [b"Bearer\tsk-secret", b"Bearer sk-sec\tret", b"sk-secret\t", b"\t"]
+)
+def test_a_tab_in_a_credential_is_refused(header: str, value: bytes) -> None:
+    """One reader takes a tab for a space, another for a part of the key; the text says it."""
+    with pytest.raises(BadHeader, match="has a tab") as caught:
+        read([(header, value)])
+    assert "ret" not in str(caught.value)
+
+
 def test_odd_bytes_elsewhere_are_nobodys_business() -> None:
     """Other headers may hold and repeat what they like."""
     assert read([("x-foo", b"\xff"), ("x-foo", b"\xff"), ("accept", b"a, b")]) == Credentials()
@@ -106,11 +117,11 @@ def test_odd_bytes_elsewhere_are_nobodys_business() -> None:
 
 def test_joined_authorization_headers_are_refused() -> None:
     """A comma is the trace of two Authorization headers joined by a proxy."""
-    with pytest.raises(BadHeader, match="more than once"):
+    with pytest.raises(BadHeader, match="holds a comma, as it does when it is sent more than once"):
         read([(AUTHORIZATION, b"Bearer a, Bearer b")])
 
 
-@pytest.mark.parametrize("blank", [b"", b" ", b"\t", b"  \t "])
+@pytest.mark.parametrize("blank", [b"", b" ", b"   "])
 def test_blank_is_absent(blank: bytes) -> None:
     """A header of white space only is read as no header."""
     names = (GOVERNANCE, AUTHORIZATION, X_API_KEY, API_KEY, X_GOOG_API_KEY)
@@ -119,7 +130,7 @@ def test_blank_is_absent(blank: bytes) -> None:
 
 def test_values_are_trimmed() -> None:
     """White space around a value does not belong to it."""
-    found = read([(GOVERNANCE, b"\t a "), (AUTHORIZATION, b"  BEARER \t b "), (X_API_KEY, b" c\t")])
+    found = read([(GOVERNANCE, b"  a "), (AUTHORIZATION, b"  BEARER   b "), (X_API_KEY, b" c ")])
     assert found == Credentials(Secret("a"), Secret("b"), Secret("c"))
 
 

@@ -13,6 +13,7 @@ from authz.keys import EnvKey, FileKey
 from authz.provider_settings import Aws, ExtraPath
 from authz.secret import Secret
 from authz.settings import DEFAULT_PROVIDERS, Config, KeyReference, Provider, Service
+from tests.support.certificates import Authority
 
 A_KEY = "sk-ant-api03-0123456789abcdef"
 
@@ -117,11 +118,15 @@ def test_copilot_takes_no_central_key() -> None:
 
 
 def test_a_ca_file_has_to_be_readable_and_of_use(tmp_path: Path) -> None:
-    """A missing file, or one beside a URL in clear, is refused."""
-    ca_file = tmp_path / "ca.pem"
+    """A missing file, one without certificates, or one beside a URL in clear, is refused."""
+    ca_file = tmp_path / "mine.pem"
     values = {"name": "a", "type": "openai", "base_url": "https://a.example"}
     assert f"can't read {ca_file}" in _problem(Provider, values | {"ca_file": str(ca_file)})
-    ca_file.write_text("")
+    for text in ("", "no PEM", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"):
+        ca_file.write_text(text)
+        problem = _problem(Provider, values | {"ca_file": str(ca_file)})
+        assert f"{ca_file} holds no PEM certificates" in problem
+    ca_file = Authority(tmp_path, "mine").ca_file
     assert _provider(ca_file=str(ca_file)).ca_file == ca_file
     assert "needs an https:// base_url" in _problem(
         Provider, values | {"ca_file": str(ca_file), "base_url": "http://a.example"}

@@ -8,9 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from authz.cli.common import AliasedGroup
-from authz.cli.login import login
-from authz.cli.tokens import tokens
-from authz.cli.users import users
+from authz.cli.main import cli
 from authz.errors import ConfigError
 
 from .conftest import Run
@@ -23,18 +21,14 @@ def _commands(name: str, command: click.Command) -> Iterator[tuple[str, click.Co
             yield from _commands(f"{name} {child}", below)
 
 
-_ALL = [
-    pair
-    for name, group in (("users", users), ("tokens", tokens), ("login", login))
-    for pair in _commands(name, group)
-]
+_ALL = list(_commands("authz", cli))
 
 
 @pytest.mark.parametrize(("name", "command"), _ALL, ids=[name for name, _ in _ALL])
 def test_help_shows_an_example(name: str, command: click.Command) -> None:
     """Every command's help has an example that calls it, and every leaf takes --config."""
-    text = CliRunner().invoke(command, ["--help"], prog_name=f"authz {name}").output
-    assert f"authz {name}" in text.partition("Example:\n")[2]
+    text = CliRunner().invoke(command, ["--help"], prog_name=name).output
+    assert name in text.partition("Example:\n")[2]
     if not isinstance(command, click.Group):
         assert "--config FILE" in text
 

@@ -62,6 +62,32 @@ def test_the_environment_overrides(run: Run, monkeypatch: pytest.MonkeyPatch) ->
     assert run("login", "token").stdout == f"{text}\n"
 
 
+@pytest.mark.parametrize("end", ["suspended", "deleted", "expired", "environment"])
+def test_a_session_that_is_over(run: Run, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else takes its place: the error names it, and a new login or --user goes on."""
+    for name in ("alice", "bob"):
+        run("users", "create", name)
+    run("login", "--user", "bob")
+    place = ".authz/session"
+    if end == "environment":
+        monkeypatch.setenv("CODER_SESSION_TOKEN", generate()[0])
+        place = "$CODER_SESSION_TOKEN"
+    elif end == "expired":
+        run("tokens", "remove", _SESSION.read_text().strip())
+        run("users", "suspend", "bob")
+    else:
+        run("users", {"suspended": "suspend", "deleted": "delete"}[end], "bob")
+    for line in (("tokens", "create"), ("tokens", "list")):
+        result = run(*line, fails=StoreError)
+        assert str(result.exception) == (
+            f"{place} is no valid session: run 'authz login --user NAME', or say --user"
+        )
+        run(*line, "--user", "alice")
+    if end != "environment":
+        assert run("login").stderr.startswith("Logged in as alice until ")
+        run("tokens", "create")
+
+
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"hello"])
 def test_a_damaged_session(run: Run, content: bytes) -> None:
     """A file that holds no token is not printed, and a new login mends it."""

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from datetime import datetime, timedelta
@@ -103,8 +104,7 @@ def test_whose_token_it_is(run: Run) -> None:
     run("login", "--user", "bob")
     assert owner() == "bob"
     assert owner("--user", "build") == "build"
-    run("users", "suspend", "bob")
-    assert owner() == "alice"
+    assert owner("--user", "alice") == "alice"
 
 
 def test_a_taken_name(run: Run) -> None:
@@ -116,15 +116,42 @@ def test_a_taken_name(run: Run) -> None:
 
 
 def test_the_table(run: Run) -> None:
-    """The table has Coder's columns, and the owner's with --all; nothing in it is secret."""
+    """The table has the columns of ``coder tokens list``; nothing in it is secret."""
     run("users", "create", "alice")
     text = run("tokens", "create", "-n", "laptop").stdout.strip()
     head, row = run("tokens", "ls").stdout.splitlines()
-    assert head.split() == ["ID", "NAME", "LAST", "USED", "EXPIRES", "AT", "CREATED", "AT"]
-    assert row.split()[:3] == [text[:10], "laptop", "never"]
+    headings = ["ID", "NAME", "SCOPES", "ALLOW LIST", "LAST USED", "EXPIRES AT", "CREATED AT"]
+    assert re.split(r" {2,}", head) == headings
+    assert row.split()[:5] == [text[:10], "laptop", "coder:all", "*:*", "never"]
     head, row = run("tokens", "list", "-a").stdout.splitlines()
     assert (head.split()[-1], row.split()[-1]) == ("OWNER", "alice")
     assert text[11:] not in row + run("tokens", "list", "-o", "json").stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "headings"),
+    [
+        (("-c", "id,name"), ["ID", "NAME"]),
+        (("--column", "Last Used, owner"), ["LAST USED", "OWNER"]),
+        # As in coder, the order is the table's.
+        (("-c", "owner", "-c", "id"), ["ID", "OWNER"]),
+        (("--all", "-c", "name"), ["NAME"]),
+    ],
+)
+def test_columns(run: Run, options: tuple[str, ...], headings: list[str]) -> None:
+    """-c picks columns by Coder's names; JSON stays whole."""
+    run("users", "create", "alice")
+    run("tokens", "create", "-n", "laptop")
+    head, _ = run("tokens", "list", *options).stdout.splitlines()
+    assert re.split(r" {2,}", head) == headings
+    whole = run("tokens", "list", "-o", "json").stdout
+    assert run("tokens", "list", *options, "-o", "json").stdout == whole
+
+
+@pytest.mark.parametrize("names", ["", "id,", "secret", "id name"])
+def test_a_column_that_is_none(run: Run, names: str) -> None:
+    """Another name is wrong usage that says which there are."""
+    assert "allow list, last used" in run("tokens", "list", "-c", names, fails=2).stderr
 
 
 def test_all_and_user_exclude_each_other(run: Run) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from authz.envoy.clusters import system_roots
+from tests.support.certificates import Authority
 from tests.unit.envoy.rendered import cluster, rendered
 
 
@@ -45,8 +46,7 @@ def test_a_provider_by_name_is_verified() -> None:
 
 def test_a_private_ca(tmp_path: Path) -> None:
     """The provider's own file is trusted instead of the system's roots."""
-    ca_file = tmp_path / "ca.pem"
-    ca_file.write_text("")
+    ca_file = Authority(tmp_path, "ca").ca_file
     config = _tls(_one("https://models.intern:8443", ca_file=str(ca_file)))
     context = config["common_tls_context"]["validation_context"]
     assert context["trusted_ca"] == {"filename": str(ca_file)}

@@ -13,11 +13,14 @@ import uvloop
 from authz.addresses import TcpAddress, UnixAddress
 from authz.errors import StartError
 from authz.ext_authz import METHOD
+from authz.grpc_server import GrpcServer
 from authz.http2.frames import settings, window_update
 from authz.http2.server import Http2Server
 from tests.support.pair import free_port
 from tests.unit.http2.served import Checks, Server, method_of
 from tests.unit.http2.wire import OPENING, call, headers, message, responses
+
+BOTH = pytest.mark.parametrize("kind", [Http2Server, GrpcServer])
 
 
 async def test_a_stop_lets_calls_finish(
@@ -138,10 +141,13 @@ def test_connections_of_the_last_moment(tmp_path: Path) -> None:
     uvloop.run(run())
 
 
-async def test_a_successor_keeps_its_socket(checks: Checks, tmp_path: Path) -> None:
+@BOTH
+async def test_a_successor_keeps_its_socket(
+    kind: type[Http2Server | GrpcServer], checks: Checks, tmp_path: Path
+) -> None:
     """A new server may start while the old one waits for its last calls."""
     address = UnixAddress(str(tmp_path / "s"))
-    old, new = (Http2Server(checks.check, address) for _ in range(2))
+    old, new = (kind(checks.check, address) for _ in range(2))
     await old.start()
     async with grpc.aio.insecure_channel(f"unix:{tmp_path / 's'}") as channel:
         call = asyncio.ensure_future(method_of(channel)(b"slow"))
@@ -158,9 +164,12 @@ async def test_a_successor_keeps_its_socket(checks: Checks, tmp_path: Path) -> N
     await new.stop(0)
 
 
-async def test_a_server_that_could_not_start(server: Server, tmp_path: Path) -> None:
+@BOTH
+async def test_a_server_that_could_not_start(
+    kind: type[Http2Server | GrpcServer], server: Server, tmp_path: Path
+) -> None:
     """It leaves the socket of the one that lives."""
-    second = Http2Server(Checks().check, UnixAddress(str(tmp_path / "s")))
+    second = kind(Checks().check, UnixAddress(str(tmp_path / "s")))
     with pytest.raises(StartError):
         await second.start()
     await second.stop(0)

@@ -9,7 +9,7 @@ import pytest
 from authz import lifetimes
 from authz.errors import StoreError
 from authz.identity import Identity, IdentitySource, Rejection
-from authz.identity.accounts import User
+from authz.identity.accounts import Key, User
 from authz.identity.open import open_source, open_store
 from authz.identity.store import Store
 from authz.tokens import CoderToken, generate, parse
@@ -247,3 +247,50 @@ async def test_whose_token(store: Store, alice: User) -> None:
     assert await store.owner_of(generate()[1]) is None
     await store.set_status(alice, "suspended")
     assert await store.owner_of(_parsed(text)) is None
+
+
+async def _age(store: Store, key: Key, days: int) -> None:
+    """Let a key have expired that many days ago."""
+    await store._database.execute(
+        "UPDATE api_keys SET expires_at = $1 WHERE id = $2",
+        datetime.now(UTC) - timedelta(days=days),
+        key.id,
+    )
+
+
+async def test_keys_that_expired_long_ago_are_purged(
+    store: Store, source: IdentitySource, identity: str, alice: User
+) -> None:
+    """Making a key removes those that expired more than a week ago, sessions too; no check does."""
+    text, old = await store.create_token(alice, "laptop")
+    _, session = await store.create_session(alice)
+    _, recent = await store.create_token(alice, "recent")
+    for key, days in ((old, 8), (session, 8), (recent, 6)):
+        await _age(store, key, days)
+    assert await source.verify(_parsed(text)) is Rejection.EXPIRED
+    _, valid = await store.create_token(alice, "valid")
+    # Not at once again: it takes a look at every record.
+    assert await store.find_token(old.id) is not None
+    later = await open_store(identity, create=False)
+    # The name is free again.
+    _, new = await later.create_token(alice, "laptop")
+    await later.close()
+    listed = {key.id for key in await store.list_tokens(include_expired=True)}
+    assert listed == {recent.id, valid.id, new.id}
+    assert await store.find_token(session.id) is None
+    assert await source.verify(_parsed(text)) is Rejection.UNKNOWN
+
+
+async def test_a_purge_that_is_refused(store: Store, identity: str, alice: User) -> None:
+    """Tokens are made even where nobody may remove any, or removing fails."""
+    refuse = (
+        "CREATE TRIGGER keep BEFORE DELETE ON api_keys BEGIN SELECT RAISE(ABORT, 'no'); END",
+        "CREATE RULE keep AS ON DELETE TO api_keys DO ALSO SELECT 1 / 0",
+    )[identity.startswith("postgresql")]
+    _, old = await store.create_token(alice)
+    await _age(store, old, 8)
+    await store._database.execute(refuse)
+    later = await open_store(identity, create=False)
+    await later.create_token(alice)
+    await later.close()
+    assert await store.find_token(old.id) is not None
