@@ -16,6 +16,7 @@ from authz.key_pool import KeyPool
 from authz.pb import ext_authz_pb2 as pb
 from authz.secret import Secret
 from authz.settings import Config, KeyReference, Provider
+from authz.usage.ids import ID
 from tests.support.checks import ANTHROPIC, OPENAI, allows, answer, question
 from tests.support.identities import InMemoryIdentities
 
@@ -66,7 +67,10 @@ def _ask(message: bytes, authorizer: Authorizer | None = None) -> bytes:
 
 def _metadata(response: pb.CheckResponse) -> dict[str, str]:
     fields = response.dynamic_metadata.fields
-    return {key: value.string_value for key, value in fields.items()}
+    facts = {key: value.string_value for key, value in fields.items()}
+    # Another one for each request.
+    assert ID.fullmatch(facts.pop("entry", "0" * 12 + "-" + "0" * 12))
+    return facts
 
 
 def test_a_good_token_gets_the_central_key() -> None:

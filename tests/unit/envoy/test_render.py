@@ -82,9 +82,15 @@ def test_no_key_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_authz_is_asked_before_anything_leaves(document: dict[str, Any]) -> None:
-    """The order of the filters: keep the request id, ask authz, clean the headers, route."""
+    """The order of the filters: request id, ask authz, clean the headers, usage, route."""
     names = [one["name"].rpartition(".")[2] for one in manager(document)["http_filters"]]
-    assert names == ["set_filter_state", "ext_authz", "header_mutation", "router"]
+    assert names == [
+        "set_filter_state",
+        "ext_authz",
+        "header_mutation",
+        "ai_protocol_manager",
+        "router",
+    ]
 
 
 def test_what_fails_is_refused(document: dict[str, Any]) -> None:
