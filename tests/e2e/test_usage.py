@@ -1,0 +1,376 @@
+"""Usage: what a provider counted is in the log and in the database, and what is lost is noticed."""
+
+import asyncio
+import gzip
+import json
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from tests.support.pair import Pair, pair, wait_until
+from tests.support.threaded import served
+
+ANTHROPIC = {
+    "input_tokens": 25,
+    "cache_read_input_tokens": 7,
+    "cache_creation_input_tokens": 3,
+    "output_tokens": 42,
+}
+CHAT = {
+    "prompt_tokens": 25,
+    "completion_tokens": 42,
+    "total_tokens": 67,
+    "prompt_tokens_details": {"cached_tokens": 7},
+    "completion_tokens_details": {"reasoning_tokens": 5},
+}
+RESPONSES = {
+    "input_tokens": 25,
+    "input_tokens_details": {"cached_tokens": 7},
+    "output_tokens": 42,
+    "output_tokens_details": {"reasoning_tokens": 5},
+    "total_tokens": 67,
+}
+MESSAGE: dict[str, Any] = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "claude-x",
+    "content": [
+        {"type": "text", "text": 'Said "usage": {"input_tokens": 999}'},
+        {"type": "tool_use", "id": "t", "name": "n", "input": {"usage": {"input_tokens": 999}}},
+    ],
+    "stop_reason": "tool_use",
+    "usage": ANTHROPIC,
+}
+COMPLETION: dict[str, Any] = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion",
+    "model": "gpt-x",
+    "choices": [
+        {"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}
+    ],
+    "usage": CHAT,
+}
+RESPONSE: dict[str, Any] = {
+    "id": "resp_1",
+    "object": "response",
+    "model": "gpt-y",
+    "status": "completed",
+    "output": [],
+    "usage": RESPONSES,
+}
+
+
+def _event(data: dict[str, Any], name: str = "") -> str:
+    return (
+        f"event: {name}\ndata: {json.dumps(data)}\n\n" if name else f"data: {json.dumps(data)}\n\n"
+    )
+
+
+def _message_events(*ending: str) -> list[str]:
+    start = {**MESSAGE, "content": [], "usage": {**ANTHROPIC, "output_tokens": 1}}
+    delta = {"type": "text_delta", "text": "Hi"}
+    return [
+        _event({"type": "message_start", "message": start}, "message_start"),
+        *(
+            _event(
+                {"type": "content_block_delta", "index": 0, "delta": delta}, "content_block_delta"
+            )
+            for _ in range(3)
+        ),
+        *ending,
+    ]
+
+
+_MESSAGE_END = (
+    _event(
+        {
+            "type": "message_delta",
+            "delta": {"stop_reason": "end_turn"},
+            "usage": {"output_tokens": 42},
+        },
+        "message_delta",
+    ),
+    _event({"type": "message_stop"}, "message_stop"),
+)
+_CHUNK = {**COMPLETION, "object": "chat.completion.chunk", "usage": None}
+_CHUNKS = [
+    _event({**_CHUNK, "choices": [{"index": 0, "delta": {"content": "Hi"}}]}),
+    _event({**_CHUNK, "choices": [], "usage": CHAT}),
+    "data: [DONE]\n\n",
+]
+_RESPONSE_EVENTS = [
+    _event({"type": "response.output_text.delta", "delta": "Hi"}, "response.output_text.delta"),
+    _event({"type": "response.completed", "response": RESPONSE}, "response.completed"),
+]
+_OVERLOADED = _event({"type": "error", "error": {"type": "overloaded_error"}}, "error")
+
+
+def _stream(events: list[str]) -> Response:
+    async def body() -> AsyncIterator[str]:
+        for event in events:
+            yield event
+            await asyncio.sleep(0)
+
+    return StreamingResponse(body(), media_type="text/event-stream")
+
+
+async def _endless(_request: Request) -> Response:
+    async def body() -> AsyncIterator[str]:
+        while True:
+            for event in _message_events():
+                yield event
+                await asyncio.sleep(0.02)
+
+    return StreamingResponse(body(), media_type="text/event-stream")
+
+
+async def _answer(request: Request) -> Response:
+    model = (await request.json())["model"]
+    if model == "endless":
+        return await _endless(request)
+    if model == "gzip":
+        packed = gzip.compress(json.dumps(MESSAGE).encode())
+        headers = {"content-encoding": "gzip"}
+        return Response(packed, media_type="application/json", headers=headers)
+    answers: dict[str, Response] = {
+        "message": JSONResponse(MESSAGE),
+        "large": JSONResponse({**MESSAGE, "content": [{"type": "text", "text": "x" * 900_000}]}),
+        "message stream": _stream(_message_events(*_MESSAGE_END)),
+        "completion": JSONResponse(COMPLETION),
+        "completion stream": _stream(_CHUNKS),
+        "response": JSONResponse(RESPONSE),
+        "response stream": _stream(_RESPONSE_EVENTS),
+        "error": JSONResponse({"type": "error", "error": {"type": "api_error"}}, 500),
+        "error midstream": _stream(_message_events(_OVERLOADED)),
+        "no usage": JSONResponse({"object": "list", "data": []}),
+        "zero": JSONResponse({**MESSAGE, "usage": {"input_tokens": 0, "output_tokens": 0}}),
+    }
+    return answers[model]
+
+
+@pytest.fixture(scope="module")
+def gateway_in_use() -> Iterator[Pair]:
+    """A pair whose provider gives the answers above."""
+    app = Starlette(routes=[Route("/{rest:path}", _answer, methods=["POST"])])
+    with served(app) as port, pair(start=False) as running:
+        for provider in running.settings["providers"]:
+            provider["base_url"] = f"http://127.0.0.1:{port}/{provider['name']}/v1"
+        running.settings["providers"][0]["base_url"] = f"http://127.0.0.1:{port}/anthropic"
+        running.start()
+        running.create_user("alice")
+        running.create_user("bob")
+        yield running
+
+
+def _post(gateway: Pair, token: str, path: str, model: str, own: str = "") -> httpx.Response:
+    headers = {"x-coder-ai-governance-token": token} | ({"x-api-key": own} if own else {})
+    return httpx.post(f"{gateway.url}{path}", headers=headers, json={"model": model})
+
+
+def _lines(gateway: Pair) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in gateway.stdout.splitlines() if line.startswith('{"')]
+
+
+def _last_line(gateway: Pair, count: int) -> dict[str, Any]:
+    """Return the newest line of a provider, once there are more than ``count``."""
+    wait_until(lambda: len(_used(gateway)) > count, what="one more line")
+    return _used(gateway)[-1]
+
+
+def _used(gateway: Pair) -> list[dict[str, Any]]:
+    return [line for line in _lines(gateway) if line["entry"]]
+
+
+def _totals(gateway: Pair, by: str = "user") -> dict[str, dict[str, int]]:
+    result = gateway.command("usage", "--by", by, "-o", "json")
+    return {line[by]: line for line in json.loads(result.stdout)}
+
+
+def _until_written(gateway: Pair) -> None:
+    def is_complete() -> bool:
+        rows = sum(line["requests"] for line in _totals(gateway).values())
+        return rows == len(_used(gateway))
+
+    wait_until(is_complete, 15, "every request having a row")
+
+
+COUNTED = {"input_tokens": 25, "cached_tokens": 7, "output_tokens": 42}
+WITH_CACHE = {**COUNTED, "input_tokens": 35, "cache_write_tokens": 3}
+
+
+@pytest.mark.parametrize(
+    ("path", "model", "found"),
+    [
+        ("/anthropic/v1/messages", "message", {"model": "claude-x", "usage": 1, **WITH_CACHE}),
+        ("/anthropic/v1/messages", "large", {"model": "claude-x", "usage": 1, **WITH_CACHE}),
+        ("/anthropic/v1/messages", "message stream", {"model": "claude-x", **WITH_CACHE}),
+        ("/openai/v1/chat/completions", "completion", {"model": "gpt-x", **COUNTED}),
+        (
+            "/openai/v1/chat/completions",
+            "completion stream",
+            {"model": "gpt-x", "reasoning_tokens": 5, **COUNTED},
+        ),
+        ("/openai/v1/responses", "response", {"model": "gpt-y", "reasoning_tokens": 5, **COUNTED}),
+        ("/openai/v1/responses", "response stream", {"model": "gpt-y", **COUNTED}),
+        ("/anthropic/v1/messages", "zero", {"input_tokens": 0, "output_tokens": 0, "usage": 1}),
+        ("/anthropic/v1/messages", "no usage", {"input_tokens": None, "usage": None}),
+        ("/anthropic/v1/messages", "error", {"input_tokens": None, "usage": None, "status": 500}),
+        ("/anthropic/v1/messages", "gzip", {"input_tokens": None, "content_encoding": "gzip"}),
+    ],
+)
+def test_the_log_says_what_the_provider_counted(
+    gateway_in_use: Pair, path: str, model: str, found: dict[str, Any]
+) -> None:
+    """In each format, streamed or not; nothing in a text or in a tool's input is taken for it."""
+    token = gateway_in_use.create_token("alice")
+    before = len(_used(gateway_in_use))
+    answer = _post(gateway_in_use, token, path, model)
+    assert answer.status_code == (500 if model == "error" else 200)
+    line = _last_line(gateway_in_use, before)
+    assert {key: line[key] for key in found} == found
+    assert (line["user"], line["mode"]) == ("alice", "centralized")
+
+
+def test_the_database_says_the_same(gateway_in_use: Pair) -> None:
+    """By user, model and mode the sums are those of the log; a refusal is counted as one."""
+    token, own = gateway_in_use.create_token("bob"), "sk-ant-own-5d1e0f3a9b7c"
+    for model in ("message", "message stream"):
+        _post(gateway_in_use, token, "/anthropic/v1/messages", model)
+    _post(gateway_in_use, token, "/anthropic/v1/messages", "message", own)
+    _post(gateway_in_use, token, "/openai/v1/chat/completions", "completion")
+    _post(gateway_in_use, "nonsense", "/openai/v1/chat/completions", "completion")
+    _until_written(gateway_in_use)
+    bob = _totals(gateway_in_use)["bob"]
+    assert (bob["requests"], bob["input_tokens"], bob["output_tokens"]) == (4, 130, 168)
+    assert (bob["cached_tokens"], bob["refusals"], bob["unknown"]) == (28, 0, 0)
+    assert _totals(gateway_in_use)[""]["refusals"] >= 1
+    for by, key in (
+        ("user", "user"),
+        ("model", "model"),
+        ("mode", "mode"),
+        ("token", "token_name"),
+    ):
+        for group, line in _totals(gateway_in_use, by).items():
+            of_log = [one for one in _used(gateway_in_use) if (one[key] or "") == group]
+            assert line["requests"] == len(of_log)
+            assert line["input_tokens"] == sum(one["input_tokens"] or 0 for one in of_log)
+            assert line["output_tokens"] == sum(one["output_tokens"] or 0 for one in of_log)
+
+
+def test_what_is_not_known_is_no_zero(gateway_in_use: Pair) -> None:
+    """A compressed answer and a stream that the client left are told apart from zero tokens."""
+    gateway_in_use.create_user("carol")
+    token = gateway_in_use.create_token("carol")
+    _post(gateway_in_use, token, "/anthropic/v1/messages", "gzip")
+    _post(gateway_in_use, token, "/anthropic/v1/messages", "zero")
+    headers = {"x-api-key": token}
+    url = f"{gateway_in_use.url}/anthropic/v1/messages"
+    with httpx.stream("POST", url, headers=headers, json={"model": "endless"}) as answer:
+        next(answer.iter_bytes())
+    _until_written(gateway_in_use)
+    wait_until(lambda: _totals(gateway_in_use)["carol"]["requests"] == 3, what="three requests")
+    carol = _totals(gateway_in_use)["carol"]
+    assert (carol["unknown"], carol["input_tokens"]) == (2, 0)
+
+
+def test_metrics_say_the_same(gateway_in_use: Pair) -> None:
+    """The counters of tokens add up to what the log has."""
+    _post(gateway_in_use, gateway_in_use.create_token("bob"), "/openai/v1/responses", "response")
+    _until_written(gateway_in_use)
+    text = httpx.get(f"http://127.0.0.1:{gateway_in_use.http_port}/metrics").text
+    counted = sum(
+        float(line.rpartition(" ")[2])
+        for line in text.splitlines()
+        if line.startswith("gen_ai_client_token_usage_total") and 'type="output"' in line
+    )
+    assert counted == sum(one["output_tokens"] or 0 for one in _used(gateway_in_use))
+
+
+@asynccontextmanager
+async def _load(gateway: Pair, token: str) -> AsyncIterator[list[int]]:
+    statuses: list[int] = []
+    stop = False
+
+    async def work() -> None:
+        async with httpx.AsyncClient() as client:
+            while not stop:
+                answer = await client.post(
+                    f"{gateway.url}/anthropic/v1/messages",
+                    headers={"x-api-key": token},
+                    json={"model": "message"},
+                )
+                statuses.append(answer.status_code)
+
+    workers = [asyncio.create_task(work()) for _ in range(4)]
+    yield statuses
+    stop = True
+    await asyncio.gather(*workers)
+
+
+async def test_what_was_lost_is_counted_and_filled_in(gateway_in_use: Pair) -> None:
+    """Rows that are not there are told by `authz usage`, and `import` brings each once."""
+    gateway = gateway_in_use
+    token = await asyncio.to_thread(gateway.create_token, "alice")
+    async with _load(gateway, token) as statuses:
+        await asyncio.sleep(0.5)
+    assert set(statuses) == {200}
+    await asyncio.to_thread(_until_written, gateway)
+    before = await asyncio.to_thread(_totals, gateway)
+    gateway.command("usage")
+    lost = _used(gateway)[-20:]
+    _forget(gateway, [line["entry"] for line in lost])
+    shown = gateway.command("usage")
+    assert "20 requests have no row" in shown.stderr
+    log = gateway.folder / "access.log"
+    log.write_text(gateway.stdout + "{broken\n\n[1]\n")
+    filled = gateway.command("usage", "import", str(log))
+    assert "20 were missing and are added" in filled.stdout
+    again = gateway.command("usage", "import", str(log))
+    assert "0 were missing" in again.stdout
+    assert await asyncio.to_thread(_totals, gateway) == before
+    assert "have no row" not in gateway.command("usage").stderr
+
+
+def _forget(gateway: Pair, entries: list[str]) -> None:
+    """Take rows away, as if the stream had lost them."""
+    with sqlite3.connect(gateway.folder / "identity.db") as connection:
+        for entry in entries:
+            connection.execute("DELETE FROM usage_entries WHERE id = ?", [entry])
+        connection.execute(
+            "UPDATE usage_processes SET received = received - ? WHERE process = ?",
+            [len(entries), entries[0].partition("-")[0]],
+        )
+
+
+def test_usage_in_words(gateway_in_use: Pair) -> None:
+    """An empty result is said, wrong words are wrong usage, and CSV is CSV."""
+    assert gateway_in_use.command("usage", "--since", "soon", check=False).returncode == 2
+    assert gateway_in_use.command("usage", "--by", "colour", check=False).returncode == 2
+    time.sleep(1.1)
+    empty = gateway_in_use.command("usage", "--since", "1s")
+    assert (empty.stdout, "No requests" in empty.stderr) == ("", True)
+    lines = gateway_in_use.command("usage", "-o", "csv", "--by", "mode").stdout.splitlines()
+    assert lines[0].startswith("mode,requests,refusals,input_tokens")
+
+
+def test_switched_off() -> None:
+    """Without usage nothing is read from answers, streamed to authz or written."""
+    with pair(usage={"enabled": False}) as running:
+        running.create_user("alice")
+        token = running.create_token("alice")
+        _post(running, token, "/anthropic/v1/messages", "m")
+        wait_until(lambda: _used(running), what="the line")
+        assert "input_tokens" not in _used(running)[0]
+        assert "No requests" in running.command("usage").stderr
+        (rendered,) = running.folder.glob("envoy-*.yaml")
+        assert "ai_protocol_manager" not in rendered.read_text()
