@@ -4,8 +4,10 @@ from pathlib import Path
 
 import click
 
-from authz.cli.common import AliasedGroup, config_option, example, identity_of, run_async
+from authz.cli.common import AliasedGroup, config_option, example, run_async
+from authz.config import load
 from authz.identity.open import make_store
+from authz.usage.service import open_usage_store
 
 
 @click.group(cls=AliasedGroup, epilog=example("authz db init"))
@@ -22,7 +24,11 @@ def init(config_path: Path | None) -> None:
     """
 
     async def work() -> None:
-        where, made = await make_store(identity_of(config_path))
+        config = load(config_path)
+        where, made = await make_store(config.identity)
+        if config.usage.enabled:
+            # The role that authz serves with need not have the right to make tables.
+            await (await open_usage_store(config)).close()
         click.echo(f"The tables have been made in {where}." if made else f"{where} has its tables.")
 
     run_async(work())
