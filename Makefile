@@ -30,12 +30,15 @@ bench: $(VENV)/.test  ## the figures of docs/performance.md, made on this machin
 	$(BIN)/python -m bench
 	$(BIN)/python -m bench.proxy
 
+PIP_COMPILE := $(BIN)/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url \
+	--no-emit-find-links --no-emit-trusted-host
+
 lock: $(VENV)/.test  ## pin the dependencies again
 	$(BIN)/pip install --quiet pip-tools
-	$(BIN)/pip-compile --quiet --no-strip-extras --generate-hashes --allow-unsafe --no-emit-index-url \
-		--no-emit-find-links --no-emit-trusted-host --output-file requirements/run.txt pyproject.toml
-	$(BIN)/pip-compile --quiet --no-strip-extras --generate-hashes --allow-unsafe --no-emit-index-url \
-		--no-emit-find-links --no-emit-trusted-host --extra test --output-file requirements/test.txt pyproject.toml
+	$(PIP_COMPILE) --extra up --output-file requirements/run.txt pyproject.toml
+	$(PIP_COMPILE) --constraint requirements/run.txt --output-file requirements/serve.txt pyproject.toml
+	$(PIP_COMPILE) --all-build-deps --only-build-deps --output-file requirements/build.txt pyproject.toml
+	$(PIP_COMPILE) --extra up --extra test --output-file requirements/test.txt pyproject.toml
 
 clean:
 	rm -rf $(VENV) .authz .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist bench/out
@@ -44,13 +47,14 @@ clean:
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-# The project itself is installed editable, without its dependencies: those come from the lock.
+# The project itself is installed editable, without its dependencies: those come from the lock, which
+# is whole. Without --no-deps pip resolves again, and older ones stumble over `name[extra]` in a lock.
 $(VENV)/.run: requirements/run.txt pyproject.toml hatch_build.py proto/ext_authz.proto | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/run.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
 	touch $@
 
 $(VENV)/.test: requirements/test.txt pyproject.toml hatch_build.py proto/ext_authz.proto | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/test.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/test.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
 	touch $@ $(VENV)/.run
