@@ -187,6 +187,8 @@ class EnvoySettings(Section):
     Attributes:
         admin: Envoy's admin interface; None means a Unix socket in the state folder, because
             whoever reaches it can stop Envoy.
+        metrics: where Envoy serves its metrics and its readiness, and nothing else of the admin
+            interface; None means nowhere.
         drain_timeout: seconds that open streams get to finish when the pair stops.
         stream_idle_timeout: seconds without a byte in either direction before a stream is cut;
             a thinking model is silent for minutes.
@@ -196,6 +198,7 @@ class EnvoySettings(Section):
     """
 
     admin: AnyAddress | None = None
+    metrics: Tcp | None = None
     drain_timeout: Annotated[int, Field(strict=True, ge=0, le=86_400)] = 300
     stream_idle_timeout: Annotated[int, Field(strict=True, ge=1, le=86_400)] = 900
     websocket_timeout: Annotated[int, Field(strict=True, ge=1, le=86_400)] = 3600

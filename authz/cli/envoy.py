@@ -49,3 +49,14 @@ def validate(*, file: Path | None, config_path: Path | None) -> None:
 
         validate_rendered(config)
     click.echo("Envoy accepts the configuration.")
+<<<<<<< HEAD
+=======
+
+
+def _rendered(config_path: Path | None) -> str:
+    # The typed objects take a second to import, which the other commands shall not wait for.
+    from authz.envoy.render import render as render_yaml
+
+    # No key is in Envoy's configuration, so none has to be on Envoy's machine to make it.
+    return render_yaml(load(config_path, with_keys=False))
+>>>>>>> 4dc168a (Envoy's metrics and readiness on a listener of their own; rendering and user commands need no provider key)

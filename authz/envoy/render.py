@@ -22,6 +22,7 @@ from authz.envoy.clusters import clusters, has_upstream_proxy
 from authz.envoy.egress import egress_listeners
 from authz.envoy.intercept import intercept_clusters, intercept_listeners
 from authz.envoy.listener import gateway_listener
+from authz.envoy.metrics import admin_cluster, metrics_listener
 from authz.envoy.packing import envoy_address, extension, packed, struct
 from authz.envoy.proxy import proxy_listener
 from authz.envoy.tunnels import tunnel_clusters
@@ -43,6 +44,9 @@ def bootstrap(config: Config) -> Bootstrap:
     """Build the configuration as a typed object."""
     listeners, cluster_list = [gateway_listener(config)], clusters(config)
     extensions = []
+    if config.envoy.metrics is not None:
+        listeners.append(metrics_listener(config.envoy.metrics))
+        cluster_list.append(admin_cluster(config))
     if config.proxy is not None:
         listeners += [proxy_listener(config, config.proxy), *intercept_listeners(config)]
         cluster_list += [*intercept_clusters(config), *tunnel_clusters(config, config.proxy)]

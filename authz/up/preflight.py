@@ -22,6 +22,8 @@ def check_addresses(config: Config) -> None:
         "authz.http": config.authz.http,
         "envoy.admin": config.admin_address,
     }
+    if config.envoy.metrics is not None:
+        addresses["envoy.metrics"] = config.envoy.metrics
     if config.proxy is not None:
         addresses["proxy.listen"] = config.proxy.listen
     taken: dict[str, str] = {}
