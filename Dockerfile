@@ -28,7 +28,7 @@ LABEL org.opencontainers.image.title="authz" \
 RUN groupadd --gid 10001 authz \
     && useradd --uid 10001 --gid 10001 --home-dir /var/lib/authz --no-create-home --shell /usr/sbin/nologin authz \
     && install -d -o 10001 -g 10001 -m 0750 /var/lib/authz /run/envoy /run/database \
-       /run/tls /run/tls/ca /run/tls/authz /run/tls/envoy
+       /run/certificates /run/certificates/authz /run/certificates/envoy
 COPY --from=build /opt/authz /opt/authz
 # Byte code was compiled when it was installed; the root file system may be read-only.
 ENV PATH=/opt/authz/bin:$PATH PYTHONDONTWRITEBYTECODE=1 AUTHZ_CONFIG=/etc/authz/gateway.yaml

@@ -4,7 +4,7 @@
 #   deploy/certificates.sh FOLDER [DNS NAME OF AUTHZ …]
 #
 # FOLDER/authz and FOLDER/envoy get tls.crt, tls.key and ca.crt each, the names that cert-manager uses
-# in a secret; FOLDER/ca gets ca.crt. What is there and valid for 30 more days stays. The CA's key is
+# in a secret. What is there and valid for 30 more days stays. The CA's key is
 # not kept: before they run out, all are made anew together, and both sides read them again.
 set -eu
 umask 077
@@ -32,13 +32,15 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days "$day
     -addext basicConstraints=critical,CA:TRUE,pathlen:0 -addext keyUsage=critical,keyCertSign \
     2>/dev/null
 
-issue() { # SIDE, NAMES, USAGE
+# Both sides read the same gateway.yaml and find their own pair at the same path, so each pair has to
+# be good for both uses. A certificate is told from the other by its name.
+issue() { # SIDE, NAMES
     openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$1" \
         -keyout "$work/$1.key" -out "$work/$1.csr" 2>/dev/null
     cat >"$work/$1.ext" <<EOF
 basicConstraints=critical,CA:FALSE
 keyUsage=critical,digitalSignature
-extendedKeyUsage=$3
+extendedKeyUsage=serverAuth,clientAuth
 subjectAltName=$2
 EOF
     openssl x509 -req -in "$work/$1.csr" -CA "$work/ca.crt" -CAkey "$work/ca.key" -days "$days" \
@@ -51,9 +53,6 @@ EOF
     done
 }
 
-mkdir -p "$folder/ca"
-cp "$work/ca.crt" "$folder/ca/.ca.crt.new"
-mv "$folder/ca/.ca.crt.new" "$folder/ca/ca.crt"
-issue authz "$names" serverAuth
-issue envoy DNS:envoy clientAuth
+issue authz "$names"
+issue envoy DNS:envoy
 echo "$folder: new certificates for $*"
