@@ -1,0 +1,1 @@
+"""The deployment files: checked against their schemas, and run where no container is needed."""

