@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from tests.support.deployment import DEPLOY
 
@@ -74,22 +75,10 @@ def test_nobody_else_is_trusted(folder: Path, client: str | None, name: str) -> 
 
 def test_an_envoy_can_t_play_authz(folder: Path) -> None:
     """Each certificate has the name of its own side only."""
-    for side, names in {"authz": {"authz", "authz.example"}, "envoy": {"envoy"}}.items():
-        found = subprocess.run(
-            [
-                "openssl",
-                "x509",
-                "-in",
-                folder / side / "tls.crt",
-                "-noout",
-                "-ext",
-                "subjectAltName",
-            ],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.splitlines()[1]
-        assert {name.strip().removeprefix("DNS:") for name in found.split(",")} == names
+    for side, names in {"authz": ["authz", "authz.example"], "envoy": ["envoy"]}.items():
+        certificate = x509.load_pem_x509_certificate((folder / side / "tls.crt").read_bytes())
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        assert found.value.get_values_for_type(x509.DNSName) == names
 
 
 def test_only_the_owner_reads_the_keys(folder: Path) -> None:

@@ -294,6 +294,15 @@ def test_wrong_pools(values: dict[str, object], problem: str) -> None:
     assert problem in str(caught.value)
 
 
+def test_what_uses_no_key_needs_none() -> None:
+    """Envoy's configuration can be made on a machine on which no provider key is."""
+    provider = PROVIDER | {"key": {"file": "not-here.key"}}
+    path = _write({"providers": [provider]})
+    assert load(path, with_keys=False, environ={}).providers[0].name == "a"
+    with pytest.raises(ConfigError, match=r"providers\[0\]\.key\.file"):
+        load(path, environ={})
+
+
 @pytest.mark.parametrize("variable", ALLOW_BYOK_VARIABLES)
 def test_flag_over_environment_over_file_over_default(variable: str) -> None:
     """For the setting that has all four, the nearer one wins."""

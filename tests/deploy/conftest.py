@@ -1,0 +1,38 @@
+"""A pair as in a container: Envoy's admin interface and metrics on TCP."""
+
+import http.client
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.support.pair import Pair, Provider, free_port, pair
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A pair and the ports of its Envoy."""
+
+    pair: Pair
+    admin_port: int
+    metrics_port: int
+
+    def ready(self) -> int:
+        """Return the status of Envoy's readiness."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.metrics_port, timeout=5)
+        try:
+            connection.request("GET", "/ready")
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+
+@pytest.fixture
+def deployed(provider: Provider) -> Iterator[Deployed]:
+    """A pair of this test alone, which may drain it."""
+    admin, metrics = free_port(), free_port()
+    settings = {"admin": f"127.0.0.1:{admin}", "metrics": f"127.0.0.1:{metrics}"}
+    with pair(provider, start=False, envoy={**settings, "drain_timeout": 0}) as running:
+        running.create_user("alice")
+        running.start()
+        yield Deployed(running, admin, metrics)

@@ -1,0 +1,107 @@
+"""deploy/envoy/drain.sh and deploy/compose/front.yaml, with a real Envoy."""
+
+import contextlib
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from authz.envoy import binary
+from tests.deploy.conftest import Deployed
+from tests.support.deployment import DEPLOY
+from tests.support.pair import free_port, wait_until
+
+
+@contextlib.contextmanager
+def _draining(port: int, **variables: int) -> Iterator[subprocess.Popen[bytes]]:
+    environ = {"PATH": os.environ["PATH"], "ENVOY_ADMIN_PORT": str(port), "DRAIN_MIN_SECONDS": "0"}
+    environ |= {name: str(value) for name, value in variables.items()}
+    with subprocess.Popen(["bash", DEPLOY / "envoy" / "drain.sh"], env=environ) as script:
+        try:
+            yield script
+        finally:
+            script.kill()
+
+
+@contextlib.contextmanager
+def _stream(url: str, token: str, seconds: int) -> Iterator[Iterator[str]]:
+    """Open an SSE stream of one tick a second and read the first."""
+    body = {"model": f"slow-{seconds}", "max_tokens": 64, "stream": True}
+    body["messages"] = [{"role": "user", "content": "Hello"}]
+    with httpx.stream(
+        "POST", f"{url}/anthropic/v1/messages", headers={"x-api-key": token}, json=body, timeout=20
+    ) as answer:
+        pieces = answer.iter_text()
+        next(pieces)
+        yield pieces
+
+
+@pytest.fixture
+def front(deployed: Deployed, tmp_path: Path) -> Iterator[str]:
+    """The URL of the balancer in front of the pair."""
+    port = free_port()
+    text = (DEPLOY / "compose" / "front.yaml").read_text()
+    for old, new in {
+        "address: 0.0.0.0, port_value: 8080": f"address: 127.0.0.1, port_value: {port}",
+        "address: envoy, port_value: 8080": f"address: localhost, port_value: {deployed.pair.port}",
+        "port_value: 9902": f"port_value: {deployed.metrics_port}",
+    }.items():
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    path = tmp_path / "front.yaml"
+    path.write_text(text)
+    options = ["--use-dynamic-base-id", "--log-level", "error", "--concurrency", "1"]
+    with subprocess.Popen([binary.find(), "-c", path, *options]) as envoy:
+        try:
+            wait_until(lambda: _passes(f"http://127.0.0.1:{port}"), 15, "the balancer being up")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            envoy.terminate()
+
+
+def _passes(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", timeout=2).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_streams_finish_and_the_balancer_sends_no_more(deployed: Deployed, front: str) -> None:
+    """While an open stream goes on, new connections go elsewhere; the script ends after it."""
+    token = deployed.pair.create_token("alice")
+    with _stream(front, token, 5) as pieces, _draining(deployed.admin_port) as script:
+        wait_until(lambda: deployed.ready() == 503, 5, "Envoy saying that it drains")
+        # Who comes anyway, having learned it late, is served.
+        answer = httpx.get(f"{deployed.pair.url}/readyz")
+        assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+        wait_until(lambda: not _passes(front), 5, "the balancer sending nobody")
+        assert script.poll() is None
+        assert "message_stop" in "".join(pieces)
+        assert script.wait(5) == 0
+
+
+def test_the_drain_is_bounded(deployed: Deployed) -> None:
+    """A stream that outlasts DRAIN_SECONDS does not hold up the stop."""
+    with _stream(deployed.pair.url, deployed.pair.create_token("alice"), 15):
+        started = time.monotonic()
+        with _draining(deployed.admin_port, DRAIN_SECONDS=2) as script:
+            assert script.wait(8) == 0
+        assert 1 <= time.monotonic() - started < 6
+
+
+def test_time_to_be_noticed(deployed: Deployed) -> None:
+    """Without an open request it still waits DRAIN_MIN_SECONDS for the endpoint to be taken out."""
+    started = time.monotonic()
+    with _draining(deployed.admin_port, DRAIN_MIN_SECONDS=2) as script:
+        assert script.wait(8) == 0
+    assert 1 <= time.monotonic() - started < 6
+
+
+def test_without_an_envoy_there_is_nothing_to_wait_for() -> None:
+    """An Envoy that has died already does not hold up the end of its container."""
+    with _draining(free_port(), DRAIN_MIN_SECONDS=60) as script:
+        assert script.wait(5) == 0
