@@ -2,18 +2,18 @@
 
 import contextlib
 import os
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-import pytest
 
 from authz.envoy import binary
 from tests.deploy.conftest import Deployed
 from tests.support.deployment import DEPLOY
-from tests.support.pair import free_port, wait_until
+from tests.support.pair import Provider, free_port, pair, wait_until
 
 
 @contextlib.contextmanager
@@ -40,27 +40,35 @@ def _stream(url: str, token: str, seconds: int) -> Iterator[Iterator[str]]:
         yield pieces
 
 
-@pytest.fixture
-def front(deployed: Deployed, tmp_path: Path) -> Iterator[str]:
-    """The URL of the balancer in front of the pair."""
+@contextlib.contextmanager
+def _front(envoy_port: int, metrics_port: int, folder: Path) -> Iterator[str]:
+    """Run the balancer in front of one Envoy and yield its URL."""
     port = free_port()
     text = (DEPLOY / "compose" / "front.yaml").read_text()
     for old, new in {
         "address: 0.0.0.0, port_value: 8080": f"address: 127.0.0.1, port_value: {port}",
-        "address: envoy, port_value: 8080": f"address: localhost, port_value: {deployed.pair.port}",
-        "port_value: 9902": f"port_value: {deployed.metrics_port}",
+        "address: envoy, port_value: 8080": f"address: localhost, port_value: {envoy_port}",
+        "port_value: 9902": f"port_value: {metrics_port}",
     }.items():
         assert text.count(old) == 1
         text = text.replace(old, new)
-    path = tmp_path / "front.yaml"
+    path = folder / "front.yaml"
     path.write_text(text)
     options = ["--use-dynamic-base-id", "--log-level", "error", "--concurrency", "1"]
     with subprocess.Popen([binary.find(), "-c", path, *options]) as envoy:
         try:
-            wait_until(lambda: _passes(f"http://127.0.0.1:{port}"), 15, "the balancer being up")
+            wait_until(lambda: _listens(port), 15, "the balancer listening")
             yield f"http://127.0.0.1:{port}"
         finally:
             envoy.terminate()
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
 
 
 def _passes(url: str) -> bool:
@@ -70,10 +78,29 @@ def _passes(url: str) -> bool:
         return False
 
 
-def test_streams_finish_and_the_balancer_sends_no_more(deployed: Deployed, front: str) -> None:
+def test_the_balancer_finds_an_envoy_that_starts_later(provider: Provider, tmp_path: Path) -> None:
+    """An Envoy that was not there at first gets connections soon after it is ready."""
+    metrics = free_port()
+    settings = {"metrics": f"127.0.0.1:{metrics}", "drain_timeout": 0}
+    with (
+        pair(provider, start=False, envoy=settings) as running,
+        _front(running.port, metrics, tmp_path) as front,
+    ):
+        assert not _passes(front)
+        running.start()
+        wait_until(lambda: _passes(front), 10, "the balancer having found it")
+
+
+def test_streams_finish_and_the_balancer_sends_no_more(deployed: Deployed, tmp_path: Path) -> None:
     """While an open stream goes on, new connections go elsewhere; the script ends after it."""
     token = deployed.pair.create_token("alice")
-    with _stream(front, token, 5) as pieces, _draining(deployed.admin_port) as script:
+    with (
+        _front(deployed.pair.port, deployed.metrics_port, tmp_path) as front,
+        contextlib.ExitStack() as stack,
+    ):
+        wait_until(lambda: _passes(front), 10, "the balancer having found Envoy")
+        pieces = stack.enter_context(_stream(front, token, 5))
+        script = stack.enter_context(_draining(deployed.admin_port))
         wait_until(lambda: deployed.ready() == 503, 5, "Envoy saying that it drains")
         # Who comes anyway, having learned it late, is served.
         answer = httpx.get(f"{deployed.pair.url}/readyz")
