@@ -24,7 +24,7 @@ def load(
     path: Path | None = None,
     *,
     allow_byok: bool | None = None,
-    with_keys: bool = True,
+    keys: bool = True,
     environ: Mapping[str, str] = os.environ,
 ) -> Config:
     """Read the configuration: flag over environment over file over default.
@@ -33,8 +33,7 @@ def load(
         path: the file; None means ``$AUTHZ_CONFIG``, else ``./gateway.yaml`` where it exists,
             else the embedded defaults.
         allow_byok: the flag, where it was given.
-        with_keys: whether to check that the central keys can be read. What uses none, as the
-            rendering of Envoy's configuration, can then run where they are not.
+        keys: whether the central keys are looked at, too; where none is used, none is read.
         environ: the environment.
 
     Raises:
@@ -50,7 +49,7 @@ def load(
         config = Config.model_validate(values)
     except ValidationError as error:
         raise ConfigError(problems + [_line(detail) for detail in error.errors()]) from None
-    if with_keys:
+    if keys:
         open_pools(config, environ, problems)
     if problems:
         raise ConfigError(problems)

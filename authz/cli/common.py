@@ -99,7 +99,7 @@ async def opened_store(identity: str, *, create: bool = False) -> AsyncIterator[
 def identity_of(config_path: Path | None) -> str:
     """Return the configured identity URL; ConfigError when the configuration is wrong."""
     # Who manages users or tables need not be able to read the providers' keys.
-    return load(config_path, with_keys=False).identity
+    return load(config_path, keys=False).identity
 
 
 async def choose_user(store: Store, identity: str, name: str | None) -> User:

@@ -22,7 +22,8 @@ def envoy() -> None:
 @config_option
 def render(*, output: Path | None, config_path: Path | None) -> None:
     """Print the Envoy configuration for gateway.yaml."""
-    config = load(config_path)
+    # No key is in it, so none has to be on Envoy's machine to make it.
+    config = load(config_path, keys=False)
     # The typed objects take a second to import, which the other commands shall not wait for.
     from authz.envoy.render import render as render_yaml
 
@@ -44,19 +45,8 @@ def validate(*, file: Path | None, config_path: Path | None) -> None:
     if file is not None:
         binary.validate(file)
     else:
-        config = load(config_path)
+        config = load(config_path, keys=False)
         from authz.envoy.trial import validate_rendered
 
         validate_rendered(config)
     click.echo("Envoy accepts the configuration.")
-<<<<<<< HEAD
-=======
-
-
-def _rendered(config_path: Path | None) -> str:
-    # The typed objects take a second to import, which the other commands shall not wait for.
-    from authz.envoy.render import render as render_yaml
-
-    # No key is in Envoy's configuration, so none has to be on Envoy's machine to make it.
-    return render_yaml(load(config_path, with_keys=False))
->>>>>>> 4dc168a (Envoy's metrics and readiness on a listener of their own; rendering and user commands need no provider key)

@@ -298,7 +298,7 @@ def test_what_uses_no_key_needs_none() -> None:
     """Envoy's configuration can be made on a machine on which no provider key is."""
     provider = PROVIDER | {"key": {"file": "not-here.key"}}
     path = _write({"providers": [provider]})
-    assert load(path, with_keys=False, environ={}).providers[0].name == "a"
+    assert load(path, keys=False, environ={}).providers[0].name == "a"
     with pytest.raises(ConfigError, match=r"providers\[0\]\.key\.file"):
         load(path, environ={})
 
