@@ -22,7 +22,7 @@ from authz.usage.ids import EntryIds
 from authz.usage.metrics import UsageMetrics
 from authz.usage.service import UsageRecording
 from authz.web.app import create_app
-from authz.web.server import HttpServer
+from authz.web.server import HttpServer, listen
 
 _log = structlog.get_logger(__name__)
 
@@ -56,7 +56,9 @@ async def serve(config: Config) -> None:
         authorizer = Authorizer(config, source, pools, metrics, ids)
         log = AccessLogReader(pools, usage.record if config.usage.enabled else None)
         grpc_server = _grpc_server(config, authorizer, log)
-        http_server = HttpServer(create_app(source, metrics, config.proxy), config.authz.http)
+        http_server = HttpServer(
+            create_app(source, metrics, config.proxy), listen(config.authz.http)
+        )
         await grpc_server.start()
         usage.start()
         leaves_task = asyncio.create_task(keep_leaves(config))

@@ -218,6 +218,27 @@ DEFAULT_PROVIDERS = (
 )
 
 
+Rate = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
+
+
+class Limits(Section):
+    """How much one person may ask. Each Envoy process counts for itself.
+
+    Attributes:
+        requests_per_minute: of each user; None means no limit.
+        users: by user name, in place of it; None means no limit for that user.
+    """
+
+    requests_per_minute: Rate | None = None
+    users: dict[StrictStr, Rate | None] = Field(default_factory=dict)
+
+    @property
+    def any(self) -> bool:
+        """Whether anybody has a limit."""
+        rates = (self.requests_per_minute, *self.users.values())
+        return any(rate is not None for rate in rates)
+
+
 class Usage(Section):
     """Who used what.
 
@@ -256,6 +277,7 @@ class Config(Section):
     providers: tuple[Provider, ...] = DEFAULT_PROVIDERS
     proxy: Proxy | None = None
     usage: Usage = Usage()
+    limits: Limits = Limits()
     authz: Service = Service()
     envoy: EnvoySettings = EnvoySettings()
 

@@ -30,6 +30,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.envoy.type.matcher.v3 import ListStringMatcher
 from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
 
+from authz.envoy.limits import rate_limit
 from authz.envoy.packing import exactly, packed, seconds, starting_with
 from authz.envoy.typed_struct import typed_struct
 from authz.ext_authz import METADATA_NAMESPACE
@@ -65,8 +66,9 @@ REMOVED_RESPONSE_HEADERS = ("set-cookie", "alt-svc")
 
 def http_filters(config: Config) -> list[HttpFilter]:
     """Return the filter chain of every request."""
+    limits = [rate_limit(config.limits)] if config.limits.any else []
     usage = [_token_usage()] if config.usage.enabled else []
-    return [keep_request_id(), ext_authz(), _clean_headers(), *usage, router()]
+    return [keep_request_id(), ext_authz(), *limits, _clean_headers(), *usage, router()]
 
 
 def keep_request_id() -> HttpFilter:

@@ -49,6 +49,13 @@ def local_replies() -> LocalReplyConfig:
                 "The gateway can't check Coder tokens at the moment. Try again shortly.",
                 retry_after=answers.RETRY_AFTER_SECONDS,
             ),
+            _mapper(
+                [status_is(ComparisonFilterOp.EQ, 429), _not_from_authz("reason")],
+                "rate_limit_error",
+                "user_rate_limited",
+                "You have asked more often than this gateway lets you (limits in gateway.yaml). "
+                "Try again shortly.",
+            ),
             # A transfer coding that HTTP/1.1 lets a server refuse (RFC 9112 6.1).
             _mapper(
                 [status_is(ComparisonFilterOp.EQ, 501), _not_from_authz("reason")],

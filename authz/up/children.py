@@ -24,13 +24,18 @@ class Child:
         name: for messages.
         command: program and arguments; never a secret, since anybody can list them.
         environ: the child's environment; None gives it ours.
+        keep: file descriptors that stay open in the child.
 
     Raises:
         StartError: the program can't be started.
     """
 
     def __init__(
-        self, name: str, command: Sequence[str | Path], environ: Mapping[str, str] | None = None
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        environ: Mapping[str, str] | None = None,
+        keep: Sequence[int] = (),
     ) -> None:
         self.name = name
         try:
@@ -40,6 +45,7 @@ class Child:
                 env=environ,
                 process_group=0,
                 preexec_fn=_die_with_parent(),
+                pass_fds=keep,
             )
         except OSError as error:
             raise StartError(f"{name} can't be started: {error.strerror}") from None
@@ -55,6 +61,11 @@ class Child:
         if status is not None:
             how = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
             raise StartError(f"{self.name} ended ({how})")
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal, unless the process has ended."""
+        if self.exit_status is None:
+            self._process.send_signal(number)
 
     def stop(self, grace_seconds: float) -> None:
         """Send SIGTERM, after ``grace_seconds`` SIGKILL, and return when it is gone."""

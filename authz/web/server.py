@@ -11,23 +11,29 @@ from authz.addresses import TcpAddress
 from authz.errors import StartError, what_failed
 
 
+def listen(address: TcpAddress) -> socket.socket:
+    """Return a socket that listens.
+
+    Raises:
+        StartError: the address can't be bound.
+    """
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        return socket.create_server((address.host, address.port), family=family)
+    except OSError as error:
+        raise StartError(f"authz.http: {address}: {what_failed(error)}") from None
+
+
 class HttpServer(uvicorn.Server):
     """A uvicorn server that leaves signals to the service and names a failed bind.
 
     Args:
         app: what to serve.
-        address: where.
-
-    Raises:
-        StartError: the address can't be bound.
+        listener: a socket that listens; the server closes it.
     """
 
-    def __init__(self, app: Starlette, address: TcpAddress) -> None:
-        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        try:
-            self._socket = socket.create_server((address.host, address.port), family=family)
-        except OSError as error:
-            raise StartError(f"authz.http: {address}: {what_failed(error)}") from None
+    def __init__(self, app: Starlette, listener: socket.socket) -> None:
+        self._socket = listener
         super().__init__(
             uvicorn.Config(
                 app, log_config=None, access_log=False, lifespan="off", server_header=False

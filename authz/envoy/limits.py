@@ -1,0 +1,93 @@
+"""Requests per minute of each user, by Envoy's local rate limit (``envoy-facts.md`` 4)."""
+
+import math
+from datetime import timedelta
+
+from envoy_data_plane.envoy.config.core.v3 import RuntimeFractionalPercent
+from envoy_data_plane.envoy.config.route.v3 import (
+    RateLimit,
+    RateLimitAction,
+    RateLimitActionMetaData,
+    RateLimitActionMetaDataSource,
+)
+from envoy_data_plane.envoy.extensions.common.ratelimit.v3 import (
+    LocalRateLimitDescriptor,
+    RateLimitDescriptorEntry,
+)
+from envoy_data_plane.envoy.extensions.filters.http.local_ratelimit.v3 import LocalRateLimit
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
+from envoy_data_plane.envoy.type.metadata.v3 import MetadataKey, MetadataKeyPathSegment
+from envoy_data_plane.envoy.type.v3 import FractionalPercent, TokenBucket
+
+from authz.envoy.packing import packed, set_header
+from authz.ext_authz import METADATA_NAMESPACE
+from authz.settings import Limits
+
+_USER = "user"
+_USERS_MAX = 10_000
+"""Users whose buckets are kept; of more, the one that was idle longest has a full one again."""
+_SHORTEST_SECONDS = 0.05
+"""Envoy fills a bucket at most this often."""
+_UNLIMITED = TokenBucket(
+    max_tokens=2**32 - 1, tokens_per_fill=2**32 - 1, fill_interval=timedelta(seconds=1)
+)
+
+
+def rate_limit(limits: Limits) -> HttpFilter:
+    """Return the filter: behind ext_authz, which says whose request it is.
+
+    Args:
+        limits: with a limit for somebody.
+    """
+    descriptors = [_descriptor(name, rate) for name, rate in sorted(limits.users.items())]
+    if limits.requests_per_minute is not None:
+        # Without a value: a bucket for each user who is not named.
+        descriptors.append(_descriptor("", limits.requests_per_minute))
+    config = LocalRateLimit(
+        stat_prefix="users",
+        # What belongs to nobody, such as /healthz, takes from this one.
+        token_bucket=_UNLIMITED,
+        always_consume_default_token_bucket=False,
+        filter_enabled=_always(),
+        filter_enforced=_always(),
+        descriptors=descriptors,
+        max_dynamic_descriptors=_USERS_MAX,
+        rate_limits=[RateLimit(actions=[RateLimitAction(metadata=_user())])],
+        response_headers_to_add=[set_header("retry-after", str(_retry_after(limits)))],
+    )
+    return HttpFilter(name="envoy.filters.http.local_ratelimit", typed_config=packed(config))
+
+
+def _user() -> RateLimitActionMetaData:
+    return RateLimitActionMetaData(
+        descriptor_key=_USER,
+        metadata_key=MetadataKey(key=METADATA_NAMESPACE, path=[MetadataKeyPathSegment(key=_USER)]),
+        source=RateLimitActionMetaDataSource.DYNAMIC,
+        skip_if_absent=True,
+    )
+
+
+def _descriptor(user: str, rate: int | None) -> LocalRateLimitDescriptor:
+    return LocalRateLimitDescriptor(
+        entries=[RateLimitDescriptorEntry(key=_USER, value=user)],
+        token_bucket=_UNLIMITED if rate is None else _bucket(rate),
+    )
+
+
+def _bucket(rate: int) -> TokenBucket:
+    """Hold a minute's requests, and get one back as soon as there is room for it."""
+    seconds = max(60 / rate, _SHORTEST_SECONDS)
+    return TokenBucket(
+        max_tokens=rate,
+        tokens_per_fill=max(1, round(rate * seconds / 60)),
+        fill_interval=timedelta(seconds=seconds),
+    )
+
+
+def _retry_after(limits: Limits) -> int:
+    rates = [limits.requests_per_minute, *limits.users.values()]
+    return math.ceil(60 / min(rate for rate in rates if rate is not None))
+
+
+def _always() -> RuntimeFractionalPercent:
+    return RuntimeFractionalPercent(default_value=FractionalPercent(numerator=100))
