@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import (
     Field,
@@ -37,6 +37,7 @@ from authz.keys import CentralKey, EnvKey, FileKey
 from authz.provider_settings import Aws, ExtraPath
 from authz.providers import PROVIDER_TYPES, AllowedPath, ProviderType
 from authz.proxy.settings import Proxy
+from authz.service_settings import Service
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -162,25 +163,6 @@ class Provider(Section):
         return PROVIDER_TYPES[self.type]
 
 
-class Service(Section):
-    """Where the authz service listens.
-
-    Attributes:
-        transport: our own server of unary gRPC calls, or grpcio's, the reference it is tested
-            against.
-    """
-
-    grpc: AnyAddress = UnixAddress("./.authz/authz.sock")
-    transport: Literal["http2", "grpcio"] = "http2"
-    http: Tcp = TcpAddress("127.0.0.1", 8081)
-
-    @model_validator(mode="after")
-    def _loopback_only(self) -> Self:
-        if isinstance(self.grpc, TcpAddress) and not self.grpc.is_loopback:
-            raise ValueError("grpc carries credentials in clear: use unix:path or a loopback host")
-        return self
-
-
 class EnvoySettings(Section):
     """What concerns the Envoy process alone.
 
@@ -193,13 +175,29 @@ class EnvoySettings(Section):
         websocket_timeout: seconds that a WebSocket may live. It is checked when it is opened, so
             this is how long it may outlive a revocation.
         max_connections: downstream connections in all.
+        authz_grpc: where the replicas of authz are asked; a host name stands for all of its
+            addresses. Empty means ``authz.grpc``.
+        authz_http: the same for their HTTP side; empty means ``authz.http``.
     """
 
     admin: AnyAddress | None = None
+    authz_grpc: tuple[Tcp, ...] = ()
+    authz_http: tuple[Tcp, ...] = ()
     drain_timeout: Annotated[int, Field(strict=True, ge=0, le=86_400)] = 300
     stream_idle_timeout: Annotated[int, Field(strict=True, ge=1, le=86_400)] = 900
     websocket_timeout: Annotated[int, Field(strict=True, ge=1, le=86_400)] = 3600
     max_connections: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 10_000
+
+    @model_validator(mode="after")
+    def _destinations(self) -> Self:
+        for key in ("authz_grpc", "authz_http"):
+            addresses: tuple[TcpAddress, ...] = getattr(self, key)
+            if len(set(addresses)) < len(addresses):
+                raise ValueError(f"{key}: an address stands twice")
+            for address in addresses:
+                if address.for_clients != address:
+                    raise ValueError(f"{key}: nobody can connect to {address}")
+        return self
 
 
 def _provider(name: str, kind: str, base_url: str, variable: str | None = None) -> Provider:
@@ -288,6 +286,17 @@ class Config(Section):
             for key in ("identity_ca_file", "identity_max_staleness"):
                 if getattr(self, key):
                     raise ValueError(f"{key}: is for Coder's API only (identity: https://…)")
+        return self
+
+    @model_validator(mode="after")
+    def _replicas(self) -> Self:
+        for address in self.envoy.authz_grpc:
+            if isinstance(self.authz.grpc, UnixAddress):
+                raise ValueError("envoy.authz_grpc: needs authz.grpc to be host:port")
+            if self.authz.in_clear(address):
+                raise ValueError(
+                    f"envoy.authz_grpc: {address} would get credentials in clear: set authz.tls"
+                )
         return self
 
     @model_validator(mode="after")

@@ -12,7 +12,8 @@ from authz.fields import Tls
 from authz.keys import EnvKey, FileKey
 from authz.provider_settings import Aws, ExtraPath
 from authz.secret import Secret
-from authz.settings import DEFAULT_PROVIDERS, Config, KeyReference, Provider, Service
+from authz.service_settings import Service
+from authz.settings import DEFAULT_PROVIDERS, Config, KeyReference, Provider
 from tests.support.certificates import Authority
 
 A_KEY = "sk-ant-api03-0123456789abcdef"
