@@ -15,6 +15,7 @@ from authz.identity import IdentitySource
 from authz.identity.memory import RememberingSource
 from authz.identity.open import open_source
 from authz.metrics import Metrics
+from authz.mutual_tls import TlsFiles
 from authz.proxy.keeper import keep_leaves, make_leaves
 from authz.sds import write_listener_secrets
 from authz.settings import Config
@@ -77,10 +78,12 @@ async def serve(config: Config) -> None:
 def _grpc_server(
     config: Config, authorizer: Authorizer, log: AccessLogReader
 ) -> GrpcServer | Http2Server:
+    tls = TlsFiles(config.authz.tls) if config.authz.tls else None
     if config.authz.transport == "grpcio":
-        return GrpcServer(authorizer.check, config.authz.grpc, log.receive)
+        return GrpcServer(authorizer.check, config.authz.grpc, log.receive, tls=tls)
+    immediate = authorizer.is_immediate
     return Http2Server(
-        authorizer.check, config.authz.grpc, log.receive, immediate=authorizer.is_immediate
+        authorizer.check, config.authz.grpc, log.receive, immediate=immediate, tls=tls
     )
 
 
