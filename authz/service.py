@@ -17,7 +17,7 @@ from authz.identity.open import open_source
 from authz.metrics import Metrics
 from authz.mutual_tls import TlsFiles
 from authz.proxy.keeper import keep_leaves, make_leaves
-from authz.sds import write_listener_secrets
+from authz.sds import write_secrets
 from authz.settings import Config
 from authz.usage.ids import EntryIds
 from authz.usage.metrics import UsageMetrics
@@ -47,7 +47,7 @@ async def serve(config: Config) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     make_leaves(config)
-    write_listener_secrets(config)
+    write_secrets(config)
     metrics = Metrics()
     source = await _open_source(config, metrics)
     try:

@@ -18,6 +18,7 @@ from envoy_data_plane.envoy.extensions.resource_monitors.downstream_connections.
     DownstreamConnectionsConfig,
 )
 
+from authz.envoy.authz_clusters import authz_clusters
 from authz.envoy.clusters import clusters, has_upstream_proxy
 from authz.envoy.egress import egress_listeners
 from authz.envoy.intercept import intercept_clusters, intercept_listeners
@@ -41,7 +42,10 @@ _RUNTIME = {
 
 def bootstrap(config: Config) -> Bootstrap:
     """Build the configuration as a typed object."""
-    listeners, cluster_list = [gateway_listener(config)], clusters(config)
+    listeners, cluster_list = (
+        [gateway_listener(config)],
+        [*authz_clusters(config), *clusters(config)],
+    )
     extensions = []
     if config.proxy is not None:
         listeners += [proxy_listener(config, config.proxy), *intercept_listeners(config)]
