@@ -1,0 +1,306 @@
+"""One Envoy and several ``authz serve`` on TCP with mutual TLS and one identity store."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from authz.envoy import binary
+from tests.support import raw
+from tests.support.certificates import Authority
+from tests.support.pair import Pair, Provider, _environment, free_port, wait_until
+from tests.support.requests import MODELS
+
+
+class Certificate:
+    """A certificate and its key in files of their own, which can be replaced.
+
+    Args:
+        authority: signs it.
+        folder: where the files are, together with a copy of the CA's.
+        address: whom it names.
+    """
+
+    def __init__(self, authority: Authority, folder: Path, address: str = "127.0.0.1") -> None:
+        folder.mkdir(exist_ok=True)
+        self._address = address
+        self.cert_file, self.key_file = folder / "tls.crt", folder / "tls.key"
+        self.ca_file = folder / "ca.crt"
+        self.renew(authority)
+        self.trust(authority)
+
+    @property
+    def pair(self) -> dict[str, str]:
+        """For ``gateway.yaml``: what is shown."""
+        return {"cert_file": str(self.cert_file), "key_file": str(self.key_file)}
+
+    @property
+    def mutual(self) -> dict[str, str]:
+        """For ``gateway.yaml``: what is shown and who is trusted."""
+        return {**self.pair, "ca_file": str(self.ca_file)}
+
+    def renew(self, authority: Authority) -> None:
+        """Replace certificate and key, each by a rename."""
+        for source, target in zip(
+            authority.issue(self._address), (self.cert_file, self.key_file), strict=True
+        ):
+            _replace(target, source.read_bytes())
+
+    def trust(self, *authorities: Authority) -> None:
+        """Replace the CA file."""
+        _replace(self.ca_file, b"".join(one.ca_file.read_bytes() for one in authorities))
+
+
+@dataclass
+class Load:
+    """Requests at a steady rate over several connections, each of which has one right answer.
+
+    Attributes:
+        counts: by token and status; a connection that was cut counts as 0.
+        slowest: seconds that the slowest answer took.
+    """
+
+    port: int
+    right: dict[str, int]
+    workers: int = 4
+    pause: float = 0.004
+    counts: Counter[tuple[str, int]] = field(default_factory=Counter)
+    slowest: float = 0.0
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def total(self) -> int:
+        """Requests that have an answer, or will never have one."""
+        return sum(self.counts.values())
+
+    @property
+    def failed(self) -> dict[int, int]:
+        """Wrong answers by status."""
+        wrong: Counter[int] = Counter()
+        for (token, status), count in self.counts.items():
+            if status != self.right[token]:
+                wrong[status] += count
+        return dict(wrong)
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator["Load"]:
+        """Send requests inside the block."""
+        threads = [threading.Thread(target=self._work) for _ in range(self.workers)]
+        for thread in threads:
+            thread.start()
+        try:
+            wait_until(lambda: self.total > 20, 10, "load")
+            yield self
+        finally:
+            self._stop.set()
+            for thread in threads:
+                thread.join(20)
+
+    def more(self, count: int) -> None:
+        """Wait for so many more answers."""
+        wanted = self.total + count
+        wait_until(lambda: self.total >= wanted, 60, "answers")
+
+    def _work(self) -> None:
+        while not self._stop.is_set():
+            with contextlib.suppress(OSError), raw.Connection(self.port, 10) as connection:
+                self._send_on(connection)
+
+    def _send_on(self, connection: raw.Connection) -> None:
+        while not self._stop.is_set():
+            for token in self.right:
+                headers = [("x-api-key", token)]
+                began = time.monotonic()
+                try:
+                    connection.send(raw.request("GET", MODELS["anthropic"], headers))
+                    status = connection.read().status
+                except (raw.Closed, OSError):
+                    self.counts[token, 0] += 1
+                    raise OSError("cut") from None
+                self.counts[token, status] += 1
+                self.slowest = max(self.slowest, time.monotonic() - began)
+            time.sleep(self.pause)
+
+
+class Fleet(Pair):
+    """An Envoy and its replicas; each part can be ended and started again.
+
+    Attributes:
+        authority: the CA of all certificates.
+        servers: what each replica shows.
+        client: what Envoy shows.
+    """
+
+    def __init__(
+        self, folder: Path, provider: Provider, count: int, settings: dict[str, Any]
+    ) -> None:
+        super().__init__(folder, provider, {})
+        self.authority = Authority(folder, "fleet-ca")
+        self.servers = [
+            Certificate(self.authority, folder / f"server-{number}") for number in range(count)
+        ]
+        self.client = Certificate(self.authority, folder / "client")
+        self.ports = [free_port() for _ in range(count)]
+        self.http_ports = [free_port() for _ in range(count)]
+        self.admin_port = free_port()
+        self.replicas: dict[int, subprocess.Popen[bytes]] = {}
+        self.envoy: subprocess.Popen[bytes] | None = None
+        self.extra = settings
+
+    def start(self, *_arguments: str, wait: bool = True) -> None:
+        """Start all and wait until a request would pass."""
+        for number in range(len(self.ports)):
+            self.start_replica(number, wait=False)
+        self.start_envoy()
+        if wait:
+            self.wait_ready()
+
+    def wait_ready(self) -> None:
+        """Wait until Envoy finds every replica healthy and a check is answered."""
+        wait_until(lambda: self.healthy() == len(self.replicas), 20, "healthy replicas")
+        wait_until(lambda: self._answers(401), 20, "the gateway being up")
+
+    def start_envoy(self, **envoy: Any) -> None:
+        """Start Envoy with what ``authz envoy render`` prints for all replicas."""
+        settings = {
+            "authz_grpc": [f"127.0.0.1:{port}" for port in self.ports],
+            "authz_http": [f"127.0.0.1:{port}" for port in self.http_ports],
+            "admin": f"127.0.0.1:{self.admin_port}",
+        }
+        config = self._write("gateway.yaml", 0, envoy=settings | envoy)
+        self.command("envoy", "render", "-o", "envoy.yaml", "--config", config)
+        command = [str(binary.find()), "-c", "envoy.yaml", "--log-level", "warning"]
+        self.envoy = self._launch([*command, "--disable-hot-restart", "--concurrency", "2"])
+
+    def start_replica(self, number: int, *, wait: bool = True, **authz: Any) -> None:
+        """Start a replica.
+
+        Args:
+            wait: until Envoy finds it healthy.
+            authz: further keys of ``authz`` for this one.
+        """
+        config = self._write(f"replica-{number}.yaml", number, authz=authz)
+        command = [sys.executable, "-m", "authz", "serve", "--config", config]
+        self.replicas[number] = self._launch(command)
+        if wait:
+            wait_until(lambda: self.healthy() == len(self.replicas), 20, "healthy replicas")
+
+    def end_replica(self, number: int, how: int = signal.SIGTERM) -> int:
+        """Stop a replica and return its exit status."""
+        process = self.replicas.pop(number)
+        return _end(process, how)
+
+    def end(self) -> None:
+        """Stop all."""
+        for process in (self.envoy, *self.replicas.values()):
+            if process is not None:
+                _end(process, signal.SIGKILL)
+
+    def stats(self, prefix: str) -> dict[str, int]:
+        """Return Envoy's counters and gauges whose names begin so."""
+        text = httpx.get(f"http://127.0.0.1:{self.admin_port}/stats").text
+        pairs = (line.rsplit(": ", 1) for line in text.splitlines() if line.startswith(prefix))
+        return {
+            name.removeprefix(prefix): int(value) for name, value in pairs if value.isdigit()
+        }
+
+    def healthy(self) -> int:
+        """Return how many replicas Envoy would ask."""
+        with contextlib.suppress(httpx.HTTPError, KeyError):
+            return self.stats("cluster.authz.")["membership_healthy"]
+        return -1
+
+    def status(self, token: str) -> int:
+        """Ask once with a token."""
+        return self._get(MODELS["anthropic"], {"x-api-key": token})
+
+    def load(self, **options: Any) -> Load:
+        """Make load with a good token and with one that was deleted."""
+        good, deleted = self.create_token("alice"), self.create_token("alice")
+        self.delete_token(deleted)
+        return Load(self.port, {good: 200, deleted: 401}, **options)
+
+    def _answers(self, status: int) -> bool:
+        with contextlib.suppress(httpx.HTTPError):
+            return self._get("/", {}) == status
+        return False
+
+    def _get(self, path: str, headers: dict[str, str]) -> int:
+        return httpx.get(f"{self.url}{path}", headers=headers, timeout=5).status_code
+
+    def _write(self, name: str, number: int, **sections: dict[str, Any]) -> str:
+        authz = {
+            "grpc": f"127.0.0.1:{self.ports[number]}",
+            "http": f"127.0.0.1:{self.http_ports[number]}",
+            "tls": self.servers[number].mutual,
+            "client_tls": self.client.pair,
+            **self.extra.get("authz", {}),
+        }
+        extra = {key: value for key, value in self.extra.items() if key != "authz"}
+        settings = self.settings | extra | {"authz": authz | sections.get("authz", {})}
+        if "envoy" in sections:
+            settings["envoy"] = sections["envoy"]
+            # Envoy trusts what it is told to, whatever a replica trusts.
+            settings["authz"]["tls"] = {**authz["tls"], "ca_file": str(self.client.ca_file)}
+        (self.folder / name).write_text(yaml.safe_dump(settings))
+        return name
+
+    def _launch(self, command: list[str]) -> subprocess.Popen[bytes]:
+        with (
+            (self.folder / "stdout").open("ab") as stdout,
+            (self.folder / "stderr").open("ab") as stderr,
+        ):
+            return subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+            )
+
+
+@contextlib.contextmanager
+def fleet(provider: Provider, count: int = 2, **settings: Any) -> Iterator[Fleet]:
+    """Run a fleet with the user alice.
+
+    Args:
+        provider: the stand-in to use.
+        count: of replicas.
+        settings: top-level keys of ``gateway.yaml`` to add or replace; ``authz`` is merged.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="fleet-", dir="/tmp"))
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        running = Fleet(folder, provider, count, settings)
+        running.create_user("alice")
+        stack.callback(running.end)
+        running.start()
+        yield running
+
+
+def _end(process: subprocess.Popen[bytes], number: int) -> int:
+    if process.poll() is None:
+        process.send_signal(number)
+        # A stopped process acts on a signal only when it goes on.
+        os.kill(process.pid, signal.SIGCONT)
+    return process.wait(15)
+
+
+def _replace(target: Path, content: bytes) -> None:
+    draft = target.with_suffix(".new")
+    draft.write_bytes(content)
+    draft.replace(target)
