@@ -2,12 +2,15 @@
 
 import os
 import signal
+import socket
+import ssl
 import time
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
+from tests.support.certificates import Authority
 from tests.support.fleet import Fleet, Load, fleet
 from tests.support.pair import Provider, wait_until
 
@@ -113,6 +116,44 @@ def test_a_delete_counts_everywhere_at_once(pair: Fleet) -> None:
         assert {pair.status(token) for _ in range(4)} == {200}
         pair.delete_token(token)
         assert {pair.status(token) for _ in range(8)} == {401}
+
+
+def test_certificates_replaced(pair: Fleet) -> None:
+    """New certificates and a new CA on both sides, then new connections: no request fails.
+
+    The new CA is trusted beside the old one first, as everywhere.
+    """
+    both = [*pair.servers, pair.client]
+    successor = Authority(pair.folder, "successor-ca")
+    load = pair.load()
+    with load.running():
+        for certificate in both:
+            certificate.trust(pair.authority, successor)
+        _wait_replaced(pair, 2)
+        for certificate in both:
+            certificate.renew(successor)
+        _wait_replaced(pair, 4)
+        for certificate in both:
+            certificate.trust(successor)
+        _wait_replaced(pair, 6)
+        before = pair.stats("cluster.authz.ssl.")["handshake"]
+        # Who is connected stays so: new connections show that the new files are used.
+        for number in range(2):
+            pair.end_replica(number)
+            pair.start_replica(number)
+        load.more(100)
+    _judge("certificates and CA replaced", load, 2)
+    pair.authority = successor
+    assert pair.stats("cluster.authz.ssl.")["handshake"] > before
+    with ssl.create_default_context(cafile=successor.ca_file).wrap_socket(
+        socket.create_connection(("127.0.0.1", pair.ports[0]), 5), server_hostname="127.0.0.1"
+    ) as tls:
+        assert tls.version() == "TLSv1.3"
+
+
+def _wait_replaced(pair: Fleet, count: int) -> None:
+    text = "authz.tls replaced"
+    wait_until(lambda: pair.stderr.count(text) >= count, 10, f"{text} {count} times")
 
 
 def test_both_killed(pair: Fleet) -> None:

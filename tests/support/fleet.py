@@ -213,9 +213,7 @@ class Fleet(Pair):
         """Return Envoy's counters and gauges whose names begin so."""
         text = httpx.get(f"http://127.0.0.1:{self.admin_port}/stats").text
         pairs = (line.rsplit(": ", 1) for line in text.splitlines() if line.startswith(prefix))
-        return {
-            name.removeprefix(prefix): int(value) for name, value in pairs if value.isdigit()
-        }
+        return {name.removeprefix(prefix): int(value) for name, value in pairs if value.isdigit()}
 
     def healthy(self) -> int:
         """Return how many replicas Envoy would ask."""
