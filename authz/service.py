@@ -28,7 +28,7 @@ from authz.web.server import HttpServer
 _log = structlog.get_logger(__name__)
 
 STOP_GRACE_SECONDS = 5.0
-"""How long checks in flight may take to finish; Envoy gives up on one after a second."""
+"""How long checks in flight may take to finish; Envoy gives up on one after 1.5 s."""
 
 
 def run(config: Config) -> None:

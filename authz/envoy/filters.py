@@ -51,10 +51,10 @@ CHECK_SECONDS = 1.5
 millisecond, a look-up at the identity source at most 0.8 s, and a hung authz must not look slow."""
 TRY_SECONDS = 0.9
 """How long one try may take: as long as the slowest look-up."""
-RETRIES = 5
+RETRIES = 8
 FIRST_BACK_OFF_SECONDS = 0.05
-"""The first retry comes at random within this time, the next within twice that, and so on: all
-five take some 0.8 s, in which an authz that was restarted is back."""
+"""The first retry comes at random within this time, the next within twice that, and so on. So
+another replica is asked at once, and the only one has most of ``CHECK_SECONDS`` to come back."""
 
 REMOVED_HEADERS = ("cookie", "forwarded", "via", "x-request-id")
 REMOVED_PREFIXES = (

@@ -178,7 +178,9 @@ def test_restarts_under_load(running: Parts, values: Values) -> None:
             done.result(30)
     assert load.decided >= REQUESTS
     statuses = {(status, load.wanted[mark] is not None) for mark, status in load.answers.items()}
-    assert statuses == {(200, True), (401, False), (503, True), (503, False)}
+    unavailable = {(503, True), (503, False)}
+    assert statuses - unavailable == {(200, True), (401, False)}
+    print(f"\nrestarts: {list(load.answers.values()).count(503)} of {len(load.answers)} were 503")
     passed = 0
     for seen in running.provider.take():
         (mark,) = seen.all(MARK)

@@ -1,6 +1,7 @@
 """Certificate authorities for tests."""
 
 import ipaddress
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -29,12 +30,16 @@ class Authority:
         )
         self.ca_file.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, address: str = "127.0.0.1") -> tuple[Path, Path]:
-        """Make the files of a certificate for an IP address, and of its key."""
+    def issue(self, address: str = "127.0.0.1", uses: Sequence[str] = ()) -> tuple[Path, Path]:
+        """Make the files of a certificate for an IP address, and of its key.
+
+        Args:
+            uses: object identifiers of the extended key usage; without any there is none.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, address)])
         names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
-        certificate = (
+        builder = (
             _builder(subject, self._name, key.public_key())
             .add_extension(names, critical=False)
             .add_extension(_usage(signs_certificates=False), critical=True)
@@ -42,8 +47,11 @@ class Authority:
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
                 critical=False,
             )
-            .sign(self._key, hashes.SHA256())
         )
+        if uses:
+            usage = x509.ExtendedKeyUsage([x509.ObjectIdentifier(use) for use in uses])
+            builder = builder.add_extension(usage, critical=False)
+        certificate = builder.sign(self._key, hashes.SHA256())
         stem = f"{self.ca_file.stem}-{address}"
         cert_file, key_file = self._folder / f"{stem}.pem", self._folder / f"{stem}.key"
         cert_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
