@@ -31,14 +31,14 @@ class Authority:
         self.ca_file.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
     def issue(self, address: str = "127.0.0.1", uses: Sequence[str] = ()) -> tuple[Path, Path]:
-        """Make the files of a certificate for an IP address, and of its key.
+        """Make the files of a certificate for an IP address or a host name, and of its key.
 
         Args:
             uses: object identifiers of the extended key usage; without any there is none.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, address)])
-        names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
+        names = x509.SubjectAlternativeName([_general_name(address)])
         builder = (
             _builder(subject, self._name, key.public_key())
             .add_extension(names, critical=False)
@@ -79,6 +79,13 @@ def _builder(
         .not_valid_after(now + timedelta(days=1))
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
+
+
+def _general_name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
 
 
 def _usage(*, signs_certificates: bool) -> x509.KeyUsage:

@@ -138,22 +138,35 @@ class Load:
 class Fleet(Pair):
     """An Envoy and its replicas; each part can be ended and started again.
 
+    Args:
+        name: a host name for all replicas, of which each has an address of its own then, and the
+            same port.
+
     Attributes:
         authority: the CA of all certificates.
+        hosts: the address of each replica.
         servers: what each replica shows.
         client: what Envoy shows.
     """
 
     def __init__(
-        self, folder: Path, provider: Provider, count: int, settings: dict[str, Any]
+        self,
+        folder: Path,
+        provider: Provider,
+        count: int,
+        settings: dict[str, Any],
+        name: str | None = None,
     ) -> None:
         super().__init__(folder, provider, {})
         self.authority = Authority(folder, "fleet-ca")
         self.servers = [
-            Certificate(self.authority, folder / f"server-{number}") for number in range(count)
+            Certificate(self.authority, folder / f"server-{number}", name or "127.0.0.1")
+            for number in range(count)
         ]
+        self.name = name
+        self.hosts = [f"127.0.0.{number + 1 if name else 1}" for number in range(count)]
         self.client = Certificate(self.authority, folder / "client")
-        self.ports = [free_port() for _ in range(count)]
+        self.ports = [free_port()] * count if name else [free_port() for _ in range(count)]
         self.http_ports = [free_port() for _ in range(count)]
         self.admin_port = free_port()
         self.replicas: dict[int, subprocess.Popen[bytes]] = {}
@@ -173,15 +186,23 @@ class Fleet(Pair):
         wait_until(lambda: self.healthy() == len(self.replicas), 20, "healthy replicas")
         wait_until(lambda: self._answers(401), 20, "the gateway being up")
 
-    def start_envoy(self, **envoy: Any) -> None:
-        """Start Envoy with what ``authz envoy render`` prints for all replicas."""
+    def start_envoy(self, dns: int | None = None, **envoy: Any) -> None:
+        """Start Envoy with what ``authz envoy render`` prints for all replicas.
+
+        Args:
+            dns: the port of the name server to ask, five times a second; None asks the system's.
+            envoy: further keys of ``envoy``.
+        """
+        replicas = [f"127.0.0.1:{port}" for port in self.ports]
         settings = {
-            "authz_grpc": [f"127.0.0.1:{port}" for port in self.ports],
+            "authz_grpc": [f"{self.name}:{self.ports[0]}"] if self.name else replicas,
             "authz_http": [f"127.0.0.1:{port}" for port in self.http_ports],
             "admin": f"127.0.0.1:{self.admin_port}",
         }
         config = self._write("gateway.yaml", 0, envoy=settings | envoy)
         self.command("envoy", "render", "-o", "envoy.yaml", "--config", config)
+        if dns is not None:
+            _resolve_at(self.folder / "envoy.yaml", dns)
         command = [str(binary.find()), "-c", "envoy.yaml", "--log-level", "warning"]
         self.envoy = self._launch([*command, "--disable-hot-restart", "--concurrency", "2"])
 
@@ -241,7 +262,7 @@ class Fleet(Pair):
 
     def _write(self, name: str, number: int, **sections: dict[str, Any]) -> str:
         authz = {
-            "grpc": f"127.0.0.1:{self.ports[number]}",
+            "grpc": f"{self.hosts[number]}:{self.ports[number]}",
             "http": f"127.0.0.1:{self.http_ports[number]}",
             "tls": self.servers[number].mutual,
             "client_tls": self.client.pair,
@@ -272,22 +293,45 @@ class Fleet(Pair):
 
 
 @contextlib.contextmanager
-def fleet(provider: Provider, count: int = 2, **settings: Any) -> Iterator[Fleet]:
+def fleet(
+    provider: Provider, count: int = 2, name: str | None = None, **settings: Any
+) -> Iterator[Fleet]:
     """Run a fleet with the user alice.
 
     Args:
         provider: the stand-in to use.
         count: of replicas.
+        name: as in ``Fleet``; nothing is started then.
         settings: top-level keys of ``gateway.yaml`` to add or replace; ``authz`` is merged.
     """
     folder = Path(tempfile.mkdtemp(prefix="fleet-", dir="/tmp"))
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        running = Fleet(folder, provider, count, settings)
+        running = Fleet(folder, provider, count, settings, name)
         running.create_user("alice")
         stack.callback(running.end)
-        running.start()
+        if name is None:
+            running.start()
         yield running
+
+
+def _resolve_at(envoy_config: Path, port: int) -> None:
+    """Have the cluster of authz ask a name server on loopback instead of the system's."""
+    document = yaml.safe_load(envoy_config.read_text())
+    clusters = {one["name"]: one for one in document["static_resources"]["clusters"]}
+    dns = clusters["authz"]["cluster_type"]["typed_config"]
+    package = "type.googleapis.com/envoy.extensions.network.dns_resolver.cares.v3"
+    server = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+    dns["dns_refresh_rate"] = "0.2s"
+    dns["typed_dns_resolver_config"] = {
+        "name": "envoy.network.dns_resolver.cares",
+        "typed_config": {
+            "@type": f"{package}.CaresDnsResolverConfig",
+            "resolvers": [server],
+            "dns_resolver_options": {"no_default_search_domain": True},
+        },
+    }
+    envoy_config.write_text(yaml.safe_dump(document))
 
 
 def _end(process: subprocess.Popen[bytes], number: int) -> int:
