@@ -29,7 +29,6 @@ from envoy_data_plane.envoy.extensions.clusters.common.dns.v3 import DnsLookupFa
 from envoy_data_plane.envoy.extensions.clusters.dns.v3 import DnsCluster
 from envoy_data_plane.envoy.extensions.load_balancing_policies.least_request.v3 import (
     LeastRequest,
-    LeastRequestSelectionMethod,
 )
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
     CertificateValidationContext,
@@ -107,7 +106,6 @@ def _cluster(name: str, addresses: tuple[Address, ...], config: Config) -> Clust
     cluster = Cluster(
         name=name,
         connect_timeout=timedelta(seconds=CONNECT_SECONDS),
-        # A stopped replica keeps its few open requests, so that the next ones go elsewhere.
         load_balancing_policy=_least_request(),
         load_assignment=assignment(name, *(_endpoint(address) for address in addresses)),
         # When a replica dies, all that it was asked is asked again at once.
@@ -132,7 +130,9 @@ def _endpoint(address: Address) -> EnvoyAddress:
 
 
 def _least_request() -> LoadBalancingPolicy:
-    policy = LeastRequest(selection_method=LeastRequestSelectionMethod.FULL_SCAN)
+    # The lesser of two at random. A full scan would be sure to find the replica with the fewest
+    # checks, which is the one that has just lost them all, and a retry would never leave it.
+    policy = LeastRequest(choice_count=2)
     return LoadBalancingPolicy(
         policies=[
             LoadBalancingPolicyPolicy(

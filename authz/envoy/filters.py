@@ -51,6 +51,7 @@ CHECK_SECONDS = 1.5
 millisecond, a look-up at the identity source at most 0.8 s, and a hung authz must not look slow."""
 TRY_SECONDS = 0.9
 """How long one try may take: as long as the slowest look-up."""
+HOST_DRAWS = 20
 RETRIES = 8
 FIRST_BACK_OFF_SECONDS = 0.05
 """The first retry comes at random within this time, the next within twice that, and so on. So
@@ -137,7 +138,9 @@ def _ask_another() -> RetryPolicy:
                 typed_config=packed(PreviousHostsPredicate()),
             )
         ],
-        host_selection_retry_max_attempts=3,
+        # A replica that has just lost its checks is the least busy one, so it is drawn three times
+        # out of four; after this many draws it is taken.
+        host_selection_retry_max_attempts=HOST_DRAWS,
     )
 
 

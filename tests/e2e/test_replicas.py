@@ -16,6 +16,8 @@ from tests.support.pair import Provider, wait_until
 
 ROUNDS = 20 if os.environ.get("AUTHZ_SOAK") else 1
 
+pytestmark = pytest.mark.timeout(120 * ROUNDS)
+
 
 @pytest.fixture(scope="module", params=["http2"])
 def running(request: pytest.FixtureRequest, provider: Provider) -> Iterator[Fleet]:
@@ -53,7 +55,7 @@ def test_killed(pair: Fleet) -> None:
             load.more(150)
             pair.start_replica(turn % 2)
             load.more(150)
-    _judge("kill -9", load, 2)
+    _judge("kill -9", load, 3)
 
 
 def test_stopped(pair: Fleet) -> None:
@@ -68,7 +70,7 @@ def test_stopped(pair: Fleet) -> None:
             pair.replicas[turn % 2].send_signal(signal.SIGCONT)
             wait_until(lambda: pair.healthy() == 2, 10, "both being asked")
             load.more(50)
-    _judge("SIGSTOP", load, 2)
+    _judge("SIGSTOP", load, 3)
 
 
 def test_rolling_upgrade(pair: Fleet) -> None:
@@ -79,7 +81,7 @@ def test_rolling_upgrade(pair: Fleet) -> None:
             assert pair.end_replica(turn % 2) == 0
             pair.start_replica(turn % 2)
             load.more(100)
-    _judge("rolling upgrade", load, 2)
+    _judge("rolling upgrade", load, 3)
 
 
 def test_both_are_asked(pair: Fleet) -> None:
@@ -142,7 +144,7 @@ def test_certificates_replaced(pair: Fleet) -> None:
             pair.end_replica(number)
             pair.start_replica(number)
         load.more(100)
-    _judge("certificates and CA replaced", load, 2)
+    _judge("certificates and CA replaced", load, 3)
     pair.authority = successor
     assert pair.stats("cluster.authz.ssl.")["handshake"] > before
     with ssl.create_default_context(cafile=successor.ca_file).wrap_socket(
