@@ -157,7 +157,7 @@ class Fleet(Pair):
         settings: dict[str, Any],
         name: str | None = None,
     ) -> None:
-        super().__init__(folder, provider, {})
+        super().__init__(folder, provider, {"identity": f"sqlite:///{folder}/identity.db"})
         self.authority = Authority(folder, "fleet-ca")
         self.servers = [
             Certificate(self.authority, folder / f"server-{number}", name or "127.0.0.1")
@@ -214,8 +214,11 @@ class Fleet(Pair):
             authz: further keys of ``authz`` for this one.
         """
         config = self._write(f"replica-{number}.yaml", number, authz=authz)
-        command = [sys.executable, "-m", "authz", "serve", "--config", config]
-        self.replicas[number] = self._launch(command)
+        command = [sys.executable, "-m", "authz", "serve", "--config", str(self.folder / config)]
+        # As on a machine of its own: what it writes is not what Envoy reads.
+        cwd = self.folder / f"replica-{number}"
+        cwd.mkdir(exist_ok=True)
+        self.replicas[number] = self._launch(command, cwd)
         if wait:
             wait_until(lambda: self.healthy() == len(self.replicas), 20, "healthy replicas")
 
@@ -277,14 +280,14 @@ class Fleet(Pair):
         (self.folder / name).write_text(yaml.safe_dump(settings))
         return name
 
-    def _launch(self, command: list[str]) -> subprocess.Popen[bytes]:
+    def _launch(self, command: list[str], cwd: Path | None = None) -> subprocess.Popen[bytes]:
         with (
             (self.folder / "stdout").open("ab") as stdout,
             (self.folder / "stderr").open("ab") as stderr,
         ):
             return subprocess.Popen(
                 command,
-                cwd=self.folder,
+                cwd=cwd or self.folder,
                 env=_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
