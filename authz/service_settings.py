@@ -8,7 +8,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from pydantic import StrictBool, model_validator
 
 from authz.addresses import TcpAddress, UnixAddress
-from authz.fields import AnyAddress, ReadableFile, Section, Tcp, Tls
+from authz.fields import AnyAddress, CaFile, Section, Tcp, Tls
 
 _CAN_SERVE = ExtendedKeyUsageOID.SERVER_AUTH
 _CAN_ASK = ExtendedKeyUsageOID.CLIENT_AUTH
@@ -23,15 +23,7 @@ class MutualTls(Tls):
             that Envoy accepts; PEM, one or more.
     """
 
-    ca_file: ReadableFile
-
-    @model_validator(mode="after")
-    def _has_certificates(self) -> Self:
-        try:
-            x509.load_pem_x509_certificates(self.ca_file.read_bytes())
-        except (OSError, ValueError):
-            raise ValueError("ca_file: holds no PEM certificates") from None
-        return self
+    ca_file: CaFile
 
 
 class Service(Section):

@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from tests.support.certificates import Authority
-from tests.support.fleet import Fleet, Load, fleet
+from tests.support.fleet import Fleet, fleet
+from tests.support.load import Load
 from tests.support.pair import Provider, wait_until
 
 ROUNDS = 20 if os.environ.get("AUTHZ_SOAK") else 1

@@ -10,8 +10,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.support.certificates import Authority
-from tests.support.fleet import Certificate, Fleet, fleet
+from tests.support.certificates import Authority, Certificate
+from tests.support.fleet import Fleet, fleet
 from tests.support.pair import Provider, wait_until
 
 HEALTH = "/grpc.health.v1.Health/Check"

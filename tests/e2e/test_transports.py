@@ -14,7 +14,7 @@ from tests.conformance.expected import cells
 from tests.conformance.test_matrix_envoy import _mismatch, _request
 from tests.conformance.values import Values
 from tests.support import raw
-from tests.support.fleet import Load as SteadyLoad
+from tests.support.load import Load as SteadyLoad
 from tests.support.pair import CENTRAL_KEYS, OWN_KEYS, Provider, wait_until
 from tests.support.parts import Parts, parts
 from tests.support.requests import CREDENTIAL_HEADERS, MARK, MODELS, exchange

@@ -65,6 +65,51 @@ class Authority:
         return cert_file, key_file
 
 
+class Certificate:
+    """A certificate and its key in files of their own, which can be replaced.
+
+    Args:
+        authority: signs it.
+        folder: where the files are, together with a copy of the CA's.
+        address: whom it names.
+    """
+
+    def __init__(self, authority: Authority, folder: Path, address: str = "127.0.0.1") -> None:
+        folder.mkdir(exist_ok=True)
+        self._address = address
+        self.cert_file, self.key_file = folder / "tls.crt", folder / "tls.key"
+        self.ca_file = folder / "ca.crt"
+        self.renew(authority)
+        self.trust(authority)
+
+    @property
+    def pair(self) -> dict[str, str]:
+        """For ``gateway.yaml``: what is shown."""
+        return {"cert_file": str(self.cert_file), "key_file": str(self.key_file)}
+
+    @property
+    def mutual(self) -> dict[str, str]:
+        """For ``gateway.yaml``: what is shown and who is trusted."""
+        return {**self.pair, "ca_file": str(self.ca_file)}
+
+    def renew(self, authority: Authority) -> None:
+        """Replace certificate and key, each by a rename."""
+        for source, target in zip(
+            authority.issue(self._address), (self.cert_file, self.key_file), strict=True
+        ):
+            _replace(target, source.read_bytes())
+
+    def trust(self, *authorities: Authority) -> None:
+        """Replace the CA file."""
+        _replace(self.ca_file, b"".join(one.ca_file.read_bytes() for one in authorities))
+
+
+def _replace(target: Path, content: bytes) -> None:
+    draft = target.with_suffix(".new")
+    draft.write_bytes(content)
+    draft.replace(target)
+
+
 def _builder(
     subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey
 ) -> x509.CertificateBuilder:

@@ -7,11 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
-import time
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,120 +15,10 @@ import httpx
 import yaml
 
 from authz.envoy import binary
-from tests.support import raw
-from tests.support.certificates import Authority
+from tests.support.certificates import Authority, Certificate
+from tests.support.load import Load
 from tests.support.pair import Pair, Provider, _environment, free_port, wait_until
 from tests.support.requests import MODELS
-
-
-class Certificate:
-    """A certificate and its key in files of their own, which can be replaced.
-
-    Args:
-        authority: signs it.
-        folder: where the files are, together with a copy of the CA's.
-        address: whom it names.
-    """
-
-    def __init__(self, authority: Authority, folder: Path, address: str = "127.0.0.1") -> None:
-        folder.mkdir(exist_ok=True)
-        self._address = address
-        self.cert_file, self.key_file = folder / "tls.crt", folder / "tls.key"
-        self.ca_file = folder / "ca.crt"
-        self.renew(authority)
-        self.trust(authority)
-
-    @property
-    def pair(self) -> dict[str, str]:
-        """For ``gateway.yaml``: what is shown."""
-        return {"cert_file": str(self.cert_file), "key_file": str(self.key_file)}
-
-    @property
-    def mutual(self) -> dict[str, str]:
-        """For ``gateway.yaml``: what is shown and who is trusted."""
-        return {**self.pair, "ca_file": str(self.ca_file)}
-
-    def renew(self, authority: Authority) -> None:
-        """Replace certificate and key, each by a rename."""
-        for source, target in zip(
-            authority.issue(self._address), (self.cert_file, self.key_file), strict=True
-        ):
-            _replace(target, source.read_bytes())
-
-    def trust(self, *authorities: Authority) -> None:
-        """Replace the CA file."""
-        _replace(self.ca_file, b"".join(one.ca_file.read_bytes() for one in authorities))
-
-
-@dataclass
-class Load:
-    """Requests at a steady rate over several connections, each of which has one right answer.
-
-    Attributes:
-        counts: by token and status; a connection that was cut counts as 0.
-        slowest: seconds that the slowest answer took.
-    """
-
-    port: int
-    right: dict[str, int]
-    workers: int = 4
-    pause: float = 0.004
-    counts: Counter[tuple[str, int]] = field(default_factory=Counter)
-    slowest: float = 0.0
-    _stop: threading.Event = field(default_factory=threading.Event)
-
-    @property
-    def total(self) -> int:
-        """Requests that have an answer, or will never have one."""
-        return sum(self.counts.values())
-
-    @property
-    def failed(self) -> dict[int, int]:
-        """Wrong answers by status."""
-        wrong: Counter[int] = Counter()
-        for (token, status), count in self.counts.items():
-            if status != self.right[token]:
-                wrong[status] += count
-        return dict(wrong)
-
-    @contextlib.contextmanager
-    def running(self) -> Iterator["Load"]:
-        """Send requests inside the block."""
-        threads = [threading.Thread(target=self._work) for _ in range(self.workers)]
-        for thread in threads:
-            thread.start()
-        try:
-            wait_until(lambda: self.total > 20, 10, "load")
-            yield self
-        finally:
-            self._stop.set()
-            for thread in threads:
-                thread.join(20)
-
-    def more(self, count: int) -> None:
-        """Wait for so many more answers."""
-        wanted = self.total + count
-        wait_until(lambda: self.total >= wanted, 60, "answers")
-
-    def _work(self) -> None:
-        while not self._stop.is_set():
-            with contextlib.suppress(OSError), raw.Connection(self.port, 10) as connection:
-                self._send_on(connection)
-
-    def _send_on(self, connection: raw.Connection) -> None:
-        while not self._stop.is_set():
-            for token in self.right:
-                headers = [("x-api-key", token)]
-                began = time.monotonic()
-                try:
-                    connection.send(raw.request("GET", MODELS["anthropic"], headers))
-                    status = connection.read().status
-                except (raw.Closed, OSError):
-                    self.counts[token, 0] += 1
-                    raise OSError("cut") from None
-                self.counts[token, status] += 1
-                self.slowest = max(self.slowest, time.monotonic() - began)
-            time.sleep(self.pause)
 
 
 class Fleet(Pair):
@@ -343,9 +229,3 @@ def _end(process: subprocess.Popen[bytes], number: int) -> int:
         # A stopped process acts on a signal only when it goes on.
         os.kill(process.pid, signal.SIGCONT)
     return process.wait(15)
-
-
-def _replace(target: Path, content: bytes) -> None:
-    draft = target.with_suffix(".new")
-    draft.write_bytes(content)
-    draft.replace(target)

@@ -8,8 +8,7 @@ import structlog.testing
 from authz.errors import StartError
 from authz.mutual_tls import TlsFiles
 from authz.service_settings import MutualTls
-from tests.support.certificates import Authority
-from tests.support.fleet import Certificate
+from tests.support.certificates import Authority, Certificate
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ def test_what_contradicts_itself(authority: Authority, tmp_path: Path) -> None:
     assert "client_tls: needs tls" in _problem(authz={"client_tls": pair})
     (tmp_path / "no.pem").write_text("no PEM")
     tls["ca_file"] = str(tmp_path / "no.pem")
-    assert "ca_file: holds no PEM" in _problem(authz={"grpc": "127.0.0.1:9001", "tls": tls})
+    assert "holds no PEM" in _problem(authz={"grpc": "127.0.0.1:9001", "tls": tls})
 
 
 def test_a_key_that_does_not_match(authority: Authority, tmp_path: Path) -> None:
