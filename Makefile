@@ -23,8 +23,12 @@ format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-soak: $(VENV)/.test  ## the long ones: 1,000 deletes on each source, a million tokens
+soak: $(VENV)/.test  ## the long ones: deletes, tokens, replicas that fail, the matrix over every transport
 	AUTHZ_DELETES=1000 AUTHZ_SOAK=1 $(BIN)/python -m pytest -s tests/e2e/test_revocation.py tests/unit/identity/test_postgres_rows.py tests/unit/identity/test_sqlite_rows.py
+	AUTHZ_SOAK=1 $(BIN)/python -m pytest -s tests/e2e/test_replicas.py
+	for transport in grpcio http2-tls grpcio-tls; do \
+		AUTHZ_TRANSPORT=$$transport $(BIN)/python -m pytest tests/conformance || exit 1; \
+	done
 
 bench: $(VENV)/.test  ## the figures of docs/performance.md, made on this machine
 	$(BIN)/python -m bench

@@ -28,6 +28,11 @@ class TcpAddress:
         return TcpAddress(wildcards.get(self.host, self.host), self.port)
 
     @property
+    def is_name(self) -> bool:
+        """Whether the host is a name that has to be looked up, and may be several machines."""
+        return self.host != "localhost" and not _is_ip(self.host, 4) and not _is_ip(self.host, 6)
+
+    @property
     def is_loopback(self) -> bool:
         """Whether only this machine can connect."""
         if self.host == "localhost":

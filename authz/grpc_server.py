@@ -14,6 +14,7 @@ from authz import access_log
 from authz.addresses import Address, TcpAddress, UnixAddress
 from authz.errors import StartError
 from authz.ext_authz import METHOD
+from authz.mutual_tls import TlsFiles, keep_fresh
 
 CheckHandler = Callable[[bytes], Awaitable[bytes]]
 """A serialized ``CheckRequest`` in, a serialized ``CheckResponse`` out."""
@@ -25,6 +26,11 @@ _MAX_MESSAGE_BYTES = 1 << 20
 """A check holds headers only, and Envoy takes at most 60 KiB of them."""
 
 
+DRAIN_SECONDS = 1.5
+"""How long a server at a TCP address says that it is not serving before it takes nothing more:
+longer than between two of Envoy's questions (``authz/envoy/authz_clusters.py``)."""
+
+
 class GrpcServer:
     """Serves checks on one address.
 
@@ -32,21 +38,31 @@ class GrpcServer:
         check: answers a check; it must not raise.
         address: a Unix socket, made with mode 0600, or a TCP address.
         receive_log: takes messages of the access log stream without raising; None serves none.
+        tls: the certificate to show and whose clients to serve; None serves in clear.
     """
 
     def __init__(
-        self, check: CheckHandler, address: Address, receive_log: LogHandler | None = None
+        self,
+        check: CheckHandler,
+        address: Address,
+        receive_log: LogHandler | None = None,
+        *,
+        tls: TlsFiles | None = None,
     ) -> None:
         self._check = check
         self._receive_log = receive_log
         self._stopping = asyncio.Event()
         self._address = address
+        self._tls = tls
+        self._tls_task: asyncio.Task[None] | None = None
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
             options=[
                 # Two servers on one port would share Envoy's connections by chance.
                 ("grpc.so_reuseport", 0),
                 ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+                # Envoy asks several times a second whether its connection lives.
+                ("grpc.http2.max_ping_strikes", 0),
             ]
         )
 
@@ -72,14 +88,21 @@ class GrpcServer:
             why = error.strerror if isinstance(error, OSError) else "can't listen there"
             raise StartError(f"authz.grpc: {self._address}: {why}") from None
         await self._server.start()
+        if self._tls is not None:
+            self._tls_task = asyncio.create_task(keep_fresh(self._tls, _nothing))
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
 
     async def stop(self, grace_seconds: float) -> None:
         """Take no new checks, let those in flight finish, at most ``grace_seconds``.
 
         gRPC removes a Unix socket of its own at the beginning. Later it may be a successor's.
+        Over TCP Envoy is first given a moment to turn to others.
         """
         await self._health.enter_graceful_shutdown()
+        if self._tls_task is not None:
+            self._tls_task.cancel()
+        if not isinstance(self._address, UnixAddress):
+            await asyncio.sleep(min(DRAIN_SECONDS, grace_seconds))
         self._stopping.set()
         await self._server.stop(grace_seconds)
 
@@ -114,7 +137,10 @@ class GrpcServer:
         if not isinstance(self._address, UnixAddress):
             # gRPC itself says of a taken port only that it failed, in lines of its own.
             can_listen(self._address)
-            self._server.add_insecure_port(str(self._address))
+            if self._tls is None:
+                self._server.add_insecure_port(str(self._address))
+            else:
+                self._server.add_secure_port(str(self._address), _credentials(self._tls))
             return
         path = Path(self._address.path)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -125,6 +151,19 @@ class GrpcServer:
             self._server.add_insecure_port(f"unix:{path}")
         finally:
             os.umask(mask)
+
+
+async def _nothing() -> None:
+    """Each handshake asks for the files of now."""
+
+
+def _credentials(tls: TlsFiles) -> grpc.ServerCredentials:
+    def now() -> grpc.ServerCertificateConfiguration:
+        return grpc.ssl_server_certificate_configuration(
+            [(tls.key, tls.chain)], root_certificates=tls.authorities
+        )
+
+    return grpc.dynamic_ssl_server_credentials(now(), now, require_client_authentication=True)
 
 
 def can_listen(address: TcpAddress) -> None:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import (
     Field,
@@ -19,8 +19,8 @@ from authz.addresses import (
     UnixAddress,
     parse_base_url,
 )
+from authz.envoy_settings import EnvoySettings
 from authz.fields import (
-    AnyAddress,
     CaFile,
     IdentityUrl,
     ProviderName,
@@ -37,6 +37,7 @@ from authz.keys import CentralKey, EnvKey, FileKey
 from authz.provider_settings import Aws, ExtraPath
 from authz.providers import PROVIDER_TYPES, AllowedPath, ProviderType
 from authz.proxy.settings import Proxy
+from authz.service_settings import Service
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -162,49 +163,6 @@ class Provider(Section):
         return PROVIDER_TYPES[self.type]
 
 
-class Service(Section):
-    """Where the authz service listens.
-
-    Attributes:
-        transport: our own server of unary gRPC calls, or grpcio's, the reference it is tested
-            against.
-    """
-
-    grpc: AnyAddress = UnixAddress("./.authz/authz.sock")
-    transport: Literal["http2", "grpcio"] = "http2"
-    http: Tcp = TcpAddress("127.0.0.1", 8081)
-
-    @model_validator(mode="after")
-    def _loopback_only(self) -> Self:
-        if isinstance(self.grpc, TcpAddress) and not self.grpc.is_loopback:
-            raise ValueError("grpc carries credentials in clear: use unix:path or a loopback host")
-        return self
-
-
-class EnvoySettings(Section):
-    """What concerns the Envoy process alone.
-
-    Attributes:
-        admin: Envoy's admin interface; None means a Unix socket in the state folder, because
-            whoever reaches it can stop Envoy.
-        metrics: where Envoy serves its metrics and its readiness, and nothing else of the admin
-            interface; None means nowhere.
-        drain_timeout: seconds that open streams get to finish when the pair stops.
-        stream_idle_timeout: seconds without a byte in either direction before a stream is cut;
-            a thinking model is silent for minutes.
-        websocket_timeout: seconds that a WebSocket may live. It is checked when it is opened, so
-            this is how long it may outlive a revocation.
-        max_connections: downstream connections in all.
-    """
-
-    admin: AnyAddress | None = None
-    metrics: Tcp | None = None
-    drain_timeout: Annotated[int, Field(strict=True, ge=0, le=86_400)] = 300
-    stream_idle_timeout: Annotated[int, Field(strict=True, ge=1, le=86_400)] = 900
-    websocket_timeout: Annotated[int, Field(strict=True, ge=1, le=86_400)] = 3600
-    max_connections: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 10_000
-
-
 def _provider(name: str, kind: str, base_url: str, variable: str | None = None) -> Provider:
     key = KeyReference(env=variable) if variable else None
     return Provider(name=name, type=kind, base_url=parse_base_url(base_url), key=key)
@@ -313,6 +271,17 @@ class Config(Section):
             for key in ("identity_ca_file", "identity_max_staleness"):
                 if getattr(self, key):
                     raise ValueError(f"{key}: is for Coder's API only (identity: https://…)")
+        return self
+
+    @model_validator(mode="after")
+    def _replicas(self) -> Self:
+        for address in self.envoy.authz_grpc:
+            if isinstance(self.authz.grpc, UnixAddress):
+                raise ValueError("envoy.authz_grpc: needs authz.grpc to be host:port")
+            if self.authz.in_clear(address):
+                raise ValueError(
+                    f"envoy.authz_grpc: {address} would get credentials in clear: set authz.tls"
+                )
         return self
 
     @model_validator(mode="after")

@@ -7,6 +7,7 @@ import pytest
 
 from tests.support import every_type as every
 from tests.support.pair import Pair, Provider, pair, stand_in
+from tests.support.transports import transport_settings
 
 # On a busy machine an example may take any time.
 hypothesis.settings.register_profile(
@@ -23,18 +24,22 @@ def provider() -> Iterator[Provider]:
 
 
 @pytest.fixture(scope="session")
-def gateway(provider: Provider) -> Iterator[Pair]:
+def gateway(provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """A pair with the default policy: BYOK is on."""
-    with pair(provider) as running:
+    authz = transport_settings(tmp_path_factory.mktemp("gateway"))
+    with pair(provider, authz=authz) as running:
         running.create_user("alice")
         running.create_user("bob")
         yield running
 
 
 @pytest.fixture(scope="session")
-def gateway_without_byok(provider: Provider) -> Iterator[Pair]:
+def gateway_without_byok(
+    provider: Provider, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Pair]:
     """A pair with BYOK switched off."""
-    with pair(provider, allow_byok=False) as running:
+    authz = transport_settings(tmp_path_factory.mktemp("gateway-without-byok"))
+    with pair(provider, authz=authz, allow_byok=False) as running:
         running.create_user("alice")
         running.create_user("bob")
         yield running

@@ -8,6 +8,7 @@ from authz.cli.common import config_option, example
 from authz.config import load
 from authz.envoy import binary
 from authz.files import write_whole
+from authz.sds import write_secrets
 
 
 @click.group(epilog=example("authz envoy render -o envoy.yaml", "authz envoy validate"))
@@ -21,7 +22,10 @@ def envoy() -> None:
 )
 @config_option
 def render(*, output: Path | None, config_path: Path | None) -> None:
-    """Print the Envoy configuration for gateway.yaml."""
+    """Print the Envoy configuration for gateway.yaml.
+
+    With -o the files that it refers to for TLS are written too, in the state folder.
+    """
     # No key is in it, so none has to be on Envoy's machine to make it.
     config = load(config_path, keys=False)
     # The typed objects take a second to import, which the other commands shall not wait for.
@@ -31,6 +35,7 @@ def render(*, output: Path | None, config_path: Path | None) -> None:
     if output is None:
         click.echo(text, nl=False)
     else:
+        write_secrets(config)
         write_whole(output, text)
 
 

@@ -1,4 +1,4 @@
-"""Clusters: authz itself, and one per provider."""
+"""The providers' clusters, and what other clusters are made of too."""
 
 import ssl
 from datetime import timedelta
@@ -43,10 +43,8 @@ from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
 from envoy_data_plane.google.protobuf import Any
 
 from authz.addresses import BaseUrl
-from authz.envoy.filters import AUTHZ_CLUSTER
-from authz.envoy.packing import envoy_address, exactly, file_source, packed, socket_address
+from authz.envoy.packing import exactly, file_source, packed, socket_address
 from authz.envoy.provider_routes import provider_cluster, websocket_cluster
-from authz.envoy.routes import AUTHZ_HTTP_CLUSTER
 from authz.envoy.signing import signing_filters
 from authz.settings import Config, Provider
 
@@ -55,13 +53,8 @@ _SYSTEM_ROOTS = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
 def clusters(config: Config) -> list[Cluster]:
-    """Return every cluster that a route or filter names."""
-    limit = config.envoy.max_connections
-    return [
-        _authz(AUTHZ_CLUSTER, envoy_address(config.authz.grpc), _http2(), limit),
-        _authz(AUTHZ_HTTP_CLUSTER, envoy_address(config.authz.http), http1(), limit),
-        *(cluster for provider in config.providers for cluster in _provider(config, provider)),
-    ]
+    """Return the clusters of the providers, in the order of the configuration."""
+    return [cluster for provider in config.providers for cluster in _provider(config, provider)]
 
 
 def has_upstream_proxy(config: Config) -> bool:
@@ -78,17 +71,6 @@ def system_roots() -> Path:
     """Return the file of this system's trusted roots, Debian's place first."""
     found = ssl.get_default_verify_paths().cafile
     return _SYSTEM_ROOTS if _SYSTEM_ROOTS.exists() or found is None else Path(found)
-
-
-def _authz(name: str, address: Address, protocol: HttpProtocolOptions, limit: int) -> Cluster:
-    return Cluster(
-        name=name,
-        type=ClusterDiscoveryType.STATIC,
-        connect_timeout=timedelta(seconds=0.5),
-        load_assignment=assignment(name, address),
-        circuit_breakers=limits(limit),
-        typed_extension_protocol_options=_options(protocol),
-    )
 
 
 def _provider(config: Config, provider: Provider) -> list[Cluster]:
@@ -172,21 +154,29 @@ def _tls(url: BaseUrl, roots: Path, alpn_protocols: list[str]) -> TransportSocke
     return TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(context))
 
 
-def assignment(name: str, address: Address) -> ClusterLoadAssignment:
-    """Return one endpoint."""
-    endpoint = LbEndpoint(endpoint=Endpoint(address=address))
+def assignment(name: str, *addresses: Address) -> ClusterLoadAssignment:
+    """Return one endpoint for each address."""
+    endpoints = [LbEndpoint(endpoint=Endpoint(address=address)) for address in addresses]
     return ClusterLoadAssignment(
-        cluster_name=name, endpoints=[LocalityLbEndpoints(lb_endpoints=[endpoint])]
+        cluster_name=name, endpoints=[LocalityLbEndpoints(lb_endpoints=endpoints)]
     )
 
 
-def limits(limit: int) -> CircuitBreakers:
-    """Return limits for a cluster."""
+def limits(limit: int, retries: int | None = None) -> CircuitBreakers:
+    """Return limits for a cluster.
+
+    Args:
+        limit: of connections, and of requests that wait or are under way.
+        retries: at a time; None leaves Envoy's 3.
+    """
     # Envoy's default of 1024 would refuse streams that the listener has let in.
     return CircuitBreakers(
         thresholds=[
             CircuitBreakersThresholds(
-                max_connections=limit, max_pending_requests=limit, max_requests=limit
+                max_connections=limit,
+                max_pending_requests=limit,
+                max_requests=limit,
+                max_retries=retries,
             )
         ]
     )
@@ -201,14 +191,6 @@ def http1() -> HttpProtocolOptions:
     return HttpProtocolOptions(
         explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(
             http_protocol_options=Http1ProtocolOptions()
-        )
-    )
-
-
-def _http2() -> HttpProtocolOptions:
-    return HttpProtocolOptions(
-        explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(
-            http2_protocol_options=Http2ProtocolOptions()
         )
     )
 

@@ -9,9 +9,12 @@ from envoy_data_plane.envoy.config.common.mutation_rules.v3 import (
 )
 from envoy_data_plane.envoy.config.core.v3 import (
     ApiVersion,
+    BackoffStrategy,
     DataSource,
     GrpcService,
     GrpcServiceEnvoyGrpc,
+    RetryPolicy,
+    RetryPolicyRetryHostPredicate,
     SubstitutionFormatString,
 )
 from envoy_data_plane.envoy.extensions.filters.common.set_filter_state.v3 import FilterStateValue
@@ -27,6 +30,7 @@ from envoy_data_plane.envoy.extensions.filters.http.set_filter_state.v3 import (
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     HttpFilter,
 )
+from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import PreviousHostsPredicate
 from envoy_data_plane.envoy.type.matcher.v3 import ListStringMatcher
 from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
 
@@ -43,8 +47,16 @@ AUTHZ_CLUSTER = "authz"
 PROXY_TOKEN_KEY = "authz.proxy.token"  # noqa: S105 - the name of a filter state object
 """Filter state, as ``PROXY_SESSION_KEY``."""
 
-CHECK_TIMEOUT_SECONDS = 1.0
-"""After this the request gets 503. A check takes a millisecond; a hung authz must not look slow."""
+CHECK_SECONDS = 1.5
+"""How long a check may take with all its tries; then the request gets 503. A check takes a
+millisecond, a look-up at the identity source at most 0.8 s, and a hung authz must not look slow."""
+TRY_SECONDS = 0.9
+"""How long one try may take: as long as the slowest look-up."""
+HOST_DRAWS = 20
+RETRIES = 8
+FIRST_BACK_OFF_SECONDS = 0.05
+"""The first retry comes at random within this time, the next within twice that, and so on. So
+another replica is asked at once, and the only one has most of ``CHECK_SECONDS`` to come back."""
 
 REMOVED_HEADERS = ("cookie", "forwarded", "via", "x-request-id")
 REMOVED_PREFIXES = (
@@ -92,7 +104,8 @@ def ext_authz() -> HttpFilter:
     config = ExtAuthz(
         grpc_service=GrpcService(
             envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=AUTHZ_CLUSTER),
-            timeout=seconds(CHECK_TIMEOUT_SECONDS),
+            timeout=seconds(CHECK_SECONDS),
+            retry_policy=_ask_another(),
         ),
         transport_api_version=ApiVersion.V3,
         failure_mode_allow=False,
@@ -106,6 +119,31 @@ def ext_authz() -> HttpFilter:
         ),
     )
     return HttpFilter(name=EXT_AUTHZ, typed_config=packed(config))
+
+
+def _ask_another() -> RetryPolicy:
+    """Ask again, another replica if there is one, when the one that was asked is gone.
+
+    An answer of authz is never asked for again, whatever it says. This is the only place where
+    Envoy heeds retries of a check: those of ``envoy_grpc`` are ignored.
+    """
+    return RetryPolicy(
+        retry_on="cancelled,unavailable,connect-failure,refused-stream,reset,reset-before-request",
+        num_retries=RETRIES,
+        # The longest back-off is the timeout of one try too (convertCoreToRouteRetryPolicy).
+        retry_back_off=BackoffStrategy(
+            base_interval=seconds(FIRST_BACK_OFF_SECONDS), max_interval=seconds(TRY_SECONDS)
+        ),
+        retry_host_predicate=[
+            RetryPolicyRetryHostPredicate(
+                name="envoy.retry_host_predicates.previous_hosts",
+                typed_config=packed(PreviousHostsPredicate()),
+            )
+        ],
+        # A replica that has just lost its checks is the least busy one, so it is drawn three times
+        # out of four; after this many draws it is taken.
+        host_selection_retry_max_attempts=HOST_DRAWS,
+    )
 
 
 def _clean_headers() -> HttpFilter:

@@ -18,6 +18,7 @@ from envoy_data_plane.envoy.extensions.resource_monitors.downstream_connections.
     DownstreamConnectionsConfig,
 )
 
+from authz.envoy.authz_clusters import authz_clusters
 from authz.envoy.clusters import clusters, has_upstream_proxy
 from authz.envoy.egress import egress_listeners
 from authz.envoy.intercept import intercept_clusters, intercept_listeners
@@ -42,7 +43,10 @@ _RUNTIME = {
 
 def bootstrap(config: Config) -> Bootstrap:
     """Build the configuration as a typed object."""
-    listeners, cluster_list = [gateway_listener(config)], clusters(config)
+    listeners, cluster_list = (
+        [gateway_listener(config)],
+        [*authz_clusters(config), *clusters(config)],
+    )
     extensions = []
     if config.envoy.metrics is not None:
         listeners.append(metrics_listener(config.envoy.metrics))

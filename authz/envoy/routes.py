@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from envoy_data_plane.envoy.config.route.v3 import (
     DirectResponseAction,
+    RetryPolicy,
     Route,
     RouteAction,
     RouteConfiguration,
@@ -69,7 +70,12 @@ def _health(path: str) -> Route:
     return Route(
         name=path,
         match=RouteMatch(path=path, headers=[method_is("GET", "HEAD")]),
-        route=RouteAction(cluster=AUTHZ_HTTP_CLUSTER, timeout=timedelta(seconds=2)),
+        route=RouteAction(
+            cluster=AUTHZ_HTTP_CLUSTER,
+            timeout=timedelta(seconds=2),
+            # One replica that is gone doesn't make the gateway unhealthy.
+            retry_policy=RetryPolicy(retry_on="connect-failure,reset", num_retries=2),
+        ),
         typed_per_filter_config={EXT_AUTHZ: packed(ExtAuthzPerRoute(disabled=True))},
     )
 

@@ -8,7 +8,7 @@ from pydantic import PrivateAttr
 from authz.envoy.binary import validate
 from authz.envoy.render import render
 from authz.proxy.keeper import make_leaves
-from authz.sds import write_listener_secrets
+from authz.sds import write_secrets
 from authz.settings import Config
 
 
@@ -39,7 +39,7 @@ def validate_rendered(config: Config) -> None:
         folder = Path(name)
         moved._folder = folder
         make_leaves(moved)
-        write_listener_secrets(moved)
+        write_secrets(moved)
         file = folder / "envoy.yaml"
         file.write_text(render(moved), encoding="utf-8")
         validate(file)

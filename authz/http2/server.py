@@ -12,13 +12,16 @@ from authz import access_log
 from authz.addresses import Address, UnixAddress
 from authz.errors import StartError
 from authz.ext_authz import METHOD
-from authz.grpc_server import CheckHandler, LogHandler, remove_stale_socket
+from authz.grpc_server import DRAIN_SECONDS, CheckHandler, LogHandler, remove_stale_socket
 from authz.http2.calls import ClientStream, Method
 from authz.http2.connection import Connection
 from authz.http2.grpc import CallFailed, Status
+from authz.mutual_tls import TlsFiles, keep_fresh
 
 _HEALTH = "/grpc.health.v1.Health/Check"
 _POLL_SECONDS = 0.005
+HANDSHAKE_SECONDS = 5.0
+"""How long a peer may take for TLS; before that it costs a socket and some kilobytes."""
 _BACKLOG = 1024
 _ACCEPT_TURNS = 5
 """Of the loop, between the accept of a connection and its being known."""
@@ -34,6 +37,7 @@ class Http2Server:
         address: a Unix socket, made with mode 0600, or a TCP address.
         receive_log: takes the messages of Envoy's access log stream; None serves none.
         immediate: whether ``check`` never waits.
+        tls: the certificate to show and whose clients to serve; None serves in clear.
     """
 
     def __init__(
@@ -43,8 +47,11 @@ class Http2Server:
         receive_log: LogHandler | None = None,
         *,
         immediate: bool = False,
+        tls: TlsFiles | None = None,
     ) -> None:
         self._address = address
+        self._tls = tls
+        self._tls_task: asyncio.Task[None] | None = None
         self._methods: dict[str, Method | ClientStream] = {
             METHOD: Method(check, immediate),
             _HEALTH: Method(self._health, True),
@@ -63,34 +70,55 @@ class Http2Server:
             StartError: the address is in use or can't be bound.
         """
         try:
-            listener = _listen(self._address)
+            self._listener = _listen(self._address)
         except OSError as error:
             raise StartError(f"authz.grpc: {self._address}: {error.strerror}") from None
-        loop = asyncio.get_running_loop()
+        await self._accept()
+        if self._tls is not None:
+            self._tls_task = asyncio.create_task(keep_fresh(self._tls, self._accept))
+        self._serving = True
+
+    async def _accept(self) -> None:
+        """Take connections from here on, with the TLS files of now; open ones go on."""
+        before, loop = self._server, asyncio.get_running_loop()
+        assert self._listener is not None  # noqa: S101 - made in start
+        # A server closes its socket when it is closed, and the next one needs the same.
+        listener = self._listener.dup()
         create = (
             loop.create_unix_server if listener.family == socket.AF_UNIX else loop.create_server
         )
-        self._listener = listener
         self._server = await create(
             lambda: Connection(self._methods, self._connections),
             sock=listener,
             # The loop listens once more, with this.
             backlog=_BACKLOG,
+            ssl=self._tls.context if self._tls else None,
+            ssl_handshake_timeout=HANDSHAKE_SECONDS if self._tls else None,
         )
-        self._serving = True
+        if before is not None:
+            before.close()
 
     async def stop(self, grace_seconds: float) -> None:
-        """Take no new checks, let those in flight finish, at most ``grace_seconds``."""
+        """Take no new checks, let those in flight finish, at most ``grace_seconds``.
+
+        Over TCP there may be others to ask: Envoy, which asks for health, is given a moment to
+        turn to them before this one takes nothing more.
+        """
         self._serving = False
         if self._server is None or self._listener is None:
             return
         server, self._server = self._server, None
+        if self._tls_task is not None:
+            self._tls_task.cancel()
+        if not isinstance(self._address, UnixAddress) and self._connections:
+            await asyncio.sleep(min(DRAIN_SECONDS, grace_seconds))
         if isinstance(self._address, UnixAddress):
             # While the socket is still ours: later a successor may have made its own there.
             Path(self._address.path).unlink(missing_ok=True)  # noqa: ASYNC240 - one call, at the end
         # Those that have connected already are still accepted; a Unix socket takes no others.
         await _accept_waiting(self._listener)
         server.close()
+        self._listener.close()
         loop = asyncio.get_running_loop()
         end = loop.time() + grace_seconds
         while True:

@@ -17,7 +17,7 @@ from authz.config import ALLOW_BYOK_VARIABLES, open_pools
 from authz.envoy import binary
 from authz.errors import StartError
 from authz.proxy.keeper import make_leaves
-from authz.sds import write_listener_secrets
+from authz.sds import write_secrets
 from authz.settings import Config
 from authz.up.admin import Admin
 from authz.up.banner import banner
@@ -136,7 +136,7 @@ class Pair:
         config = self._config
         # Envoy does not start while a certificate that it shall watch is not there.
         make_leaves(config)
-        write_listener_secrets(config)
+        write_secrets(config)
         allow_byok = f"--ai-gateway-allow-byok={str(config.allow_byok).lower()}"
         authz: list[str | Path] = [sys.executable, "-m", "authz"]
         self._spawn(Child("authz", [*authz, "serve", allow_byok, *self._options]))

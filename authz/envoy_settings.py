@@ -1,0 +1,48 @@
+"""What concerns the Envoy process alone: its limits, its drain, where it finds authz."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from authz.addresses import TcpAddress
+from authz.fields import AnyAddress, Section, Tcp
+
+
+class EnvoySettings(Section):
+    """What concerns the Envoy process alone.
+
+    Attributes:
+        admin: Envoy's admin interface; None means a Unix socket in the state folder, because
+            whoever reaches it can stop Envoy.
+        metrics: where Envoy serves its metrics and its readiness, and nothing else of the admin
+            interface; None means nowhere.
+        drain_timeout: seconds that open streams get to finish when the pair stops.
+        stream_idle_timeout: seconds without a byte in either direction before a stream is cut;
+            a thinking model is silent for minutes.
+        websocket_timeout: seconds that a WebSocket may live. It is checked when it is opened, so
+            this is how long it may outlive a revocation.
+        max_connections: downstream connections in all.
+        authz_grpc: where the replicas of authz are asked; a host name stands for all of its
+            addresses. Empty means ``authz.grpc``.
+        authz_http: the same for their HTTP side; empty means ``authz.http``.
+    """
+
+    admin: AnyAddress | None = None
+    metrics: Tcp | None = None
+    authz_grpc: tuple[Tcp, ...] = ()
+    authz_http: tuple[Tcp, ...] = ()
+    drain_timeout: Annotated[int, Field(strict=True, ge=0, le=86_400)] = 300
+    stream_idle_timeout: Annotated[int, Field(strict=True, ge=1, le=86_400)] = 900
+    websocket_timeout: Annotated[int, Field(strict=True, ge=1, le=86_400)] = 3600
+    max_connections: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 10_000
+
+    @model_validator(mode="after")
+    def _destinations(self) -> Self:
+        for key in ("authz_grpc", "authz_http"):
+            addresses: tuple[TcpAddress, ...] = getattr(self, key)
+            if len(set(addresses)) < len(addresses):
+                raise ValueError(f"{key}: an address stands twice")
+            for address in addresses:
+                if address.for_clients != address:
+                    raise ValueError(f"{key}: nobody can connect to {address}")
+        return self

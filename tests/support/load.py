@@ -1,0 +1,83 @@
+"""Steady load on a gateway, each request of which has one right answer."""
+
+import contextlib
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from tests.support import raw
+from tests.support.pair import wait_until
+from tests.support.requests import MODELS
+
+
+@dataclass
+class Load:
+    """Requests at a steady rate over several connections, each of which has one right answer.
+
+    Attributes:
+        counts: by token and status; a connection that was cut counts as 0.
+        slowest: seconds that the slowest answer took.
+    """
+
+    port: int
+    right: dict[str, int]
+    workers: int = 4
+    pause: float = 0.004
+    counts: Counter[tuple[str, int]] = field(default_factory=Counter)
+    slowest: float = 0.0
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def total(self) -> int:
+        """Requests that have an answer, or will never have one."""
+        return sum(self.counts.values())
+
+    @property
+    def failed(self) -> dict[int, int]:
+        """Wrong answers by status."""
+        wrong: Counter[int] = Counter()
+        for (token, status), count in self.counts.items():
+            if status != self.right[token]:
+                wrong[status] += count
+        return dict(wrong)
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator["Load"]:
+        """Send requests inside the block."""
+        threads = [threading.Thread(target=self._work) for _ in range(self.workers)]
+        for thread in threads:
+            thread.start()
+        try:
+            wait_until(lambda: self.total > 20, 10, "load")
+            yield self
+        finally:
+            self._stop.set()
+            for thread in threads:
+                thread.join(20)
+
+    def more(self, count: int) -> None:
+        """Wait for so many more answers."""
+        wanted = self.total + count
+        wait_until(lambda: self.total >= wanted, 60, "answers")
+
+    def _work(self) -> None:
+        while not self._stop.is_set():
+            with contextlib.suppress(OSError), raw.Connection(self.port, 10) as connection:
+                self._send_on(connection)
+
+    def _send_on(self, connection: raw.Connection) -> None:
+        while not self._stop.is_set():
+            for token in self.right:
+                headers = [("x-api-key", token)]
+                began = time.monotonic()
+                try:
+                    connection.send(raw.request("GET", MODELS["anthropic"], headers))
+                    status = connection.read().status
+                except (raw.Closed, OSError):
+                    self.counts[token, 0] += 1
+                    raise OSError("cut") from None
+                self.counts[token, status] += 1
+                self.slowest = max(self.slowest, time.monotonic() - began)
+            time.sleep(self.pause)
