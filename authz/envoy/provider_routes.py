@@ -25,6 +25,7 @@ from envoy_data_plane.google.protobuf import Any
 
 from authz.envoy.filters import EXT_AUTHZ
 from authz.envoy.packing import exactly, packed, regex, set_header
+from authz.envoy.websocket_replies import WEBSOCKET_REPLIES, no_websocket_here
 from authz.ext_authz import (
     CONTEXT_BASE_URL,
     CONTEXT_CENTRAL_KEY,
@@ -224,7 +225,10 @@ def _websocket_routes(provider: Provider, mount: Mount, config: Config) -> list[
             ),
             route=action,
             request_headers_to_add=_actor_headers(config, paths[0]),
-            typed_per_filter_config={EXT_AUTHZ: _context(provider, paths[0])},
+            typed_per_filter_config={
+                EXT_AUTHZ: _context(provider, paths[0]),
+                WEBSOCKET_REPLIES: no_websocket_here(),
+            },
         )
     ]
 
