@@ -79,7 +79,7 @@ def test_hosts(host: str) -> None:
     (route,) = other["routes"]
     assert route["direct_response"] == {"status": 421}
     for route in own["routes"]:
-        (context,) = route["typed_per_filter_config"].values()
+        context = route["typed_per_filter_config"]["envoy.filters.http.ext_authz"]
         assert "disabled" not in context
         if "route" in route:
             assert route["route"]["cluster"].startswith(f"provider_{PROVIDERS[host]}")
