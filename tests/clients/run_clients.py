@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -11,12 +12,22 @@ from authz.config import load
 from tests.clients.installing import NotInstalledError, NpmMissingError, install
 from tests.clients.running import Ran, run
 from tests.e2e.proxy.pairs import Proxied, proxied
-from tests.support.pair import CENTRAL_KEYS, OWN_KEYS, SUBSCRIPTION
+from tests.support.pair import CENTRAL_KEYS, OWN_KEYS, SUBSCRIPTION, wait_until
 from tests.support.requests import CREDENTIAL_HEADERS, leaks
 
 ANSWER = "Hello from the stand-in provider"
+ENDING = "You said:"
+EVENTS = "/api/event_logging/"
+"""Where Claude Code with a subscription sends no credential, so that the central key serves it."""
+REFUSED = "The Coder token is not valid"
 QUICK = 30.0
 """Seconds within which a client has to give up on a deleted token."""
+STREAMED = 0.1
+"""Seconds that a streamed answer takes at least from its first piece to its last; the stand-in
+waits 0.05 seconds four times."""
+AT_ONCE = ("claude-code", "codex", "opencode")
+"""Clients that print an answer when it is whole."""
+_WAIT = 15.0
 
 Record = Callable[[str, str, str, str], None]
 CASES = [
@@ -64,6 +75,7 @@ def test_client(
             _check_denied(ran, proxy)
         else:
             _check_served(ran, proxy, mode, kind, token)
+            _check_streamed(ran, proxy, client.name, before)
     except AssertionError as error:
         record(client.name, mode, kind, f"red: {str(error).splitlines()[0][:100]}")
         access = [
@@ -88,28 +100,53 @@ def _check_served(ran: Ran, proxy: Proxied, mode: str, kind: str, token: str) ->
         credentials = [pair for pair in seen.headers if pair[0] in CREDENTIAL_HEADERS]
         where = f"{seen.method} {seen.path}: {[name for name, _ in credentials]}"
         assert len(credentials) == 1, f"not one credential, {where}"
-        assert credentials[0] in _right(mode, kind), f"wrong credential, {where}"
+        right = _right(mode, kind)
+        if mode.startswith("proxy-") and seen.path.startswith(EVENTS):
+            right = [*right, *_right("proxy", kind)]
+        assert credentials[0] in right, f"wrong credential, {where}"
         assert leaks(seen, [token, token.partition("-")[2]]) == []
         names = [name for name, _ in seen.headers if re.match(r"coder-|x-coder-|proxy-", name)]
         assert names == []
 
 
+def _check_streamed(ran: Ran, proxy: Proxied, client: str, before: int) -> None:
+    """An answer took its time from the first byte to the last, in the client's output, too."""
+
+    def streams() -> bool:
+        return any(_is_streamed(entry) for entry in proxy.log()[before:])
+
+    wait_until(streams, _WAIT, "a streamed answer in the access log")
+    if client not in AT_ONCE:
+        took = ran.spread(ANSWER[:9], ENDING)
+        assert took > STREAMED, f"printed within {took:.3f} s: {ran}"
+
+
+def _is_streamed(entry: dict[str, Any]) -> bool:
+    if entry["status"] == 101:
+        # Each event is a message of its own.
+        return entry["mode"] is not None
+    if entry["status"] != 200 or entry["method"] != "POST" or entry["mode"] is None:
+        return False
+    return bool(entry["duration_ms"] - entry["first_byte_ms"] > STREAMED * 1000)
+
+
 def _right(mode: str, kind: str) -> list[tuple[str, str]]:
     """Return the credentials of which the provider has to see one."""
-    if mode == "subscription":
+    if mode.endswith("subscription"):
         token = SUBSCRIPTION if kind == "anthropic" else OWN_KEYS["chatgpt"]
         return [("authorization", f"Bearer {token}")]
-    key = (OWN_KEYS if mode == "byok" else CENTRAL_KEYS)[kind]
+    own = mode.endswith("byok")
+    key = (OWN_KEYS if own else CENTRAL_KEYS)[kind]
     bearer = ("authorization", f"Bearer {key}")
     if kind != "anthropic":
         return [bearer]
     # Anthropic's Node SDK sends an API key as a Bearer, and BYOK passes it on as it came.
-    return [("x-api-key", key), bearer] if mode == "byok" else [("x-api-key", key)]
+    return [("x-api-key", key), bearer] if own else [("x-api-key", key)]
 
 
 def _check_denied(ran: Ran, proxy: Proxied) -> None:
     said = ran.output + ran.errors
     assert ANSWER not in said, f"served with a deleted token: {ran}"
     assert proxy.provider.take() == [], "a request with a deleted token reached the provider"
-    assert re.search(r"401|authenticat|token", said, re.IGNORECASE), f"says no error: {ran}"
+    assert REFUSED in " ".join(said.split()), f"does not say what the gateway said: {ran}"
     assert ran.seconds < QUICK, f"took {ran.seconds:.0f} s to give up: {ran}"
