@@ -98,6 +98,33 @@ def table(known: list[Client]) -> str:
     )
 
 
+def summary(known: list[Client]) -> str:
+    """Write the table without reasons, as README.md has it."""
+    modes = (*MODES, DENIED)
+    rows = [
+        f"| [{client.title}](docs/clients/{client.name}.md) {client.version} | "
+        + " | ".join(_result(client, mode) for mode in modes)
+        + " |"
+        for client in known
+    ]
+    return "\n".join(
+        [
+            f"| client | {' | '.join(_SHORT[mode] for mode in modes)} |",
+            f"| {' | '.join(['---'] * (len(modes) + 1))} |",
+            *rows,
+        ]
+    )
+
+
+def _result(client: Client, mode: str) -> str:
+    results = client.tested.results.get(mode, {})
+    kinds = client.lines.get("centralized" if mode == DENIED else mode, {})
+    if not kinds:
+        return "-"
+    said = {results.get(kind, "not run") for kind in kinds}
+    return said.pop() if len(said) == 1 else "not all green"
+
+
 def _cell(client: Client, mode: str) -> str:
     results = client.tested.results.get(mode, {})
     kinds = client.lines.get("centralized" if mode == DENIED else mode, {})

@@ -1,59 +1,27 @@
 """Each client in each mode; not collected by ``make test``, since it installs gigabytes."""
 
-import re
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
-from authz.clients.catalog import DENIED, GREEN, MODES, Client, clients
-from authz.clients.rendering import fill, urls
-from authz.config import load
+from authz.clients.catalog import GREEN, Client, clients
+from tests.clients.cases import cases, check
 from tests.clients.installing import NotInstalledError, NpmMissingError, install
-from tests.clients.running import Ran, run
-from tests.e2e.proxy.pairs import Proxied, proxied
-from tests.support.pair import CENTRAL_KEYS, OWN_KEYS, SUBSCRIPTION, wait_until
-from tests.support.requests import CREDENTIAL_HEADERS, leaks
-
-ANSWER = "Hello from the stand-in provider"
-ENDING = "You said:"
-EVENTS = "/api/event_logging/"
-"""Where Claude Code with a subscription sends no credential, so that the central key serves it."""
-REFUSED = "The Coder token is not valid"
-QUICK = 30.0
-"""Seconds within which a client has to give up on a deleted token."""
-STREAMED = 0.1
-"""Seconds that a streamed answer takes at least from its first piece to its last; the stand-in
-waits 0.05 seconds four times."""
-AT_ONCE = ("claude-code", "codex", "opencode")
-"""Clients that print an answer when it is whole."""
-_WAIT = 15.0
+from tests.e2e.proxy.pairs import Proxied
 
 Record = Callable[[str, str, str, str], None]
-CASES = [
-    pytest.param(client, mode, kind, id=f"{client.name}-{mode}-{kind}")
-    for client in clients().values()
-    for mode in (*MODES, DENIED)
-    for kind in client.lines.get("centralized" if mode == DENIED else mode, {})
-]
 pytestmark = pytest.mark.timeout(1200)
 
 
-@pytest.fixture(scope="module")
-def proxy() -> Iterator[Proxied]:
-    """A pair with the proxy on; its gateway listener serves the base URLs."""
-    with proxied() as running:
-        yield running
-
-
-@pytest.mark.parametrize(("client", "mode", "kind"), CASES)
-def test_client(
-    client: Client,
-    mode: str,
-    kind: str,
-    proxy: Proxied,
-    record: Record,
-) -> None:
+@pytest.mark.parametrize(
+    ("client", "mode", "kind"),
+    [
+        pytest.param(client, mode, kind, id=f"{client.name}-{mode}-{kind}")
+        for client in clients().values()
+        for mode, kind in cases(client)
+    ],
+)
+def test_client(client: Client, mode: str, kind: str, proxied: Proxied, record: Record) -> None:
     """The pasted lines bring the answer's text, and the provider sees one right credential."""
     try:
         there = install(client)
@@ -62,91 +30,9 @@ def test_client(
     except NotInstalledError as error:
         record(client.name, mode, kind, f"not installed: {error}")
         raise
-    lines = client.lines["centralized" if mode == DENIED else mode][kind]
-    token = proxy.pair.create_token("alice")
-    if mode == DENIED:
-        proxy.pair.delete_token(token)
-    filled = fill(lines, _urls(proxy))
-    proxy.provider.take()
-    before = len(proxy.log())
-    ran = run(client.name, filled, there, proxy, token, mode)
     try:
-        if mode == DENIED:
-            _check_denied(ran, proxy)
-        else:
-            _check_served(ran, proxy, mode, kind, token)
-            _check_streamed(ran, proxy, client.name, before)
+        print(check(client, mode, kind, there, proxied))
     except AssertionError as error:
         record(client.name, mode, kind, f"red: {str(error).splitlines()[0][:100]}")
-        access = [
-            [entry.get(key) for key in ("method", "path", "status", "decision", "reason")]
-            for entry in proxy.log()[before:]
-        ]
-        raise AssertionError(f"{error}\n--- access log\n{access}") from None
+        raise
     record(client.name, mode, kind, GREEN)
-    requests = [entry.get("status") for entry in proxy.log()[before:]]
-    print(f"{client.name} {mode} {kind}: {ran.seconds:.1f} s, statuses {requests}")
-
-
-def _urls(proxy: Proxied) -> dict[str, str]:
-    return urls(load(proxy.pair.folder / "gateway.yaml"))
-
-
-def _check_served(ran: Ran, proxy: Proxied, mode: str, kind: str, token: str) -> None:
-    taken = proxy.provider.take()
-    assert ANSWER in ran.output, f"no answer: {ran}"
-    assert taken, "nothing reached the provider"
-    for seen in taken:
-        credentials = [pair for pair in seen.headers if pair[0] in CREDENTIAL_HEADERS]
-        where = f"{seen.method} {seen.path}: {[name for name, _ in credentials]}"
-        assert len(credentials) == 1, f"not one credential, {where}"
-        right = _right(mode, kind)
-        if mode.startswith("proxy-") and seen.path.startswith(EVENTS):
-            right = [*right, *_right("proxy", kind)]
-        assert credentials[0] in right, f"wrong credential, {where}"
-        assert leaks(seen, [token, token.partition("-")[2]]) == []
-        names = [name for name, _ in seen.headers if re.match(r"coder-|x-coder-|proxy-", name)]
-        assert names == []
-
-
-def _check_streamed(ran: Ran, proxy: Proxied, client: str, before: int) -> None:
-    """An answer took its time from the first byte to the last, in the client's output, too."""
-
-    def streams() -> bool:
-        return any(_is_streamed(entry) for entry in proxy.log()[before:])
-
-    wait_until(streams, _WAIT, "a streamed answer in the access log")
-    if client not in AT_ONCE:
-        took = ran.spread(ANSWER[:9], ENDING)
-        assert took > STREAMED, f"printed within {took:.3f} s: {ran}"
-
-
-def _is_streamed(entry: dict[str, Any]) -> bool:
-    if entry["status"] == 101:
-        # Each event is a message of its own.
-        return entry["mode"] is not None
-    if entry["status"] != 200 or entry["method"] != "POST" or entry["mode"] is None:
-        return False
-    return bool(entry["duration_ms"] - entry["first_byte_ms"] > STREAMED * 1000)
-
-
-def _right(mode: str, kind: str) -> list[tuple[str, str]]:
-    """Return the credentials of which the provider has to see one."""
-    if mode.endswith("subscription"):
-        token = SUBSCRIPTION if kind == "anthropic" else OWN_KEYS["chatgpt"]
-        return [("authorization", f"Bearer {token}")]
-    own = mode.endswith("byok")
-    key = (OWN_KEYS if own else CENTRAL_KEYS)[kind]
-    bearer = ("authorization", f"Bearer {key}")
-    if kind != "anthropic":
-        return [bearer]
-    # Anthropic's Node SDK sends an API key as a Bearer, and BYOK passes it on as it came.
-    return [("x-api-key", key), bearer] if own else [("x-api-key", key)]
-
-
-def _check_denied(ran: Ran, proxy: Proxied) -> None:
-    said = ran.output + ran.errors
-    assert ANSWER not in said, f"served with a deleted token: {ran}"
-    assert proxy.provider.take() == [], "a request with a deleted token reached the provider"
-    assert REFUSED in " ".join(said.split()), f"does not say what the gateway said: {ran}"
-    assert ran.seconds < QUICK, f"took {ran.seconds:.0f} s to give up: {ran}"
