@@ -1,16 +1,24 @@
 """Each client in each mode; not collected by ``make test``, since it installs gigabytes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from authz.clients.catalog import GREEN, Client, clients
-from tests.clients.cases import cases, check
+from tests.clients.cases import SLOW, cases, check
 from tests.clients.installing import NotInstalledError, NpmMissingError, install
+from tests.e2e.proxy import pairs
 from tests.e2e.proxy.pairs import Proxied
 
 Record = Callable[[str, str, str, str], None]
 pytestmark = pytest.mark.timeout(1200)
+
+
+@pytest.fixture(scope="module")
+def slow() -> Iterator[Proxied]:
+    """A pair with the proxy on, and a provider that takes its time between pieces."""
+    with pairs.proxied(SLOW) as running:
+        yield running
 
 
 @pytest.mark.parametrize(
@@ -21,7 +29,7 @@ pytestmark = pytest.mark.timeout(1200)
         for mode, kind in cases(client)
     ],
 )
-def test_client(client: Client, mode: str, kind: str, proxied: Proxied, record: Record) -> None:
+def test_client(client: Client, mode: str, kind: str, slow: Proxied, record: Record) -> None:
     """The pasted lines bring the answer's text, and the provider sees one right credential."""
     try:
         there = install(client)
@@ -31,7 +39,7 @@ def test_client(client: Client, mode: str, kind: str, proxied: Proxied, record: 
         record(client.name, mode, kind, f"not installed: {error}")
         raise
     try:
-        print(check(client, mode, kind, there, proxied))
+        print(check(client, mode, kind, there, slow, slow=True))
     except AssertionError as error:
         record(client.name, mode, kind, f"red: {str(error).splitlines()[0][:100]}")
         raise
