@@ -76,4 +76,4 @@ def _widened(provider: Provider, mount: Mount) -> Mount:
 
 
 def _has_central_key(provider: Provider) -> bool:
-    return provider.key is not None or provider.signed
+    return bool(provider.key_references) or provider.signed

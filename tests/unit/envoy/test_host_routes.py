@@ -51,6 +51,13 @@ def test_the_rest_of_a_host_with_a_central_key(path: str) -> None:
     assert facts(route)["supported"] == "false"
 
 
+def test_several_central_keys_close_the_host() -> None:
+    """Keys of a pool are central keys, too."""
+    pooled = {**CHATGPT, "keys": [{"env": "A_KEY"}, {"env": "B_KEY"}]}
+    route = first(_routes("chatgpt.com", pooled), "GET", "/backend-api/wham/x")
+    assert "direct_response" in route
+
+
 def test_one_central_key_closes_the_host() -> None:
     """A provider without a key does not open a host on which another one has one."""
     keyless = {key: value for key, value in TWO_ON_ONE_HOST[0].items() if key != "key"}
