@@ -7,10 +7,10 @@ from typing import Any
 
 import yaml
 
-MODES = ("centralized", "byok", "subscription", "proxy")
+MODES = ("centralized", "byok", "subscription", "proxy", "proxy-byok", "proxy-subscription")
 """The modes that have lines to paste, in the order in which they are shown."""
 DENIED = "denied"
-"""The fifth mode of the tests: the centralized lines with a token that was deleted."""
+"""The last mode of the tests: the centralized lines with a token that was deleted."""
 GREEN = "green"
 
 _FOLDER = Path(__file__).parent

@@ -12,6 +12,8 @@ _SHORT = {
     "byok": "own key",
     "subscription": "own subscription",
     "proxy": "proxy",
+    "proxy-byok": "proxy, own key",
+    "proxy-subscription": "proxy, own subscription",
     DENIED: "deleted token",
 }
 
@@ -82,9 +84,10 @@ def table(known: list[Client]) -> str:
             _MADE,
             "`make test-clients` installs each client and runs the lines of its page, headless, "
             "through a real pair to the\nstand-in provider. Green: the answer's text came back, "
-            "and every request at the provider had exactly one\nright credential and nothing of "
-            "Coder's. For a deleted token: the client said an error within 30 seconds,\nand "
-            "nothing reached the provider.\n",
+            "as a stream (and piece by piece where the client\nprints it so), and every request at "
+            "the provider had exactly one right credential and nothing of Coder's.\nFor a deleted "
+            "token: the client printed the gateway's 401 within 30 seconds, and nothing reached "
+            "the provider.\n",
             f"| client | version | run on | {heads} |",
             f"| {' | '.join(['---'] * (len(modes) + 3))} |",
             *rows,
@@ -95,6 +98,33 @@ def table(known: list[Client]) -> str:
     )
 
 
+def summary(known: list[Client]) -> str:
+    """Write the table without reasons, as README.md has it."""
+    modes = (*MODES, DENIED)
+    rows = [
+        f"| [{client.title}](docs/clients/{client.name}.md) {client.version} | "
+        + " | ".join(_result(client, mode) for mode in modes)
+        + " |"
+        for client in known
+    ]
+    return "\n".join(
+        [
+            f"| client | {' | '.join(_SHORT[mode] for mode in modes)} |",
+            f"| {' | '.join(['---'] * (len(modes) + 1))} |",
+            *rows,
+        ]
+    )
+
+
+def _result(client: Client, mode: str) -> str:
+    results = client.tested.results.get(mode, {})
+    kinds = client.lines.get("centralized" if mode == DENIED else mode, {})
+    if not kinds:
+        return "-"
+    said = {results.get(kind, "not run") for kind in kinds}
+    return said.pop() if len(said) == 1 else "not all green"
+
+
 def _cell(client: Client, mode: str) -> str:
     results = client.tested.results.get(mode, {})
     kinds = client.lines.get("centralized" if mode == DENIED else mode, {})
@@ -102,7 +132,7 @@ def _cell(client: Client, mode: str) -> str:
     reason = client.tested.reasons.get(mode)
     if len(set(said.values())) == 1 and not reason:
         only = next(iter(said.values()))
-        one_of_two = len(kinds) < len(client.lines["centralized"])
+        one_of_two = kinds.keys() != client.lines["centralized"].keys()
         return f"{only} ({next(iter(kinds))})" if one_of_two and only == GREEN else only
     parts = [f"{kind}: {result}" for kind, result in said.items()]
     return "; ".join([*parts, *([reason] if reason else [])]).replace("|", "\\|") or "no lines"

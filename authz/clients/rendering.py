@@ -9,13 +9,21 @@ HEADINGS = {
     "centralized": "With the company's key",
     "byok": "With your own key",
     "subscription": "With your own subscription",
-    "proxy": "Through the AI Gateway Proxy",
+    "proxy": "Through the AI Gateway Proxy, with the company's key",
+    "proxy-byok": "Through the AI Gateway Proxy, with your own key",
+    "proxy-subscription": "Through the AI Gateway Proxy, with your own subscription",
 }
+_PROXY = "`gateway.yaml` has a `proxy` section, and `authz proxy ca` was run once."
+_KEY = "Your key is in `$ANTHROPIC_API_KEY` or `$OPENAI_API_KEY`."
+_LOGIN = (
+    "You have logged in with the client before, or your token is in `$CLAUDE_CODE_OAUTH_TOKEN`."
+)
 NEEDS = {
-    "byok": "Your key is in `$ANTHROPIC_API_KEY` or `$OPENAI_API_KEY`.",
-    "subscription": "You have logged in with the client before, or your token is in "
-    "`$CLAUDE_CODE_OAUTH_TOKEN`.",
-    "proxy": "`gateway.yaml` has a `proxy` section, and `authz proxy ca` was run once.",
+    "byok": _KEY,
+    "subscription": _LOGIN,
+    "proxy": _PROXY,
+    "proxy-byok": f"{_KEY} {_PROXY}",
+    "proxy-subscription": f"{_LOGIN} {_PROXY}",
 }
 PLACEHOLDERS = {"anthropic": "%ANTHROPIC%", "openai": "%OPENAI%", "chatgpt": "%CHATGPT%"}
 
@@ -84,8 +92,8 @@ def _missing(mode: str, kind: str, known: Mapping[str, str], config: Config) -> 
     """Say why a mode can't be had at this gateway."""
     if kind not in known:
         return f"gateway.yaml has no provider for {kind}"
-    if mode in ("byok", "subscription") and not config.allow_byok:
+    if mode.endswith(("byok", "subscription")) and not config.allow_byok:
         return "allow_byok is false"
-    if mode == "proxy" and config.proxy is None:
+    if mode.startswith("proxy") and config.proxy is None:
         return "gateway.yaml has no proxy section"
     return None

@@ -37,6 +37,7 @@ from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
 from authz.envoy.limits import rate_limit
 from authz.envoy.packing import exactly, packed, seconds, starting_with
 from authz.envoy.typed_struct import typed_struct
+from authz.envoy.websocket_replies import websocket_replies
 from authz.ext_authz import METADATA_NAMESPACE
 from authz.settings import Config
 from authz.usage.names import REQUEST_ID_KEY
@@ -80,7 +81,15 @@ def http_filters(config: Config) -> list[HttpFilter]:
     """Return the filter chain of every request."""
     limits = [rate_limit(config.limits)] if config.limits.any else []
     usage = [_token_usage()] if config.usage.enabled else []
-    return [keep_request_id(), ext_authz(), *limits, _clean_headers(), *usage, router()]
+    return [
+        keep_request_id(),
+        ext_authz(),
+        *limits,
+        _clean_headers(),
+        websocket_replies(),
+        *usage,
+        router(),
+    ]
 
 
 def keep_request_id() -> HttpFilter:

@@ -36,6 +36,7 @@ from authz.envoy.filters import (
     REMOVED_RESPONSE_HEADERS,
     http_filters,
 )
+from authz.envoy.host_routes import host_routes
 from authz.envoy.listener import (
     BUFFER_LIMIT_BYTES,
     connection_manager,
@@ -43,10 +44,9 @@ from authz.envoy.listener import (
     tls_from_secret,
 )
 from authz.envoy.packing import packed, set_header
-from authz.envoy.provider_routes import native_mount, provider_routes
 from authz.headers import GOVERNANCE
 from authz.proxy.leaves import leaf_file
-from authz.settings import Config, Provider
+from authz.settings import Config
 
 
 def intercept_name(host: str) -> str:
@@ -56,9 +56,7 @@ def intercept_name(host: str) -> str:
 
 def intercept_listeners(config: Config) -> list[Listener]:
     """Return an internal listener for each intercepted host."""
-    return [
-        _listener(config, host, provider) for host, provider in config.intercepted_hosts.items()
-    ]
+    return [_listener(config, host) for host in config.intercepted_hosts]
 
 
 def intercept_clusters(config: Config) -> list[Cluster]:
@@ -69,9 +67,9 @@ def intercept_clusters(config: Config) -> list[Cluster]:
     ]
 
 
-def _listener(config: Config, host: str, provider: Provider) -> Listener:
+def _listener(config: Config, host: str) -> Listener:
     filters = [_token_from_tunnel(), *http_filters(config)]
-    manager = connection_manager(config, _routes(config, host, provider), filters)
+    manager = connection_manager(config, _routes(config, host), filters)
     manager.strip_trailing_host_dot = True
     chain = filter_chain(manager)
     chain.transport_socket = _tls(config, host)
@@ -95,15 +93,16 @@ def _token_from_tunnel() -> HttpFilter:
     )
 
 
-def _routes(config: Config, host: str, provider: Provider) -> RouteConfiguration:
+def _routes(config: Config, host: str) -> RouteConfiguration:
+    here = [provider for provider in config.providers if provider.native_url.host == host]
     bracketed = f"[{host}]" if ":" in host else host
     return RouteConfiguration(
         name=intercept_name(host),
         virtual_hosts=[
             VirtualHost(
-                name=provider.name,
+                name=host,
                 domains=[bracketed, f"{bracketed}:443", f"{bracketed}:80"],
-                routes=provider_routes(provider, native_mount(provider), config),
+                routes=host_routes(sorted(here, key=lambda provider: provider.name), config),
                 response_headers_to_remove=list(REMOVED_RESPONSE_HEADERS),
             ),
             VirtualHost(name="misdirected", domains=["*"], routes=[_misdirected()]),

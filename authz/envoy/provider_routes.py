@@ -1,6 +1,6 @@
 """The routes to one provider: its listed paths, WebSockets, and a 404 for the rest."""
 
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import groupby
@@ -25,6 +25,7 @@ from envoy_data_plane.google.protobuf import Any
 
 from authz.envoy.filters import EXT_AUTHZ
 from authz.envoy.packing import exactly, packed, regex, set_header
+from authz.envoy.websocket_replies import WEBSOCKET_REPLIES, no_websocket_here
 from authz.ext_authz import (
     CONTEXT_BASE_URL,
     CONTEXT_CENTRAL_KEY,
@@ -52,6 +53,9 @@ ACTOR_HEADERS = {
 
 _CLIMBING = r"(?:\.\.|%25)"
 _RETRY_BUFFER_BYTES = 1 << 20
+_UPGRADE = HeaderMatcher(
+    name="upgrade", string_match=StringMatcher(exact="websocket", ignore_case=True)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +66,14 @@ class Mount:
         prefix: pattern of what stands before them.
         inside: how much of the type's own paths is part of ``prefix`` already.
         replaced: pattern of what the base URL's path replaces; None where both are the same.
+        base_path: what the provider has in its place.
         native: whether clients know what the provider has in front of a path.
     """
 
     prefix: str
     inside: str
     replaced: str | None
+    base_path: str
     native: bool
 
     def pattern(self, path: AllowedPath) -> str:
@@ -75,11 +81,11 @@ class Mount:
         below = path.below if self.native else ""
         return below + path.pattern.removeprefix(self.inside)
 
-    def rewrite(self, provider: Provider, path: AllowedPath) -> RegexMatchAndSubstitute | None:
+    def rewrite(self, path: AllowedPath) -> RegexMatchAndSubstitute | None:
         """Return how a client's path becomes the provider's; None where it is the same."""
         if self.replaced is None:
             return None
-        base_path = provider.base_url.path.rstrip("/") + ("" if self.native else path.below)
+        base_path = self.base_path + ("" if self.native else path.below)
         return RegexMatchAndSubstitute(
             pattern=regex(f"^{self.replaced}(/.*)$"), substitution=rf"{base_path}\1"
         )
@@ -89,20 +95,8 @@ def gateway_mount(provider: Provider) -> Mount:
     """Return the place of a provider for clients with a base URL."""
     prefix = f"{API_PREFIX}/{provider.name}"
     replaced = f"{prefix}{provider.provider_type.client_prefix}"
-    return Mount(prefix=prefix, inside="", replaced=replaced, native=False)
-
-
-def native_mount(provider: Provider) -> Mount:
-    """Return the place for clients of the proxy, which speak to the provider's own host."""
-    native_path = provider.native_url.path.rstrip("/")
-    same = native_path == provider.base_url.path.rstrip("/")
-    prefix = re.escape(native_path)
-    return Mount(
-        prefix=prefix,
-        inside=provider.provider_type.client_prefix,
-        replaced=None if same else prefix,
-        native=True,
-    )
+    base_path = provider.base_url.path.rstrip("/")
+    return Mount(prefix=prefix, inside="", replaced=replaced, base_path=base_path, native=False)
 
 
 def provider_routes(provider: Provider, mount: Mount, config: Config) -> list[Route]:
@@ -115,13 +109,29 @@ def provider_routes(provider: Provider, mount: Mount, config: Config) -> list[Ro
             models are told who asks.
     """
     return [
-        # Envoy has normalized the path once. Behind it may be a server that does it once more,
-        # for which these would climb out of the allowed paths.
-        _not_served(provider, f"{mount.prefix}/.*{_CLIMBING}.*"),
-        *_websocket_routes(provider, mount, config),
-        *_served(provider, mount, config),
-        _not_served(provider, f"{mount.prefix}(?:/.*)?"),
+        *listed_routes(provider, mount, config),
+        not_served(provider, f"{mount.prefix}(?:/.*)?"),
     ]
+
+
+def listed_routes(provider: Provider, mount: Mount, config: Config) -> list[Route]:
+    """Return the routes of what a provider lists; those for the rest are to follow."""
+    refused = [*provider.paths, *_websocket_paths(provider)]
+    return [
+        not_climbing(provider, mount),
+        *_websocket_routes(provider, mount, config),
+        no_websocket(provider, mount, refused),
+        *served(provider, mount, config, provider.paths),
+    ]
+
+
+def not_climbing(provider: Provider, mount: Mount) -> Route:
+    """Refuse paths that climb.
+
+    Envoy has normalized the path once. Behind it may be a server that does it once more, for
+    which these would leave the allowed paths.
+    """
+    return not_served(provider, f"{mount.prefix}/.*{_CLIMBING}.*")
 
 
 def provider_cluster(provider: Provider) -> str:
@@ -149,14 +159,16 @@ def method_is(*methods: str) -> HeaderMatcher:
     return HeaderMatcher(name=":method", string_match=matcher)
 
 
-def _served(provider: Provider, mount: Mount, config: Config) -> list[Route]:
-    """One route for all paths in a row that differ in nothing but their pattern."""
+def served(
+    provider: Provider, mount: Mount, config: Config, paths: Sequence[AllowedPath]
+) -> list[Route]:
+    """Return one route for all paths in a row that differ in nothing but their pattern."""
 
     def key(path: AllowedPath) -> AllowedPath:
         return replace(path, pattern="", inference=path.inference and config.send_actor_headers)
 
     routes = []
-    for like, group in groupby(provider.paths, key):
+    for like, group in groupby(paths, key):
         action = _to_provider(provider, mount, like, provider_cluster(provider))
         keyless = " keyless" if like.keyless else ""
         action.retry_policy = RetryPolicy(retry_on=_RETRY_ON, num_retries=1)
@@ -178,45 +190,51 @@ def _served(provider: Provider, mount: Mount, config: Config) -> list[Route]:
     return routes
 
 
-def _websocket_routes(provider: Provider, mount: Mount, config: Config) -> list[Route]:
-    """Serve WebSockets, or refuse them at once: Codex falls back after one try on a 426 only."""
-    upgrade = HeaderMatcher(
-        name="upgrade", string_match=StringMatcher(exact="websocket", ignore_case=True)
+def no_websocket(provider: Provider, mount: Mount, paths: Sequence[AllowedPath]) -> Route:
+    """Refuse a WebSocket at once: Codex falls back after one try on a 426 only."""
+    patterns = list(dict.fromkeys(mount.pattern(path) for path in paths))
+    return Route(
+        name=f"{provider.name} no WebSocket",
+        match=RouteMatch(safe_regex=regex(mount.prefix + _any_of(patterns)), headers=[_UPGRADE]),
+        direct_response=DirectResponseAction(status=426),
+        typed_per_filter_config={EXT_AUTHZ: packed_context({CONTEXT_KIND: KIND_OWN})},
     )
-    routes = []
+
+
+def _websocket_paths(provider: Provider) -> list[AllowedPath]:
     patterns = provider.provider_type.websocket_paths
-    paths = [AllowedPath(("GET",), pattern, inference=True) for pattern in patterns]
-    if provider.websockets:
-        action = _to_provider(provider, mount, paths[0], websocket_cluster(provider))
-        action.upgrade_configs = [RouteActionUpgradeConfig(upgrade_type="websocket")]
-        action.max_stream_duration = RouteActionMaxStreamDuration(
-            max_stream_duration=timedelta(seconds=config.envoy.websocket_timeout)
-        )
-        routes.append(
-            Route(
-                name=f"{provider.name} WebSocket",
-                match=RouteMatch(
-                    safe_regex=regex(mount.prefix + _any_of([mount.pattern(p) for p in paths])),
-                    headers=[method_is("GET"), upgrade],
-                ),
-                route=action,
-                request_headers_to_add=_actor_headers(config, paths[0]),
-                typed_per_filter_config={EXT_AUTHZ: _context(provider, paths[0])},
-            )
-        )
-    refused = list(dict.fromkeys(mount.pattern(path) for path in (*provider.paths, *paths)))
-    routes.append(
-        Route(
-            name=f"{provider.name} no WebSocket",
-            match=RouteMatch(safe_regex=regex(mount.prefix + _any_of(refused)), headers=[upgrade]),
-            direct_response=DirectResponseAction(status=426),
-            typed_per_filter_config={EXT_AUTHZ: packed_context({CONTEXT_KIND: KIND_OWN})},
-        )
+    return [AllowedPath(("GET",), pattern, inference=True) for pattern in patterns]
+
+
+def _websocket_routes(provider: Provider, mount: Mount, config: Config) -> list[Route]:
+    """Serve WebSockets, if the provider has them."""
+    if not provider.websockets:
+        return []
+    paths = _websocket_paths(provider)
+    action = _to_provider(provider, mount, paths[0], websocket_cluster(provider))
+    action.upgrade_configs = [RouteActionUpgradeConfig(upgrade_type="websocket")]
+    action.max_stream_duration = RouteActionMaxStreamDuration(
+        max_stream_duration=timedelta(seconds=config.envoy.websocket_timeout)
     )
-    return routes
+    return [
+        Route(
+            name=f"{provider.name} WebSocket",
+            match=RouteMatch(
+                safe_regex=regex(mount.prefix + _any_of([mount.pattern(p) for p in paths])),
+                headers=[method_is("GET"), _UPGRADE],
+            ),
+            route=action,
+            request_headers_to_add=_actor_headers(config, paths[0]),
+            typed_per_filter_config={
+                EXT_AUTHZ: _context(provider, paths[0]),
+                WEBSOCKET_REPLIES: no_websocket_here(),
+            },
+        )
+    ]
 
 
-def _not_served(provider: Provider, pattern: str) -> Route:
+def not_served(provider: Provider, pattern: str) -> Route:
+    """Refuse a path, for those who have a Coder token."""
     return Route(
         name=f"{provider.name} not served",
         match=RouteMatch(safe_regex=regex(pattern)),
@@ -228,7 +246,7 @@ def _not_served(provider: Provider, pattern: str) -> Route:
 def _to_provider(provider: Provider, mount: Mount, path: AllowedPath, cluster: str) -> RouteAction:
     return RouteAction(
         cluster=cluster,
-        regex_rewrite=mount.rewrite(provider, path),
+        regex_rewrite=mount.rewrite(path),
         host_rewrite_literal=provider.base_url.authority,
         # An answer may stream for an hour; the idle timeout bounds a dead one.
         timeout=timedelta(0),

@@ -10,12 +10,20 @@ import pytest
 import yaml
 
 import authz.clients
+from tests.e2e.proxy import pairs
 
 _FILE = Path(authz.clients.__file__).parent / "tested.yaml"
 _HEAD = """\
 # What `make test-clients` installs of each client, and what came of it; written by
 # `AUTHZ_RECORD=1 make test-clients`. Versions and `reasons` (for modes without lines) are ours.
 """
+
+
+@pytest.fixture(scope="session")
+def proxied(request: pytest.FixtureRequest) -> pairs.Proxied:
+    """A pair with the proxy on, which other folders use, too; its gateway serves base URLs."""
+    ready: pairs.Proxied = pairs.shared(request, pairs.proxied)
+    return ready
 
 
 @pytest.fixture(scope="session")

@@ -36,8 +36,12 @@ class NpmMissingError(NotInstalledError):
     """This machine has no npm, so that the clients from there are left out."""
 
 
-def install(client: Client) -> Installed:
+def install(client: Client, seconds: float = _SECONDS) -> Installed:
     """Return the client, installed unless this version is there already.
+
+    Args:
+        client: which.
+        seconds: that an installer may take.
 
     Raises:
         NpmMissingError: npm is not there.
@@ -51,9 +55,9 @@ def install(client: Client) -> Installed:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         if tested.kind == "npm":
-            _npm(folder, tested.packages)
+            _npm(folder, tested.packages, seconds)
         else:
-            _pip(folder, tested.packages)
+            _pip(folder, tested.packages, seconds)
         done.touch()
     if tested.kind == "npm":
         modules = folder / "node_modules"
@@ -61,23 +65,29 @@ def install(client: Client) -> Installed:
     return Installed(folder / "bin")
 
 
-def _npm(folder: Path, packages: dict[str, str]) -> None:
+def _npm(folder: Path, packages: dict[str, str], seconds: float) -> None:
     if shutil.which("npm") is None:
         raise NpmMissingError("npm is not there")
     named = [f"{name}@{version}" for name, version in packages.items()]
     options = ["--no-audit", "--no-fund", "--loglevel=error"]
-    _run(["npm", "install", "--prefix", str(folder), *options, *named])
+    _run(["npm", "install", "--prefix", str(folder), *options, *named], seconds)
 
 
-def _pip(folder: Path, packages: dict[str, str]) -> None:
-    _run([sys.executable, "-m", "venv", str(folder)])
+def _pip(folder: Path, packages: dict[str, str], seconds: float) -> None:
+    _run([sys.executable, "-m", "venv", str(folder)], seconds)
     named = [f"{name}=={version}" for name, version in packages.items()]
     options = ["--quiet", "--disable-pip-version-check"]
-    _run([str(folder / "bin" / "python"), "-m", "pip", "install", *options, *named])
+    _run([str(folder / "bin" / "python"), "-m", "pip", "install", *options, *named], seconds)
 
 
-def _run(command: list[str]) -> None:
-    result = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+def _run(command: list[str], seconds: float) -> None:
+    what = " ".join(command[:3])
+    try:
+        result = subprocess.run(
+            command, capture_output=True, text=True, timeout=seconds, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise NotInstalledError(f"{what} took more than {seconds:.0f} s") from None
     if result.returncode != 0:
         lines = (result.stderr or result.stdout).strip().splitlines()
-        raise NotInstalledError(f"{' '.join(command[:3])} failed: {lines[-1] if lines else ''}")
+        raise NotInstalledError(f"{what} failed: {lines[-1] if lines else ''}")

@@ -1,6 +1,7 @@
 """Runs the lines that a person would paste, in a home folder of their own."""
 
 import base64
+import codecs
 import contextlib
 import json
 import os
@@ -9,10 +10,12 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from tests.clients.installing import Installed
 from tests.e2e.proxy.pairs import Proxied
@@ -37,12 +40,28 @@ _SECONDS = 100
 
 @dataclass(frozen=True)
 class Ran:
-    """What came of the lines."""
+    """What came of the lines.
+
+    Attributes:
+        pieces: the output as it came: seconds since the beginning, and text.
+    """
 
     status: int
     output: str
     errors: str
     seconds: float
+    pieces: tuple[tuple[float, str], ...] = ()
+
+    def spread(self, first: str, last: str) -> float:
+        """Return the seconds between two texts in the output, each as soon as it was complete."""
+        times: dict[str, float] = {}
+        whole = ""
+        for moment, piece in self.pieces:
+            whole += piece
+            for text in (first, last):
+                if text in " ".join(whole.split()):
+                    times.setdefault(text, moment)
+        return times[last] - times[first]
 
     def __str__(self) -> str:
         return (
@@ -62,7 +81,7 @@ def run(
         if installed.modules is not None:
             (work / "node_modules").symlink_to(installed.modules)
         _authz(programs / "authz", proxy.pair.folder)
-        if mode == "subscription":
+        if mode.endswith("subscription"):
             _log_in(home)
         environ = {
             "PATH": f"{programs}:{installed.programs}:{os.environ['PATH']}",
@@ -71,6 +90,8 @@ def run(
             "LANG": "C.UTF-8",
             "TERM": "dumb",
             "CODER_TOKEN": token,
+            # As on a terminal, the output is not kept back until the end.
+            "PYTHONUNBUFFERED": "1",
             **HEADLESS.get(client, {}),
             **_own(mode),
         }
@@ -82,24 +103,50 @@ def run(
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
             start_new_session=True,
         )
+        output, errors = _Reader(process.stdout, began), _Reader(process.stderr, began)
         try:
-            output, errors = process.communicate(timeout=_SECONDS)
+            process.wait(_SECONDS)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            output, errors = process.communicate()
-        return Ran(process.returncode, output, errors, time.monotonic() - began)
+            process.wait()
+        seconds = time.monotonic() - began
+        pieces = output.end()
+        said = "".join(text for _, text in errors.end())
+        whole = "".join(text for _, text in pieces)
+        return Ran(process.returncode, whole, said, seconds, pieces)
+
+
+class _Reader(threading.Thread):
+    """Reads a pipe to its end, and notes when each piece came."""
+
+    def __init__(self, pipe: IO[bytes] | None, began: float) -> None:
+        super().__init__(daemon=True)
+        assert pipe is not None
+        self._pipe, self._began = pipe, began
+        self._pieces: list[tuple[float, str]] = []
+        self.start()
+
+    def run(self) -> None:
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        with self._pipe:
+            while piece := os.read(self._pipe.fileno(), 65_536):
+                self._pieces.append((time.monotonic() - self._began, decoder.decode(piece)))
+
+    def end(self) -> tuple[tuple[float, str], ...]:
+        """Return all of it; what a left-over child still holds open is not waited for."""
+        self.join(5)
+        return tuple(self._pieces)
 
 
 def _own(mode: str) -> dict[str, str]:
-    if mode == "byok":
+    if mode.endswith("byok"):
         return {
             "ANTHROPIC_API_KEY": OWN_KEYS["anthropic"],
             "OPENAI_API_KEY": OWN_KEYS["openai"],
         }
-    return {"CLAUDE_CODE_OAUTH_TOKEN": SUBSCRIPTION} if mode == "subscription" else {}
+    return {"CLAUDE_CODE_OAUTH_TOKEN": SUBSCRIPTION} if mode.endswith("subscription") else {}
 
 
 def _authz(program: Path, folder: Path) -> None:
@@ -112,7 +159,7 @@ def _authz(program: Path, folder: Path) -> None:
 
 
 def _log_in(home: Path) -> None:
-    """Leave what ``codex login`` leaves after a log-in with ChatGPT."""
+    """Leave what a log-in with ChatGPT leaves, of Codex and of opencode."""
     claims = {
         "email": "alice@example.com",
         "exp": int(time.time()) + 86_400,
@@ -138,6 +185,16 @@ def _log_in(home: Path) -> None:
     (folder / "auth.json").write_text(
         json.dumps({"OPENAI_API_KEY": None, "tokens": tokens, "last_refresh": now})
     )
+    folder = home / ".local" / "share" / "opencode"
+    folder.mkdir(parents=True)
+    login = {
+        "type": "oauth",
+        "access": OWN_KEYS["chatgpt"],
+        "refresh": "refresh-1",
+        "expires": int(time.time() + 86_400) * 1000,
+        "accountId": "account-1",
+    }
+    (folder / "auth.json").write_text(json.dumps({"openai": login}))
 
 
 @contextlib.contextmanager

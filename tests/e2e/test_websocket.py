@@ -272,6 +272,42 @@ def test_no_websockets(sockets: Pair, upstream: WebSocketProvider, token: str, p
     assert upstream.take() == []
 
 
+@pytest.fixture
+def refusing(upstream: WebSocketProvider) -> Iterator[WebSocketProvider]:
+    """The stand-in, which may be told to refuse handshakes for one test."""
+    upstream.take()
+    yield upstream
+    upstream.refuse = None
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+def test_provider_without_websockets(
+    sockets: Pair, refusing: WebSocketProvider, token: str, status: int
+) -> None:
+    """A provider's answer that it has none is a 426, on which Codex asks over HTTP at once."""
+    refusing.refuse = status
+    response, _ = _refused(sockets, BOTH[0], {"authorization": f"Bearer {token}"})
+    assert response.status_code == 426
+    assert "retry-after" not in response.headers
+    (handshake,) = refusing.take()
+    assert _credentials(handshake) == [("authorization", f"Bearer {CENTRAL_KEYS['openai']}")]
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 429, 500, 503])
+def test_provider_refuses(
+    sockets: Pair, refusing: WebSocketProvider, token: str, status: int
+) -> None:
+    """Any other refusal of the provider's passes as it came."""
+    refusing.refuse = status
+    with pytest.raises(InvalidStatus) as caught:
+        _open(sockets, BOTH[0], {"authorization": f"Bearer {token}"}).close()
+    response = caught.value.response
+    assert response.status_code == status
+    assert response.headers["retry-after"] == "7"
+    assert response.body == b"the provider's own text\n"
+    assert len(refusing.take()) == 1
+
+
 @pytest.mark.parametrize(
     "path", ["/openai/v1/nothing", "/nobody/v1/responses", "/openai/v1/responses/x/../../files"]
 )

@@ -42,6 +42,7 @@ class WebSocketProvider:
     Attributes:
         handshakes: what has reached it, refused ones included.
         closed: how many of its sockets have ended, on whosesoever side.
+        refuse: the status of its answer to every handshake; None accepts them.
     """
 
     def __init__(self, files: tuple[Path, Path] | None = None) -> None:
@@ -52,6 +53,7 @@ class WebSocketProvider:
             context.set_alpn_protocols(["h2", "http/1.1"])
         self.handshakes: list[Handshake] = []
         self.closed = 0
+        self.refuse: int | None = None
         self._server = serve(
             self._echo,
             "127.0.0.1",
@@ -88,6 +90,10 @@ class WebSocketProvider:
     def _record(self, connection: ServerConnection, request: Request) -> Response | None:
         headers = [(name.lower(), value) for name, value in request.headers.raw_items()]
         self.handshakes.append(Handshake(request.path, headers))
+        if self.refuse is not None:
+            response = connection.respond(http.HTTPStatus(self.refuse), "the provider's own text\n")
+            response.headers["retry-after"] = "7"
+            return response
         if request.path.partition("?")[0] not in PATHS:
             return connection.respond(http.HTTPStatus.NOT_FOUND, "no such path\n")
         return None

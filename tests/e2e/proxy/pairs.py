@@ -153,14 +153,18 @@ def shared(request: pytest.FixtureRequest, make: Callable[[], Any]) -> Any:
 
 
 @contextlib.contextmanager
-def proxied() -> Iterator[Proxied]:
-    """A proxy in clear, providers over TLS, BYOK, a CA of ``authz proxy ca``."""
+def proxied(chunk_delay: float = 0.05) -> Iterator[Proxied]:
+    """A proxy in clear, providers over TLS, BYOK, a CA of ``authz proxy ca``.
+
+    Args:
+        chunk_delay: seconds between two pieces of a provider's streamed answer.
+    """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         authority = Authority(folder, "provider-ca")
         cert_file, key_file = authority.issue()
         provider = stack.enter_context(
-            stand_in(certfile=str(cert_file), keyfile=str(key_file), chunk_delay=0.05)
+            stand_in(certfile=str(cert_file), keyfile=str(key_file), chunk_delay=chunk_delay)
         )
         running = stack.enter_context(pair(provider, start=False, proxy=_proxy()))
         _go_native(running, authority.ca_file)

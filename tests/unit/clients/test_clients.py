@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from authz.cli.client import client
 from authz.clients.catalog import MODES, Client, clients
-from authz.clients.pages import pages
+from authz.clients.pages import pages, summary
 from authz.clients.rendering import PLACEHOLDERS, fill, urls
 from authz.errors import ConfigError
 from authz.settings import Config
@@ -134,3 +134,8 @@ def test_pages_are_fresh() -> None:
     """docs/clients is what the data says; `authz client --docs docs/clients` makes it again."""
     there = {file.name: file.read_text() for file in (ROOT / "docs" / "clients").iterdir()}
     assert there == pages()
+
+
+def test_readme_is_fresh() -> None:
+    """README.md has the table that ``authz.clients.pages.summary`` makes."""
+    assert summary(list(clients().values())) in (ROOT / "README.md").read_text()

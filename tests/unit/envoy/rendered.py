@@ -55,7 +55,12 @@ def cluster(document: dict[str, Any], name: str) -> dict[str, Any]:
 
 def chosen(document: dict[str, Any], method: str, path: str) -> dict[str, Any]:
     """Return the route that Envoy takes for a plain request: the first that matches in full."""
-    return next(route for route in routes(document) if _matches(route["match"], method, path))
+    return first(routes(document), method, path)
+
+
+def first(found: list[dict[str, Any]], method: str, path: str) -> dict[str, Any]:
+    """Return the same among these routes."""
+    return next(route for route in found if _matches(route["match"], method, path))
 
 
 def upstream_path(route: dict[str, Any], path: str) -> str:

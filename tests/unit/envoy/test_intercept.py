@@ -6,12 +6,13 @@ import pytest
 
 from tests.unit.proxy import rendering
 
-HOSTS = [
-    "api.anthropic.com",
-    "api.individual.githubcopilot.com",
-    "api.openai.com",
-    "chatgpt.com",
-]
+PROVIDERS = {
+    "api.anthropic.com": "anthropic",
+    "api.individual.githubcopilot.com": "copilot",
+    "api.openai.com": "openai",
+    "chatgpt.com": "chatgpt",
+}
+HOSTS = list(PROVIDERS)
 
 
 def _named(document: dict[str, Any], kind: str, name: str) -> dict[str, Any]:
@@ -78,10 +79,10 @@ def test_hosts(host: str) -> None:
     (route,) = other["routes"]
     assert route["direct_response"] == {"status": 421}
     for route in own["routes"]:
-        (context,) = route["typed_per_filter_config"].values()
+        context = route["typed_per_filter_config"]["envoy.filters.http.ext_authz"]
         assert "disabled" not in context
         if "route" in route:
-            assert route["route"]["cluster"].startswith(f"provider_{own['name']}")
+            assert route["route"]["cluster"].startswith(f"provider_{PROVIDERS[host]}")
 
 
 def test_pool_of_each_client() -> None:
@@ -101,6 +102,7 @@ def test_public_url() -> None:
                 "type": "openai",
                 "base_url": "http://127.0.0.1:9/mirror/v1",
                 "public_url": "https://api.openai.com/v1/",
+                "key": {"env": "OPENAI_API_KEY"},
             }
         ],
     )

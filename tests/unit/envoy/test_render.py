@@ -14,7 +14,7 @@ from authz.envoy.filters import REMOVED_HEADERS, REMOVED_PREFIXES
 from authz.envoy.render import render
 from authz.headers import CREDENTIAL_HEADERS
 from authz.settings import Config
-from tests.unit.envoy.rendered import http_filter, listener, manager, rendered
+from tests.unit.envoy.rendered import http_filter, listener, manager, rendered, routes
 
 DUMP = Path(__file__).parents[3] / "envoy" / "envoy.yaml"
 A_KEY = "sk-ant-api03-0123456789abcdef"
@@ -82,15 +82,28 @@ def test_no_key_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_authz_is_asked_before_anything_leaves(document: dict[str, Any]) -> None:
-    """The order of the filters: request id, ask authz, clean the headers, usage, route."""
-    names = [one["name"].rpartition(".")[2] for one in manager(document)["http_filters"]]
+    """The order of the filters: request id, ask authz, clean the headers, usage, route.
+
+    What changes a provider's answer to a WebSocket is off, except on the routes of WebSockets.
+    """
+    filters = manager(document)["http_filters"]
+    names = [one["name"].rpartition(".")[2] for one in filters]
     assert names == [
         "set_filter_state",
         "ext_authz",
         "header_mutation",
+        "custom_response",
         "ai_protocol_manager",
         "router",
     ]
+    off = [name for name, one in zip(names, filters, strict=True) if one.get("disabled")]
+    assert off == ["custom_response"]
+    on = [
+        route["name"]
+        for route in routes(document)
+        if "envoy.filters.http.custom_response" in route.get("typed_per_filter_config", {})
+    ]
+    assert on == ["openai WebSocket", "chatgpt WebSocket"]
 
 
 def test_what_fails_is_refused(document: dict[str, Any]) -> None:

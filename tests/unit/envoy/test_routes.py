@@ -8,7 +8,7 @@ from betterproto2 import Casing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.envoy.provider_routes import native_mount, provider_routes
+from authz.envoy.host_routes import host_routes
 from authz.settings import DEFAULT_PROVIDERS, Config, Provider
 from tests.unit.envoy.rendered import chosen, facts, manager, rendered, routes, upstream_path
 
@@ -162,7 +162,7 @@ def test_answers_lose_what_is_about_another_host(document: dict[str, Any]) -> No
     assert host["response_headers_to_remove"] == ["set-cookie", "alt-svc"]
 
 
-TYPES = [
+TYPES: list[dict[str, Any]] = [
     {"name": "azure", "type": "azure", "base_url": "https://r.openai.azure.com"},
     {"name": "gemini", "type": "gemini", "base_url": "https://generativelanguage.googleapis.com"},
     {"name": "aws", "type": "bedrock", "base_url": "https://bedrock-mantle.us-east-1.api.aws"},
@@ -210,8 +210,9 @@ def test_paths_of_other_types(
 
 def test_in_the_proxy_a_path_is_the_providers_own() -> None:
     """There a client knows what Bedrock has in front, and a dot is no pattern."""
-    provider = Provider.model_validate(TYPES[2])
-    found = provider_routes(provider, native_mount(provider), Config())
+    settings: dict[str, Any] = {**TYPES[2], "aws": {"region": "us-east-1"}}
+    provider = Provider.model_validate(settings)
+    found = host_routes([provider], Config())
     served = [route.to_dict(casing=Casing.SNAKE) for route in found if route.route is not None]
     patterns = [route["match"]["safe_regex"]["regex"] for route in served]
     for path, is_served in (("/anthropic/v1/messages", True), ("/v1/messages", False)):

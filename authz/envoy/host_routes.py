@@ -1,0 +1,79 @@
+"""The routes of a provider's own host, for clients of the AI Gateway Proxy."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from envoy_data_plane.envoy.config.route.v3 import Route
+
+from authz.envoy.provider_routes import (
+    Mount,
+    listed_routes,
+    no_websocket,
+    not_climbing,
+    not_served,
+    served,
+)
+from authz.providers import AllowedPath
+from authz.providers.base import ANY
+from authz.settings import Config, Provider
+
+_EVERY = AllowedPath(ANY, "/.*", central_key=False)
+"""Whatever a host has, for the user's own credential alone."""
+
+
+def host_routes(providers: Sequence[Provider], config: Config) -> list[Route]:
+    """Return the routes of a host; the first match serves.
+
+    The proxy opens a host as a whole, so that clients can't get past it to what a provider does
+    not list: Codex with a ChatGPT log-in asks for the account beside its models. Where no central
+    key can be misused, all of it passes, and the user's own credential decides, as Copilot's does.
+
+    Args:
+        providers: those on the host. Of two with one path, the first has it.
+        config: as for ``provider_routes``.
+    """
+    mounts = [(provider, native_mount(provider)) for provider in providers]
+    # The longest first: Google's OpenAI-compatible API lies below its native one.
+    mounts.sort(key=lambda each: len(each[1].prefix), reverse=True)
+    routes = [route for each in mounts for route in listed_routes(*each, config)]
+    if not any(map(_has_central_key, providers)):
+        for provider, mount in mounts:
+            if any(path.pattern == _EVERY.pattern for path in provider.paths):
+                continue
+            every = _widened(provider, mount)
+            routes += [
+                not_climbing(provider, every),
+                no_websocket(provider, every, [_EVERY]),
+                *served(provider, every, config, [_EVERY]),
+            ]
+    return [*routes, not_served(providers[0], "/.*")]
+
+
+def native_mount(provider: Provider) -> Mount:
+    """Return the place for clients of the proxy, which speak to the provider's own host."""
+    native_path = provider.native_url.path.rstrip("/")
+    base_path = provider.base_url.path.rstrip("/")
+    same = native_path == base_path
+    prefix = re.escape(native_path)
+    return Mount(
+        prefix=prefix,
+        inside=provider.provider_type.client_prefix,
+        replaced=None if same else prefix,
+        base_path=base_path,
+        native=True,
+    )
+
+
+def _widened(provider: Provider, mount: Mount) -> Mount:
+    """Return the place of all that the host has; of a mirror only what is sure to be there."""
+    native_path = provider.native_url.path.rstrip("/")
+    if not mount.base_path.endswith(native_path):
+        return mount
+    replaced = None if mount.replaced is None else ""
+    base_path = mount.base_path.removesuffix(native_path)
+    return replace(mount, prefix="", replaced=replaced, base_path=base_path)
+
+
+def _has_central_key(provider: Provider) -> bool:
+    return bool(provider.key_references) or provider.signed
