@@ -1,8 +1,14 @@
 """Metrics for Prometheus. No label has a value that an anonymous caller can choose."""
 
+import os
+
 from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_SHARED_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+"""Names the folder where prometheus-client keeps the values of several processes."""
 
 
 class Metrics:
@@ -40,4 +46,9 @@ class Metrics:
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
+        if _SHARED_VARIABLE not in os.environ:
+            return generate_latest(self.registry)
+        # Those of all workers together.
+        together = CollectorRegistry()
+        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+        return generate_latest(together)

@@ -7,6 +7,7 @@ import structlog
 import uvloop
 
 from authz.access_log import AccessLogReader
+from authz.addresses import Address
 from authz.authorizer import Authorizer
 from authz.config import open_pools
 from authz.grpc_server import GrpcServer
@@ -24,6 +25,7 @@ from authz.usage.metrics import UsageMetrics
 from authz.usage.service import UsageRecording
 from authz.web.app import create_app
 from authz.web.server import HttpServer, listen
+from authz.workers import Worker
 
 _log = structlog.get_logger(__name__)
 
@@ -31,17 +33,21 @@ STOP_GRACE_SECONDS = 5.0
 """How long checks in flight may take to finish; Envoy gives up on one after 1.5 s."""
 
 
-def run(config: Config) -> None:
+def run(config: Config, worker: Worker | None = None) -> None:
     """Serve until SIGTERM or SIGINT.
+
+    Args:
+        config: what to serve.
+        worker: which of several; None where this process is the only one.
 
     Raises:
         AuthzError: the configuration, the identity source or an address can't be used.
     """
-    uvloop.run(serve(config))
+    uvloop.run(serve(config, worker))
 
 
-async def serve(config: Config) -> None:
-    """Serve until this process gets SIGTERM or SIGINT."""
+async def serve(config: Config, worker: Worker | None = None) -> None:
+    """Serve until this process gets SIGTERM or SIGINT; the arguments are those of ``run``."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -56,15 +62,15 @@ async def serve(config: Config) -> None:
         usage = UsageRecording(config, ids, UsageMetrics(metrics.registry))
         authorizer = Authorizer(config, source, pools, metrics, ids)
         log = AccessLogReader(pools, usage.record if config.usage.enabled else None)
-        grpc_server = _grpc_server(config, authorizer, log)
-        http_server = HttpServer(
-            create_app(source, metrics, config.proxy), listen(config.authz.http)
-        )
+        address = config.authz.worker_address(worker.index if worker else 0)
+        grpc_server = _grpc_server(config, address, authorizer, log)
+        listener = worker.http if worker else listen(config.authz.http)
+        http_server = HttpServer(create_app(source, metrics, config.proxy), listener)
         await grpc_server.start()
         usage.start()
         leaves_task = asyncio.create_task(keep_leaves(config))
         http_task = asyncio.create_task(http_server.run_until_stopped())
-        _log.info("authz serves", grpc=str(config.authz.grpc), http=str(config.authz.http))
+        _log.info("authz serves", grpc=str(address), http=str(config.authz.http))
         stop_task = asyncio.create_task(stop.wait())
         await asyncio.wait({stop_task, http_task}, return_when=asyncio.FIRST_COMPLETED)
         leaves_task.cancel()
@@ -78,15 +84,13 @@ async def serve(config: Config) -> None:
 
 
 def _grpc_server(
-    config: Config, authorizer: Authorizer, log: AccessLogReader
+    config: Config, address: Address, authorizer: Authorizer, log: AccessLogReader
 ) -> GrpcServer | Http2Server:
     tls = TlsFiles(config.authz.tls) if config.authz.tls else None
     if config.authz.transport == "grpcio":
-        return GrpcServer(authorizer.check, config.authz.grpc, log.receive, tls=tls)
+        return GrpcServer(authorizer.check, address, log.receive, tls=tls)
     immediate = authorizer.is_immediate
-    return Http2Server(
-        authorizer.check, config.authz.grpc, log.receive, immediate=immediate, tls=tls
-    )
+    return Http2Server(authorizer.check, address, log.receive, immediate=immediate, tls=tls)
 
 
 async def _open_source(config: Config, metrics: Metrics) -> IdentitySource:

@@ -1,13 +1,13 @@
 """Where the authz service listens, and how what it is asked is kept from others on the way."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from pydantic import StrictBool, model_validator
+from pydantic import Field, StrictBool, model_validator
 
-from authz.addresses import TcpAddress, UnixAddress
+from authz.addresses import Address, TcpAddress, UnixAddress
 from authz.fields import AnyAddress, CaFile, Section, Tcp, Tls
 
 _CAN_SERVE = ExtendedKeyUsageOID.SERVER_AUTH
@@ -35,6 +35,8 @@ class Service(Section):
         tls: of the gRPC side; both sides show a certificate.
         client_tls: what Envoy shows; None means the certificate of ``tls``.
         insecure: whether credentials may leave this machine in clear.
+        workers: processes, each with an address of its own beside ``grpc``. None means one for
+            each processor with ``authz serve``, and one with ``authz up``, where Envoy needs them.
     """
 
     grpc: AnyAddress = UnixAddress("./.authz/authz.sock")
@@ -43,6 +45,32 @@ class Service(Section):
     client_tls: Tls | None = None
     insecure: StrictBool = False
     http: Tcp = TcpAddress("127.0.0.1", 8081)
+    workers: Annotated[int, Field(strict=True, ge=1, le=64)] | None = None
+
+    @property
+    def grpc_addresses(self) -> tuple[Address, ...]:
+        """Where the workers listen, as far as their number is set."""
+        return tuple(self.worker_address(index) for index in range(self.workers or 1))
+
+    def worker_address(self, index: int) -> Address:
+        """Return where a worker listens: the first at ``grpc`` itself, the next ones beside it.
+
+        Args:
+            index: from 0. ``authz.sock`` becomes ``authz-1.sock``, port 9001 becomes 9002.
+        """
+        if index == 0:
+            return self.grpc
+        if isinstance(self.grpc, UnixAddress):
+            path = Path(self.grpc.path)
+            return UnixAddress(str(path.with_name(f"{path.stem}-{index}{path.suffix}")))
+        return TcpAddress(self.grpc.host, self.grpc.port + index)
+
+    @model_validator(mode="after")
+    def _room_for_workers(self) -> Self:
+        last = self.worker_address((self.workers or 1) - 1)
+        if isinstance(last, TcpAddress) and last.port > 65535:
+            raise ValueError(f"workers: {self.workers} take the ports from {self.grpc} on")
+        return self
 
     @property
     def envoy_tls(self) -> Tls | None:

@@ -13,11 +13,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
-from authz.addresses import Address, TcpAddress, UnixAddress
+from authz.addresses import Address, UnixAddress
 from authz.errors import StartError
 from authz.settings import Config
 from authz.up.children import Child
@@ -48,24 +49,17 @@ def available_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     return max(1, min(cores or 1, limit))
 
 
-def worker_address(address: Address, index: int) -> Address:
-    """Return where a worker listens: the first at the address itself, the next ones beside it.
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """What a worker process has from its parent.
 
-    Args:
-        address: ``authz.grpc``.
-        index: from 0. ``authz.sock`` becomes ``authz-1.sock``, port 9001 becomes 9002.
-
-    Raises:
-        ValueError: there is no such port.
+    Attributes:
+        index: from 0.
+        http: the socket that all of them accept HTTP from.
     """
-    if index == 0:
-        return address
-    if isinstance(address, UnixAddress):
-        path = Path(address.path)
-        return UnixAddress(str(path.with_name(f"{path.stem}-{index}{path.suffix}")))
-    if address.port + index > 65535:
-        raise ValueError(f"the ports of {index + 1} workers would go beyond 65535")
-    return TcpAddress(address.host, address.port + index)
+
+    index: int
+    http: socket.socket
 
 
 class Workers:
@@ -131,7 +125,7 @@ class Workers:
         """Return when every worker takes connections; one that ends before can't be started."""
         deadline = time.monotonic() + START_SECONDS
         for index, child in enumerate(self._children):
-            address = worker_address(self._config.authz.grpc, index)
+            address = self._config.authz.worker_address(index)
             while not self._is_stopping and not _takes_connections(address):
                 if child is not None:
                     child.raise_if_ended()

@@ -1,5 +1,6 @@
 """``authz up`` and ``authz serve``."""
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -58,12 +59,41 @@ def up(*, demo: bool, allow_byok: bool | None, config_path: Path | None) -> None
     run_up(loaded, config_path, demo=demo)
 
 
-@click.command(epilog=example("authz serve --config /etc/authz/gateway.yaml"))
+@click.command(
+    epilog=example("authz serve --config /etc/authz/gateway.yaml", "authz serve --workers 4")
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    help="Processes, each with an address of its own. Default: authz.workers, else one for each "
+    "processor.",
+)
+@click.option("--worker-index", type=int, hidden=True)
+@click.option("--http-descriptor", type=int, hidden=True)
 @_allow_byok_option
 @config_option
-def serve(*, allow_byok: bool | None, config_path: Path | None) -> None:
+def serve(
+    *,
+    workers: int | None,
+    worker_index: int | None,
+    http_descriptor: int | None,
+    allow_byok: bool | None,
+    config_path: Path | None,
+) -> None:
     """Run the authz service alone: gRPC for Envoy, HTTP for health."""
     from authz.service import run
+    from authz.workers import Worker, Workers, available_cores
 
     logs.configure()
-    run(config.load(config_path, allow_byok=allow_byok))
+    loaded = config.load(config_path, allow_byok=allow_byok)
+    if worker_index is not None and http_descriptor is not None:
+        run(loaded, Worker(worker_index, socket.socket(fileno=http_descriptor)))
+        return
+    count = workers or loaded.authz.workers or available_cores()
+    if count == 1:
+        run(loaded)
+        return
+    options: list[str | Path] = ["--config", config_path] if config_path else []
+    if allow_byok is not None:
+        options.append(f"--ai-gateway-allow-byok={str(allow_byok).lower()}")
+    Workers(loaded, count, options).run()

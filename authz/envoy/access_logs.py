@@ -32,6 +32,7 @@ from authz.access_log import RETRY_AFTER
 from authz.envoy.filters import AUTHZ_CLUSTER, EXT_AUTHZ
 from authz.envoy.logging import REQUEST_ID, status_is
 from authz.envoy.packing import packed, struct
+from authz.envoy.replicas import notified_clusters
 from authz.ext_authz import METADATA_ENTRY, METADATA_KEY_INDEX
 from authz.settings import Config
 from authz.usage.names import CONTENT_ENCODING, PROXY_SESSION_KEY, REQUEST_ID_KEY, TOKEN_USAGE
@@ -107,12 +108,12 @@ def access_logs(config: Config) -> list[AccessLog]:
     has_pool = any(provider.keys for provider in config.providers)
     return [
         _json_lines(config),
-        *([_refused_keys()] if has_pool else []),
+        *(map(_refused_keys, notified_clusters(config)) if has_pool else ()),
         *([_requests()] if config.usage.enabled else []),
     ]
 
 
-def _refused_keys() -> AccessLog:
+def _refused_keys(cluster: str) -> AccessLog:
     """Tell authz at once when a provider has refused a key of a pool.
 
     Over the connection that the checks take, so that a thread's next check comes after it.
@@ -137,7 +138,7 @@ def _refused_keys() -> AccessLog:
         typed_config=packed(
             HttpGrpcAccessLogConfig(
                 # Each entry at once; they are few.
-                common_config=_to_authz("refused_keys", buffer_size_bytes=0),
+                common_config=_to_authz("refused_keys", cluster, buffer_size_bytes=0),
                 additional_response_headers_to_log=[RETRY_AFTER],
             )
         ),
@@ -153,6 +154,7 @@ def _requests() -> AccessLog:
             HttpGrpcAccessLogConfig(
                 common_config=_to_authz(
                     "requests",
+                    AUTHZ_CLUSTER,
                     buffer_size_bytes=_BATCH_BYTES,
                     buffer_flush_interval=timedelta(seconds=_BATCH_SECONDS),
                     filter_state_objects_to_log=[REQUEST_ID_KEY, PROXY_SESSION_KEY],
@@ -163,10 +165,10 @@ def _requests() -> AccessLog:
     )
 
 
-def _to_authz(name: str, **options: Anything) -> CommonGrpcAccessLogConfig:
+def _to_authz(name: str, cluster: str, **options: Anything) -> CommonGrpcAccessLogConfig:
     return CommonGrpcAccessLogConfig(
         log_name=name,
-        grpc_service=GrpcService(envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=AUTHZ_CLUSTER)),
+        grpc_service=GrpcService(envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=cluster)),
         transport_api_version=ApiVersion.V3,
         **options,
     )

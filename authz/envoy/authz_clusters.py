@@ -50,6 +50,7 @@ from authz.addresses import Address, TcpAddress, UnixAddress
 from authz.envoy.clusters import HTTP_OPTIONS, assignment, http1, limits
 from authz.envoy.filters import AUTHZ_CLUSTER
 from authz.envoy.packing import envoy_address, exactly, extension, packed, seconds
+from authz.envoy.replicas import authz_addresses, notified_clusters
 from authz.envoy.routes import AUTHZ_HTTP_CLUSTER
 from authz.sds import AUTHZ_CA, AUTHZ_CLIENT, secret_file
 from authz.settings import Config
@@ -67,16 +68,23 @@ DNS_SECONDS = 5.0
 
 
 def authz_clusters(config: Config) -> list[Cluster]:
-    """Return the cluster that checks go to and that of authz's HTTP side."""
-    return [_grpc(config), _http(config)]
+    """Return the cluster that checks go to, that of authz's HTTP side, and one for each replica."""
+    return [
+        _grpc(config, AUTHZ_CLUSTER, authz_addresses(config)),
+        _http(config),
+        *(
+            _grpc(config, name, (address,))
+            for name, address in notified_clusters(config).items()
+            if address is not None
+        ),
+    ]
 
 
-def _grpc(config: Config) -> Cluster:
-    """Return the cluster for checks; what may have several endpoints is watched."""
-    addresses = config.envoy.authz_grpc or (config.authz.grpc,)
+def _grpc(config: Config, name: str, addresses: tuple[Address, ...]) -> Cluster:
+    """Return a cluster for checks; what may have several endpoints is watched."""
     http2 = Http2ProtocolOptions()
-    cluster = _cluster(AUTHZ_CLUSTER, addresses, config)
-    if not isinstance(addresses[0], UnixAddress):
+    cluster = _cluster(name, addresses, config)
+    if len(addresses) > 1 or not isinstance(addresses[0], UnixAddress):
         http2.connection_keepalive = KeepaliveSettings(
             interval=seconds(PING_SECONDS), timeout=seconds(PING_ANSWER_SECONDS)
         )

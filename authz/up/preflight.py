@@ -18,6 +18,7 @@ def check_addresses(config: Config) -> None:
     """
     addresses: dict[str, Address] = {
         "listen": config.listen,
+        **{f"authz.grpc ({n})": one for n, one in enumerate(config.authz.grpc_addresses) if n},
         "authz.grpc": config.authz.grpc,
         "authz.http": config.authz.http,
         "envoy.admin": config.admin_address,

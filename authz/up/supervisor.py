@@ -137,9 +137,10 @@ class Pair:
         # Envoy does not start while a certificate that it shall watch is not there.
         make_leaves(config)
         write_secrets(config)
+        workers = f"--workers={config.authz.workers or 1}"
         allow_byok = f"--ai-gateway-allow-byok={str(config.allow_byok).lower()}"
         authz: list[str | Path] = [sys.executable, "-m", "authz"]
-        self._spawn(Child("authz", [*authz, "serve", allow_byok, *self._options]))
+        self._spawn(Child("authz", [*authz, "serve", workers, allow_byok, *self._options]))
         envoy_config = config.state_folder / f"envoy-{config.listen.port}.yaml"
         render = Child(
             "authz envoy render",

@@ -1,0 +1,25 @@
+"""Where Envoy finds the processes of authz, and how each one is reached by itself."""
+
+from authz.addresses import Address
+from authz.envoy.filters import AUTHZ_CLUSTER
+from authz.settings import Config
+
+
+def authz_addresses(config: Config) -> tuple[Address, ...]:
+    """Return the addresses of all replicas and workers."""
+    return config.envoy.authz_grpc or config.authz.grpc_addresses
+
+
+def notified_clusters(config: Config) -> dict[str, Address | None]:
+    """Return the clusters that are told of refused keys, each with its address.
+
+    Every process chooses keys, so each has to know. Of several behind one name only one is told, by
+    each thread of Envoy's.
+
+    Returns:
+        By name; without an address the cluster of all checks.
+    """
+    addresses = authz_addresses(config)
+    if len(addresses) == 1 or not any(provider.keys for provider in config.providers):
+        return {AUTHZ_CLUSTER: None}
+    return {f"{AUTHZ_CLUSTER}_{index}": address for index, address in enumerate(addresses)}

@@ -1,0 +1,108 @@
+"""Several workers on one machine: each has checks, one that dies is replaced, none knows less."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.load import Load
+from tests.support.pair import CENTRAL_KEYS, Pair, Provider, pair, wait_until
+from tests.support.processes import running_in
+
+WORKERS = 3
+WRONG = "sk-ant-revoked-0f3a9b7c5d1e"
+
+
+@pytest.fixture(scope="module")
+def gateway_with_workers(provider: Provider) -> Iterator[Pair]:
+    """A pair whose anthropic provider has a pool of two keys, the first of them refused."""
+    with pair(provider, start=False) as running:
+        anthropic = running.settings["providers"][0]
+        del anthropic["key"]
+        anthropic["keys"] = []
+        for index, key in enumerate((WRONG, CENTRAL_KEYS["anthropic"])):
+            file = running.folder / f"{index}.key"
+            file.write_text(key)
+            anthropic["keys"].append({"file": str(file)})
+        running.settings["authz"]["workers"] = WORKERS
+        running.start()
+        running.create_user("alice")
+        yield running
+
+
+def _worker(gateway: Pair, index: int) -> int | None:
+    """Return the process id of a worker."""
+    for pid, command in running_in(gateway.folder).items():
+        if f"--worker-index {index} " in command:
+            return pid
+    return None
+
+
+def _ask(gateway: Pair, token: str) -> int:
+    # A connection each, so that every thread of Envoy's has some.
+    return httpx.post(
+        f"{gateway.url}/anthropic/v1/messages/count_tokens",
+        headers={"x-api-key": token},
+        json={"model": "m", "messages": [{"role": "user", "content": "Hi"}]},
+    ).status_code
+
+
+def test_every_worker_knows_of_a_refused_key(gateway_with_workers: Pair) -> None:
+    """One request meets the refused key; after it no worker hands that key out."""
+    token = gateway_with_workers.create_token("alice")
+    assert _ask(gateway_with_workers, token) == 401
+
+    def told() -> bool:
+        return gateway_with_workers.stderr.count("central key rests") == WORKERS
+
+    wait_until(told, what="every worker being told")
+    assert [_ask(gateway_with_workers, token) for _ in range(30)] == [200] * 30
+
+
+def test_each_has_checks_and_metrics_add_up(gateway_with_workers: Pair) -> None:
+    """`/metrics` is the sum over the workers, whichever answers it."""
+    token = gateway_with_workers.create_token("alice")
+    name = "authz_checks_total"
+
+    def count() -> float:
+        text = httpx.get(f"http://127.0.0.1:{gateway_with_workers.http_port}/metrics").text
+        lines = [line for line in text.splitlines() if line.startswith(name)]
+        return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+    before = count()
+    assert {_ask(gateway_with_workers, token) for _ in range(30)} == {200}
+    assert {count() for _ in range(5)} == {before + 30}
+
+
+def test_a_worker_that_dies_is_replaced(gateway_with_workers: Pair) -> None:
+    """Killed under load: no request fails, and another worker takes its place."""
+    token = gateway_with_workers.create_token("alice")
+    victim = _worker(gateway_with_workers, 1)
+    assert victim is not None
+    served = gateway_with_workers.stderr.count("authz serves")
+    with Load(gateway_with_workers.port, {token: 200}).running() as load:
+        os.kill(victim, signal.SIGKILL)
+        wait_until(
+            lambda: gateway_with_workers.stderr.count("authz serves") > served, 20, "a successor"
+        )
+        load.more(100)
+    assert load.failed == {}
+    assert _worker(gateway_with_workers, 1) not in (None, victim)
+
+
+def test_a_delete_counts_for_every_worker(gateway_with_workers: Pair) -> None:
+    """The next request is refused, whichever worker is asked."""
+    token = gateway_with_workers.create_token("alice")
+    assert _ask(gateway_with_workers, token) == 200
+    gateway_with_workers.delete_token(token)
+    assert {_ask(gateway_with_workers, token) for _ in range(20)} == {401}
+
+
+def test_the_sockets_are_private(gateway_with_workers: Pair) -> None:
+    """Whoever can connect can ask for provider keys."""
+    sockets = sorted(Path(gateway_with_workers.folder).glob("authz*.sock"))
+    assert [one.name for one in sockets] == ["authz-1.sock", "authz-2.sock", "authz.sock"]
+    assert {one.stat().st_mode & 0o777 for one in sockets} == {0o600}
