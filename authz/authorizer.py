@@ -41,6 +41,9 @@ from authz.usage.ids import EntryIds
 _log = structlog.get_logger(__name__)
 
 
+MAX_UNDER_WAY = 10_000
+"""Checks that wait for the identity source, of all Envoys together."""
+
 _PLACE_MAX = 200
 _WRITTEN_MAX = 10_000
 _KINDS = {kind.value: kind for kind in (Kind.CONNECT, Kind.OWN)}
@@ -78,6 +81,7 @@ class Authorizer:
         self._ids = ids or EntryIds()
         self._allow_byok = config.allow_byok
         self._source = source
+        self._under_way = 0
         self._written: dict[Allow, bytes] = {}
         self._keys = open_pools(config) if keys is None else keys
         # The base URL is part of the key: a central key goes to no other upstream than the one
@@ -97,6 +101,10 @@ class Authorizer:
             A serialized ``CheckResponse``; whatever goes wrong inside is an answer of 503.
         """
         shape, check = ErrorShape.ANY, None
+        if self._under_way >= MAX_UNDER_WAY:
+            # Envoy is told at once, who otherwise would wait for its timeout.
+            return self._unavailable("overloaded", shape, "")
+        self._under_way += 1
         try:
             check = ext_authz.read(message)
             route = self._route(check)
@@ -123,8 +131,13 @@ class Authorizer:
             # The type alone: a message could quote what the request brought.
             _log.error("check failed", error=type(error).__name__)
             reason = "internal_error"
+        finally:
+            self._under_way -= 1
+        return self._unavailable(reason, shape, _request_id(check) if check else "")
+
+    def _unavailable(self, reason: str, shape: ErrorShape, request_id: str) -> bytes:
         self._metrics.count_check("unavailable", reason)
-        answer = answers.unavailable(shape, _request_id(check) if check else "")
+        answer = answers.unavailable(shape, request_id)
         return ext_authz.unavailable(answer, {"decision": "unavailable", "reason": reason})
 
     def _finished(self, answer: bytes, check: Check, route: Route) -> bytes:

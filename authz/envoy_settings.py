@@ -22,6 +22,9 @@ class EnvoySettings(Section):
         websocket_timeout: seconds that a WebSocket may live. It is checked when it is opened, so
             this is how long it may outlive a revocation.
         max_connections: downstream connections in all.
+        max_checks: at a time to all of authz; what is beyond gets 503 at once instead of waiting.
+            Of an Envoy and an authz that are full, one waits half a second.
+        max_heap_mib: of memory; short of it new requests get 503, while what streams goes on.
         authz_grpc: where the replicas of authz are asked; a host name stands for all of its
             addresses. Empty means ``authz.grpc``.
         authz_http: the same for their HTTP side; empty means ``authz.http``.
@@ -35,6 +38,8 @@ class EnvoySettings(Section):
     stream_idle_timeout: Annotated[int, Field(strict=True, ge=1, le=86_400)] = 900
     websocket_timeout: Annotated[int, Field(strict=True, ge=1, le=86_400)] = 3600
     max_connections: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 10_000
+    max_checks: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 5_000
+    max_heap_mib: Annotated[int, Field(strict=True, ge=1, le=1 << 20)] = 2_048
 
     @model_validator(mode="after")
     def _destinations(self) -> Self:

@@ -110,7 +110,7 @@ def _http(config: Config) -> Cluster:
 
 
 def _cluster(name: str, addresses: tuple[Address, ...], config: Config) -> Cluster:
-    limit = config.envoy.max_connections
+    limit = config.envoy.max_checks
     cluster = Cluster(
         name=name,
         connect_timeout=timedelta(seconds=CONNECT_SECONDS),

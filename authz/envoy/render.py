@@ -12,11 +12,7 @@ from envoy_data_plane.envoy.config.bootstrap.v3 import (
     RuntimeLayer,
 )
 from envoy_data_plane.envoy.config.core.v3 import Node
-from envoy_data_plane.envoy.config.overload.v3 import OverloadManager, ResourceMonitor
 from envoy_data_plane.envoy.extensions.bootstrap.internal_listener.v3 import InternalListener
-from envoy_data_plane.envoy.extensions.resource_monitors.downstream_connections.v3 import (
-    DownstreamConnectionsConfig,
-)
 
 from authz.envoy.authz_clusters import authz_clusters
 from authz.envoy.clusters import clusters, has_upstream_proxy
@@ -24,7 +20,8 @@ from authz.envoy.egress import egress_listeners
 from authz.envoy.intercept import intercept_clusters, intercept_listeners
 from authz.envoy.listener import gateway_listener
 from authz.envoy.metrics import admin_cluster, metrics_listener
-from authz.envoy.packing import envoy_address, extension, packed, struct
+from authz.envoy.overload import overload_manager
+from authz.envoy.packing import envoy_address, extension, struct
 from authz.envoy.proxy import proxy_listener
 from authz.envoy.tunnels import tunnel_clusters
 from authz.settings import Config
@@ -66,18 +63,7 @@ def bootstrap(config: Config) -> Bootstrap:
         layered_runtime=LayeredRuntime(
             layers=[RuntimeLayer(name="limits", static_layer=struct(_RUNTIME))]
         ),
-        overload_manager=OverloadManager(
-            resource_monitors=[
-                ResourceMonitor(
-                    name="envoy.resource_monitors.global_downstream_max_connections",
-                    typed_config=packed(
-                        DownstreamConnectionsConfig(
-                            max_active_downstream_connections=config.envoy.max_connections
-                        )
-                    ),
-                )
-            ]
-        ),
+        overload_manager=overload_manager(config),
     )
 
 

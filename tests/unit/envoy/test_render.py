@@ -158,8 +158,21 @@ def test_settings_reach_envoy() -> None:
     assert address == {"address": "0.0.0.0", "port_value": 1234}
     assert document["admin"]["address"]["pipe"]["path"].endswith("admin-1234.sock")
     assert manager(document)["stream_idle_timeout"] == "5s"
-    (monitor,) = document["overload_manager"]["resource_monitors"]
-    assert int(monitor["typed_config"]["max_active_downstream_connections"]) == 7
+    connections = document["overload_manager"]["resource_monitors"][1]["typed_config"]
+    assert int(connections["max_active_downstream_connections"]) == 7
+
+
+def test_memory_has_a_limit() -> None:
+    """Short of it Envoy gives memory back, then refuses requests, and connections last."""
+    manager = rendered(envoy={"max_heap_mib": 64, "max_checks": 9})["overload_manager"]
+    assert int(manager["resource_monitors"][0]["typed_config"]["max_heap_size_bytes"]) == 64 << 20
+    thresholds = [
+        (action["name"].rpartition(".")[2], action["triggers"][0]["threshold"]["value"])
+        for action in manager["actions"]
+    ]
+    assert [name for name, _ in thresholds][0] == "shrink_heap"
+    assert [name for name, _ in thresholds][-1] == "stop_accepting_connections"
+    assert [value for _, value in thresholds] == sorted(value for _, value in thresholds)
 
 
 def test_the_access_log_has_no_credential(document: dict[str, Any]) -> None:
