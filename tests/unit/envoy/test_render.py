@@ -170,7 +170,7 @@ def test_memory_has_a_limit() -> None:
         (action["name"].rpartition(".")[2], action["triggers"][0]["threshold"]["value"])
         for action in manager["actions"]
     ]
-    assert [name for name, _ in thresholds][0] == "shrink_heap"
+    assert next(name for name, _ in thresholds) == "shrink_heap"
     assert [name for name, _ in thresholds][-1] == "stop_accepting_connections"
     assert [value for _, value in thresholds] == sorted(value for _, value in thresholds)
 
