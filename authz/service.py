@@ -2,20 +2,19 @@
 
 import asyncio
 import signal
+from collections.abc import Callable
 
 import structlog
 import uvloop
 
-from authz.access_log import AccessLogReader
-from authz.authorizer import Authorizer
-from authz.config import open_pools
 from authz.grpc_server import GrpcServer
 from authz.http2.server import Http2Server
 from authz.identity import IdentitySource
 from authz.identity.memory import RememberingSource
 from authz.identity.open import open_source
 from authz.metrics import Metrics
-from authz.proxy.keeper import keep_leaves, make_leaves
+from authz.proxy.keeper import make_leaves
+from authz.reloading import Reloadable
 from authz.sds import write_listener_secrets
 from authz.settings import Config
 from authz.usage.ids import EntryIds
@@ -30,41 +29,47 @@ STOP_GRACE_SECONDS = 5.0
 """How long checks in flight may take to finish; Envoy gives up on one after a second."""
 
 
-def run(config: Config) -> None:
-    """Serve until SIGTERM or SIGINT.
+def run(load: Callable[[], Config]) -> None:
+    """Serve until SIGTERM or SIGINT; SIGHUP reads the configuration again.
+
+    Args:
+        load: reads it, now and on SIGHUP.
 
     Raises:
         AuthzError: the configuration, the identity source or an address can't be used.
     """
-    uvloop.run(serve(config))
+    uvloop.run(serve(load(), load))
 
 
-async def serve(config: Config) -> None:
-    """Serve until this process gets SIGTERM or SIGINT."""
+async def serve(config: Config, load: Callable[[], Config]) -> None:
+    """Serve until this process gets SIGTERM or SIGINT; the arguments are those of ``run``."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    # Until there is something to reload: the default action would end the process.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     make_leaves(config)
     write_listener_secrets(config)
     metrics = Metrics()
     source = await _open_source(config, metrics)
     try:
-        pools = open_pools(config)
         ids = EntryIds()
         usage = UsageRecording(config, ids, UsageMetrics(metrics.registry))
-        authorizer = Authorizer(config, source, pools, metrics, ids)
-        log = AccessLogReader(pools, usage.record if config.usage.enabled else None)
-        grpc_server = _grpc_server(config, authorizer, log)
+        reloadable = Reloadable(
+            config, load, source, metrics, ids, usage.record if config.usage.enabled else None
+        )
+        grpc_server = _grpc_server(config, reloadable)
         http_server = HttpServer(create_app(source, metrics, config.proxy), config.authz.http)
         await grpc_server.start()
         usage.start()
-        leaves_task = asyncio.create_task(keep_leaves(config))
+        reloadable.start()
+        loop.add_signal_handler(signal.SIGHUP, reloadable.reload_soon)
         http_task = asyncio.create_task(http_server.run_until_stopped())
         _log.info("authz serves", grpc=str(config.authz.grpc), http=str(config.authz.http))
         stop_task = asyncio.create_task(stop.wait())
         await asyncio.wait({stop_task, http_task}, return_when=asyncio.FIRST_COMPLETED)
-        leaves_task.cancel()
+        reloadable.stop()
         http_server.stop()
         await grpc_server.stop(STOP_GRACE_SECONDS)
         await usage.stop(STOP_GRACE_SECONDS)
@@ -74,13 +79,14 @@ async def serve(config: Config) -> None:
         await source.close()
 
 
-def _grpc_server(
-    config: Config, authorizer: Authorizer, log: AccessLogReader
-) -> GrpcServer | Http2Server:
+def _grpc_server(config: Config, reloadable: Reloadable) -> GrpcServer | Http2Server:
     if config.authz.transport == "grpcio":
-        return GrpcServer(authorizer.check, config.authz.grpc, log.receive)
+        return GrpcServer(reloadable.check, config.authz.grpc, reloadable.receive)
     return Http2Server(
-        authorizer.check, config.authz.grpc, log.receive, immediate=authorizer.is_immediate
+        reloadable.check,
+        config.authz.grpc,
+        reloadable.receive,
+        immediate=reloadable.is_immediate,
     )
 
 

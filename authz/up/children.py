@@ -56,6 +56,10 @@ class Child:
             how = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
             raise StartError(f"{self.name} ended ({how})")
 
+    def send(self, number: int) -> None:
+        """Send a signal; nothing happens where the process has ended."""
+        self._process.send_signal(number)
+
     def stop(self, grace_seconds: float) -> None:
         """Send SIGTERM, after ``grace_seconds`` SIGKILL, and return when it is gone."""
         if self.exit_status is None:
