@@ -65,6 +65,9 @@ class Authorizer:
 
     Attributes:
         is_immediate: whether ``check`` never waits.
+        allow_byok: as in the configuration, until a newer one says otherwise.
+        before: what answers for a route that this configuration does not know, while an Envoy
+            still has the routes of the one before it; None where nothing does.
     """
 
     def __init__(
@@ -77,9 +80,10 @@ class Authorizer:
     ) -> None:
         # Such a source lets the server answer a check without making a task for it.
         self.is_immediate: bool = getattr(source, "is_immediate", False)
+        self.before: Authorizer | None = None
         self._metrics = metrics or Metrics()
         self._ids = ids or EntryIds()
-        self._allow_byok = config.allow_byok
+        self.allow_byok = config.allow_byok
         self._source = source
         self._under_way = 0
         self._written: dict[Allow, bytes] = {}
@@ -125,6 +129,8 @@ class Authorizer:
             _log.error("identity source unavailable", why=str(error))
             reason = "identity_unavailable"
         except UnknownRoute as error:
+            if self.before is not None:
+                return await self.before.check(message)
             _log.error("unknown route: render Envoy's configuration again", why=str(error))
             reason = "unknown_route"
         except Exception as error:
@@ -172,13 +178,13 @@ class Authorizer:
                 message=f"Header {error}.",
                 reason=Reason.BAD_HEADER,
             )
-        token = screen(credentials, route.type, allow_byok=self._allow_byok)
+        token = screen(credentials, route.type, allow_byok=self.allow_byok)
         if isinstance(token, Deny):
             return token
         verdict = await self._source.verify(token)
         pool = self._keys.get(route.provider) if route.provider else None
         chosen = pool.choose() if pool else None
-        return decide(credentials, route, token, verdict, chosen, allow_byok=self._allow_byok)
+        return decide(credentials, route, token, verdict, chosen, allow_byok=self.allow_byok)
 
     async def _connect(self, check: Check, _route: Route) -> Allow | Deny:
         token = screen_connect(read_password(check.headers))

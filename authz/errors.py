@@ -7,6 +7,7 @@
       StoreError             the embedded store refuses: unknown user, name taken, bad lifetime
       IdentityUnavailable    the identity source can't be asked now; a request gets 503
       StartError             a part of the pair can't start: port in use, Envoy missing
+      ReloadError            a new configuration can't be used, and the one before is kept
 
 A message names what is wrong and what to fix, in one line, and never holds a secret.
 """
@@ -38,6 +39,10 @@ class IdentityUnavailable(AuthzError):  # noqa: N818 - a state of the source, na
 
 class StartError(AuthzError):
     """A process of the pair can't start or has ended."""
+
+
+class ReloadError(AuthzError):
+    """A new configuration can't be used; the one before is served on."""
 
 
 def what_failed(error: OSError) -> str:

@@ -2,7 +2,7 @@
 
 import os
 
-from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -29,6 +29,28 @@ class Metrics:
             "Requests allowed on an earlier answer, since the identity source could not be asked.",
             registry=self.registry,
         )
+
+        self._config_hash = Gauge(
+            "authz_config_hash",
+            "48 bits of a hash of what a reload can change, to see which replica serves what.",
+            registry=self.registry,
+            multiprocess_mode="liveall",
+        )
+        self._reloaded = Gauge(
+            "authz_config_last_reload_successful",
+            "Whether the last attempt to load the configuration was successful.",
+            registry=self.registry,
+            multiprocess_mode="livemin",
+        )
+
+    def loaded(self, fingerprint: int) -> None:
+        """Note that the configuration of this fingerprint is served from now on."""
+        self._config_hash.set(fingerprint)
+        self._reloaded.set(1)
+
+    def not_reloaded(self) -> None:
+        """Note that a new configuration was refused, and the one before is served on."""
+        self._reloaded.set(0)
 
     def count_check(
         self, decision: str, reason: str = "", provider: str | None = None, mode: str = ""

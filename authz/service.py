@@ -2,14 +2,12 @@
 
 import asyncio
 import signal
+from collections.abc import Callable
 
 import structlog
 import uvloop
 
-from authz.access_log import AccessLogReader
 from authz.addresses import Address
-from authz.authorizer import Authorizer
-from authz.config import open_pools
 from authz.grpc_server import GrpcServer
 from authz.http2.server import Http2Server
 from authz.identity import IdentitySource
@@ -17,7 +15,8 @@ from authz.identity.memory import RememberingSource
 from authz.identity.open import open_source
 from authz.metrics import Metrics
 from authz.mutual_tls import TlsFiles
-from authz.proxy.keeper import keep_leaves, make_leaves
+from authz.proxy.keeper import make_leaves
+from authz.reloading import Reloadable
 from authz.sds import write_secrets
 from authz.settings import Config
 from authz.usage.ids import EntryIds
@@ -33,47 +32,50 @@ STOP_GRACE_SECONDS = 5.0
 """How long checks in flight may take to finish; Envoy gives up on one after 1.5 s."""
 
 
-def run(config: Config, worker: Worker | None = None) -> None:
-    """Serve until SIGTERM or SIGINT.
+def run(load: Callable[[], Config], worker: Worker | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; SIGHUP reads the configuration again.
 
     Args:
-        config: what to serve.
+        load: reads it, now and on SIGHUP.
         worker: which of several; None where this process is the only one.
 
     Raises:
         AuthzError: the configuration, the identity source or an address can't be used.
     """
-    uvloop.run(serve(config, worker))
+    uvloop.run(serve(load(), load, worker))
 
 
-async def serve(config: Config, worker: Worker | None = None) -> None:
+async def serve(config: Config, load: Callable[[], Config], worker: Worker | None = None) -> None:
     """Serve until this process gets SIGTERM or SIGINT; the arguments are those of ``run``."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    # Until there is something to reload: the default action would end the process.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     make_leaves(config)
     write_secrets(config)
     metrics = Metrics()
     source = await _open_source(config, metrics)
     try:
-        pools = open_pools(config)
         ids = EntryIds()
         usage = UsageRecording(config, ids, UsageMetrics(metrics.registry))
-        authorizer = Authorizer(config, source, pools, metrics, ids)
-        log = AccessLogReader(pools, usage.record if config.usage.enabled else None)
+        reloadable = Reloadable(
+            config, load, source, metrics, ids, usage.record if config.usage.enabled else None
+        )
         address = config.authz.worker_address(worker.index if worker else 0)
-        grpc_server = _grpc_server(config, address, authorizer, log)
+        grpc_server = _grpc_server(config, address, reloadable)
         listener = worker.http if worker else listen(config.authz.http)
         http_server = HttpServer(create_app(source, metrics, config.proxy), listener)
         await grpc_server.start()
         usage.start()
-        leaves_task = asyncio.create_task(keep_leaves(config))
+        reloadable.start()
+        loop.add_signal_handler(signal.SIGHUP, reloadable.reload_soon)
         http_task = asyncio.create_task(http_server.run_until_stopped())
         _log.info("authz serves", grpc=str(address), http=str(config.authz.http))
         stop_task = asyncio.create_task(stop.wait())
         await asyncio.wait({stop_task, http_task}, return_when=asyncio.FIRST_COMPLETED)
-        leaves_task.cancel()
+        reloadable.stop()
         http_server.stop()
         await grpc_server.stop(STOP_GRACE_SECONDS)
         await usage.stop(STOP_GRACE_SECONDS)
@@ -84,13 +86,14 @@ async def serve(config: Config, worker: Worker | None = None) -> None:
 
 
 def _grpc_server(
-    config: Config, address: Address, authorizer: Authorizer, log: AccessLogReader
+    config: Config, address: Address, reloadable: Reloadable
 ) -> GrpcServer | Http2Server:
+    check, receive = reloadable.check, reloadable.receive
     tls = TlsFiles(config.authz.tls) if config.authz.tls else None
     if config.authz.transport == "grpcio":
-        return GrpcServer(authorizer.check, address, log.receive, tls=tls)
-    immediate = authorizer.is_immediate
-    return Http2Server(authorizer.check, address, log.receive, immediate=immediate, tls=tls)
+        return GrpcServer(check, address, receive, tls=tls)
+    immediate = reloadable.is_immediate
+    return Http2Server(check, address, receive, immediate=immediate, tls=tls)
 
 
 async def _open_source(config: Config, metrics: Metrics) -> IdentitySource:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
+from prometheus_client.multiprocess import mark_process_dead
 
 from authz.addresses import Address, UnixAddress
 from authz.errors import StartError
@@ -148,6 +149,8 @@ class Workers:
                     status=child.exit_status,
                     seconds=self._waits[index],
                 )
+                # Its counters stay, its gauges don't.
+                mark_process_dead(child.pid, self._metrics_folder)  # type: ignore[no-untyped-call]
                 self._children[index] = None
                 self._due[index] = now + self._waits[index]
                 self._waits[index] = min(self._waits[index] * 2, _RESTART_SECONDS[1])

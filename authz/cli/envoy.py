@@ -9,6 +9,7 @@ from authz.config import load
 from authz.envoy import binary
 from authz.files import write_whole
 from authz.sds import write_secrets
+from authz.settings import Config
 
 
 @click.group(epilog=example("authz envoy render -o envoy.yaml", "authz envoy validate"))
@@ -20,12 +21,26 @@ def envoy() -> None:
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write to FILE."
 )
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Write files that Envoy watches; start it with FOLDER/bootstrap.json.",
+)
 @config_option
-def render(*, output: Path | None, config_path: Path | None) -> None:
-    """Print the Envoy configuration for gateway.yaml.
+def render(*, output: Path | None, folder: Path | None, config_path: Path | None) -> None:
+    """Print the Envoy configuration for gateway.yaml, in one piece.
 
     With -o the files that it refers to for TLS are written too, in the state folder.
+
+    With --folder, providers can be changed while Envoy runs: what it watches is replaced in an
+    order in which no route leads nowhere, with two seconds for each file.
     """
+    if folder is not None:
+        if output is not None:
+            raise click.UsageError("give one of --output and --folder")
+        _render_folder(folder, load(config_path, keys=False))
+        return
     # No key is in it, so none has to be on Envoy's machine to make it.
     config = load(config_path, keys=False)
     # The typed objects take a second to import, which the other commands shall not wait for.
@@ -37,6 +52,17 @@ def render(*, output: Path | None, config_path: Path | None) -> None:
     else:
         write_secrets(config)
         write_whole(output, text)
+
+
+@envoy.command(hidden=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True)
+@click.argument("folder", type=click.Path(path_type=Path))
+@config_option
+def parts(*, output: Path, folder: Path, config_path: Path | None) -> None:
+    """Write all parts as one file; for `authz up`."""
+    from authz.envoy.dynamic import split
+
+    write_whole(output, split(load(config_path), folder).to_json())
 
 
 @envoy.command(epilog=example("authz envoy validate envoy/envoy.yaml"))
@@ -55,3 +81,20 @@ def validate(*, file: Path | None, config_path: Path | None) -> None:
 
         validate_rendered(config)
     click.echo("Envoy accepts the configuration.")
+
+
+def _render_folder(folder: Path, config: Config) -> None:
+    from authz.envoy.dynamic import split
+    from authz.envoy.parts import bootstrap_file, read_parts, write_document, write_parts
+    from authz.envoy.trial import validate_rendered
+    from authz.up.handover import BlindWatcher, change
+
+    validate_rendered(config)
+    new = split(config, folder)
+    old = read_parts(folder)
+    if old is None:
+        write_parts(new, folder)
+        return
+    change(old, new, folder, BlindWatcher())
+    if write_document(bootstrap_file(folder), new.bootstrap):
+        click.echo("Envoy needs a restart: bootstrap.json has changed.", err=True)

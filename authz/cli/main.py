@@ -15,7 +15,7 @@ from authz.cli.db import db
 from authz.cli.envoy import envoy
 from authz.cli.login import login
 from authz.cli.proxy import proxy
-from authz.cli.run import serve, up
+from authz.cli.run import reload, serve, up
 from authz.cli.tokens import tokens
 from authz.cli.usage import usage
 from authz.cli.users import users
@@ -33,7 +33,7 @@ def cli() -> None:
     """The open authentication layer for AI gateways on Envoy."""
 
 
-for command in (up, serve, envoy, config, db, client, proxy, users, tokens, usage, login):
+for command in (up, serve, reload, envoy, config, db, client, proxy, users, tokens, usage, login):
     cli.add_command(command)
 
 

@@ -9,6 +9,8 @@ import click
 
 from authz import config, logs
 from authz.cli.common import config_option, example
+from authz.errors import ConfigError, ReloadError
+from authz.settings import Config
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -50,13 +52,19 @@ def up(*, demo: bool, allow_byok: bool | None, config_path: Path | None) -> None
     """Run authz and Envoy together, in the foreground.
 
     Waits until both are ready, then prints the base URLs and lines to paste. Ctrl-C drains: open
-    streams finish.
+    streams finish. SIGHUP reads the configuration again, as `authz reload` does.
     """
-    from authz.up.supervisor import up as run_up
+    from authz.up.signals import Signals
 
-    # The demo reads no real key.
-    loaded = config.load(config_path, allow_byok=allow_byok, keys=not demo)
-    run_up(loaded, config_path, demo=demo)
+    signals = Signals()
+    with signals.caught():
+        from authz.up.supervisor import up as run_up
+
+        def load() -> Config:
+            # The demo reads no real key.
+            return config.load(config_path, allow_byok=allow_byok, keys=not demo)
+
+        run_up(load, signals, config_path, demo=demo)
 
 
 @click.command(
@@ -80,20 +88,46 @@ def serve(
     allow_byok: bool | None,
     config_path: Path | None,
 ) -> None:
-    """Run the authz service alone: gRPC for Envoy, HTTP for health."""
+    """Run the authz service alone: gRPC for Envoy, HTTP for health.
+
+    SIGHUP reads the configuration again: providers, keys and allow_byok.
+    """
     from authz.service import run
     from authz.workers import Worker, Workers, available_cores
 
     logs.configure()
-    loaded = config.load(config_path, allow_byok=allow_byok)
+
+    def load() -> Config:
+        return config.load(config_path, allow_byok=allow_byok)
+
     if worker_index is not None and http_descriptor is not None:
-        run(loaded, Worker(worker_index, socket.socket(fileno=http_descriptor)))
+        run(load, Worker(worker_index, socket.socket(fileno=http_descriptor)))
         return
+    loaded = load()
     count = workers or loaded.authz.workers or available_cores()
     if count == 1:
-        run(loaded)
+        run(load)
         return
     options: list[str | Path] = ["--config", config_path] if config_path else []
     if allow_byok is not None:
         options.append(f"--ai-gateway-allow-byok={str(allow_byok).lower()}")
     Workers(loaded, count, options).run()
+
+
+@click.command(epilog=example("authz reload"))
+@config_option
+def reload(*, config_path: Path | None) -> None:
+    """Let the running `authz up` read its configuration again, and say what changed.
+
+    Open streams go on. Where the new configuration can't be used, the one before stays.
+    """
+    from authz.up.control import NOT_RELOADED, ask_reload
+
+    try:
+        loaded = config.load(config_path)
+    except ConfigError as error:
+        raise ReloadError(f"{NOT_RELOADED}: {error}") from None
+    outcome = ask_reload(loaded)
+    if not outcome.succeeded:
+        raise ReloadError(outcome.text)
+    click.echo(outcome.text)

@@ -67,10 +67,15 @@ def bootstrap(config: Config) -> Bootstrap:
     )
 
 
+def document(config: Config) -> dict[str, Any]:
+    """Return the configuration as plain data."""
+    values: dict[str, Any] = bootstrap(config).to_dict(casing=betterproto2.Casing.SNAKE)
+    return values
+
+
 def render(config: Config) -> str:
     """Return the configuration as YAML."""
-    values: dict[str, Any] = bootstrap(config).to_dict(casing=betterproto2.Casing.SNAKE)
-    return _HEADER + yaml.dump(values, Dumper=_Dumper, sort_keys=False, width=100)
+    return _HEADER + yaml.dump(document(config), Dumper=_Dumper, sort_keys=False, width=100)
 
 
 class _Dumper(yaml.SafeDumper):

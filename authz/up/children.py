@@ -51,6 +51,11 @@ class Child:
             raise StartError(f"{name} can't be started: {error.strerror}") from None
 
     @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
     def exit_status(self) -> int | None:
         """The exit status once it has ended, negative for a signal, else None."""
         return self._process.poll()

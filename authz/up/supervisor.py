@@ -1,20 +1,16 @@
 """Runs authz and Envoy together: start, readiness, watching, drain."""
 
 import contextlib
-import http.client
 import os
-import signal
-import ssl
 import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 
 from authz.addresses import UnixAddress
-from authz.config import ALLOW_BYOK_VARIABLES, open_pools
+from authz.config import open_pools
 from authz.envoy import binary
+from authz.envoy.parts import bootstrap_file, write_parts
 from authz.errors import StartError
 from authz.proxy.keeper import make_leaves
 from authz.sds import write_secrets
@@ -22,88 +18,65 @@ from authz.settings import Config
 from authz.up.admin import Admin
 from authz.up.banner import banner
 from authz.up.children import Child
+from authz.up.control import NOT_RELOADED, Control, Outcome, control_socket
 from authz.up.demo import demo as run_demo
 from authz.up.first_start import find_user, make_first_token, make_identity
 from authz.up.invocation import own_command
 from authz.up.preflight import check_addresses
+from authz.up.readiness import would_pass
+from authz.up.reload import Reloader
+from authz.up.rendering import (
+    AUTHZ,
+    envoy_folder,
+    rendered,
+    snapshot_file,
+    without_byok_variables,
+    write_snapshot,
+)
+from authz.up.signals import Signals
 
 START_SECONDS = 30.0
 STOP_SECONDS = 8.0
 _POLL_SECONDS = 0.05
+_STOPPING = f"{NOT_RELOADED}: the pair is stopping"
 _ENVOY_VARIABLES = ("HOME", "LANG", "PATH", "TZ", "LD_LIBRARY_PATH")
 """What Envoy gets of our environment: it has no use for provider keys."""
 
 
-class Signals:
-    """Counts the requests to stop: the first drains, the second stops at once."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._event = threading.Event()
-
-    @contextlib.contextmanager
-    def caught(self) -> Iterator[None]:
-        """Catch SIGINT and SIGTERM inside the block."""
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        previous = [signal.signal(number, self._catch) for number in numbers]
-        try:
-            yield
-        finally:
-            for number, handler in zip(numbers, previous, strict=True):
-                signal.signal(number, handler)
-
-    def _catch(self, _number: int, _frame: FrameType | None) -> None:
-        self._count += 1
-        self._event.set()
-
-    @property
-    def stop(self) -> bool:
-        """Whether to stop."""
-        return self._count > 0
-
-    @property
-    def stop_now(self) -> bool:
-        """Whether to stop without waiting for open streams."""
-        return self._count > 1
-
-    def wait(self, seconds: float) -> None:
-        """Sleep, but no longer than until the first request to stop."""
-        if self.stop:
-            time.sleep(seconds)
-        else:
-            self._event.wait(seconds)
-
-
-def up(config: Config, config_file: Path | None, *, demo: bool) -> None:
+def up(
+    load: Callable[[], Config], signals: Signals, config_file: Path | None, *, demo: bool
+) -> None:
     """Run the pair in the foreground until SIGINT or SIGTERM, then drain.
 
     Args:
-        config: the configuration.
-        config_file: the file that it came from, for the children; None for their own defaults.
+        load: reads the configuration, now and for each reload.
+        signals: caught already, since loading all of this takes a moment.
+        config_file: what ``--config`` said, for lines to paste.
         demo: play the providers with the stand-in.
 
     Raises:
         AuthzError: the pair can't start, or a part of it has ended; nothing is left running.
     """
-    signals = Signals()
-    with signals.caught(), contextlib.ExitStack() as stack:
+    config = load()
+    with contextlib.ExitStack() as stack:
         check_addresses(config)
         envoy = binary.find()
-        given_file = config_file
         if demo:
-            config, config_file = stack.enter_context(run_demo(config))
+            config, _ = stack.enter_context(run_demo(config))
         else:
             open_pools(config)
         make_identity(config.identity)
-        pair = Pair(config, config_file, envoy, signals)
+        control = Control(control_socket(config), signals.wake)
+        stack.callback(control.close)
+        pair = Pair(config, envoy, signals, control)
         stack.callback(pair.stop)
         pair.start()
         if not signals.stop:
             first = make_first_token(config.identity)
             user = find_user(config.identity)
-            text = banner(config, first, user, own_command(given_file), demo=demo)
+            text = banner(config, first, user, own_command(config_file), demo=demo)
             print(text, flush=True)  # noqa: T201 - the command's output
-        pair.watch()
+        pair.watch(None if demo else load)
         pair.drain()
 
 
@@ -112,20 +85,20 @@ class Pair:
 
     Args:
         config: what to run.
-        config_file: as in ``up``.
         envoy: the Envoy executable.
-        signals: whether to stop.
+        signals: whether to stop or reload.
+        control: who else asks for a reload.
     """
 
-    def __init__(
-        self, config: Config, config_file: Path | None, envoy: Path, signals: Signals
-    ) -> None:
+    def __init__(self, config: Config, envoy: Path, signals: Signals, control: Control) -> None:
         self._config = config
         self._envoy_path = envoy
         self._signals = signals
+        self._control = control
         self._children: list[Child] = []
         self._admin = Admin(config.admin_address)
-        self._options: list[str | Path] = ["--config", config_file] if config_file else []
+        self._environ = without_byok_variables(dict(os.environ))
+        self._reloader: Reloader | None = None
 
     def start(self) -> None:
         """Start both and return when a request would pass, or when asked to stop.
@@ -138,42 +111,55 @@ class Pair:
         make_leaves(config)
         write_secrets(config)
         workers = f"--workers={config.authz.workers or 1}"
-        allow_byok = f"--ai-gateway-allow-byok={str(config.allow_byok).lower()}"
-        authz: list[str | Path] = [sys.executable, "-m", "authz"]
-        self._spawn(Child("authz", [*authz, "serve", workers, allow_byok, *self._options]))
-        envoy_config = config.state_folder / f"envoy-{config.listen.port}.yaml"
-        render = Child(
-            "authz envoy render",
-            [*authz, "envoy", "render", "-o", envoy_config, *self._options],
-            # Our own configuration says it, and there the flag has won over these.
-            {name: value for name, value in os.environ.items() if name not in ALLOW_BYOK_VARIABLES},
-        )
-        if render.wait(START_SECONDS) != 0:
-            raise StartError("Envoy's configuration can't be rendered")
+        snapshot = write_snapshot(config, "authz")
+        authz = Child("authz", [*AUTHZ, "serve", workers, "--config", snapshot], self._environ)
+        self._children.append(authz)
+        parts = rendered(config, self._environ)
+        write_parts(parts, envoy_folder(config))
         environ = {name: os.environ[name] for name in _ENVOY_VARIABLES if name in os.environ}
-        command: list[str | Path] = [self._envoy_path, "-c", envoy_config]
+        command: list[str | Path] = [self._envoy_path, "-c", bootstrap_file(envoy_folder(config))]
         # The component `misc` warns of each address range of the proxy's rules, some sixty lines.
         command += ["--log-level", "warning", "--component-log-level", "misc:error"]
         command += ["--disable-hot-restart"]
         command += ["--drain-time-s", str(config.envoy.drain_timeout + 1)]
         command += ["--file-flush-interval-msec", "500"]
-        self._spawn(Child("envoy", command, environ))
+        self._children.append(Child("envoy", command, environ))
         deadline = time.monotonic() + START_SECONDS
-        while not self._signals.stop and not _would_pass(config):
+        while not self._signals.stop and not would_pass(config):
             self._raise_if_ended()
             if time.monotonic() > deadline:
                 raise StartError(f"the gateway is not ready after {START_SECONDS:.0f} s")
             self._signals.wait(_POLL_SECONDS)
+        self._reloader = Reloader(
+            config, parts, authz, self._environ, self._admin, self._raise_if_over
+        )
 
-    def watch(self) -> None:
-        """Return when asked to stop.
+    def watch(self, load: Callable[[], Config] | None) -> None:
+        """Reload when asked to, and return when asked to stop.
+
+        Args:
+            load: reads a new configuration; None where there is no reload.
 
         Raises:
             StartError: a process has ended by itself.
         """
         while not self._signals.stop:
             self._raise_if_ended()
-            self._signals.wait(0.2)
+            if self._signals.take_reload():
+                self._reload(load)
+            elif (request := self._control.take()) is not None:
+                request.answer(self._reload(load))
+            else:
+                self._signals.wait(0.2)
+
+    def _reload(self, load: Callable[[], Config] | None) -> Outcome:
+        if load is None or self._reloader is None:
+            outcome = Outcome(succeeded=False, text=f"{NOT_RELOADED}: --demo has no reload")
+        else:
+            outcome = self._reloader.reload(load)
+            self._config = self._reloader.config
+        _tell(outcome.text)
+        return outcome
 
     def drain(self) -> None:
         """Let open requests finish, at most ``drain_timeout`` or until the second signal."""
@@ -189,6 +175,7 @@ class Pair:
                     _tell(f"draining: {active} requests are open; Ctrl-C again stops at once")
                     told = True
                 self._raise_if_ended()
+                self._refuse_reload()
                 time.sleep(_POLL_SECONDS)
         except OSError:
             # Envoy is gone or too early in its start to be asked; nothing to wait for.
@@ -198,48 +185,27 @@ class Pair:
         """Stop what runs, Envoy first, so that no request loses its authz."""
         for child in reversed(self._children):
             child.stop(STOP_SECONDS)
+        self._refuse_reload()
+        snapshot_file(self._config, "authz").unlink(missing_ok=True)
         # Envoy leaves its socket behind.
         admin = self._config.admin_address
         if isinstance(admin, UnixAddress):
             Path(admin.path).unlink(missing_ok=True)
 
-    def _spawn(self, child: Child) -> None:
-        self._children.append(child)
+    def _refuse_reload(self) -> None:
+        self._control.refuse(_STOPPING)
+        if self._signals.take_reload():
+            _tell(_STOPPING)
+
+    def _raise_if_over(self) -> None:
+        """Raise in the middle of a reload that has become pointless."""
+        self._raise_if_ended()
+        if self._signals.stop:
+            raise StartError("the pair is stopping")
 
     def _raise_if_ended(self) -> None:
         for child in self._children:
             child.raise_if_ended()
-
-
-def _would_pass(config: Config) -> bool:
-    """Whether the listener is up, authz is ready, and Envoy can ask it.
-
-    The last needs a request through ext_authz: without a token the right answer is 401.
-    """
-    try:
-        return _status(config, "/readyz") == 200 and _status(config, "/") == 401
-    except (OSError, http.client.HTTPException):
-        return False
-
-
-def _status(config: Config, path: str) -> int:
-    host = config.listen.for_clients.host
-    connection: http.client.HTTPConnection
-    if config.tls is None:
-        connection = http.client.HTTPConnection(host, config.listen.port, timeout=2)
-    else:
-        # Our own listener, on this machine, asked for nothing but a status.
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        connection = http.client.HTTPSConnection(
-            host, config.listen.port, timeout=2, context=context
-        )
-    try:
-        connection.request("GET", path)
-        return connection.getresponse().status
-    finally:
-        connection.close()
 
 
 def _tell(text: str) -> None:

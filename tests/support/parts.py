@@ -51,6 +51,13 @@ class Parts(Pair):
         if wait:
             wait_until(lambda: self._asks(401), 20, "the gateway being up")
 
+    def start_watching(self) -> None:
+        """Start both, with an Envoy that watches files in the folder ``envoy``."""
+        self.start_authz(wait=False)
+        self.command("envoy", "render", "--folder", "envoy")
+        self._launch_envoy("envoy/bootstrap.json")
+        wait_until(lambda: self._asks(401), 20, "the gateway being up")
+
     def start_authz(self, *arguments: str, patch: str = "", wait: bool = True) -> None:
         """Start ``authz serve``.
 
@@ -75,8 +82,8 @@ class Parts(Pair):
         _end(self.envoy, signal.SIGKILL)
         _end(self.authz, signal.SIGKILL)
 
-    def _launch_envoy(self) -> None:
-        command = [str(binary.find()), "-c", "envoy.yaml", "--log-level", "warning"]
+    def _launch_envoy(self, config: str = "envoy.yaml") -> None:
+        command = [str(binary.find()), "-c", config, "--log-level", "warning"]
         command += ["--disable-hot-restart", "--file-flush-interval-msec", "100"]
         self.envoy = self._launch([*command, "--concurrency", "1"])
 
@@ -113,11 +120,14 @@ def _end(process: subprocess.Popen[bytes] | None, number: int) -> int:
 
 
 @contextlib.contextmanager
-def parts(provider: Provider | None = None, **settings: Any) -> Iterator[Parts]:
+def parts(
+    provider: Provider | None = None, *, start: bool = True, **settings: Any
+) -> Iterator[Parts]:
     """Run authz and Envoy apart, with the users alice and bob.
 
     Args:
         provider: the stand-in to use; None runs one for this pair.
+        start: whether to start both at once.
         settings: top-level keys of ``gateway.yaml`` to add or replace.
     """
     folder = Path(tempfile.mkdtemp(prefix="parts-", dir="/tmp"))
@@ -127,7 +137,8 @@ def parts(provider: Provider | None = None, **settings: Any) -> Iterator[Parts]:
         running.create_user("alice")
         running.create_user("bob")
         stack.callback(running.end)
-        running.start()
+        if start:
+            running.start()
         yield running
 
 

@@ -70,6 +70,8 @@ class UpstreamProxy:
                 client.sendall(b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n")
                 return
             with socket.create_connection(address, 10) as server:
+                # The timeout is for connecting: a tunnel may be silent for longer.
+                server.settimeout(None)
                 client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
                 server.sendall(early)
                 back = threading.Thread(target=_copy, args=(server, client), daemon=True)

