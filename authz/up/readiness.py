@@ -18,8 +18,9 @@ def would_pass(config: Config) -> bool:
 
 
 def served_fingerprint(config: Config) -> float | None:
-    """Return the fingerprint of the configuration that authz serves; None where it can't be asked,
-    or where its workers don't serve the same yet.
+    """Return the fingerprint of the configuration that authz serves.
+
+    None where it can't be asked, or where its workers don't serve the same yet.
 
     Args:
         config: says where authz serves its metrics.

@@ -372,5 +372,5 @@ def test_switched_off() -> None:
         wait_until(lambda: _used(running), what="the line")
         assert "input_tokens" not in _used(running)[0]
         assert "No requests" in running.command("usage").stderr
-        (rendered,) = running.folder.glob("envoy-*.yaml")
+        (rendered,) = running.folder.glob("envoy-*/listeners/listeners.json")
         assert "ai_protocol_manager" not in rendered.read_text()
