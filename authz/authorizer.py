@@ -1,8 +1,7 @@
 """From Envoy's question to our answer: reads, looks up, decides, and never lets an error pass."""
 
 from collections.abc import Mapping
-from functools import lru_cache
-from urllib.parse import unquote
+from time import perf_counter
 
 import structlog
 
@@ -26,16 +25,23 @@ from authz.ext_authz import (
     CONTEXT_KIND,
     CONTEXT_PROVIDER,
     CONTEXT_SUPPORTED,
-    METADATA_KEY_INDEX,
     Check,
 )
+from authz.facts import (
+    allowed_metadata,
+    label_of,
+    log_refusal,
+    place_of,
+    refused_metadata,
+    request_id_of,
+)
 from authz.headers import BadHeader, read
-from authz.identity import IdentitySource
+from authz.identity import Identity, IdentitySource, Rejection
 from authz.key_pool import KeyPool
 from authz.metrics import Metrics
-from authz.providers import API_PREFIXES, ErrorShape
+from authz.providers import ErrorShape
 from authz.settings import Config
-from authz.tokens import without_tokens
+from authz.tokens import CoderToken
 from authz.usage.ids import EntryIds
 
 _log = structlog.get_logger(__name__)
@@ -44,7 +50,6 @@ _log = structlog.get_logger(__name__)
 MAX_UNDER_WAY = 10_000
 """Checks that wait for the identity source, of all Envoys together."""
 
-_PLACE_MAX = 200
 _WRITTEN_MAX = 10_000
 _KINDS = {kind.value: kind for kind in (Kind.CONNECT, Kind.OWN)}
 
@@ -109,6 +114,7 @@ class Authorizer:
             # Envoy is told at once, who otherwise would wait for its timeout.
             return self._unavailable("overloaded", shape, "")
         self._under_way += 1
+        began = perf_counter()
         try:
             check = ext_authz.read(message)
             route = self._route(check)
@@ -120,26 +126,39 @@ class Authorizer:
                 self._metrics.count_check("allow", "", route.provider, outcome.mode or "")
                 return self._finished(self._allowed(outcome), check, route)
             self._metrics.count_check("deny", outcome.reason, route.provider)
-            request_id = _request_id(check)
-            _log_refusal(outcome, check, route, request_id)
+            request_id = request_id_of(check)
+            log_refusal(outcome, route, request_id)
             refusal = answers.refusal(outcome, shape, request_id)
-            denied = ext_authz.deny(refusal, _refused_metadata(outcome, route))
+            denied = ext_authz.deny(refusal, refused_metadata(outcome, route))
             return self._finished(denied, check, route)
         except IdentityUnavailable as error:
-            _log.error("identity source unavailable", why=str(error))
+            _log.error(
+                "identity source unavailable",
+                why=str(error),
+                request_id=request_id_of(check) if check else None,
+            )
             reason = "identity_unavailable"
         except UnknownRoute as error:
             if self.before is not None:
                 return await self.before.check(message)
-            _log.error("unknown route: render Envoy's configuration again", why=str(error))
+            _log.error(
+                "unknown route: render Envoy's configuration again",
+                why=str(error),
+                request_id=request_id_of(check) if check else None,
+            )
             reason = "unknown_route"
         except Exception as error:
             # The type alone: a message could quote what the request brought.
-            _log.error("check failed", error=type(error).__name__)
+            _log.error(
+                "check failed",
+                error=type(error).__name__,
+                request_id=request_id_of(check) if check else None,
+            )
             reason = "internal_error"
         finally:
             self._under_way -= 1
-        return self._unavailable(reason, shape, _request_id(check) if check else "")
+            self._metrics.check_took(perf_counter() - began)
+        return self._unavailable(reason, shape, request_id_of(check) if check else "")
 
     def _unavailable(self, reason: str, shape: ErrorShape, request_id: str) -> bytes:
         self._metrics.count_check("unavailable", reason)
@@ -148,7 +167,7 @@ class Authorizer:
 
     def _finished(self, answer: bytes, check: Check, route: Route) -> bytes:
         """Add what is different for each request: where it goes and its number, for the logs."""
-        answer = ext_authz.at(answer, _place(check))
+        answer = ext_authz.at(answer, place_of(check))
         # What leads to no provider is no use of one.
         if route.provider is None:
             return answer
@@ -163,7 +182,7 @@ class Authorizer:
         if written is None:
             if len(self._written) >= _WRITTEN_MAX:
                 self._written.clear()
-            written = ext_authz.allow(allowed, _allowed_metadata(allowed))
+            written = ext_authz.allow(allowed, allowed_metadata(allowed))
             self._written[allowed] = written
         return written
 
@@ -181,7 +200,7 @@ class Authorizer:
         token = screen(credentials, route.type, allow_byok=self.allow_byok)
         if isinstance(token, Deny):
             return token
-        verdict = await self._source.verify(token)
+        verdict = await self._verify(token)
         pool = self._keys.get(route.provider) if route.provider else None
         chosen = pool.choose() if pool else None
         return decide(credentials, route, token, verdict, chosen, allow_byok=self.allow_byok)
@@ -190,14 +209,24 @@ class Authorizer:
         token = screen_connect(read_password(check.headers))
         if isinstance(token, Deny):
             return token
-        return decide_connect(token, await self._source.verify(token))
+        return decide_connect(token, await self._verify(token))
+
+    async def _verify(self, token: CoderToken) -> Identity | Rejection:
+        began = perf_counter()
+        try:
+            verdict = await self._source.verify(token)
+        except IdentityUnavailable:
+            self._metrics.look_up_failed()
+            raise
+        self._metrics.look_up_took(perf_counter() - began)
+        return verdict
 
     def _route(self, check: Check) -> Route:
         context = check.context
         name = context.get(CONTEXT_PROVIDER, "")
         if not name:
             return Route(
-                kind=_KINDS.get(context.get(CONTEXT_KIND, ""), Kind.PROVIDER), label=_label(check)
+                kind=_KINDS.get(context.get(CONTEXT_KIND, ""), Kind.PROVIDER), label=label_of(check)
             )
         known = self._providers.get((name, context.get(CONTEXT_BASE_URL, "")))
         if known is None:
@@ -207,103 +236,10 @@ class Authorizer:
             provider=name,
             type=provider_type,
             supported=context.get(CONTEXT_SUPPORTED) == "true",
-            label=_label(check),
+            label=label_of(check),
             # Only a route that is not for the central key says anything about it.
             central_key=context.get(CONTEXT_CENTRAL_KEY, "true") == "true",
             keyless=context.get(CONTEXT_KEYLESS) == "true",
             signed=signed,
             query=query.find(check.path, provider_type.query_credentials),
         )
-
-
-def _header(check: Check, wanted: str) -> str:
-    for name, value in check.headers:
-        if name == wanted:
-            return value.decode("ascii", "replace")
-    return ""
-
-
-def _request_id(check: Check) -> str:
-    return _header(check, "x-request-id")
-
-
-def _place(check: Check) -> str:
-    """Return where a request goes, for texts and logs: a path, or the target of a CONNECT.
-
-    It is without the query, and without what may be a token.
-    """
-    if check.method == "CONNECT":
-        return _masked(_header(check, ":authority"))
-    return _masked(check.path.partition("?")[0])
-
-
-@lru_cache(maxsize=1024)
-def _masked(place: str) -> str:
-    if "%" in place:
-        place = unquote(place, errors="replace")
-    return without_tokens(place)[:_PLACE_MAX]
-
-
-def _label(check: Check) -> str:
-    return f"{check.method} {_short_path(_place(check))}"
-
-
-def _short_path(path: str) -> str:
-    """Return the path as Coder's texts have it: behind the API prefix."""
-    for prefix in API_PREFIXES:
-        if path.startswith(f"{prefix}/"):
-            return path.removeprefix(prefix)
-    return path
-
-
-def _allowed_metadata(allowed: Allow) -> dict[str, str]:
-    metadata = {
-        "decision": "allow",
-        "user": allowed.identity.username,
-        "user_id": allowed.identity.user_id,
-        "token_id": allowed.identity.token_id,
-        "token_name": allowed.identity.token_name,
-    }
-    if allowed.provider and allowed.mode:
-        metadata["provider"] = allowed.provider
-        metadata["mode"] = allowed.mode
-        metadata["credential_hint"] = allowed.hint
-    if allowed.key_index is not None:
-        metadata[METADATA_KEY_INDEX] = str(allowed.key_index)
-    if allowed.identity.stale:
-        metadata["identity_stale"] = "true"
-    return metadata
-
-
-def _refused_metadata(denied: Deny, route: Route) -> dict[str, str]:
-    metadata = {
-        "decision": "deny",
-        "reason": denied.reason,
-    }
-    if route.provider:
-        metadata["provider"] = route.provider
-    if denied.token_id:
-        metadata["token_id"] = denied.token_id
-    if denied.identity:
-        metadata |= {
-            "user": denied.identity.username,
-            "user_id": denied.identity.user_id,
-            "token_name": denied.identity.token_name,
-        }
-    return metadata
-
-
-def _log_refusal(denied: Deny, check: Check, route: Route, request_id: str) -> None:
-    # Clients probe with HEAD before they have a credential; that is no event for anybody.
-    probe = check.method == "HEAD" and denied.reason is Reason.TOKEN_MISSING
-    log = _log.info if probe else _log.warning
-    log(
-        "request refused",
-        reason=str(denied.reason),
-        status=denied.status,
-        provider=route.provider,
-        request=route.label,
-        token_id=denied.token_id,
-        user=denied.identity.username if denied.identity else None,
-        request_id=request_id,
-    )

@@ -6,8 +6,13 @@ import sys
 import structlog
 
 
-def configure() -> None:
-    """Send all log lines to standard error, those of libraries included, from level info up."""
+def configure(level: str = "info", form: str = "auto") -> None:
+    """Send all log lines to standard error, those of libraries from level warning up.
+
+    Args:
+        level: of our own: debug, info, warning or error.
+        form: ``json``, ``console``, or ``auto``: console on a terminal.
+    """
     shared: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -16,12 +21,14 @@ def configure() -> None:
         structlog.dev.ConsoleRenderer(
             exception_formatter=structlog.dev.plain_traceback,
         )
-        if sys.stderr.isatty()
+        if form == "console" or (form == "auto" and sys.stderr.isatty())
         else structlog.processors.JSONRenderer()
     )
     structlog.configure(
         processors=[*shared, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.getLevelNamesMapping()[level.upper()]
+        ),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )

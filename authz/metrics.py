@@ -2,11 +2,13 @@
 
 import os
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
+_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0)
+"""Seconds; Envoy waits for 1.5."""
 _SHARED_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """Names the folder where prometheus-client keeps the values of several processes."""
 
@@ -30,6 +32,37 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._check_seconds = Histogram(
+            "authz_check_duration_seconds",
+            "From a check's bytes to those of its answer.",
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self._look_up_seconds = Histogram(
+            "authz_identity_lookup_duration_seconds",
+            "What of it was asking the identity source, answers only.",
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self._look_up_failures = Counter(
+            "authz_identity_lookup_failures",
+            "Look-ups that had no answer; their requests got 503.",
+            registry=self.registry,
+        )
+        self._source_up = Gauge(
+            "authz_identity_up",
+            "Whether the last look-up had an answer.",
+            registry=self.registry,
+            multiprocess_mode="livemin",
+        )
+        self._source_up.set(1)
+        self._is_source_up = True
+        self._batches = Histogram(
+            "authz_identity_batch_size",
+            "Tokens that were looked up together.",
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+            registry=self.registry,
+        )
         self._config_hash = Gauge(
             "authz_config_hash",
             "48 bits of a hash of what a reload can change, to see which replica serves what.",
@@ -42,6 +75,27 @@ class Metrics:
             registry=self.registry,
             multiprocess_mode="livemin",
         )
+
+    def check_took(self, seconds: float) -> None:
+        """Note how long a check took."""
+        self._check_seconds.observe(seconds)
+
+    def look_up_took(self, seconds: float) -> None:
+        """Note how long the identity source took for an answer."""
+        self._look_up_seconds.observe(seconds)
+        if not self._is_source_up:
+            self._is_source_up = True
+            self._source_up.set(1)
+
+    def look_up_failed(self) -> None:
+        """Note that the identity source had no answer."""
+        self._look_up_failures.inc()
+        self._is_source_up = False
+        self._source_up.set(0)
+
+    def looked_up_together(self, count: int) -> None:
+        """Note how many tokens one question to the identity source had."""
+        self._batches.observe(count)
 
     def loaded(self, fingerprint: int) -> None:
         """Note that the configuration of this fingerprint is served from now on."""

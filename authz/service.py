@@ -59,7 +59,9 @@ async def serve(config: Config, load: Callable[[], Config], worker: Worker | Non
     source = await _open_source(config, metrics)
     try:
         ids = EntryIds()
-        usage = UsageRecording(config, ids, UsageMetrics(metrics.registry))
+        usage = UsageRecording(
+            config, ids, UsageMetrics(metrics.registry, by_user=config.usage.metrics_by_user)
+        )
         reloadable = Reloadable(
             config, load, source, metrics, ids, usage.record if config.usage.enabled else None
         )
@@ -97,7 +99,9 @@ def _grpc_server(
 
 
 async def _open_source(config: Config, metrics: Metrics) -> IdentitySource:
-    source = await open_source(config.identity, ca_file=config.identity_ca_file)
+    source = await open_source(
+        config.identity, ca_file=config.identity_ca_file, on_batch=metrics.looked_up_together
+    )
     if not config.identity_max_staleness and not config.identity_stale_if_error:
         return source
     return RememberingSource(

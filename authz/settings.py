@@ -3,10 +3,9 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Self
 
 from pydantic import (
-    Field,
     StrictBool,
     StrictStr,
     model_validator,
@@ -31,6 +30,7 @@ from authz.fields import (
     TypeName,
     Url,
 )
+from authz.governance_settings import Limits, Log, Usage
 from authz.identity.url import CoderURL, parse_identity_url
 from authz.key_pool import MAX_KEYS
 from authz.keys import CentralKey, EnvKey, FileKey
@@ -176,41 +176,6 @@ DEFAULT_PROVIDERS = (
 )
 
 
-Rate = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
-
-
-class Limits(Section):
-    """How much one person may ask. Each Envoy process counts for itself.
-
-    Attributes:
-        requests_per_minute: of each user; None means no limit.
-        users: by user name, in place of it; None means no limit for that user.
-    """
-
-    requests_per_minute: Rate | None = None
-    users: dict[StrictStr, Rate | None] = Field(default_factory=dict)
-
-    @property
-    def any(self) -> bool:
-        """Whether anybody has a limit."""
-        rates = (self.requests_per_minute, *self.users.values())
-        return any(rate is not None for rate in rates)
-
-
-class Usage(Section):
-    """Who used what.
-
-    Attributes:
-        enabled: whether tokens are read from providers' answers and requests are recorded.
-        database: where; None means the identity store, if it is ours. A URL as ``identity``.
-        keep_days: after which a recorded request is deleted.
-    """
-
-    enabled: StrictBool = True
-    database: IdentityUrl | None = None
-    keep_days: Annotated[int, Field(strict=True, ge=1, le=3650)] = 90
-
-
 class Config(Section):
     """The whole configuration; a reload makes a new one.
 
@@ -236,6 +201,7 @@ class Config(Section):
     proxy: Proxy | None = None
     usage: Usage = Usage()
     limits: Limits = Limits()
+    log: Log = Log()
     authz: Service = Service()
     envoy: EnvoySettings = EnvoySettings()
 

@@ -98,7 +98,9 @@ def serve(
     logs.configure()
 
     def load() -> Config:
-        return config.load(config_path, allow_byok=allow_byok)
+        loaded = config.load(config_path, allow_byok=allow_byok)
+        logs.configure(loaded.log.level, loaded.log.format)
+        return loaded
 
     if worker_index is not None and http_descriptor is not None:
         run(load, Worker(worker_index, socket.socket(fileno=http_descriptor)))

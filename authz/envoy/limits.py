@@ -21,7 +21,7 @@ from envoy_data_plane.envoy.type.v3 import FractionalPercent, TokenBucket
 
 from authz.envoy.packing import packed, set_header
 from authz.ext_authz import METADATA_NAMESPACE
-from authz.settings import Limits
+from authz.governance_settings import Limits
 
 _USER = "user"
 _USERS_MAX = 10_000

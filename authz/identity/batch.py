@@ -41,6 +41,7 @@ class Batcher(Generic[K, V]):
         exclusive: a key is in one look-up at a time; who asks for it meanwhile goes in the next.
         max_waiting: keys that may wait; one more is refused at once.
         seconds: how long ``get`` and one ``look_up`` may take.
+        on_batch: called with the number of keys of each look-up.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Batcher(Generic[K, V]):
         exclusive: bool = False,
         max_waiting: int = 4096,
         seconds: float = LOOK_UP_SECONDS,
+        on_batch: Callable[[int], None] | None = None,
     ) -> None:
         self._look_up = look_up
         self._concurrency = concurrency
@@ -59,6 +61,7 @@ class Batcher(Generic[K, V]):
         self._exclusive = exclusive
         self._max_waiting = max_waiting
         self._seconds = seconds
+        self._on_batch = on_batch
         self._waiting: dict[K, _Asked[V]] = {}
         self._running: dict[asyncio.Task[None], dict[K, asyncio.Future[V | None]]] = {}
         self._busy: set[K] = set()
@@ -125,6 +128,8 @@ class Batcher(Generic[K, V]):
             batch = {key: self._waiting.pop(key).answer for key in keys}
             if self._exclusive:
                 self._busy.update(batch)
+            if self._on_batch is not None:
+                self._on_batch(len(batch))
             task = asyncio.create_task(self._run(batch))
             self._running[task] = batch
             task.add_done_callback(self._finished)

@@ -1,5 +1,6 @@
 """Opens what the ``identity`` URL names."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
     from authz.identity.postgres import PostgresDatabase
 
 
-async def open_source(url: str, *, ca_file: Path | None = None) -> IdentitySource:
+async def open_source(
+    url: str, *, ca_file: Path | None = None, on_batch: Callable[[int], None] | None = None
+) -> IdentitySource:
     """Return the source that a request's token is looked up in.
 
     It need not answer yet: ``check_ready`` says whether it does. Open it in the process that
@@ -24,6 +27,7 @@ async def open_source(url: str, *, ca_file: Path | None = None) -> IdentitySourc
     Args:
         url: the configuration's ``identity``.
         ca_file: the configuration's ``identity_ca_file``.
+        on_batch: called with how many tokens are looked up together, where several are.
 
     Raises:
         ConfigError: the URL is malformed, its scheme is not supported, or ``ca_file`` can't be
@@ -40,7 +44,7 @@ async def open_source(url: str, *, ca_file: Path | None = None) -> IdentitySourc
         case PostgresURL():
             from authz.identity.postgres_source import PostgresSource
 
-            return PostgresSource(parsed)
+            return PostgresSource(parsed, on_batch)
         case SQLiteURL():
             return SQLiteSource(parsed.path)
 

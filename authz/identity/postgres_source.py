@@ -1,7 +1,7 @@
 """The identity source on PostgreSQL: Coder's own database, read only, or ours."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from authz.errors import IdentityUnavailable
@@ -35,12 +35,14 @@ class PostgresSource:
             ``record.SELECT_RECORDS`` is all that is asked of it.
     """
 
-    def __init__(self, url: PostgresURL) -> None:
+    def __init__(self, url: PostgresURL, on_batch: Callable[[int], None] | None = None) -> None:
         self._where = url.display
         self._pool = Pool(
             url, size=CONNECTIONS, statement_seconds=STATEMENT_SECONDS, settings=_SETTINGS
         )
-        self._batcher: Batcher[str, TokenRecord] = Batcher(self._look_up, concurrency=CONNECTIONS)
+        self._batcher: Batcher[str, TokenRecord] = Batcher(
+            self._look_up, concurrency=CONNECTIONS, on_batch=on_batch
+        )
 
     async def verify(self, token: CoderToken) -> Identity | Rejection:
         """Look the token up now; see ``IdentitySource.verify``.

@@ -14,9 +14,10 @@ class UsageMetrics:
 
     Args:
         registry: where they are registered.
+        by_user: whether users have series of their own.
     """
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, *, by_user: bool = False) -> None:
         self._tokens = Counter(
             "gen_ai_client_token_usage",
             "Tokens that providers counted, by kind: input (cached ones included), cached, output.",
@@ -44,6 +45,14 @@ class UsageMetrics:
             multiprocess_mode="livesum",
         )
         self._models: set[str] = set()
+        self._of_users: Counter | None = None
+        if by_user:
+            self._of_users = Counter(
+                "authz_usage_user_tokens",
+                "Tokens by user, where the configuration asks for it.",
+                ["user", "gen_ai_token_type", "mode"],
+                registry=registry,
+            )
 
     def count(self, entry: UsageEntry) -> None:
         """Count a request and its tokens."""
@@ -57,6 +66,8 @@ class UsageMetrics:
         for kind, count in counts:
             if count:
                 self._tokens.labels(provider, model, kind, mode).inc(count)
+                if self._of_users is not None:
+                    self._of_users.labels(entry.username or "", kind, mode).inc(count)
 
     def wrote(self, count: int) -> None:
         """Count rows."""

@@ -13,6 +13,7 @@ from authz.errors import ConfigError, IdentityUnavailable
 from authz.headers import CREDENTIAL_HEADERS
 from authz.identity import Rejection
 from authz.key_pool import KeyPool
+from authz.outcome import Reason
 from authz.pb import ext_authz_pb2 as pb
 from authz.secret import Secret
 from authz.settings import Config, KeyReference, Provider
@@ -258,18 +259,19 @@ def test_a_failing_source_is_never_an_allow(
     assert not allows(_ask(message, _authorizer(source)))
 
 
-def test_a_probe_is_logged_at_info() -> None:
-    """A HEAD without a token is no event; other refusals are warnings."""
-    for method, headers, level in (
-        ("HEAD", [], "info"),
-        ("GET", [], "warning"),
-        ("HEAD", [("x-api-key", EXPIRED)], "warning"),
+def test_a_refusal_is_logged_at_info() -> None:
+    """With its reason and the request's id; also a HEAD without a token, as clients probe."""
+    for method, headers, reason in (
+        ("HEAD", [], Reason.TOKEN_MISSING),
+        ("GET", [], Reason.TOKEN_MISSING),
+        ("HEAD", [("x-api-key", EXPIRED)], Rejection.EXPIRED),
     ):
         with capture_logs() as logs:
             _ask(question(headers, method=method, path="/anthropic"))
         (line,) = logs
-        assert (line["log_level"], line["event"]) == (level, "request refused")
-        assert line["request"] == f"{method} /anthropic"
+        assert (line["log_level"], line["event"]) == ("info", "request refused")
+        assert (line["request"], line["reason"]) == (f"{method} /anthropic", str(reason))
+        assert "request_id" in line
 
 
 def test_no_secret_in_metadata_log_or_answer() -> None:

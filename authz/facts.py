@@ -1,0 +1,111 @@
+"""What is said of a request in texts, logs and metadata, without anything secret."""
+
+from functools import lru_cache
+from urllib.parse import unquote
+
+import structlog
+
+from authz.ext_authz import METADATA_KEY_INDEX, Check
+from authz.outcome import Allow, Deny, Route
+from authz.providers import API_PREFIXES
+from authz.tokens import without_tokens
+
+_log = structlog.get_logger(__name__)
+
+_PLACE_MAX = 200
+
+
+def _header(check: Check, wanted: str) -> str:
+    for name, value in check.headers:
+        if name == wanted:
+            return value.decode("ascii", "replace")
+    return ""
+
+
+def request_id_of(check: Check) -> str:
+    """Return the id that Envoy gave to a request."""
+    return _header(check, "x-request-id")
+
+
+def place_of(check: Check) -> str:
+    """Return where a request goes, for texts and logs: a path, or the target of a CONNECT.
+
+    It is without the query, and without what may be a token.
+    """
+    if check.method == "CONNECT":
+        return _masked(_header(check, ":authority"))
+    return _masked(check.path.partition("?")[0])
+
+
+@lru_cache(maxsize=1024)
+def _masked(place: str) -> str:
+    if "%" in place:
+        place = unquote(place, errors="replace")
+    return without_tokens(place)[:_PLACE_MAX]
+
+
+def label_of(check: Check) -> str:
+    """Return ``METHOD /path`` for texts; nothing is decided on it."""
+    return f"{check.method} {_short_path(place_of(check))}"
+
+
+def _short_path(path: str) -> str:
+    """Return the path as Coder's texts have it: behind the API prefix."""
+    for prefix in API_PREFIXES:
+        if path.startswith(f"{prefix}/"):
+            return path.removeprefix(prefix)
+    return path
+
+
+def allowed_metadata(allowed: Allow) -> dict[str, str]:
+    """Return what the logs say of a request that passes."""
+    metadata = {
+        "decision": "allow",
+        "user": allowed.identity.username,
+        "user_id": allowed.identity.user_id,
+        "token_id": allowed.identity.token_id,
+        "token_name": allowed.identity.token_name,
+    }
+    if allowed.provider and allowed.mode:
+        metadata["provider"] = allowed.provider
+        metadata["mode"] = allowed.mode
+        metadata["credential_hint"] = allowed.hint
+    if allowed.key_index is not None:
+        metadata[METADATA_KEY_INDEX] = str(allowed.key_index)
+    if allowed.identity.stale:
+        metadata["identity_stale"] = "true"
+    return metadata
+
+
+def refused_metadata(denied: Deny, route: Route) -> dict[str, str]:
+    """Return what the logs say of a refusal."""
+    metadata = {
+        "decision": "deny",
+        "reason": denied.reason,
+    }
+    if route.provider:
+        metadata["provider"] = route.provider
+    if denied.token_id:
+        metadata["token_id"] = denied.token_id
+    if denied.identity:
+        metadata |= {
+            "user": denied.identity.username,
+            "user_id": denied.identity.user_id,
+            "token_name": denied.identity.token_name,
+        }
+    return metadata
+
+
+def log_refusal(denied: Deny, route: Route, request_id: str) -> None:
+    """Log a refusal with its true reason."""
+    # A refusal is an everyday event; metrics tell when there are many.
+    _log.info(
+        "request refused",
+        reason=str(denied.reason),
+        status=denied.status,
+        provider=route.provider,
+        request=route.label,
+        token_id=denied.token_id,
+        user=denied.identity.username if denied.identity else None,
+        request_id=request_id,
+    )

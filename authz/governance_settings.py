@@ -1,0 +1,55 @@
+"""Who may use how much, what is recorded of it, and what authz says of itself."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StrictBool, StrictStr
+
+from authz.fields import IdentityUrl, Section
+
+Rate = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
+
+
+class Limits(Section):
+    """How much one person may ask. Each Envoy process counts for itself.
+
+    Attributes:
+        requests_per_minute: of each user; None means no limit.
+        users: by user name, in place of it; None means no limit for that user.
+    """
+
+    requests_per_minute: Rate | None = None
+    users: dict[StrictStr, Rate | None] = Field(default_factory=dict)
+
+    @property
+    def any(self) -> bool:
+        """Whether anybody has a limit."""
+        rates = (self.requests_per_minute, *self.users.values())
+        return any(rate is not None for rate in rates)
+
+
+class Usage(Section):
+    """Who used what.
+
+    Attributes:
+        enabled: whether tokens are read from providers' answers and requests are recorded.
+        database: where; None means the identity store, if it is ours. A URL as ``identity``.
+        keep_days: after which a recorded request is deleted.
+        metrics_by_user: whether ``/metrics`` has tokens by user, a series for each.
+    """
+
+    enabled: StrictBool = True
+    database: IdentityUrl | None = None
+    keep_days: Annotated[int, Field(strict=True, ge=1, le=3650)] = 90
+    metrics_by_user: StrictBool = False
+
+
+class Log(Section):
+    """What authz itself says on standard error.
+
+    Attributes:
+        level: from which on.
+        format: ``auto`` is for people on a terminal, else JSON.
+    """
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
