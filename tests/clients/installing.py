@@ -48,6 +48,9 @@ def install(client: Client, seconds: float = _SECONDS) -> Installed:
         NotInstalledError: the installer failed.
     """
     tested = client.tested
+    if tested.kind == "npm" and shutil.which("npm") is None:
+        # Before a look into the cache: what is there would not run without Node.
+        raise NpmMissingError("npm is not there")
     digest = hashlib.sha256(json.dumps([sys.version_info[:2], tested.packages]).encode())
     folder = CACHE / f"{client.name}-{digest.hexdigest()[:12]}"
     done = folder / ".done"
@@ -66,8 +69,6 @@ def install(client: Client, seconds: float = _SECONDS) -> Installed:
 
 
 def _npm(folder: Path, packages: dict[str, str], seconds: float) -> None:
-    if shutil.which("npm") is None:
-        raise NpmMissingError("npm is not there")
     named = [f"{name}@{version}" for name, version in packages.items()]
     options = ["--no-audit", "--no-fund", "--loglevel=error"]
     _run(["npm", "install", "--prefix", str(folder), *options, *named], seconds)

@@ -1,6 +1,7 @@
 """The clients that are quickly there, run by ``make test``: the SDKs in Python and in Node.
 
-The lines are those of their pages in docs/clients. The others come with ``make test-clients``.
+The lines are those of their pages in docs/clients. The other clients come with
+``make test-clients``, as do the modes of the Python SDKs that tests/e2e has already.
 """
 
 import sys
@@ -8,21 +9,23 @@ from pathlib import Path
 
 import pytest
 
-from authz.clients.catalog import clients
+from authz.clients.catalog import DENIED, MODES, clients
 from tests.clients.cases import cases, check
 from tests.clients.installing import Installed, NotInstalledError, install
 from tests.e2e.proxy.pairs import Proxied
 
 PYTHON = ("openai-python", "anthropic-python")
+PYTHON_MODES = ("subscription", "proxy-byok", "proxy-subscription", DENIED)
 NODE = ("openai-node", "anthropic-node")
 _INSTALL_SECONDS = 60
 
 
-def _all(names: tuple[str, ...]) -> list[object]:
+def _cases(names: tuple[str, ...], modes: tuple[str, ...]) -> list[object]:
     return [
         pytest.param(name, mode, kind, id=f"{name}-{mode}-{kind}")
         for name in names
         for mode, kind in cases(clients()[name])
+        if mode in modes
     ]
 
 
@@ -35,14 +38,14 @@ def node_sdks() -> dict[str, Installed]:
         pytest.skip(str(error))
 
 
-@pytest.mark.parametrize(("name", "mode", "kind"), _all(PYTHON))
+@pytest.mark.parametrize(("name", "mode", "kind"), _cases(PYTHON, PYTHON_MODES))
 def test_python(name: str, mode: str, kind: str, proxied: Proxied) -> None:
     """The lines for this SDK, of the test extra, bring a streamed answer or our refusal."""
     there = Installed(Path(sys.executable).parent)
     check(clients()[name], mode, kind, there, proxied)
 
 
-@pytest.mark.parametrize(("name", "mode", "kind"), _all(NODE))
+@pytest.mark.parametrize(("name", "mode", "kind"), _cases(NODE, (*MODES, DENIED)))
 def test_node(
     node_sdks: dict[str, Installed], name: str, mode: str, kind: str, proxied: Proxied
 ) -> None:
