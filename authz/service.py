@@ -51,8 +51,9 @@ async def serve(config: Config, load: Callable[[], Config], worker: Worker | Non
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    # Until there is something to reload: the default action would end the process.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # What was read before this process can reload may be old by then.
+    early = asyncio.Event()
+    loop.add_signal_handler(signal.SIGHUP, early.set)
     make_leaves(config)
     write_secrets(config)
     metrics = Metrics()
@@ -73,6 +74,8 @@ async def serve(config: Config, load: Callable[[], Config], worker: Worker | Non
         usage.start()
         reloadable.start()
         loop.add_signal_handler(signal.SIGHUP, reloadable.reload_soon)
+        if early.is_set():
+            reloadable.reload_soon()
         http_task = asyncio.create_task(http_server.run_until_stopped())
         _log.info("authz serves", grpc=str(address), http=str(config.authz.http))
         stop_task = asyncio.create_task(stop.wait())

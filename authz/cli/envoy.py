@@ -31,10 +31,10 @@ def envoy() -> None:
 def render(*, output: Path | None, folder: Path | None, config_path: Path | None) -> None:
     """Print the Envoy configuration for gateway.yaml, in one piece.
 
-    With -o the files that it refers to for TLS are written too, in the state folder.
-
     With --folder, providers can be changed while Envoy runs: what it watches is replaced in an
     order in which no route leads nowhere, with two seconds for each file.
+
+    With -o or --folder the files that it refers to for TLS are written too, in the state folder.
     """
     if folder is not None:
         if output is not None:
@@ -62,7 +62,7 @@ def parts(*, output: Path, folder: Path, config_path: Path | None) -> None:
     """Write all parts as one file; for `authz up`."""
     from authz.envoy.dynamic import split
 
-    write_whole(output, split(load(config_path), folder).to_json())
+    write_whole(output, split(load(config_path, keys=False), folder).to_json())
 
 
 @envoy.command(epilog=example("authz envoy validate envoy/envoy.yaml"))
@@ -90,6 +90,7 @@ def _render_folder(folder: Path, config: Config) -> None:
     from authz.up.handover import BlindWatcher, change
 
     validate_rendered(config)
+    write_secrets(config)
     new = split(config, folder)
     old = read_parts(folder)
     if old is None:

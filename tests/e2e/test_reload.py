@@ -319,19 +319,41 @@ def test_a_check_is_under_way(settled: Changing) -> None:
     answers: list[str | int] = []
     asking = threading.Thread(target=lambda: answers.append(settled.served_by("a")))
     goes_on = threading.Timer(0.7, os.kill, (authz, signal.SIGCONT))
-    checks = "cluster.authz.upstream_rq_active"
+    active = "http.gateway.downstream_rq_active"
     try:
         os.kill(authz, signal.SIGSTOP)
         asking.start()
-        wait_until(lambda: admin.gauge(checks) == 1, what="a check being under way")
+        wait_until(lambda: admin.gauge(active) == 1, what="a check being under way")
         goes_on.start()
         change(good, moved, folder, AskingWatcher(admin, lambda: None))
-    finally:
         goes_on.join()
+    finally:
         os.kill(authz, signal.SIGCONT)
     asking.join(10)
     assert answers == ["one"]
     change(moved, good, folder, AskingWatcher(admin, lambda: None))
+
+
+def test_workers(provider: Provider) -> None:
+    """Each of several workers has the new configuration when the reload says so."""
+    with contextlib.ExitStack() as stack:
+        held = {name: Held(name, key) for name, key in KEYS.items()}
+        for one in held.values():
+            stack.enter_context(one.running())
+        running = stack.enter_context(pair(provider, start=False))
+        running.create_user("alice")
+        ready = Changing(running, held, running.create_token("alice"))
+        running.settings["providers"] = [ready.entry("a", "one")]
+        running.settings["authz"]["workers"] = 2
+        running.start()
+        ready.reload([ready.entry("a", "two")], allow_byok=False)
+        own = {"x-coder-ai-governance-token": ready.token, "x-api-key": OWN_KEY}
+        assert {ready.served_by("a") for _ in range(10)} == {"two"}
+        assert {ready.served_by("a", **own) for _ in range(10)} == {403}
+        metrics = httpx.get(f"http://127.0.0.1:{running.http_port}/metrics").text
+        lines = [line for line in metrics.splitlines() if line.startswith("authz_config_hash{")]
+        assert len(lines) == 2
+        assert len({line.split()[1] for line in lines}) == 1
 
 
 def test_nobody_to_reload(provider: Provider) -> None:
