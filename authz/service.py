@@ -29,7 +29,7 @@ from authz.workers import Worker
 _log = structlog.get_logger(__name__)
 
 STOP_GRACE_SECONDS = 5.0
-"""How long checks in flight may take to finish; Envoy gives up on one after 1.5 s."""
+"""How long checks in flight may take to finish; Envoy gives up on one after 2 s."""
 
 
 def run(load: Callable[[], Config], worker: Worker | None = None) -> None:

@@ -58,7 +58,7 @@ from authz.settings import Config
 CONNECT_SECONDS = 0.5
 """For TCP and TLS together; a stopped process takes the connection and then says nothing."""
 PING_SECONDS = 0.2
-PING_ANSWER_SECONDS = 0.4
+PING_ANSWER_SECONDS = 0.5
 """Together the longest that a check waits for a replica that stands still, before it is retried:
 the connection is cut when a PING has no answer. A check's own timeout can't be as short, since
 the identity source may take 0.8 s."""

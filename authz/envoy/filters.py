@@ -48,7 +48,7 @@ AUTHZ_CLUSTER = "authz"
 PROXY_TOKEN_KEY = "authz.proxy.token"  # noqa: S105 - the name of a filter state object
 """Filter state, as ``PROXY_SESSION_KEY``."""
 
-CHECK_SECONDS = 1.5
+CHECK_SECONDS = 2.0
 """How long a check may take with all its tries; then the request gets 503. A check takes a
 millisecond, a look-up at the identity source at most 0.8 s, and a hung authz must not look slow."""
 TRY_SECONDS = 0.9

@@ -168,7 +168,7 @@ def test_both_killed(pair: Fleet) -> None:
     for _ in range(3):
         began = time.monotonic()
         assert pair.status(token) == 503
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 3
     assert pair.provider.take() == []
     pair.start_replica(0, wait=False)
     wait_until(lambda: pair.status(token) == 200, 10, "recovery")

@@ -112,7 +112,7 @@ def test_what_fails_is_refused(document: dict[str, Any]) -> None:
     assert config.get("failure_mode_allow", False) is False
     assert config.get("failure_mode_allow_header_add", False) is False
     assert config["status_on_error"] == {"code": "ServiceUnavailable"}
-    assert config["grpc_service"]["timeout"] == "1.500s"
+    assert config["grpc_service"]["timeout"] == "2s"
     assert config["encode_raw_headers"] is True
     assert config["validate_mutations"] is True
     assert "with_request_body" not in config
