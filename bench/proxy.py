@@ -27,7 +27,8 @@ from authz.proxy.ca import make_ca
 from authz.proxy.keeper import make_leaves
 from bench import upstream
 from bench.processes import Process, free_port
-from bench.world import BenchError, World, request, world
+from bench.message import request
+from bench.world import BenchError, World, world
 
 _HOST = "api.anthropic.com"
 _MITMPROXY = "mitmproxy==11.0.2"
@@ -134,10 +135,9 @@ def mitmproxy(surroundings: World) -> Proxy:
         "BENCH_UPSTREAM_PORT": str(surroundings.upstream_port),
     }
     addon = Path(__file__).parent / "mitm_addon.py"
-    command: list[str | Path] = ["env", *(f"{name}={value}" for name, value in variables.items())]
-    command += [program, "-q", "-s", addon, "--listen-host", "127.0.0.1", "-p", str(port)]
+    command: list[str | Path] = [program, "-q", "-s", addon, "--listen-host", "127.0.0.1", "-p", str(port)]
     command += ["--set", f"confdir={folder}", "--set", "connection_strategy=lazy"]
-    process = surroundings.start("mitmproxy", "mitmproxy", command)
+    process = surroundings.start("mitmproxy", "mitmproxy", command, variables)
     return Proxy("mitmproxy", port, folder / "mitmproxy-ca-cert.pem", [process])
 
 
