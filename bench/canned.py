@@ -1,8 +1,8 @@
 """An ext_authz server that reads nothing and always gives one allow: the floor for any authz.
 
 Just enough HTTP/2 for Envoy's client. It lets everybody in and exists for the benchmark alone.
-Run as ``python -m bench.canned SOCKET KEY``, which is the cheapest that Python does; ``start`` takes
-``canned.c`` instead where there is a C compiler.
+Run as ``python -m bench.canned SOCKET KEY``, the cheapest that Python does; where there is a C
+compiler, ``responder.py`` takes ``canned.c`` instead.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ def _literal(name: bytes, value: bytes) -> bytes:
 _STATUS_200 = b"\x88"
 _RESPONSE = _STATUS_200 + _literal(b"content-type", b"application/grpc")
 _TRAILERS = _literal(b"grpc-status", b"0")
-# What a connection begins with: the initial window of a stream, and then that of the connection: we never need an update.
+# The initial window of a stream, and then that of the connection: we never need an update.
 HELLO = _frame(_SETTINGS, 0, 0, b"\x00\x04" + _WINDOW.to_bytes(4, "big")) + _frame(
     8, 0, 0, (_WINDOW - 65_535).to_bytes(4, "big")
 )

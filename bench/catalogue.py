@@ -9,8 +9,9 @@ PEERS = (
     Variant("nginx", "nginx auth_request and uvicorn", nginx.begin, peer=True),
     Variant("aiohttp", "Starlette and aiohttp", reverse_proxy("aiohttp"), peer=True),
     Variant("httpx", "Starlette and httpx", reverse_proxy("httpx"), peer=True),
-    Variant("litellm", "LiteLLM proxy", litellm.begin, peer=True),
-    Variant("portkey", "Portkey gateway, no key check", portkey.begin, checks=False, peer=True),
+    # 400: without a database it knows its master key alone.
+    Variant("litellm", "LiteLLM proxy", litellm.begin, refusal=400, peer=True),
+    Variant("portkey", "Portkey gateway, no key check", portkey.begin, refusal=None, peer=True),
 )
 VARIANTS = (
     *CORE,

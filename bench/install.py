@@ -27,17 +27,22 @@ def venv(name: str, requirements: Path) -> Path:
 
     def fill(folder: Path) -> None:
         _run([sys.executable, "-m", "venv", folder])
-        pip = [folder / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check"]
+        pip: list[str | Path] = [
+            folder / "bin" / "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ]
         _run([*pip, "--no-deps", "-r", requirements])
 
     return _once(name, f"{sys.version}\n{requirements.read_text()}", fill)
 
 
-def npm(name: str, package: str) -> Path:
-    """Install a package from npm, running none of its scripts, and return the folder.
+def npm(name: str, *packages: str) -> Path:
+    """Install packages from npm, running none of its scripts, and return the folder.
 
     Raises:
-        BenchError: there is no npm, or it does not have the package.
+        BenchError: there is no npm, or it does not have a package.
     """
     program = shutil.which("npm")
     if program is None or shutil.which("node") is None:
@@ -45,9 +50,9 @@ def npm(name: str, package: str) -> Path:
 
     def fill(folder: Path) -> None:
         options = ["--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
-        _run([program, "install", "--prefix", folder, *options, package])
+        _run([program, "install", "--prefix", folder, *options, *packages])
 
-    return _once(name, package, fill)
+    return _once(name, " ".join(packages), fill)
 
 
 def debian(name: str, packages: Sequence[str]) -> Path:

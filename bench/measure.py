@@ -39,6 +39,7 @@ class Run:
         self._variants = {variant.name: variant for variant in variants}
         self._running: dict[str, Running] = {}
         self._rates: dict[str, set[int]] = {}
+        self._failed: set[tuple[str, str]] = set()
         self.found = Measured({variant.name: [] for variant in variants})
 
     def measure(self) -> Measured:
@@ -62,28 +63,34 @@ class Run:
         for number in range(self._options.stream_rounds):
             what = f"{self._world.streams.streams} streams"
             self._tell(f"round {number + 1} of {self._options.stream_rounds}: {what}")
+            self.found.direct_streams.append(open_streams(self._direct_streams(), lambda: None))
             for name in self._rotated(number):
-                self._try(name, self._open_streams)
+                self._try(name, self._open_streams, part="streams")
         return self.found
 
-    def _try(self, name: str, work: Callable[[str], None]) -> None:
+    def _try(self, name: str, work: Callable[[str], None], part: str = "") -> None:
+        """Do a piece of work; a peer that fails loses its figures, those of ``part`` or all."""
         try:
-            work(name)
+            if (name, part) not in self._failed:
+                work(name)
         except BenchError as error:
             variant = self._variants[name]
             if not variant.peer:
                 raise BenchError(f"{variant.title}: {error}") from None
-            self._tell(f"left out: {variant.title}: {error}")
-            self.found.left_out[variant.title] = str(error)
-            self._running.pop(name, None)
-            for kept in (self.found.samples, self.found.memory_mb, self.found.streams):
-                kept.pop(name, None)
+            title = f"{variant.title}, {part}" if part else variant.title
+            self._tell(f"left out: {title}: {error}")
+            self.found.left_out[title] = str(error)
+            self._failed.add((name, part))
+            self.found.streams.pop(name, None)
+            if not part:
+                self._running.pop(name, None)
+                self.found.samples.pop(name, None)
 
     def _start(self, name: str) -> None:
         variant = self._variants[name]
         running = variant.start(self._world)
         self._running[name] = running
-        detail = f" {running.detail}" if running.detail else ""
+        detail = f" ({running.detail})" if running.detail else ""
         self.found.titles[name] = variant.title + detail
         self._rates[name] = set() if variant.peer else set(RATES)
         generate(self._job(running, BUSY, seconds=0.2))
@@ -161,26 +168,35 @@ class Run:
         )
 
     def _open_streams(self, name: str) -> None:
-        running, what = self._running[name], self._world.streams
+        running = self._running[name]
         memory = _memory(running.processes)
 
         def watch() -> None:
             for key, now in _memory(running.processes).items():
                 memory[key] = max(memory[key], now)
 
-        job = streams.Job(
-            port=running.port,
-            request=running.ask(self._world.token, True).decode(),
-            streams=what.streams,
-            events=what.events,
-            ramp=min(_RAMP_SECONDS, what.streams / 500),
-            seconds=_STREAMS_SECONDS,
-        )
+        job = self._streams_job(running.port, running.ask(self._world.token, True))
         before = sum(_cpu(running.processes).values())
         outcome = open_streams(job, watch)
         used = sum(_cpu(running.processes).values()) - before
         sample = StreamSample(outcome, used / outcome.events * 1e6, memory)
         self.found.streams.setdefault(name, []).append(sample)
+
+    def _direct_streams(self) -> streams.Job:
+        """Return the job for the provider itself, which shows what it and the generator add."""
+        request = upstream_request(streaming=True)
+        return self._streams_job(self._world.streaming_port, request)
+
+    def _streams_job(self, port: int, request: bytes) -> streams.Job:
+        what = self._world.streams
+        return streams.Job(
+            port=port,
+            request=request.decode(),
+            streams=what.streams,
+            events=what.events,
+            ramp=min(_RAMP_SECONDS, what.streams / 500),
+            seconds=_STREAMS_SECONDS,
+        )
 
 
 def _cpu(processes: Mapping[str, Watched]) -> dict[str, float]:

@@ -51,7 +51,8 @@ def request(
     return "\r\n".join(head).encode()
 
 
-def upstream_request() -> bytes:
+def upstream_request(*, streaming: bool = False) -> bytes:
     """Return the same request as it has to reach the provider."""
     bearer = b"Authorization: Bearer x"
-    return request("x").replace(bearer, f"X-Api-Key: {upstream.CENTRAL_KEY}".encode())
+    key = f"X-Api-Key: {upstream.CENTRAL_KEY}".encode()
+    return request("x", streaming=streaming).replace(bearer, key)

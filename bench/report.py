@@ -108,7 +108,12 @@ def _streaming(summary: Summary, streams: Streams) -> str:
         "the provider to the client; CPU µs per event"
     )
     head = ("variant", "first p50", "p99", "times", "gap p50", "p99", "times", "delay p50", "p99")
-    return _table(title, (*head, "times", "CPU µs", "times", "seconds in all"), rows)
+    table = _table(title, (*head, "times", "CPU µs", "times", "seconds in all"), rows)
+    direct = summary.direct_ms
+    return (
+        f"{table}\n\nStraight from the provider, medians: first {direct['first']:.1f} ms, "
+        f"gap {direct['gap']:.1f}, delay {direct['delay']:.2f}."
+    )
 
 
 def _memory(summary: Summary) -> str:

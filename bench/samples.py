@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from bench import streams
+from bench.streams import Outcome
 
 BUSY = "busy"
 """The phase in which every connection is kept busy; the others are called by their rate."""
@@ -15,7 +15,7 @@ SLOW_RATE = 20
 class Options:
     """How long, how often, how many."""
 
-    seconds: float = 3.0
+    seconds: float = 2.5
     rounds: int = 4
     connections: int = 32
     stream_rounds: int = 2
@@ -53,7 +53,7 @@ class StreamSample:
         memory_mb: the most that each process had meanwhile.
     """
 
-    outcome: streams.Outcome
+    outcome: Outcome
     cpu_us: float
     memory_mb: dict[str, float]
 
@@ -67,6 +67,7 @@ class Measured:
         ceiling: requests per second of the generator and the provider alone, by round.
         memory_mb: by variant and process, before any load and after the requests.
         streams: by variant, the rounds in order.
+        direct_streams: straight from the provider, by round.
         titles: by variant, with what only the run knows, such as versions.
         left_out: by title, why a peer is not in the report.
     """
@@ -75,6 +76,7 @@ class Measured:
     ceiling: list[float] = field(default_factory=list)
     memory_mb: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)
     streams: dict[str, list[StreamSample]] = field(default_factory=dict)
+    direct_streams: list[Outcome] = field(default_factory=list)
     titles: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
 

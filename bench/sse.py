@@ -28,7 +28,7 @@ def _chunk(event: dict[str, Any]) -> bytes:
     return b"%x\r\n%s\r\n" % (len(text), text)
 
 
-_MESSAGE = {
+_MESSAGE: dict[str, Any] = {
     "id": "msg_0f3a9b7c5d1e",
     "type": "message",
     "role": "assistant",

@@ -31,7 +31,7 @@ class Throughput:
 
 @dataclass(frozen=True)
 class Latency:
-    """A variant at a fixed rate; ``added`` and ``times`` are over the baseline in the same round."""
+    """A variant at a fixed rate; ``added`` and ``times`` compare with the baseline, by round."""
 
     p50_ms: float
     p99_ms: float
@@ -99,6 +99,7 @@ class Summary:
     Attributes:
         titles: by variant.
         latency: by rate, then by variant.
+        direct_ms: straight from the provider, medians: first event, between events, delay.
         ceiling: requests per second of the load generator and the provider alone.
         late_p99_ms: how late the generator sent, the worst variant and rate.
         others: CPU spent by other programs meanwhile, in cores.
@@ -110,6 +111,7 @@ class Summary:
     latency: dict[str, dict[str, Latency]]
     streaming: dict[str, Streaming]
     memory: dict[str, Memory]
+    direct_ms: dict[str, float]
     ceiling: float
     generator_us: float
     late_p99_ms: float
@@ -132,6 +134,7 @@ def summarize(found: Measured) -> Summary:
         latency=latency,
         streaming={name: _streaming(found, name) for name in names if found.streams.get(name)},
         memory={name: _memory(found, name) for name in names if name in found.memory_mb},
+        direct_ms=_direct(found.direct_streams),
         ceiling=median(found.ceiling),
         generator_us=median(one.generator_us for one in samples if one.phase == BUSY),
         late_p99_ms=max(
@@ -142,6 +145,16 @@ def summarize(found: Measured) -> Summary:
         others=median(sample.others for sample in samples),
         left_out=found.left_out,
     )
+
+
+def _direct(outcomes: list[streams.Outcome]) -> dict[str, float]:
+    if not outcomes:
+        return {}
+    return {
+        "first": median(outcome.first_ms["p50"] for outcome in outcomes),
+        "gap": median(outcome.gap_ms["p50"] for outcome in outcomes),
+        "delay": median(outcome.delay_ms["p50"] for outcome in outcomes),
+    }
 
 
 def over(
@@ -167,9 +180,7 @@ def _throughput(found: Measured, name: str) -> Throughput:
             BUSY,
             lambda one, base: one.requests_per_second / base.requests_per_second,
         ),
-        cpu_ratio=over(
-            found, name, BASELINE, BUSY, lambda one, base: base.total_us / one.total_us
-        ),
+        cpu_ratio=over(found, name, BASELINE, BUSY, lambda one, base: base.total_us / one.total_us),
     )
 
 

@@ -55,14 +55,14 @@ class Variant:
     Attributes:
         title: for the report.
         begin: starts it.
-        checks: whether it refuses a token that it does not know.
+        refusal: its status for a token that it does not know; None if it checks none.
         peer: what a user would take instead: it may be missing, and may be too slow for a rate.
     """
 
     name: str
     title: str
     begin: Callable[[World, str], Running]
-    checks: bool = True
+    refusal: int | None = 401
     peer: bool = False
 
     def start(self, world: World) -> Running:
@@ -75,9 +75,9 @@ class Variant:
         own = [process for process in running.processes.values() if isinstance(process, Process)]
         seconds = _PEER_SECONDS if self.peer else _SECONDS
         wait_for_status(running.port, running.ask(world.token, False), 200, own, seconds)
-        if self.checks:
+        if self.refusal is not None:
             wrong = world.token[:-1] + ("B" if world.token.endswith("A") else "A")
-            wait_for_status(running.port, running.ask(wrong, False), 401, own, seconds)
+            wait_for_status(running.port, running.ask(wrong, False), self.refusal, own, seconds)
         return running
 
 
@@ -114,7 +114,7 @@ def canned(world: World, name: str) -> Running:
     command, language = responder.command(folder / "authz.sock", folder)
     authz = world.start(name, "authz", command)
     envoy = world.start_envoy(name, yaml.safe_load(render(config)))
-    return Running(config.listen.port, {"envoy": envoy, "authz": authz}, detail=f"from {language}")
+    return Running(config.listen.port, {"envoy": envoy, "authz": authz}, detail=language)
 
 
 def product(**settings: Any) -> Callable[[World, str], Running]:
@@ -151,9 +151,9 @@ PRODUCT = "authz"
 LIMIT = "native"
 FLOOR = "canned"
 CORE = (
-    Variant(BASELINE, "Envoy alone, no authentication", envoy_alone, checks=False),
+    Variant(BASELINE, "Envoy alone, no authentication", envoy_alone, refusal=None),
     Variant(LIMIT, "Envoy's own API-key filter", native),
-    Variant(FLOOR, "Envoy and a canned answer", canned, checks=False),
+    Variant(FLOOR, "Envoy and a canned answer", canned, refusal=None),
     Variant(PRODUCT, "Envoy and authz, SQLite", product()),
 )
 """What the targets are about."""

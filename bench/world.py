@@ -42,7 +42,7 @@ class Streams:
     """The stream part: how many at once, how many events each, and how far apart in seconds."""
 
     streams: int = 500
-    events: int = 24
+    events: int = 16
     interval: float = 0.25
 
 
@@ -135,8 +135,10 @@ def merged(values: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]
     result = dict(values)
     for name, value in more.items():
         old = result.get(name)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        result[name] = merged(old, value) if both else value
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            result[name] = merged(old, value)
+        else:
+            result[name] = value
     return result
 
 
@@ -178,7 +180,7 @@ def _last_line(log: Path) -> str:
 
 
 @contextlib.contextmanager
-def world(streams: Streams = Streams()) -> Iterator[World]:  # noqa: B008 - it can't change
+def world(streams: Streams = Streams()) -> Iterator[World]:
     """Make the surroundings; everything is stopped and removed at the end."""
     # 500 streams are a thousand sockets; every process that we start inherits the limit.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,5 +1,7 @@
 """LiteLLM's proxy: its own key check, without a database."""
 
+from pathlib import Path
+
 import yaml
 
 from bench import message, upstream
@@ -42,7 +44,7 @@ def begin(world: World, name: str) -> Running:
     file = folder / "litellm.yaml"
     file.write_text(yaml.safe_dump(config))
     options = ["--host", "127.0.0.1", "--port", str(port), "--telemetry", "False"]
-    command = [environment / "bin" / "litellm", "--config", file, *options]
+    command: list[str | Path] = [environment / "bin" / "litellm", "--config", file, *options]
     variables = _VARIABLES | {"HOME": str(folder)}
     proxy = world.start(name, "proxy", command, variables)
     return Running(port, {"proxy": proxy}, ask=_ask, detail="1.100.0")

@@ -97,4 +97,4 @@ def begin(world: World, name: str) -> Running:
 
 def _version(program: str | Path) -> str:
     printed = subprocess.run([program, "-v"], capture_output=True, text=True, check=False).stderr
-    return printed.strip().rpartition("/")[2]
+    return printed.strip().rpartition(": ")[2]

@@ -1,4 +1,4 @@
-"""The authenticator behind nginx ``auth_request``: plain ASGI, the cheapest that Python's servers do.
+"""The authenticator behind nginx ``auth_request``: plain ASGI, the cheapest in Python.
 
 Run by uvicorn in an environment of its own, so it imports nothing of ours. A dictionary of hashes
 stands for the look-up, which favours nginx: authz asks a database.
