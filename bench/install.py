@@ -27,13 +27,8 @@ def venv(name: str, requirements: Path) -> Path:
 
     def fill(folder: Path) -> None:
         _run([sys.executable, "-m", "venv", folder])
-        pip: list[str | Path] = [
-            folder / "bin" / "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-        ]
-        _run([*pip, "--no-deps", "-r", requirements])
+        options = ["--quiet", "--disable-pip-version-check", "--no-deps"]
+        _run([folder / "bin" / "pip", "install", *options, "-r", requirements])
 
     return _once(name, f"{sys.version}\n{requirements.read_text()}", fill)
 

@@ -285,6 +285,16 @@ def test_an_answer_may_come_in_pieces(cut: int) -> None:
     assert not made.failed
 
 
+@pytest.mark.parametrize("cut", [20, 60, 70, 72])
+def test_a_chunked_answer_ends_with_its_last_chunk(cut: int) -> None:
+    """Some peers send no content-length."""
+    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+    made = connection(answer[:cut], answer[cut:])
+    assert not made.receive()
+    assert made.receive()
+    assert not made.failed
+
+
 def test_another_status_is_a_failure() -> None:
     """A refusal must not count as fast."""
     made = connection(b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n")
