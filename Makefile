@@ -30,9 +30,9 @@ soak: $(VENV)/.test  ## the long ones: deletes, tokens, replicas that fail, the 
 		AUTHZ_TRANSPORT=$$transport $(BIN)/python -m pytest tests/conformance || exit 1; \
 	done
 
-bench: $(VENV)/.test  ## the figures of docs/performance.md, made on this machine
-	$(BIN)/python -m bench
-	$(BIN)/python -m bench.proxy
+bench: $(VENV)/.test  ## docs/performance.md and its plots, made again on this machine
+	$(BIN)/python -m bench --docs docs $(if $(ONLY),--only $(ONLY))
+	$(BIN)/python -m bench.proxy --docs docs
 
 PIP_COMPILE := $(BIN)/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url \
 	--no-emit-find-links --no-emit-trusted-host

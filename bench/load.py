@@ -88,8 +88,7 @@ class Connection:
             raise LoadError("the server closed a connection")
         if self._received:
             data = self._received + data
-        end = data.find(b"\r\n\r\n")
-        if end < 0 or len(data) < end + 4 + _content_length(data[:end]):
+        if not _complete(data):
             self._received = data
             return False
         self._received = b""
@@ -97,11 +96,17 @@ class Connection:
         return True
 
 
-def _content_length(head: bytes) -> int:
-    start = head.find(b"content-length: ")
-    if start < 0:
-        raise LoadError(f"an answer without content-length: {head[:80]!r}")
-    return int(head[start + 16 :].partition(b"\r\n")[0])
+def _complete(data: bytes) -> bool:
+    end = data.find(b"\r\n\r\n")
+    if end < 0:
+        return False
+    head = data[:end].lower()
+    start = head.find(b"\ncontent-length: ")
+    if start >= 0:
+        return len(data) >= end + 4 + int(head[start + 17 :].partition(b"\r")[0])
+    if b"\ntransfer-encoding: chunked" in head:
+        return data.endswith(b"\r\n0\r\n\r\n")
+    raise LoadError(f"an answer without content-length: {head[:80]!r}")
 
 
 def run_busy(connections: list[Connection], seconds: float) -> Outcome:

@@ -1,176 +1,207 @@
 """Taking the measurements: variants in turn, so that a noisy minute is everybody's."""
 
-import json
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 
-from bench import load
-from bench.processes import machine_busy_seconds
-from bench.variants import Running, Variant
-from bench.world import BenchError, World, request, upstream_request
+from bench import load, streams
+from bench.generator import generate, open_streams
+from bench.message import upstream_request
+from bench.processes import Watched, machine_busy_seconds
+from bench.samples import BUSY, RATES, SLOW_RATE, Measured, Options, Sample, StreamSample
+from bench.variants import BASELINE, PRODUCT, Running, Variant
+from bench.world import BenchError, World
 
-BUSY = "busy"
-"""The phase in which every connection is kept busy; the others are called by their rate."""
-RATES = (200, 1000)
 _SCHEDULE_CONNECTIONS = 16
+_HEADROOM = 1.5
+"""How much more than a rate a peer has to do with all connections busy, to be asked for it."""
+_RAMP_SECONDS = 1.0
+_STREAMS_SECONDS = 120.0
 
 
-@dataclass(frozen=True)
-class Options:
-    """How long, how often, how many."""
-
-    seconds: float = 4.0
-    rounds: int = 5
-    connections: int = 32
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One measurement of one variant.
-
-    Attributes:
-        cpu_us: CPU per request of each of the variant's processes.
-        others: CPU of the machine that was spent on nothing of ours, of one core.
-    """
-
-    phase: str
-    requests_per_second: float
-    cpu_us: dict[str, float]
-    generator_us: float
-    others: float
-    latencies_ms: dict[str, float] = field(default_factory=dict)
-    late_ms: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def total_us(self) -> float:
-        """CPU per request of the variant as a whole."""
-        return sum(self.cpu_us.values())
-
-
-@dataclass
-class Measured:
-    """All that a run has found.
-
-    Attributes:
-        samples: by variant, the rounds in order; the same index is the same round and phase.
-        ceiling: requests per second of the generator and the provider alone, by round.
-        memory_mb: by variant and process, before any load and after all of it.
-    """
-
-    samples: dict[str, list[Sample]]
-    ceiling: list[float] = field(default_factory=list)
-    memory_mb: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)
-
-    def of(self, variant: str, phase: str) -> list[Sample]:
-        """Return a variant's samples of one phase, by round."""
-        return [sample for sample in self.samples[variant] if sample.phase == phase]
-
-
-def measure(
-    world: World,
-    variants: Sequence[Variant],
-    options: Options,
-    tell: Callable[[str], None],
-) -> Measured:
-    """Start the variants, measure them in turn, round by round.
+class Run:
+    """One run of the benchmark.
 
     Args:
+        variants: what to measure; the baseline has to be there.
         tell: gets a line about what is done now.
-
-    Raises:
-        BenchError: a variant can't be started or answers with anything but 200.
     """
-    running = {}
-    for variant in variants:
-        tell(f"starting: {variant.title}")
-        running[variant.name] = variant.start(world)
-        _generate(_job(world, running[variant.name].port, options, BUSY, seconds=0.2))
-    found = Measured({name: [] for name in running})
-    before = {name: _memory(one) for name, one in running.items()}
-    phases = (BUSY, *(str(rate) for rate in RATES))
-    for round_number in range(options.rounds):
-        ceiling = load.Job(
-            world.upstream_port,
+
+    def __init__(
+        self,
+        world: World,
+        variants: Sequence[Variant],
+        options: Options,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._world = world
+        self._options = options
+        self._tell = tell
+        self._variants = {variant.name: variant for variant in variants}
+        self._running: dict[str, Running] = {}
+        self._rates: dict[str, set[int]] = {}
+        self._failed: set[tuple[str, str]] = set()
+        self.found = Measured({variant.name: [] for variant in variants})
+
+    def measure(self) -> Measured:
+        """Start the variants, measure them in turn, round by round.
+
+        A peer that can't be installed, can't be started or fails on the way is left out, with the
+        reason; so a report never has half a peer.
+
+        Raises:
+            BenchError: another variant can't be started or answers with anything but 200.
+        """
+        for name in list(self._variants):
+            self._tell(f"starting: {self._variants[name].title}")
+            self._try(name, self._start)
+        before = {name: _memory(one.processes) for name, one in self._running.items()}
+        for number in range(self._options.rounds):
+            self._round(number)
+        for name, one in self._running.items():
+            after = _memory(one.processes)
+            self.found.memory_mb[name] = {key: (before[name][key], after[key]) for key in after}
+        for number in range(self._options.stream_rounds):
+            what = f"{self._world.streams.streams} streams"
+            self._tell(f"round {number + 1} of {self._options.stream_rounds}: {what}")
+            self.found.direct_streams.append(open_streams(self._direct_streams(), lambda: None))
+            for name in self._rotated(number):
+                self._try(name, self._open_streams, part="streams")
+        return self.found
+
+    def _try(self, name: str, work: Callable[[str], None], part: str = "") -> None:
+        """Do a piece of work; a peer that fails loses its figures, those of ``part`` or all."""
+        try:
+            if (name, part) not in self._failed:
+                work(name)
+        except BenchError as error:
+            variant = self._variants[name]
+            if not variant.peer:
+                raise BenchError(f"{variant.title}: {error}") from None
+            title = f"{variant.title}, {part}" if part else variant.title
+            self._tell(f"left out: {title}: {error}")
+            self.found.left_out[title] = str(error)
+            self._failed.add((name, part))
+            self.found.streams.pop(name, None)
+            if not part:
+                self._running.pop(name, None)
+                self.found.samples.pop(name, None)
+
+    def _start(self, name: str) -> None:
+        variant = self._variants[name]
+        running = variant.start(self._world)
+        self._running[name] = running
+        detail = f" ({running.detail})" if running.detail else ""
+        self.found.titles[name] = variant.title + detail
+        self._rates[name] = set() if variant.peer else set(RATES)
+        generate(self._job(running, BUSY, seconds=0.2))
+
+    def _round(self, number: int) -> None:
+        tell = f"round {number + 1} of {self._options.rounds}"
+        direct = load.Job(
+            self._world.upstream_port,
             upstream_request().decode(),
-            options.connections,
-            min(options.seconds, 2.0),
+            self._options.connections,
+            min(self._options.seconds, 2.0),
         )
-        outcome = _generate(ceiling)
-        found.ceiling.append(outcome.requests / outcome.seconds)
-        for phase in phases:
-            tell(f"round {round_number + 1} of {options.rounds}: {phase}")
-            for name in _rotated(list(running), round_number):
-                job = _job(world, running[name].port, options, phase)
-                found.samples[name].append(_sample(world, running[name], job))
-    for name, one in running.items():
-        after = _memory(one)
-        found.memory_mb[name] = {key: (before[name][key], after[key]) for key in after}
-    return found
+        outcome = generate(direct)
+        self.found.ceiling.append(outcome.requests / outcome.seconds)
+        self._tell(f"{tell}: {BUSY}")
+        for name in self._rotated(number):
+            self._try(name, lambda name: self._sample(name, BUSY))
+        if number == 0:
+            self._choose_rates()
+        for rate in (SLOW_RATE, *RATES):
+            names = [name for name in self._rotated(number) if rate in self._rates[name]]
+            if names:
+                self._tell(f"{tell}: {rate}")
+            for name in names:
+                self._try(name, lambda name, rate=rate: self._sample(name, str(rate)))  # type: ignore[misc]
+
+    def _choose_rates(self) -> None:
+        """Ask a peer only for rates that it can do; the slow one is for those that can't do all."""
+        for name in self._running:
+            if not self._variants[name].peer:
+                continue
+            capacity = self.found.of(name, BUSY)[0].requests_per_second
+            self._rates[name] = {rate for rate in RATES if rate * _HEADROOM <= capacity}
+            if self._rates[name] != set(RATES):
+                for compared in {name, BASELINE, PRODUCT} & set(self._running):
+                    self._rates[compared].add(SLOW_RATE)
+
+    def _rotated(self, by: int) -> list[str]:
+        """Let no variant always come right after the same other one."""
+        names = list(self._running)
+        start = by % len(names)
+        return names[start:] + names[:start]
+
+    def _job(self, running: Running, phase: str, *, seconds: float | None = None) -> load.Job:
+        options = self._options
+        rate = 0.0 if phase == BUSY else float(phase)
+        most = _SCHEDULE_CONNECTIONS if rate else options.connections
+        return load.Job(
+            port=running.port,
+            request=running.ask(self._world.token, False).decode(),
+            connections=min(options.connections, most),
+            seconds=options.seconds if seconds is None else seconds,
+            rate=rate,
+        )
+
+    def _sample(self, name: str, phase: str) -> None:
+        running, upstream = self._running[name], self._world.upstream
+        assert upstream is not None
+        begin, machine = time.monotonic(), machine_busy_seconds()
+        before, provider = _cpu(running.processes), upstream.cpu_seconds()
+        outcome = generate(self._job(running, phase))
+        used = {key: now - before[key] for key, now in _cpu(running.processes).items()}
+        ours = sum(used.values()) + outcome.cpu_seconds + upstream.cpu_seconds() - provider
+        elapsed = time.monotonic() - begin
+        self.found.samples[name].append(
+            Sample(
+                phase=phase,
+                requests_per_second=outcome.requests / outcome.seconds,
+                cpu_us={key: seconds / outcome.requests * 1e6 for key, seconds in used.items()},
+                generator_us=outcome.cpu_seconds / outcome.requests * 1e6,
+                others=max(0.0, machine_busy_seconds() - machine - ours) / elapsed,
+                latencies_ms=outcome.latencies_ms,
+                late_ms=outcome.late_ms,
+            )
+        )
+
+    def _open_streams(self, name: str) -> None:
+        running = self._running[name]
+        memory = _memory(running.processes)
+
+        def watch() -> None:
+            for key, now in _memory(running.processes).items():
+                memory[key] = max(memory[key], now)
+
+        job = self._streams_job(running.port, running.ask(self._world.token, True))
+        before = sum(_cpu(running.processes).values())
+        outcome = open_streams(job, watch)
+        used = sum(_cpu(running.processes).values()) - before
+        sample = StreamSample(outcome, used / outcome.events * 1e6, memory)
+        self.found.streams.setdefault(name, []).append(sample)
+
+    def _direct_streams(self) -> streams.Job:
+        """Return the job for the provider itself, which shows what it and the generator add."""
+        request = upstream_request(streaming=True)
+        return self._streams_job(self._world.streaming_port, request)
+
+    def _streams_job(self, port: int, request: bytes) -> streams.Job:
+        what = self._world.streams
+        return streams.Job(
+            port=port,
+            request=request.decode(),
+            streams=what.streams,
+            events=what.events,
+            ramp=min(_RAMP_SECONDS, what.streams / 500),
+            seconds=_STREAMS_SECONDS,
+        )
 
 
-def _rotated(names: list[str], by: int) -> list[str]:
-    """Let no variant always come right after the same other one."""
-    start = by % len(names)
-    return names[start:] + names[:start]
+def _cpu(processes: Mapping[str, Watched]) -> dict[str, float]:
+    return {name: process.cpu_seconds() for name, process in processes.items()}
 
 
-def _job(
-    world: World, port: int, options: Options, phase: str, *, seconds: float | None = None
-) -> load.Job:
-    rate = 0.0 if phase == BUSY else float(phase)
-    most = _SCHEDULE_CONNECTIONS if rate else options.connections
-    return load.Job(
-        port=port,
-        request=request(world.token).decode(),
-        connections=min(options.connections, most),
-        seconds=options.seconds if seconds is None else seconds,
-        rate=rate,
-    )
-
-
-def _sample(world: World, running: Running, job: load.Job) -> Sample:
-    processes = running.processes
-    upstream = world.upstream
-    assert upstream is not None
-    begin, machine = time.monotonic(), machine_busy_seconds()
-    before = {name: process.cpu_seconds() for name, process in processes.items()}
-    provider = upstream.cpu_seconds()
-    outcome = _generate(job)
-    used = {name: process.cpu_seconds() - before[name] for name, process in processes.items()}
-    ours = sum(used.values()) + outcome.cpu_seconds + upstream.cpu_seconds() - provider
-    elapsed = time.monotonic() - begin
-    return Sample(
-        phase=str(round(job.rate)) if job.rate else BUSY,
-        requests_per_second=outcome.requests / outcome.seconds,
-        cpu_us={name: seconds / outcome.requests * 1e6 for name, seconds in used.items()},
-        generator_us=outcome.cpu_seconds / outcome.requests * 1e6,
-        others=max(0.0, machine_busy_seconds() - machine - ours) / elapsed,
-        latencies_ms=outcome.latencies_ms,
-        late_ms=outcome.late_ms,
-    )
-
-
-def _generate(job: load.Job) -> load.Outcome:
-    # Alone with the standard library (-I -S): it starts in some milliseconds.
-    result = subprocess.run(
-        [sys.executable, "-I", "-S", Path(load.__file__)],
-        input=json.dumps(asdict(job)),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=job.seconds + 60,
-    )
-    if result.returncode != 0:
-        raise BenchError(result.stderr.strip().splitlines()[-1])
-    outcome = load.Outcome(**json.loads(result.stdout))
-    if outcome.failures:
-        raise BenchError(f"{outcome.failures} of {outcome.requests} requests got no 200")
-    return outcome
-
-
-def _memory(running: Running) -> dict[str, float]:
-    return {name: process.memory_mb() for name, process in running.processes.items()}
+def _memory(processes: Mapping[str, Watched]) -> dict[str, float]:
+    return {name: process.memory_mb() for name, process in processes.items()}

@@ -4,7 +4,7 @@ import contextlib
 import os
 import random
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from authz.up.children import Child
@@ -14,7 +14,31 @@ _STOP_SECONDS = 5.0
 _VARIABLES = ("HOME", "LANG", "PATH", "TZ", "LD_LIBRARY_PATH")
 
 
-class Process(Child):
+class Watched:
+    """A process and its descendants, whoever started them.
+
+    Args:
+        pid: of the first one.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._pid
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time of all threads and children, also ended ones: user and system."""
+        return sum(map(_cpu_ticks, family(self.pid))) / _TICKS
+
+    def memory_mb(self) -> float:
+        """Return the resident memory of all; a page that two share counts twice."""
+        return sum(map(_resident_kb, family(self.pid))) / 1024
+
+
+class Process(Child, Watched):
     """A child of ours, which the kernel ends when we die.
 
     Args:
@@ -22,12 +46,20 @@ class Process(Child):
         command: program and arguments.
         log: where its standard error goes; its standard output, such as Envoy's access log, is
             written and thrown away.
+        variables: environment variables beside the few that every process gets.
     """
 
-    def __init__(self, name: str, command: Sequence[str | Path], log: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        log: Path,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         environ = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
         redirect = 'exec "$@" >/dev/null 2>>"$0"'  # exec: the process keeps the shell's id
-        super().__init__(name, ["/bin/sh", "-c", redirect, log, *command], environ)
+        everything = environ | dict(variables or {})
+        super().__init__(name, ["/bin/sh", "-c", redirect, log, *command], everything)
         self.log = log
 
     @property
@@ -35,21 +67,36 @@ class Process(Child):
         """The process id."""
         return self._process.pid
 
-    def cpu_seconds(self) -> float:
-        """Return the CPU time of all its threads, also those that ended: user and system."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
-
-    def memory_mb(self) -> float:
-        """Return its resident memory."""
-        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) / 1024
-        return 0.0
-
     def end(self) -> None:
         """Stop it and wait for its end."""
         self.stop(_STOP_SECONDS)
+
+
+def family(pid: int) -> list[int]:
+    """Return the id of a process and of those that it and its children have started."""
+    found = [pid]
+    for parent in found:  # grows while we go through it
+        for task in Path(f"/proc/{parent}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                found += map(int, task.read_text().split())
+    return found
+
+
+def _cpu_ticks(pid: int) -> int:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0  # ended since: its parent has its time
+    # utime, stime, and the same of the children that ended
+    return sum(map(int, fields[11:15]))
+
+
+def _resident_kb(pid: int) -> int:
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1])
+    return 0
 
 
 def machine_busy_seconds() -> float:

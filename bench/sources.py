@@ -2,10 +2,11 @@
 
 import asyncio
 import sys
+from dataclasses import replace
 
 from authz.identity.open import make_store
 from authz.tokens import parse
-from bench.processes import free_port
+from bench.processes import Watched, free_port
 from bench.variants import Running, product
 from bench.world import World
 from tests.support.postgres import running_server
@@ -30,7 +31,10 @@ def postgresql(world: World, name: str) -> Running:
         f" VALUES ('{token.id}', '\\x{token.digest.hex()}', '{_USER}', now() + interval '1 day',"
         " now(), now(), 'token', 86400, 'bench')",
     )
-    return product(identity=url)(world, name)
+    running = product(identity=url)(world, name)
+    postmaster = int((server.folder / "data" / "postmaster.pid").read_text().split()[0])
+    processes = {**running.processes, "postgres": Watched(postmaster)}
+    return replace(running, processes=processes)
 
 
 def coder(world: World, name: str) -> Running:

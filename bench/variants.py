@@ -1,11 +1,11 @@
 """What is compared. Every variant does the same job: a Coder token in, the central key out.
 
-A further transport or identity source is one more line in ``VARIANTS`` (``authz`` with other
-settings); a competitor is one more function that starts it.
+A further transport or setting of the pair is a file in ``fragments/``, a piece of ``gateway.yaml``
+whose first line is a comment with the title. A competitor is one more function that starts it.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,19 @@ import yaml
 from authz.envoy.filters import EXT_AUTHZ
 from authz.envoy.render import render
 from authz.headers import CREDENTIAL_HEADERS
-from bench import upstream
-from bench.processes import Process
+from bench import message, responder, upstream
+from bench.processes import Process, Watched
 from bench.world import World, wait_for_status
 
 _MUTATION = "envoy.filters.http.header_mutation"
+_FRAGMENTS = Path(__file__).parent / "fragments"
+_SECONDS, _PEER_SECONDS = 20.0, 90.0
+"""How long a variant may take to start; LiteLLM's imports alone take ten."""
 _KEY_AUTH = "type.googleapis.com/envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuth"
+
+
+def _ask(token: str, streaming: bool) -> bytes:
+    return message.request(token, streaming=streaming)
 
 
 @dataclass(frozen=True)
@@ -29,11 +36,16 @@ class Running:
 
     Attributes:
         port: of its gateway listener.
-        processes: those whose cost is the variant's own: ``envoy``, and ``authz`` where it has one.
+        processes: those whose cost is the variant's own, children included: ``envoy`` or what
+            stands in its place first, then those that it asks.
+        ask: makes the request to it, from a token and whether it asks for a stream.
+        detail: what the title does not say, such as the version.
     """
 
     port: int
-    processes: dict[str, Process]
+    processes: Mapping[str, Watched]
+    ask: Callable[[str, bool], bytes] = _ask
+    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,13 +55,15 @@ class Variant:
     Attributes:
         title: for the report.
         begin: starts it.
-        checks: whether it refuses a token that it does not know.
+        refusal: its status for a token that it does not know; None if it checks none.
+        peer: what a user would take instead: it may be missing, and may be too slow for a rate.
     """
 
     name: str
     title: str
     begin: Callable[[World, str], Running]
-    checks: bool = True
+    refusal: int | None = 401
+    peer: bool = False
 
     def start(self, world: World) -> Running:
         """Start it and return when it has shown that it does the job.
@@ -58,11 +72,12 @@ class Variant:
             BenchError: it does not.
         """
         running = self.begin(world, self.name)
-        processes = list(running.processes.values())
-        wait_for_status(running.port, world.token, 200, processes)
-        if self.checks:
+        own = [process for process in running.processes.values() if isinstance(process, Process)]
+        seconds = _PEER_SECONDS if self.peer else _SECONDS
+        wait_for_status(running.port, running.ask(world.token, False), 200, own, seconds)
+        if self.refusal is not None:
             wrong = world.token[:-1] + ("B" if world.token.endswith("A") else "A")
-            wait_for_status(running.port, wrong, 401, processes)
+            wait_for_status(running.port, running.ask(wrong, False), self.refusal, own, seconds)
         return running
 
 
@@ -95,27 +110,22 @@ def native(world: World, name: str) -> Running:
 def canned(world: World, name: str) -> Running:
     """Start the pair with an authz that reads nothing and always gives one answer."""
     config, _ = world.config(name)
-    socket = world.folder / name / "authz.sock"
-    command: list[str | Path] = [sys.executable, "-m", "bench.canned", socket, upstream.CENTRAL_KEY]
+    folder = world.folder / name
+    command, language = responder.command(folder / "authz.sock", folder)
     authz = world.start(name, "authz", command)
     envoy = world.start_envoy(name, yaml.safe_load(render(config)))
-    return Running(config.listen.port, {"envoy": envoy, "authz": authz})
+    return Running(config.listen.port, {"envoy": envoy, "authz": authz}, detail=language)
 
 
-def product(transport: str | None = None, **settings: Any) -> Callable[[World, str], Running]:
+def product(**settings: Any) -> Callable[[World, str], Running]:
     """Return what starts ``authz serve`` and Envoy with the rendered configuration.
 
     Args:
-        transport: ``authz.transport``, where it is not the default.
-        settings: top-level keys of ``gateway.yaml`` to add or replace.
+        settings: a fragment of ``gateway.yaml``, merged into the benchmark's.
     """
 
     def begin(world: World, name: str) -> Running:
         config, file = world.config(name, **settings)
-        if transport is not None:
-            values = yaml.safe_load(file.read_text())
-            values["authz"]["transport"] = transport
-            file.write_text(yaml.safe_dump(values))
         command: list[str | Path] = [sys.executable, "-m", "authz", "serve", "--config", file]
         authz = world.start(name, "authz", command)
         envoy = world.start_envoy(name, yaml.safe_load(render(config)))
@@ -124,13 +134,26 @@ def product(transport: str | None = None, **settings: Any) -> Callable[[World, s
     return begin
 
 
+def fragments() -> tuple[Variant, ...]:
+    """Return a variant of the pair for each file in ``fragments/``, by name."""
+    return tuple(
+        Variant(
+            file.stem,
+            file.read_text().partition("\n")[0].removeprefix("# "),
+            product(**yaml.safe_load(file.read_text())),
+        )
+        for file in sorted(_FRAGMENTS.glob("*.yaml"))
+    )
+
+
 BASELINE = "envoy"
 PRODUCT = "authz"
+LIMIT = "native"
 FLOOR = "canned"
 CORE = (
-    Variant(BASELINE, "Envoy alone, no authentication", envoy_alone, checks=False),
-    Variant("native", "Envoy's own API-key filter", native),
-    Variant(FLOOR, "Envoy and a canned answer", canned, checks=False),
+    Variant(BASELINE, "Envoy alone, no authentication", envoy_alone, refusal=None),
+    Variant(LIMIT, "Envoy's own API-key filter", native),
+    Variant(FLOOR, "Envoy and a canned answer", canned, refusal=None),
     Variant(PRODUCT, "Envoy and authz, SQLite", product()),
 )
 """What the targets are about."""

@@ -1,9 +1,11 @@
-"""What all variants share: a folder, a store with one token, a provider, a request."""
+"""What all variants share: a folder, a store with one token, and the providers."""
 
 import asyncio
 import contextlib
-import http.client
+import resource
 import shutil
+import socket
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,19 +20,30 @@ from authz.config import load
 from authz.envoy import binary
 from authz.identity.open import open_store
 from authz.settings import Config
-from bench import upstream
+from bench import message, upstream
 from bench.processes import Process, free_port
 
 _START_SECONDS = 20.0
-_BODY = (
-    '{"model":"claude-sonnet-4-5","max_tokens":64,'
-    '"messages":[{"role":"user","content":"Say hello to the benchmark, please."}]}'
-)
-_PROVIDERS = {"anthropic": "anthropic", "openai": "openai", "chatgpt": "openai"}
+_PROVIDERS = {
+    "anthropic": "anthropic",
+    "openai": "openai",
+    "chatgpt": "openai",
+    "streaming": "anthropic",
+}
+_WITH_KEY = ("anthropic", "streaming")
 
 
 class BenchError(Exception):
     """The benchmark can't be run, or a variant does not do its job."""
+
+
+@dataclass(frozen=True)
+class Streams:
+    """The stream part: how many at once, how many events each, and how far apart in seconds."""
+
+    streams: int = 500
+    events: int = 16
+    interval: float = 0.25
 
 
 @dataclass
@@ -41,7 +54,10 @@ class World:
         folder: in which every variant has one of its own.
         envoy: the Envoy program.
         upstream_port: of the canned provider.
+        streaming_port: of the provider of streams.
+        streams: what it sends.
         upstream: the canned provider itself.
+        streaming: the provider of streams itself.
         token: a Coder token that is in the store.
     """
 
@@ -49,12 +65,23 @@ class World:
     stack: contextlib.ExitStack
     envoy: Path
     upstream_port: int
+    streaming_port: int
+    streams: Streams
     token: str = ""
     upstream: Process | None = None
+    streaming: Process | None = None
 
-    def start(self, variant: str, name: str, command: Sequence[str | Path]) -> Process:
+    def start(
+        self,
+        variant: str,
+        name: str,
+        command: Sequence[str | Path],
+        variables: Mapping[str, str] | None = None,
+    ) -> Process:
         """Start a process of a variant; it ends with this world."""
-        process = Process(name, command, self.folder / variant / f"{name}.log")
+        log = self.folder / variant / f"{name}.log"
+        log.parent.mkdir(exist_ok=True)
+        process = Process(name, command, log, variables)
         self.stack.callback(process.end)
         return process
 
@@ -70,25 +97,32 @@ class World:
         """Write a variant's ``gateway.yaml``.
 
         Args:
-            settings: top-level keys to add or replace.
+            settings: a fragment of it, merged in.
         """
         folder = self.folder / variant
         folder.mkdir(exist_ok=True)
-        url = f"http://127.0.0.1:{self.upstream_port}"
         values: dict[str, Any] = {
             "listen": f"127.0.0.1:{free_port()}",
             "identity": self.identity,
             "providers": [
-                {"name": name, "type": kind, "base_url": f"{url}/{name}"}
+                {"name": name, "type": kind, "base_url": self.provider_url(name)}
                 for name, kind in _PROVIDERS.items()
             ],
             "authz": {"grpc": f"unix:{folder}/authz.sock", "http": f"127.0.0.1:{free_port()}"},
-            **settings,
         }
-        values["providers"][0]["key"] = {"file": str(self.folder / "central.key")}
+        for provider in values["providers"]:
+            if provider["name"] in _WITH_KEY:
+                provider["key"] = {"file": str(self.folder / "central.key")}
+        values = merged(values, settings)
         file = folder / "gateway.yaml"
         file.write_text(yaml.safe_dump(values))
         return load(file, environ={}), file
+
+    def provider_url(self, name: str) -> str:
+        """Return the base URL of a provider."""
+        if name == message.STREAMING:
+            return f"http://127.0.0.1:{self.streaming_port}"
+        return f"http://127.0.0.1:{self.upstream_port}/{name}"
 
     @property
     def identity(self) -> str:
@@ -96,57 +130,43 @@ class World:
         return f"sqlite:///{self.folder}/identity.db"
 
 
-def request(token: str) -> bytes:
-    """Return the request as bytes: a small POST as the Anthropic SDK sends it, less its texts."""
-    head = (
-        "POST /anthropic/v1/messages HTTP/1.1",
-        "Host: 127.0.0.1",
-        f"Authorization: Bearer {token}",
-        "Accept: application/json",
-        "Accept-Encoding: identity",
-        "Anthropic-Version: 2023-06-01",
-        "Content-Type: application/json",
-        "User-Agent: Anthropic/Python 2.12.0",
-        "X-Stainless-Lang: python",
-        "X-Stainless-Retry-Count: 0",
-        f"Content-Length: {len(_BODY)}",
-        "",
-        _BODY,
-    )
-    return "\r\n".join(head).encode()
+def merged(values: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``values`` with ``more`` in it; a mapping in both is merged, all else replaced."""
+    result = dict(values)
+    for name, value in more.items():
+        old = result.get(name)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            result[name] = merged(old, value)
+        else:
+            result[name] = value
+    return result
 
 
-def upstream_request() -> bytes:
-    """Return the same request as it has to reach the provider."""
-    bearer = b"Authorization: Bearer x"
-    return request("x").replace(bearer, f"X-Api-Key: {upstream.CENTRAL_KEY}".encode())
+def status(port: int, request: bytes) -> int:
+    """Send a request over a connection of its own and return the answer's status."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(request)
+        first = connection.makefile("rb").readline().split()
+    return int(first[1]) if len(first) > 1 else 0
 
 
-def status(port: int, token: str) -> int:
-    """Send the request once and return the answer's status."""
-    head, _, body = request(token).decode().partition("\r\n\r\n")
-    first, *lines = head.split("\r\n")
-    headers = dict(line.split(": ", 1) for line in lines)
-    method, path, _ = first.split()
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request(method, path, body, headers)
-        return connection.getresponse().status
-    finally:
-        connection.close()
-
-
-def wait_for_status(port: int, token: str, expected: int, processes: list[Process]) -> None:
+def wait_for_status(
+    port: int,
+    request: bytes,
+    expected: int,
+    processes: list[Process],
+    seconds: float = _START_SECONDS,
+) -> None:
     """Wait until the request gets the expected answer.
 
     Raises:
         BenchError: it does not in time, or a process has ended.
     """
-    deadline = time.monotonic() + _START_SECONDS
+    deadline = time.monotonic() + seconds
     got = 0
     while got != expected:
-        with contextlib.suppress(OSError, http.client.HTTPException):
-            got = status(port, token)
+        with contextlib.suppress(OSError):
+            got = status(port, request)
         ended = [process for process in processes if process.exit_status is not None]
         if ended or time.monotonic() > deadline:
             texts = [f"{process.name}: {_last_line(process.log)}" for process in ended or processes]
@@ -155,23 +175,32 @@ def wait_for_status(port: int, token: str, expected: int, processes: list[Proces
 
 
 def _last_line(log: Path) -> str:
-    lines = log.read_text().strip().splitlines() if log.exists() else []
-    return lines[-1] if lines else "no message"
+    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+    return lines[-1][:200] if lines else "no message"
 
 
 @contextlib.contextmanager
-def world() -> Iterator[World]:
+def world(streams: Streams = Streams()) -> Iterator[World]:
     """Make the surroundings; everything is stopped and removed at the end."""
+    # 500 streams are a thousand sockets; every process that we start inherits the limit.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with contextlib.ExitStack() as stack:
         # In /tmp itself: a Unix socket's path has at most 107 bytes.
         folder = Path(tempfile.mkdtemp(prefix="authz-bench-", dir="/tmp"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         (folder / "central.key").write_text(upstream.CENTRAL_KEY)
-        made = World(folder, stack, binary.find(), free_port())
+        made = World(folder, stack, binary.find(), free_port(), free_port(), streams)
         made.token = asyncio.run(_make_token(made.identity))
         made.upstream = made.start_envoy("upstream", upstream.bootstrap(made.upstream_port))
-        # The provider gets no central key here, and says so.
-        wait_for_status(made.upstream_port, "none", 403, [made.upstream])
+        pace = [str(made.streaming_port), str(streams.events), str(streams.interval)]
+        made.streaming = made.start(
+            "upstream", "streaming", [sys.executable, "-m", "bench.sse", *pace]
+        )
+        # The providers get no central key here, and say so.
+        wait_for_status(made.upstream_port, message.request("none"), 403, [made.upstream])
+        streaming = message.request("none", streaming=True)
+        wait_for_status(made.streaming_port, streaming, 403, [made.streaming])
         yield made
 
 
