@@ -15,6 +15,9 @@ SELECT_USER = f"SELECT {USER_COLUMNS} FROM users u WHERE u.deleted = false"  # n
 SELECT_KEY = f"SELECT {KEY_COLUMNS} FROM api_keys k JOIN users u ON u.id = k.user_id"  # noqa: S608
 
 
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+
 @dataclass(slots=True)
 class _Memory:
     """What a store remembers, whoever acts.
@@ -23,7 +26,7 @@ class _Memory:
         purged_at: when the records of keys that expired long ago were last removed.
     """
 
-    purged_at: datetime = datetime.min.replace(tzinfo=UTC)
+    purged_at: datetime = _NEVER
 
 
 class StoreBase:

@@ -31,7 +31,8 @@ def _decide(
 ) -> Allow | Deny:
     token = parse(TOKEN)
     assert token is not None
-    return decide(credentials, route, token, replace(identity_of(TOKEN, "a"), rules=rules), key)
+    limited = replace(identity_of(TOKEN, "a"), rules=rules)
+    return decide(credentials, route, token, limited, key, allow_byok=True)
 
 
 @pytest.mark.parametrize(
