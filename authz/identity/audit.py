@@ -10,15 +10,12 @@ import socket
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 from authz.identity.accounts import rfc3339
 from authz.identity.database import Queries, Row
-
-RETENTION = timedelta(days=365)
-"""How long entries are kept unless the configuration says otherwise."""
 
 
 class Action(StrEnum):

@@ -29,6 +29,10 @@ class NameTaken(StoreError):  # noqa: N818 - the API answers it with a status of
     """The user has a token of that name."""
 
 
+class OwnerChanged(StoreError):  # noqa: N818
+    """Whoever was to get a key was deleted or suspended meanwhile, or has another password."""
+
+
 class Store(UserStore, SessionStore):
     """Users, sessions and tokens in a database that has our own tables."""
 
@@ -138,13 +142,13 @@ class Store(UserStore, SessionStore):
             "SELECT status, hashed_password FROM users WHERE id = $1 AND deleted = false", user.id
         )
         if not rows:
-            raise StoreError(f"the user {user.username} was deleted")
+            raise OwnerChanged(f"the user {user.username} was deleted")
         if (status := rows[0]["status"]) != "active":
-            raise StoreError(
+            raise OwnerChanged(
                 f"the user {user.username} is {status}: 'authz users activate {user.username}'"
             )
         if proven_by is not None and bytes(rows[0]["hashed_password"]) != proven_by:
-            raise StoreError("the password was changed meanwhile")
+            raise OwnerChanged("the password was changed meanwhile")
 
     async def _purge(self) -> None:
         """Remove the records of keys that expired long ago, as Coder does (``dbpurge``).
@@ -202,6 +206,18 @@ class Store(UserStore, SessionStore):
             if tokens.has_token_shape(reference):
                 args[0] = reference[: tokens.ID_LENGTH]
             rows = await self._database.fetch(f"{SELECT_KEY} WHERE k.id = $1{condition}", *args)
+        return Key.of(rows[0]) if rows else None
+
+    async def find_named(self, user: User, name: str) -> Key | None:
+        """Return the user's long-lived token of that name, expired or not, or None."""
+        condition = "k.login_type = 'token' AND k.token_name = $1 AND k.user_id = $2"
+        rows = await self._database.fetch(f"{SELECT_KEY} WHERE {condition}", name, user.id)
+        return Key.of(rows[0]) if rows else None
+
+    async def find_key(self, user: User, key_id: str) -> Key | None:
+        """Return the user's token or session of that id, expired or not, or None."""
+        sql = f"{SELECT_KEY} WHERE k.id = $1 AND k.user_id = $2"
+        rows = await self._database.fetch(sql, key_id, user.id)
         return Key.of(rows[0]) if rows else None
 
     async def expire_token(self, key: Key) -> bool:
