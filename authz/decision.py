@@ -35,6 +35,12 @@ __all__ = [
 ]
 
 
+_MODE_TEXTS = {
+    Mode.CENTRALIZED: "the company's own key (centralized)",
+    Mode.BYOK: "your own provider credential (byok)",
+}
+
+
 def screen(
     credentials: Credentials, provider_type: ProviderType | None, *, allow_byok: bool
 ) -> CoderToken | Deny:
@@ -126,6 +132,8 @@ def decide(
             identity=verdict,
             token_id=token.id,
         )
+    if not verdict.rules.allow_provider(route.provider):
+        return _against_rules(Reason.RULE_PROVIDER, f'provider "{route.provider}"', verdict, token)
     if route.query.hidden:
         return Deny(
             status=400,
@@ -139,6 +147,9 @@ def decide(
     passed = _passed(credentials, route, central_key)
     if passed is None:
         return _credential_required(route, verdict, token, allow_byok=allow_byok)
+    used = Mode.CENTRALIZED if isinstance(passed, Exhausted) else passed[0]
+    if not verdict.rules.allow_mode(used):
+        return _against_rules(Reason.RULE_MODE, _MODE_TEXTS[used], verdict, token)
     if isinstance(passed, Exhausted):
         return _exhausted(passed, route, verdict, token)
     mode, header, credential, hint, key_index = passed
@@ -270,6 +281,19 @@ def _exhausted(keys: Exhausted, route: Route, identity: Identity, token: CoderTo
         identity=identity,
         token_id=token.id,
         retry_after=keys.retry_after,
+    )
+
+
+def _against_rules(reason: Reason, what: str, identity: Identity, token: CoderToken) -> Deny:
+    return Deny(
+        status=403,
+        error_type="permission_error",
+        code="token_limited",
+        message=f"This Coder token may not be used for {what}: it is limited to "
+        f"{identity.rules}. Use another token.",
+        reason=reason,
+        identity=identity,
+        token_id=token.id,
     )
 
 

@@ -5,6 +5,7 @@
     AuthzError
       ConfigError            gateway.yaml, environment or flags: lists every problem at once
       StoreError             the embedded store refuses: unknown user, name taken, bad lifetime
+        ManagedByCoder       users and tokens are Coder's: there is no store of ours
       IdentityUnavailable    the identity source can't be asked now; a request gets 503
       StartError             a part of the pair can't start: port in use, Envoy missing
       ReloadError            a new configuration can't be used, and the one before is kept
@@ -31,6 +32,10 @@ class ConfigError(AuthzError):
 
 class StoreError(AuthzError):
     """The embedded store can't do what it was asked."""
+
+
+class ManagedByCoder(StoreError):  # noqa: N818 - a state of the source
+    """Coder manages the users and tokens, so there is no store of ours."""
 
 
 class IdentityUnavailable(AuthzError):  # noqa: N818 - a state of the source, named like HTTP's 503

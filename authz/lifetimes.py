@@ -26,6 +26,10 @@ SESSION = timedelta(hours=168)
 """``coder login`` makes a key with the default token lifetime (``coder-contract.md`` 1.3)."""
 RETENTION = timedelta(days=7)
 """Coder's ``CODER_API_KEYS_RETENTION``: how long an expired key's record is kept."""
+BROWSER_SESSION = timedelta(hours=24)
+"""Coder's ``CODER_SESSION_DURATION``: a session that begins with a password."""
+ADMIN_MAXIMUM = timedelta(hours=168)
+"""Coder's ``CODER_MAX_ADMIN_TOKEN_LIFETIME``, for tokens of owners: they may do more."""
 MAXIMUM = timedelta(hours=876600)
 """Coder's ``CODER_MAX_TOKEN_LIFETIME``: 100 years."""
 

@@ -7,17 +7,23 @@ from authz import query
 from authz.identity import Identity, Rejection
 from authz.providers import ProviderType
 from authz.query import QueryCredentials
+from authz.rules import Mode
 from authz.secret import Secret
+
+__all__ = [
+    "SIGNED_HINT",
+    "Allow",
+    "ChosenKey",
+    "Deny",
+    "Exhausted",
+    "Kind",
+    "Mode",
+    "Reason",
+    "Route",
+]
 
 SIGNED_HINT = "aws"
 """In the place of a masked key, where Envoy signs with AWS credentials."""
-
-
-class Mode(StrEnum):
-    """Whose credential reaches the provider."""
-
-    CENTRALIZED = "centralized"
-    BYOK = "byok"
 
 
 class Reason(StrEnum):
@@ -33,6 +39,8 @@ class Reason(StrEnum):
     CREDENTIAL_REQUIRED = "credential_required"
     KEYS_LIMITED = "keys_limited"
     KEYS_REFUSED = "keys_refused"
+    RULE_PROVIDER = "token_rule_provider"
+    RULE_MODE = "token_rule_mode"
 
 
 class Kind(StrEnum):

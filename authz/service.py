@@ -22,8 +22,12 @@ from authz.settings import Config
 from authz.usage.ids import EntryIds
 from authz.usage.metrics import UsageMetrics
 from authz.usage.service import UsageRecording
+from authz.web.api.app import create_api
+from authz.web.api.call import Services
 from authz.web.app import create_app
+from authz.web.own_store import OwnStore
 from authz.web.server import HttpServer, listen
+from authz.web.sign_in import SignIn
 from authz.workers import Worker
 
 _log = structlog.get_logger(__name__)
@@ -58,6 +62,7 @@ async def serve(config: Config, load: Callable[[], Config], worker: Worker | Non
     write_secrets(config)
     metrics = Metrics()
     source = await _open_source(config, metrics)
+    own_store = OwnStore(config.identity, config.audit_keep_days)
     try:
         ids = EntryIds()
         usage = UsageRecording(
@@ -69,24 +74,28 @@ async def serve(config: Config, load: Callable[[], Config], worker: Worker | Non
         address = config.authz.worker_address(worker.index if worker else 0)
         grpc_server = _grpc_server(config, address, reloadable)
         listener = worker.http if worker else listen(config.authz.http)
-        http_server = HttpServer(create_app(source, metrics, config.proxy), listener)
+        api = create_api(Services(own_store, SignIn(), secure=config.tls is not None))
+        http_server = HttpServer(create_app(source, metrics, config.proxy, api), listener)
         await grpc_server.start()
         usage.start()
         reloadable.start()
         loop.add_signal_handler(signal.SIGHUP, reloadable.reload_soon)
         if early.is_set():
             reloadable.reload_soon()
+        audit_task = asyncio.create_task(own_store.keep_audit_short())
         http_task = asyncio.create_task(http_server.run_until_stopped())
         _log.info("authz serves", grpc=str(address), http=str(config.authz.http))
         stop_task = asyncio.create_task(stop.wait())
         await asyncio.wait({stop_task, http_task}, return_when=asyncio.FIRST_COMPLETED)
         reloadable.stop()
+        audit_task.cancel()
         http_server.stop()
         await grpc_server.stop(STOP_GRACE_SECONDS)
         await usage.stop(STOP_GRACE_SECONDS)
         await http_task
         _log.info("authz stopped")
     finally:
+        await own_store.close()
         await source.close()
 
 

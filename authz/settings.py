@@ -185,6 +185,7 @@ class Config(Section):
             deleted token may live that much longer.
         identity_stale_if_error: seconds for which a token that was seen good may pass while the
             identity source can't be asked.
+        audit_keep_days: after which an entry of the audit log is deleted.
         send_actor_headers: whether a provider's models are told who asks
             (``coder-contract.md`` 2.5).
     """
@@ -196,6 +197,7 @@ class Config(Section):
     identity_max_staleness: Seconds = 0
     identity_stale_if_error: Seconds = 0
     allow_byok: StrictBool = True
+    audit_keep_days: Annotated[int, Field(strict=True, ge=1, le=36_500)] = 365
     send_actor_headers: StrictBool = False
     providers: tuple[Provider, ...] = DEFAULT_PROVIDERS
     proxy: Proxy | None = None

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import click
 
 from authz import __version__
+from authz.cli.audit import audit
 from authz.cli.client import client
 from authz.cli.common import AliasedGroup, example
 from authz.cli.configuration import config
@@ -33,7 +34,21 @@ def cli() -> None:
     """The open authentication layer for AI gateways on Envoy."""
 
 
-for command in (up, serve, reload, envoy, config, db, client, proxy, users, tokens, usage, login):
+for command in (
+    up,
+    serve,
+    reload,
+    envoy,
+    config,
+    db,
+    client,
+    proxy,
+    users,
+    tokens,
+    usage,
+    audit,
+    login,
+):
     cli.add_command(command)
 
 

@@ -21,6 +21,7 @@ from authz.cli.common import (
 )
 from authz.errors import StoreError
 from authz.identity.accounts import Key
+from authz.rules import make_rules
 
 COLUMNS = (
     "id",
@@ -30,9 +31,10 @@ COLUMNS = (
     "last used",
     "expires at",
     "created at",
+    "limited to",
     "owner",
 )
-"""Of ``authz tokens list``, in the order and with the names of ``coder tokens list``."""
+"""Of ``authz tokens list``: those of ``coder tokens list``, and the rules that only we have."""
 
 
 class Columns(click.ParamType[tuple[str, ...]]):
@@ -82,6 +84,7 @@ def tokens() -> None:
     epilog=example(
         "authz tokens create -n laptop --lifetime 30d",
         'export ANTHROPIC_AUTH_TOKEN="$(authz tokens create --user alice)"',
+        "authz tokens create -n ci --provider anthropic --mode central",
     )
 )
 @click.option(
@@ -106,17 +109,40 @@ def tokens() -> None:
     show_envvar=True,
     help="Whose token. Default: the user of 'authz login', else the only one.",
 )
+@click.option(
+    "--provider",
+    "providers",
+    multiple=True,
+    metavar="NAME",
+    help="Limit the token to this provider; may be given several times.",
+)
+@click.option(
+    "--mode",
+    "modes",
+    multiple=True,
+    type=click.Choice(["central", "byok"]),
+    help="Limit the token to the company's keys, or to the user's own.",
+)
 @config_option
 def create(
-    name: str | None, lifetime: timedelta, user: str | None, config_path: Path | None
+    name: str | None,
+    lifetime: timedelta,
+    user: str | None,
+    providers: tuple[str, ...],
+    modes: tuple[str, ...],
+    config_path: Path | None,
 ) -> None:
     """Make a token and print it, once: it can't be shown again."""
+    try:
+        rules = make_rules(providers, modes)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
 
     async def work() -> None:
         identity = identity_of(config_path)
         async with opened_store(identity) as store:
             owner = await choose_user(store, identity, user)
-            text, _ = await store.create_token(owner, name, lifetime)
+            text, _ = await store.create_token(owner, name, lifetime, rules)
             click.echo(text)
 
     run_async(work())
@@ -205,6 +231,7 @@ def _row(key: Key, shown: Collection[str]) -> dict[str, str]:
         _shown(key.last_used),
         _shown(key.expires_at),
         _shown(key.created_at),
+        str(key.rules),
         key.username,
     )
     named = zip(COLUMNS, values, strict=True)

@@ -1,5 +1,6 @@
 """``authz users``: the people and machines of the embedded store."""
 
+import sys
 from pathlib import Path
 
 import click
@@ -14,6 +15,12 @@ from authz.cli.common import (
     print_rows,
     run_async,
 )
+from authz.errors import StoreError
+from authz.identity import roles
+from authz.identity.passwords import MAX_LENGTH
+from authz.secret import Secret
+
+_ROLES = (*roles.STORED, roles.MEMBER)
 
 
 @click.group(
@@ -29,18 +36,36 @@ def users() -> None:
     epilog=example(
         "authz users create alice --email alice@example.com",
         "authz users create nightly-build --service-account",
+        "authz users create admin --admin && authz users password admin",
     )
 )
 @click.argument("name")
 @click.option("--email", help="The user's e-mail address.")
 @click.option("--service-account", is_flag=True, help="The user is a machine.")
+@click.option(
+    "--role",
+    type=click.Choice(_ROLES),
+    default=roles.MEMBER,
+    show_default=True,
+    help="What the user may do in the token API and the page.",
+)
+@click.option("--admin", is_flag=True, help="The same as --role owner.")
 @config_option
-def create(name: str, email: str | None, service_account: bool, config_path: Path | None) -> None:
+def create(
+    name: str,
+    email: str | None,
+    service_account: bool,
+    role: str,
+    admin: bool,
+    config_path: Path | None,
+) -> None:
     """Make the user NAME, active at once; makes the store if there is none."""
 
     async def work() -> None:
         async with opened_store(identity_of(config_path), create=True) as store:
-            user = await store.create_user(name, email, service_account=service_account)
+            user = await store.create_user(
+                name, email, service_account=service_account, role=roles.OWNER if admin else role
+            )
             click.echo(f"User {user.username} has been created.")
 
     run_async(work())
@@ -61,6 +86,7 @@ def list_(output: str, config_path: Path | None) -> None:
                     "EMAIL": user.email,
                     "STATUS": user.status,
                     "KIND": "service account" if user.is_service_account else "person",
+                    "ROLE": ", ".join(user.roles) or roles.MEMBER,
                     "CREATED AT": f"{user.created_at:%Y-%m-%dT%H:%M:%SZ}",
                 }
                 for user in found
@@ -86,6 +112,46 @@ def activate(name: str, config_path: Path | None) -> None:
     run_async(_set_status(name, "active", config_path))
 
 
+@users.command(epilog=example("authz users role alice user-admin"))
+@click.argument("name")
+@click.argument("role", type=click.Choice(_ROLES))
+@config_option
+def role(name: str, role: str, config_path: Path | None) -> None:
+    """Make the user NAME an owner, a user administrator or a member.
+
+    An owner may do everything in the token API and the page; a user administrator manages users who
+    are no owners, and the tokens of service accounts.
+    """
+
+    async def work() -> None:
+        async with opened_store(identity_of(config_path)) as store:
+            user = await store.set_role(await store.get_user(name), role)
+            click.echo(f"User {user.username} is {role} now.")
+
+    run_async(work())
+
+
+@users.command(
+    epilog=example("authz users password alice", "authz users password alice < password.txt")
+)
+@click.argument("name")
+@config_option
+def password(name: str, config_path: Path | None) -> None:
+    """Give the user NAME a password, read from the terminal or from standard input.
+
+    It ends the user's sessions; tokens stay.
+    """
+
+    async def work() -> None:
+        async with opened_store(identity_of(config_path)) as store:
+            user = await store.get_user(name)
+            ended = await store.set_password(user, _read_password())
+            sessions = "1 session" if ended == 1 else f"{ended} sessions"
+            click.echo(f"User {user.username} has a new password; {sessions} ended.")
+
+    run_async(work())
+
+
 @users.command(epilog=example("authz users delete alice"))
 @click.argument("name")
 @config_option
@@ -100,6 +166,17 @@ def delete(name: str, config_path: Path | None) -> None:
             click.echo(f"User {user.username} has been deleted, and {tokens} with it.")
 
     run_async(work())
+
+
+def _read_password() -> Secret:
+    if sys.stdin.isatty():
+        text = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+        return Secret(text)
+    try:
+        text = sys.stdin.readline(MAX_LENGTH + 2)
+    except UnicodeDecodeError:
+        raise StoreError("the password on standard input is no text") from None
+    return Secret(text.removesuffix("\n").removesuffix("\r"))
 
 
 async def _set_status(name: str, status: str, config_path: Path | None) -> None:

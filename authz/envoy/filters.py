@@ -31,8 +31,9 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
     HttpFilter,
 )
 from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import PreviousHostsPredicate
-from envoy_data_plane.envoy.type.matcher.v3 import ListStringMatcher
+from envoy_data_plane.envoy.type.matcher.v3 import ListStringMatcher, StringMatcher
 from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
+from envoy_data_plane.google.protobuf import Any
 
 from authz.envoy.limits import rate_limit
 from authz.envoy.packing import exactly, packed, seconds, starting_with
@@ -77,8 +78,18 @@ REMOVED_RESPONSE_HEADERS = ("set-cookie", "alt-svc")
 """A provider's cookies and its offer of HTTP/3 are about its own host, not about the gateway."""
 
 
-def http_filters(config: Config) -> list[HttpFilter]:
-    """Return the filter chain of every request."""
+CLEAN_FILTER = "envoy.filters.http.header_mutation"
+CLEAN_API_FILTER = "envoy.filters.http.header_mutation.api"
+"""What ``CLEAN_FILTER`` does, for what authz serves itself: the user's session stays."""
+
+
+def http_filters(config: Config, *, with_api: bool = False) -> list[HttpFilter]:
+    """Return the filter chain of every request.
+
+    Args:
+        config: which filters there are.
+        with_api: whether the token API's routes are among those that it serves.
+    """
     limits = [rate_limit(config.limits)] if config.limits.any else []
     usage = [_token_usage()] if config.usage.enabled else []
     return [
@@ -86,6 +97,7 @@ def http_filters(config: Config) -> list[HttpFilter]:
         ext_authz(),
         *limits,
         _clean_headers(),
+        *([_clean_api_headers()] if with_api else []),
         websocket_replies(),
         *usage,
         router(),
@@ -160,6 +172,19 @@ def _clean_headers() -> HttpFilter:
         *(exactly(name) for name in REMOVED_HEADERS),
         *(starting_with(prefix) for prefix in REMOVED_PREFIXES),
     ]
+    return HttpFilter(name=CLEAN_FILTER, typed_config=_removing(matchers))
+
+
+def _clean_api_headers() -> HttpFilter:
+    """Remove what only Envoy may say, where the token API's routes switch this filter on."""
+    matchers = [
+        *(exactly(name) for name in REMOVED_HEADERS if name != "cookie"),
+        *(starting_with(prefix) for prefix in REMOVED_PREFIXES if prefix != "coder-"),
+    ]
+    return HttpFilter(name=CLEAN_API_FILTER, typed_config=_removing(matchers), disabled=True)
+
+
+def _removing(matchers: list[StringMatcher]) -> Any:
     config = HeaderMutation(
         mutations=Mutations(
             request_mutations=[
@@ -170,7 +195,7 @@ def _clean_headers() -> HttpFilter:
             ]
         )
     )
-    return HttpFilter(name="envoy.filters.http.header_mutation", typed_config=packed(config))
+    return packed(config)
 
 
 def _token_usage() -> HttpFilter:

@@ -13,6 +13,7 @@ from envoy_data_plane.envoy.config.route.v3 import (
 )
 from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import ExtAuthzPerRoute
 
+from authz.envoy.api_routes import AUTHZ_HTTP_CLUSTER, api_routes, is_api_route
 from authz.envoy.filters import EXT_AUTHZ, REMOVED_RESPONSE_HEADERS
 from authz.envoy.packing import packed
 from authz.envoy.provider_routes import (
@@ -25,7 +26,6 @@ from authz.ext_authz import CONTEXT_KIND, KIND_OWN
 from authz.providers import API_PREFIXES
 from authz.settings import Config
 
-AUTHZ_HTTP_CLUSTER = "authz_http"
 CA_CERTIFICATE_PATH = "/proxy/ca-cert.pem"
 """Where authz itself serves the proxy's CA certificate."""
 
@@ -33,12 +33,17 @@ CA_CERTIFICATE_PATH = "/proxy/ca-cert.pem"
 def gateway_routes(config: Config) -> RouteConfiguration:
     """Return the routes of the gateway listener; the first match serves."""
     routes = [_health("/healthz"), _health("/readyz")]
+    routes += api_routes()
     if config.proxy is not None:
         routes += [_ca_certificate(prefix) for prefix in API_PREFIXES]
     for provider in config.providers:
         mount = gateway_mount(provider)
         routes += provider_routes(provider, mount, config)
     routes.append(_unknown())
+    for route in routes:
+        if not is_api_route(route):
+            # The token API sets a session's cookie; nobody else may.
+            route.response_headers_to_remove = list(REMOVED_RESPONSE_HEADERS)
     return RouteConfiguration(
         name="gateway",
         virtual_hosts=[
@@ -46,7 +51,6 @@ def gateway_routes(config: Config) -> RouteConfiguration:
                 name="gateway",
                 domains=["*"],
                 routes=routes,
-                response_headers_to_remove=list(REMOVED_RESPONSE_HEADERS),
             )
         ],
         validate_clusters=True,

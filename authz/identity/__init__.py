@@ -9,6 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from authz.rules import NO_RULES, TokenRules
 from authz.tokens import CoderToken
 
 
@@ -35,6 +36,7 @@ class Identity:
         token_id: 10 characters, no secret.
         token_name: what the owner called it; empty for sessions.
         expires_at: when the token ends, UTC; None where the source does not say.
+        rules: what the token is limited to; Coder's own tokens have none.
         stale: whether this is an earlier answer, given because the source can't be asked now.
     """
 
@@ -45,6 +47,7 @@ class Identity:
     token_name: str
     expires_at: datetime | None
     stale: bool = False
+    rules: TokenRules = NO_RULES
 
 
 class IdentitySource(Protocol):

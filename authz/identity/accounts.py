@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from authz.identity.database import Row
+from authz.rules import TokenRules, read_rules
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
@@ -18,6 +19,8 @@ class User:
         email: empty when none was given.
         status: ``active``, ``dormant`` or ``suspended``.
         last_seen_at: None when never.
+        roles: of ``authz.identity.roles``; empty for a member.
+        has_password: whether the user can sign in with one.
     """
 
     id: str
@@ -30,11 +33,15 @@ class User:
     created_at: datetime
     updated_at: datetime
     last_seen_at: datetime | None
+    roles: tuple[str, ...]
+    has_password: bool
 
     @classmethod
     def of(cls, row: Row) -> "User":
         """Read a row that has the columns of ``USER_COLUMNS``."""
-        return cls(*(row[f"user_{column}"] for column in _USER))
+        values = [row[f"user_{column}"] for column in _USER]
+        values += (tuple(row["user_rbac_roles"]), bool(row["user_has_password"]))
+        return cls(*values)
 
     def as_json(self) -> dict[str, Any]:
         """Return the user as Coder's API does, as far as we know it (``coder-contract.md`` 5.1)."""
@@ -44,6 +51,10 @@ class User:
             "email": self.email,
             "name": self.name,
             "status": self.status,
+            "roles": [{"name": role, "display_name": role_title(role)} for role in self.roles],
+            "organization_ids": [],
+            "avatar_url": "",
+            "theme_preference": "",
             "login_type": self.login_type,
             "is_service_account": self.is_service_account,
             "created_at": rfc3339(self.created_at),
@@ -61,6 +72,7 @@ class Key:
         username: of its owner.
         token_name: empty for sessions.
         login_type: ``token``, or how the session began.
+        rules: what the token is limited to.
         last_used: None when never.
     """
 
@@ -76,6 +88,7 @@ class Key:
     expires_at: datetime
     created_at: datetime
     updated_at: datetime
+    rules: TokenRules
 
     @classmethod
     def of(cls, row: Row) -> "Key":
@@ -93,10 +106,14 @@ class Key:
             expires_at=row["expires_at"],
             created_at=row["created_at"],
             updated_at=row["updated_at"],
+            rules=read_rules(row["authz_rules"]),
         )
 
     def as_json(self) -> dict[str, Any]:
-        """Return the key object of Coder's token API (``coder-contract.md`` section 6)."""
+        """Return the key object of Coder's token API (``coder-contract.md`` section 6).
+
+        ``rules`` is an addition of ours, which Coder's clients ignore.
+        """
         return {
             "id": self.id,
             "user_id": self.user_id,
@@ -114,6 +131,7 @@ class Key:
                 dict(zip(("type", "id"), entry.split(":", 1), strict=True))
                 for entry in self.allow_list
             ],
+            "rules": self.rules.as_json(),
         }
 
 
@@ -141,11 +159,20 @@ _KEY = (
     "expires_at",
     "created_at",
     "updated_at",
+    "authz_rules",
 )
-USER_COLUMNS = ", ".join(f"u.{column} AS user_{column}" for column in _USER)
+USER_COLUMNS = (
+    ", ".join(f"u.{column} AS user_{column}" for column in (*_USER, "rbac_roles"))
+    + ", length(u.hashed_password) > 0 AS user_has_password"
+)
 """What ``User.of`` reads, from ``users u``."""
 KEY_COLUMNS = ", ".join(f"k.{column}" for column in _KEY) + ", u.username AS user_username"
 """What ``Key.of`` reads, from ``api_keys k`` joined with ``users u``."""
+
+
+def role_title(role: str) -> str:
+    """Return Coder's display name of a role, such as ``User Admin``."""
+    return role.replace("-", " ").title()
 
 
 def rfc3339(moment: datetime) -> str:

@@ -49,6 +49,15 @@ async def open_source(
             return SQLiteSource(parsed.path)
 
 
+def coder_base(url: str) -> str | None:
+    """Return the base URL of the Coder deployment that an ``identity`` URL names, or None.
+
+    A PostgreSQL URL may name Coder's own database: that shows when its store is opened.
+    """
+    parsed = _parsed(url)
+    return parsed.base if isinstance(parsed, CoderURL) else None
+
+
 async def open_store(url: str, *, create: bool) -> Store:
     """Return the store of users and tokens.
 
@@ -59,6 +68,7 @@ async def open_store(url: str, *, create: bool) -> Store:
 
     Raises:
         ConfigError: the URL is malformed, or names no store of ours.
+        ManagedByCoder: it is Coder's own database.
         StoreError: it is not there and ``create`` is false, or it can't be made or used.
     """
     parsed = _store_url(url)

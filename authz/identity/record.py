@@ -4,17 +4,29 @@ from datetime import datetime
 from typing import NamedTuple
 
 from authz.identity import Identity, Rejection
+from authz.rules import read_rules
 from authz.tokens import CoderToken, proves
 
-_SELECT = """\
+_COLUMNS = """\
 SELECT k.id, k.hashed_secret, k.expires_at, k.token_name,
-       CAST(u.id AS text), u.username, u.email, CAST(u.status AS text), u.deleted, u.is_system
-FROM api_keys k JOIN users u ON u.id = k.user_id
-"""
-SELECT_RECORD = _SELECT + "WHERE k.id = $1"
-"""Reads what ``check`` needs, from Coder's own tables as from ours (``coder-contract.md`` 5.2)."""
-SELECT_RECORDS = _SELECT + "WHERE k.id = ANY($1::text[])"
-"""The same for many tokens at once, in PostgreSQL."""
+       CAST(u.id AS text), u.username, u.email, CAST(u.status AS text), u.deleted, u.is_system,"""
+_JOINED = "JOIN users u ON u.id = k.user_id\n"
+_OURS = f"FROM api_keys k {_JOINED}WHERE k.id = $1"
+SELECT_RECORD = f"{_COLUMNS} k.authz_rules {_OURS}"
+"""Reads what ``check`` needs, from our own tables."""
+SELECT_RECORD_V1 = f"{_COLUMNS} NULL {_OURS}"
+"""The same from our tables of version 1, whose tokens have no rules."""
+# Coder's tables have no authz_rules. A name that the inner query's table lacks means the outer
+# query's column of that name, which is NULL: so one statement reads both kinds, and it reads the
+# rules from the moment on at which a table gets them.
+SELECT_RECORDS = f"""\
+{_COLUMNS} k.authz_rules
+FROM (SELECT CAST(NULL AS text) AS authz_rules) absent
+CROSS JOIN LATERAL
+    (SELECT id, hashed_secret, user_id, expires_at, token_name, authz_rules FROM api_keys) k
+{_JOINED}WHERE k.id = ANY($1::text[])"""  # noqa: S608 - our own words
+"""The same for many tokens at once, in PostgreSQL, from our own tables of any version and from
+Coder's (``coder-contract.md`` 5.2)."""
 
 
 class TokenRecord(NamedTuple):
@@ -24,6 +36,7 @@ class TokenRecord(NamedTuple):
         hashed_secret: SHA-256 of the secret, 32 bytes.
         expires_at: timezone-aware.
         status: ``active``, ``dormant`` or ``suspended``.
+        rules: as ``TokenRules.as_text`` wrote them; None for none.
     """
 
     token_id: str
@@ -36,6 +49,7 @@ class TokenRecord(NamedTuple):
     status: str
     deleted: bool
     is_system: bool
+    rules: str | None = None
 
 
 def check(record: TokenRecord | None, token: CoderToken, now: datetime) -> Identity | Rejection:
@@ -71,4 +85,5 @@ def check(record: TokenRecord | None, token: CoderToken, now: datetime) -> Ident
         token_id=record.token_id,
         token_name=record.token_name,
         expires_at=record.expires_at,
+        rules=read_rules(record.rules),
     )

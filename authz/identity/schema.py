@@ -8,15 +8,15 @@ import sqlite3
 
 from authz.errors import StoreError
 
-VERSION = 1
-"""Kept in ``PRAGMA user_version``. A change of the tables raises it and adds a migration."""
+VERSION = 2
+"""Kept in ``PRAGMA user_version``. A change of the tables raises it and adds a step."""
 APPLICATION_ID = 0x61757A31
 """Kept in ``PRAGMA application_id``, so that another program's SQLite file is told apart."""
 
 _TIME = "GLOB '????-??-??T??:??:??.??????+00:00'"
 _LOGIN_TYPES = "('password', 'github', 'oidc', 'token', 'none', 'oauth2_provider_app')"
 
-_DDL = (
+_VERSION_1 = (
     f"""CREATE TABLE users (
     id text NOT NULL PRIMARY KEY,
     email text NOT NULL DEFAULT '',
@@ -52,12 +52,41 @@ _DDL = (
     """CREATE UNIQUE INDEX api_keys_name ON api_keys (user_id, token_name)
     WHERE login_type = 'token'""",
     f"PRAGMA application_id = {APPLICATION_ID}",
-    f"PRAGMA user_version = {VERSION}",
 )
+_VERSION_2 = (
+    # Empty for whoever has no password.
+    """ALTER TABLE users ADD COLUMN
+    hashed_password blob NOT NULL DEFAULT x'' CHECK (typeof(hashed_password) = 'blob')""",
+    """ALTER TABLE users ADD COLUMN
+    rbac_roles json text NOT NULL DEFAULT '[]' CHECK (json_valid(rbac_roles))""",
+    """ALTER TABLE api_keys ADD COLUMN
+    authz_rules text CHECK (authz_rules IS NULL OR json_valid(authz_rules))""",
+    f"""CREATE TABLE audit_logs (
+    id text NOT NULL PRIMARY KEY,
+    time timestamptz text NOT NULL CHECK (time {_TIME}),
+    actor_kind text NOT NULL CHECK (actor_kind IN ('os', 'user', 'nobody')),
+    actor text NOT NULL DEFAULT '',
+    user_id text,
+    api_key_id text,
+    ip text NOT NULL DEFAULT '',
+    action text NOT NULL,
+    resource_type text NOT NULL CHECK (resource_type IN ('user', 'api_key')),
+    resource_id text NOT NULL DEFAULT '',
+    resource_target text NOT NULL DEFAULT '',
+    username text NOT NULL DEFAULT '',
+    additional_fields text NOT NULL DEFAULT '{{}}' CHECK (json_valid(additional_fields))
+) WITHOUT ROWID""",
+    "CREATE INDEX audit_logs_time ON audit_logs (time)",
+)
+_STEPS = {1: _VERSION_1, 2: _VERSION_2}
+"""What makes the tables of a version out of those of the one before it."""
+_DDL = tuple(statement for step in _STEPS.values() for statement in step)
 
 
 def create_tables(connection: sqlite3.Connection) -> None:
-    """Make the tables in an empty database, in one transaction; does nothing when there are some.
+    """Make the tables in an empty database, or bring our own up to date; in one transaction.
+
+    Does nothing where there are others.
 
     Args:
         connection: in autocommit mode.
@@ -67,9 +96,13 @@ def create_tables(connection: sqlite3.Connection) -> None:
     """
     connection.execute("BEGIN IMMEDIATE")
     try:
-        if _is_empty(connection):
-            for statement in _DDL:
-                connection.execute(statement)
+        version = _version(connection)
+        ours = _application(connection) == APPLICATION_ID
+        if ours or _is_empty(connection):
+            for step in range(version + 1, VERSION + 1):
+                for statement in _STEPS[step]:
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {max(version, VERSION)}")
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")
@@ -87,9 +120,8 @@ def check_version(connection: sqlite3.Connection, where: str) -> None:
         StoreError: the tables are missing, another program's, or a newer version's.
         sqlite3.Error: the file can't be read.
     """
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    application = connection.execute("PRAGMA application_id").fetchone()[0]
-    if application != APPLICATION_ID:
+    version = _version(connection)
+    if _application(connection) != APPLICATION_ID:
         if _is_empty(connection):
             raise StoreError(f"{where} has no tables yet: make them with 'authz users create NAME'")
         raise StoreError(f"{where} is another program's SQLite file: name another in 'identity'")
@@ -98,6 +130,19 @@ def check_version(connection: sqlite3.Connection, where: str) -> None:
             f"{where} was made by a newer authz (tables of version {version}, "
             f"this one knows {VERSION}): upgrade authz"
         )
+
+
+def is_outdated(connection: sqlite3.Connection) -> bool:
+    """Say whether our own tables are of an earlier version: ``create_tables`` mends that."""
+    return _version(connection) < VERSION
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _application(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA application_id").fetchone()[0])
 
 
 def _is_empty(connection: sqlite3.Connection) -> bool:

@@ -4,17 +4,17 @@ States and kinds are checked text where Coder has enums: a new one is then a cha
 of a type that other tables may use. Names compare byte by byte (``COLLATE "C"``), as in SQLite.
 """
 
-from authz.errors import StoreError
+from authz.errors import ManagedByCoder, StoreError
 from authz.identity.database import Queries
 
-VERSION = 1
-"""Kept in ``authz_schema``. A change of the tables raises it and adds a migration."""
+VERSION = 2
+"""Kept in ``authz_schema``. A change of the tables raises it and adds a step."""
 
 _LOGIN_TYPES = "('password', 'github', 'oidc', 'token', 'none', 'oauth2_provider_app')"
 # Python knows no later year, and neither infinity: one such row would fail its whole batch.
 _RANGE = "BETWEEN '1970-01-01Z' AND '9999-01-01Z'"
 
-_DDL = (
+_VERSION_1 = (
     f"""CREATE TABLE users (
     id uuid NOT NULL PRIMARY KEY,
     email text COLLATE "C" NOT NULL DEFAULT '',
@@ -54,8 +54,64 @@ _DDL = (
     only_row boolean NOT NULL DEFAULT true PRIMARY KEY CHECK (only_row),
     version integer NOT NULL
 )""",
-    f"INSERT INTO authz_schema (version) VALUES ({VERSION})",  # noqa: S608 - a number of ours
+    "INSERT INTO authz_schema (version) VALUES (0)",
 )
+
+
+def _granted(of: str, privilege: str, granting: str) -> str:
+    """Write a statement that grants something to whoever has a privilege already.
+
+    Args:
+        of: a query of access lists, in a column ``acl``.
+        privilege: which.
+        granting: what stands before ``TO``.
+    """
+    return f"""DO $$ DECLARE grantee text; BEGIN
+    FOR grantee IN
+        SELECT CASE grants.grantee WHEN 0 THEN 'PUBLIC'
+            ELSE quote_ident(pg_get_userbyid(grants.grantee)) END
+        FROM ({of}) lists CROSS JOIN LATERAL aclexplode(lists.acl) grants
+        WHERE grants.privilege_type = '{privilege}'
+            AND grants.grantee IS DISTINCT FROM lists.owner
+    LOOP EXECUTE 'GRANT {granting} TO ' || grantee; END LOOP;
+END $$"""  # noqa: S608 - our own words
+
+
+_API_KEYS = """SELECT relacl AS acl, relowner AS owner FROM pg_class
+            WHERE oid = to_regclass('api_keys')"""
+_HASH_COLUMN = """SELECT attacl AS acl, NULL::oid AS owner FROM pg_attribute
+            WHERE attrelid = to_regclass('api_keys') AND attname = 'hashed_secret'"""
+_VERSION_2 = (
+    # Empty for whoever has no password.
+    """ALTER TABLE users ADD COLUMN
+    hashed_password bytea NOT NULL DEFAULT ''""",
+    """ALTER TABLE users ADD COLUMN
+    rbac_roles text[] NOT NULL DEFAULT '{}'""",
+    """ALTER TABLE api_keys ADD COLUMN
+    authz_rules text CHECK (authz_rules IS NULL OR authz_rules::jsonb IS NOT NULL)""",
+    f"""CREATE TABLE audit_logs (
+    id uuid NOT NULL PRIMARY KEY,
+    time timestamptz NOT NULL CHECK (time {_RANGE}),
+    actor_kind text NOT NULL CHECK (actor_kind IN ('os', 'user', 'nobody')),
+    actor text NOT NULL DEFAULT '',
+    user_id uuid,
+    api_key_id text,
+    ip text NOT NULL DEFAULT '',
+    action text NOT NULL,
+    resource_type text NOT NULL CHECK (resource_type IN ('user', 'api_key')),
+    resource_id text NOT NULL DEFAULT '',
+    resource_target text NOT NULL DEFAULT '',
+    username text NOT NULL DEFAULT '',
+    additional_fields text NOT NULL DEFAULT '{{}}'
+)""",
+    "CREATE INDEX audit_logs_time ON audit_logs (time)",
+    # Who could check tokens and manage them before can do so afterwards.
+    _granted(_HASH_COLUMN, "SELECT", "SELECT (authz_rules) ON api_keys"),
+    _granted(_API_KEYS, "INSERT", "SELECT, INSERT ON audit_logs"),
+)
+_STEPS = {1: _VERSION_1, 2: _VERSION_2}
+"""What makes the tables of a version out of those of the one before it."""
+_DDL = tuple(statement for step in _STEPS.values() for statement in step)
 
 _TABLES = """\
 SELECT relname::text AS name, relnamespace::bigint AS place FROM pg_catalog.pg_class
@@ -64,23 +120,26 @@ WHERE oid IN (to_regclass('users'), to_regclass('api_keys'), to_regclass('authz_
 
 
 async def create_tables(transaction: Queries, where: str) -> bool:
-    """Make the tables unless they are there.
+    """Make the tables, or bring those of an earlier version up to date.
 
     Args:
         transaction: no two of them run at the same time (``PostgresDatabase.transaction``).
         where: names the database in the error.
 
     Returns:
-        Whether they were made now.
+        Whether they were made or changed now.
 
     Raises:
         StoreError: the database is Coder's own, another program's or a newer version's, or the
             role may not make tables.
     """
-    if await _are_there(transaction, where):
+    version = await _version(transaction, where)
+    for step in range(version + 1, VERSION + 1):
+        for statement in _STEPS[step]:
+            await transaction.execute(statement)
+    if version == VERSION:
         return False
-    for statement in _DDL:
-        await transaction.execute(statement)
+    await transaction.execute("UPDATE authz_schema SET version = $1", VERSION)
     return True
 
 
@@ -90,25 +149,29 @@ async def check_tables(queries: Queries, where: str) -> None:
     Raises:
         StoreError: they are missing, Coder's, another program's, or a newer version's.
     """
-    if not await _are_there(queries, where):
+    version = await _version(queries, where)
+    if not version:
         raise StoreError(f"{where} has no tables yet: make them with 'authz db init'")
+    if version < VERSION:
+        raise StoreError(f"{where} has an earlier version's tables: run 'authz db init'")
 
 
-async def _are_there(queries: Queries, where: str) -> bool:
+async def _version(queries: Queries, where: str) -> int:
+    """Return the version of our tables; 0 when there are none."""
     places = {row["name"]: row["place"] for row in await queries.fetch(_TABLES)}
     if not places:
-        return False
+        return 0
     if "authz_schema" in places and len(places) == 3 and len(set(places.values())) == 1:
         rows = await queries.fetch("SELECT version FROM authz_schema")
-        version = rows[0]["version"] if rows else 0
-        if version != VERSION:
+        version: int = rows[0]["version"] if rows else 0
+        if not 0 < version <= VERSION:
             raise StoreError(
                 f"{where} was made by another version of authz (tables of version {version}, "
                 f"this one knows {VERSION}): upgrade authz"
             )
-        return True
+        return version
     if {"users", "api_keys"} <= places.keys() and "authz_schema" not in places:
-        raise StoreError(
+        raise ManagedByCoder(
             f"{where} is managed by Coder: use 'coder tokens create', or a database of its own"
         )
     raise StoreError(

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from authz.errors import IdentityUnavailable, StoreError
 from authz.identity import Identity, Rejection
 from authz.identity.database import Conflict, Queries, Row
-from authz.identity.record import SELECT_RECORD, TokenRecord, check
+from authz.identity.record import SELECT_RECORD, SELECT_RECORD_V1, TokenRecord, check
 from authz.identity.sqlite_file import SQLiteFile
 from authz.tokens import CoderToken
 
@@ -51,7 +51,9 @@ class SQLiteSource:
         rows = self._read(token.id)
         record = None
         if rows:
-            key, secret, expires, name, user, username, email, status, deleted, system = rows[0]
+            key, secret, expires, name, user, username, email, status, deleted, system, rules = (
+                rows[0]
+            )
             record = TokenRecord(
                 key,
                 secret,
@@ -63,6 +65,7 @@ class SQLiteSource:
                 status,
                 deleted != 0,
                 system != 0,
+                rules,
             )
         return check(record, token, datetime.now(UTC))
 
@@ -76,8 +79,16 @@ class SQLiteSource:
 
     def _read(self, token_id: str) -> list[Any]:
         try:
-            # fetchall, because a statement that is not read to its end keeps an old snapshot.
-            return self._file.connection().execute(SELECT_RECORD, {"1": token_id}).fetchall()
+            connection = self._file.connection()
+            try:
+                # fetchall, because a statement that is not read to its end keeps an old snapshot.
+                return connection.execute(SELECT_RECORD, {"1": token_id}).fetchall()
+            except sqlite3.OperationalError as error:
+                if "no such column" not in str(error):
+                    raise
+                # Whoever writes to the file next brings its tables up to date; until then no
+                # token in it can have rules.
+                return connection.execute(SELECT_RECORD_V1, {"1": token_id}).fetchall()
         except StoreError as error:
             raise IdentityUnavailable(str(error)) from error
         except sqlite3.Error as error:

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from authz.errors import StoreError
-from authz.identity.schema import check_version, create_tables
+from authz.identity.schema import check_version, create_tables, is_outdated
 
 _Fingerprint = tuple[int, int, int, int, int]
 
@@ -188,6 +188,8 @@ class SQLiteFile:
                 # deleted must not bring it back.
                 connection.execute("PRAGMA foreign_keys = ON")
             check_version(connection, str(path))
+            if not self._read_only and is_outdated(connection):
+                create_tables(connection)
         except (sqlite3.Error, StoreError) as error:
             if connection is not None:
                 connection.close()

@@ -5,7 +5,7 @@ from cryptography import x509
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from authz.errors import IdentityUnavailable
 from authz.identity import IdentitySource
@@ -16,13 +16,24 @@ from authz.proxy.settings import Proxy
 _log = structlog.get_logger(__name__)
 
 
-def create_app(source: IdentitySource, metrics: Metrics, proxy: Proxy | None = None) -> Starlette:
+def create_app(
+    source: IdentitySource,
+    metrics: Metrics,
+    proxy: Proxy | None = None,
+    api: Starlette | None = None,
+) -> Starlette:
     """Build the application; it is started after gRPC and stopped before it.
 
     ``GET /healthz`` is 200 while the process lives. ``GET /readyz`` is 200 while a check would be
     answered, which needs the identity source, else 503. Both have an empty body, as Coder's have
     (``coder-contract.md`` 2.1). ``GET /metrics`` is for Prometheus; the gateway listener has no
     route to it.
+
+    Args:
+        source: asked by ``/readyz``.
+        metrics: of ``/metrics``.
+        proxy: whose CA certificate is served.
+        api: the token API, for ``/api/v2``.
     """
 
     async def healthz(_request: Request) -> Response:
@@ -57,5 +68,6 @@ def create_app(source: IdentitySource, metrics: Metrics, proxy: Proxy | None = N
             Route("/readyz", readyz),
             Route("/metrics", metrics_text),
             Route("/proxy/ca-cert.pem", ca_certificate),
+            *([Mount("/api/v2", app=api)] if api else []),
         ]
     )

@@ -163,7 +163,8 @@ class PostgresServer:
             self._kept[kind] = make()
         name = self._kept[kind]
         self.terminate_connections(name)
-        self.sql(name, "TRUNCATE users CASCADE")
+        ours = kind == "own"
+        self.sql(name, f"TRUNCATE users{', audit_logs' if ours else ''} CASCADE")
         return name
 
     def url(

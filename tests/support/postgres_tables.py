@@ -12,6 +12,8 @@ GRANT SELECT (id, hashed_secret, user_id, expires_at, token_name) ON api_keys TO
 GRANT SELECT (id, username, email, status, deleted, is_system) ON users TO {role};
 """
 """What ``docs/identity-postgresql.md`` tells an administrator to grant."""
+GRANT_RULES = "GRANT SELECT (authz_rules) ON api_keys TO {role};\n"
+"""The same, for our own tables only."""
 
 
 def parsed(url: str) -> PostgresURL:
@@ -82,4 +84,5 @@ class Tables:
 
     def add_reader(self, role: str, grants: str = GRANTS) -> None:
         """Make a role that may read what the documentation says, and nothing else."""
+        grants += GRANT_RULES if self.ours else ""
         self.sql(f"CREATE ROLE {role} LOGIN", grants.format(role=role))

@@ -7,6 +7,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from authz.cli.audit import audit
 from authz.cli.login import login
 from authz.cli.tokens import tokens
 from authz.cli.users import users
@@ -30,10 +31,12 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         "CODER_TOKEN_USER",
     ):
         monkeypatch.delenv(variable, raising=False)
-    root = click.Group(commands={"users": users, "tokens": tokens, "login": login})
+    root = click.Group(commands={"users": users, "tokens": tokens, "login": login, "audit": audit})
 
-    def _run(*line: str, fails: type[AuthzError] | int | None = None) -> Result:
-        result = CliRunner().invoke(root, line)
+    def _run(
+        *line: str, fails: type[AuthzError] | int | None = None, stdin: str | None = None
+    ) -> Result:
+        result = CliRunner().invoke(root, line, input=stdin)
         if isinstance(fails, type):
             assert isinstance(result.exception, fails), result
             assert "\n" not in str(result.exception)

@@ -55,7 +55,7 @@ def test_lifetimes(run: Run, options: tuple[str, ...], lifetime: timedelta) -> N
     begin, end = (datetime.fromisoformat(key[name]) for name in ("created_at", "expires_at"))
     assert end - begin == lifetime
     assert key["lifetime_seconds"] == lifetime.total_seconds()
-    assert "Default: 7d." in run("tokens", "create", "--help").stdout
+    assert "Default: 7d." in " ".join(run("tokens", "create", "--help").stdout.split())
 
 
 @pytest.mark.parametrize("lifetime", ["", "0s", "8", "1w", "101y"])
@@ -120,7 +120,16 @@ def test_the_table(run: Run) -> None:
     run("users", "create", "alice")
     text = run("tokens", "create", "-n", "laptop").stdout.strip()
     head, row = run("tokens", "ls").stdout.splitlines()
-    headings = ["ID", "NAME", "SCOPES", "ALLOW LIST", "LAST USED", "EXPIRES AT", "CREATED AT"]
+    headings = [
+        "ID",
+        "NAME",
+        "SCOPES",
+        "ALLOW LIST",
+        "LAST USED",
+        "EXPIRES AT",
+        "CREATED AT",
+        "LIMITED TO",
+    ]
     assert re.split(r" {2,}", head) == headings
     assert row.split()[:5] == [text[:10], "laptop", "coder:all", "*:*", "never"]
     head, row = run("tokens", "list", "-a").stdout.splitlines()

@@ -35,7 +35,7 @@ def test_list(run: Run) -> None:
     run("users", "create", "build", "--service-account")
     run("users", "suspend", "bob")
     table = [line.split() for line in run("users", "ls").stdout.splitlines()]
-    assert table[0] == ["USERNAME", "EMAIL", "STATUS", "KIND", "CREATED", "AT"]
+    assert table[0] == ["USERNAME", "EMAIL", "STATUS", "KIND", "ROLE", "CREATED", "AT"]
     assert table[1][:4] == ["bob", "bob@example.com", "suspended", "person"]
     assert table[2][:4] == ["build", "active", "service", "account"]
     users = json.loads(run("users", "list", "-o", "json").stdout)

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import uvloop
 
+from authz.identity import IdentitySource
 from authz.identity.coder_api import CoderSource
-from authz.identity.open import make_store, open_store
+from authz.identity.open import make_store, open_source, open_store
 from authz.identity.sqlite import SQLiteSource
 from authz.identity.store import Store
 from tests.support.coder import Coder
@@ -106,3 +107,28 @@ def tables(request: pytest.FixtureRequest, postgres: PostgresServer) -> Tables:
 def newer(postgres: PostgresServer) -> Tables:
     """A database with Coder's tables."""
     return Tables.of_coder(postgres)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, path: Path) -> str:
+    """The URL of a store, in each database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{path}"
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.url(request.getfixturevalue("own"))
+
+
+@pytest.fixture
+async def any_store(store_url: str) -> AsyncIterator[Store]:
+    """An empty store in each database."""
+    opened = await open_store(store_url, create=True)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def any_source(store_url: str) -> AsyncIterator[IdentitySource]:
+    """The source on the same tables."""
+    opened = await open_source(store_url)
+    yield opened
+    await opened.close()

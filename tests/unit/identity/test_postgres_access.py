@@ -16,7 +16,7 @@ from authz.identity.url import PostgresURL
 from tests.support.certificates import Authority
 from tests.support.postgres import PostgresServer
 from tests.support.postgres_proxy import proxy
-from tests.support.postgres_tables import GRANTS, Tables, parsed
+from tests.support.postgres_tables import GRANT_RULES, GRANTS, Tables, parsed
 
 _DOCUMENT = Path(__file__).parents[3] / "docs" / "identity-postgresql.md"
 
@@ -41,7 +41,7 @@ async def _reason(url: PostgresURL) -> str:
 
 async def test_the_documented_grants_are_enough(tables: Tables) -> None:
     """A role with exactly the documented rights can verify."""
-    for line in GRANTS.format(role="authz").splitlines():
+    for line in (GRANTS + GRANT_RULES).format(role="authz").splitlines():
         assert line in _DOCUMENT.read_text()
     role = f"reader_{secrets.token_hex(4)}"
     tables.add_reader(role)

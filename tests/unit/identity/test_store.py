@@ -130,6 +130,7 @@ async def test_a_token_has_coders_record(store: Store, alice: User) -> None:
         "token_name": "laptop",
         "lifetime_seconds": 8 * 3600,
         "allow_list": [{"type": "*", "id": "*"}],
+        "rules": {},
     }
     assert text[11:] not in repr(key)
 

@@ -1,0 +1,65 @@
+"""``authz audit``: who changed users and tokens, and when."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import click
+
+from authz.cli.common import (
+    config_option,
+    example,
+    identity_of,
+    opened_store,
+    output_option,
+    print_rows,
+    run_async,
+)
+from authz.cli.tokens import Lifetime
+from authz.identity.audit import Entry
+
+
+@click.command(epilog=example("authz audit --since 7d", "authz audit --user alice -o json"))
+@click.option(
+    "--since",
+    type=Lifetime(),
+    default="7d",
+    show_default=True,
+    help="How far back, such as 12h or 30d.",
+)
+@click.option("-u", "--user", help="Only what this user did, and what concerns them.")
+@output_option
+@config_option
+def audit(since: timedelta, user: str | None, output: str, config_path: Path | None) -> None:
+    """Show who made, changed and removed users and tokens, and who signed in; oldest first."""
+
+    async def work() -> None:
+        async with opened_store(identity_of(config_path)) as store:
+            found = await store.audit_entries(_begin(since), user)
+            rows = [_row(entry) for entry in found]
+            objects = [entry.as_json() for entry in found]
+            print_rows(rows, objects, output, "No entries found.")
+
+    run_async(work())
+
+
+def _begin(since: timedelta) -> datetime:
+    now = datetime.now(UTC)
+    earliest = datetime(1970, 1, 1, tzinfo=UTC)
+    return max(now - since, earliest) if since < now - earliest else earliest
+
+
+def _row(entry: Entry) -> dict[str, str]:
+    actor, change = entry.actor, entry.change
+    with_key = f" ({actor.api_key_id})" if actor.api_key_id else ""
+    what = f"{change.resource} {change.target or change.resource_id}".strip()
+    if change.resource == "api_key":
+        what = f"{what} ({change.resource_id}) of {change.username}"
+    return {
+        "TIME": f"{entry.time:%Y-%m-%dT%H:%M:%SZ}",
+        "WHO": f"{actor.name or actor.kind}{with_key}",
+        "FROM": actor.ip or "command line",
+        "ACTION": change.action,
+        "WHAT": what,
+        "MORE": json.dumps(dict(change.fields)) if change.fields else "",
+    }

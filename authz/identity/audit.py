@@ -1,0 +1,204 @@
+"""The audit log: who changed what, and when; never a secret.
+
+An entry is written in the transaction of its change, so there is neither without the other.
+"""
+
+import json
+import os
+import pwd
+import socket
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from authz.identity.accounts import rfc3339
+from authz.identity.database import Queries, Row
+
+
+class Action(StrEnum):
+    """What was done; Coder's names where it has one."""
+
+    CREATE = "create"
+    DELETE = "delete"
+    EXPIRE = "expire"
+    SUSPEND = "suspend"
+    ACTIVATE = "activate"
+    ROLES = "roles"
+    PASSWORD = "password"  # noqa: S105 - an action, no secret
+    LOGIN = "login"
+    LOGIN_FAILED = "login_failed"
+    LOGOUT = "logout"
+
+
+class Resource(StrEnum):
+    """What it was done to."""
+
+    USER = "user"
+    API_KEY = "api_key"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who does something.
+
+    Attributes:
+        kind: ``os`` for a person at a command line, ``user`` for a user of the API or page,
+            ``nobody`` for whoever has not proven who they are.
+        name: ``user@host`` of the operating system, or a user name.
+        user_id: of a user.
+        api_key_id: of the token or session that proved the user.
+        ip: where a request came from; empty at a command line.
+    """
+
+    kind: str
+    name: str = ""
+    user_id: str | None = None
+    api_key_id: str | None = None
+    ip: str = ""
+
+    @classmethod
+    def of_os(cls) -> "Actor":
+        """Return who runs this process."""
+        number = os.getuid()
+        try:
+            name = pwd.getpwuid(number).pw_name
+        except KeyError:
+            # As in a container, whose user need not have a name.
+            name = str(number)
+        if number == 0 and (real := os.environ.get("SUDO_USER")):
+            name = f"{real}+sudo"
+        return cls(kind="os", name=f"{name}@{socket.gethostname()}")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is done.
+
+    Attributes:
+        resource_id: the user's UUID, or the token's 10 characters.
+        target: the user's or the token's name.
+        username: whose it is.
+        fields: what else is to be known, JSON-ready.
+    """
+
+    action: Action
+    resource: Resource
+    resource_id: str = ""
+    target: str = ""
+    username: str = ""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of the audit log."""
+
+    id: str
+    time: datetime
+    actor: Actor
+    change: Change
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the entry for ``authz audit -o json``."""
+        actor, change = self.actor, self.change
+        return {
+            "id": self.id,
+            "time": rfc3339(self.time),
+            "actor_kind": actor.kind,
+            "actor": actor.name,
+            "user_id": actor.user_id,
+            "api_key_id": actor.api_key_id,
+            "ip": actor.ip,
+            "action": change.action,
+            "resource_type": change.resource,
+            "resource_id": change.resource_id,
+            "resource_target": change.target,
+            "username": change.username,
+            "additional_fields": dict(change.fields),
+        }
+
+
+_COLUMNS = (
+    "id, time, actor_kind, actor, user_id, api_key_id, ip, action, resource_type, resource_id,"
+    " resource_target, username, additional_fields"
+)
+
+
+async def record(transaction: Queries, actor: Actor, change: Change) -> None:
+    """Write an entry of now.
+
+    Args:
+        transaction: of the change.
+        actor: who.
+        change: what.
+    """
+    await transaction.execute(
+        f"INSERT INTO audit_logs ({_COLUMNS})"  # noqa: S608 - our own words
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+        str(uuid.uuid4()),
+        datetime.now(UTC),
+        actor.kind,
+        actor.name,
+        actor.user_id,
+        actor.api_key_id,
+        actor.ip,
+        str(change.action),
+        str(change.resource),
+        change.resource_id,
+        change.target,
+        change.username,
+        json.dumps(dict(change.fields)),
+    )
+
+
+async def entries(
+    queries: Queries, *, since: datetime, username: str | None = None, limit: int = 10_000
+) -> list[Entry]:
+    """Return the entries from a time on, oldest first.
+
+    Args:
+        queries: where.
+        since: timezone-aware.
+        username: only those that this user made, or that concern them or their tokens.
+        limit: at most so many, the newest.
+    """
+    sql = f"SELECT {_COLUMNS} FROM audit_logs WHERE time >= $1"  # noqa: S608
+    values: list[object] = [since, limit]
+    if username is not None:
+        sql += (
+            " AND (lower(username) = lower($3) OR (actor_kind = 'user' AND lower(actor) ="
+            " lower($3)))"
+        )
+        values.append(username)
+    rows = await queries.fetch(f"{sql} ORDER BY time DESC, id LIMIT $2", *values)
+    return [_entry(row) for row in reversed(rows)]
+
+
+async def prune(queries: Queries, before: datetime) -> int:
+    """Remove the entries of before a time, and return how many."""
+    return await queries.execute("DELETE FROM audit_logs WHERE time < $1", before)
+
+
+def _entry(row: Row) -> Entry:
+    return Entry(
+        id=row["id"],
+        time=row["time"],
+        actor=Actor(
+            kind=row["actor_kind"],
+            name=row["actor"],
+            user_id=row["user_id"],
+            api_key_id=row["api_key_id"],
+            ip=row["ip"],
+        ),
+        change=Change(
+            action=Action(row["action"]),
+            resource=Resource(row["resource_type"]),
+            resource_id=row["resource_id"],
+            target=row["resource_target"],
+            username=row["username"],
+            fields=json.loads(row["additional_fields"]),
+        ),
+    )

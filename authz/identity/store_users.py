@@ -1,0 +1,188 @@
+"""The store's users."""
+
+import uuid
+from datetime import UTC, datetime
+
+from authz.errors import StoreError
+from authz.identity import roles as known_roles
+from authz.identity.accounts import User
+from authz.identity.audit import Action
+from authz.identity.database import Conflict, Queries
+from authz.identity.names import check_email, check_user_name
+from authz.identity.passwords import check_password, hash_password
+from authz.identity.store_base import SELECT_USER, StoreBase
+from authz.secret import Secret
+
+_STATUS_ACTIONS = {"active": Action.ACTIVATE, "suspended": Action.SUSPEND}
+
+
+class UserStore(StoreBase):
+    """Makes, finds and changes users."""
+
+    async def create_user(
+        self,
+        name: str,
+        email: str | None = None,
+        *,
+        service_account: bool = False,
+        role: str = known_roles.MEMBER,
+    ) -> User:
+        """Make a user who is active at once.
+
+        Coder's new users are dormant until their first ordinary API call, and its gateway refuses
+        them until then (``coder-contract.md`` 1.7); here no such call exists.
+
+        Args:
+            name: unique among users who are not deleted, whatever its case.
+            email: unique likewise, if given.
+            service_account: a machine's user, who has no sign-in; it is never taken for "the only
+                user".
+            role: ``owner``, ``user-admin`` or ``member``.
+        """
+        problem = check_user_name(name) or (check_email(email) if email else None)
+        if problem:
+            raise StoreError(problem)
+        stored = known_roles.check_role(role)
+        user_id, now = str(uuid.uuid4()), datetime.now(UTC)
+        try:
+            async with self._database.transaction() as transaction:
+                await transaction.execute(
+                    "INSERT INTO users (id, email, username, status, login_type,"
+                    " is_service_account, rbac_roles, created_at, updated_at)"
+                    " VALUES ($1, $2, $3, 'active', $4, $5, $6, $7, $7)",
+                    user_id,
+                    email or "",
+                    name,
+                    "none" if service_account else "password",
+                    service_account,
+                    stored,
+                    now,
+                )
+                user = await _read(transaction, user_id)
+                kind = "service account" if service_account else "person"
+                await self._note(transaction, Action.CREATE, user, kind=kind, role=role)
+        except Conflict:
+            taken = await self.find_user(name) is not None
+            raise StoreError(
+                f"a user named {name} exists already: choose another name"
+                if taken
+                else "another user has this e-mail address"
+            ) from None
+        return user
+
+    async def list_users(self) -> list[User]:
+        """Return all users who are not deleted, by name."""
+        rows = await self._database.fetch(f"{SELECT_USER} ORDER BY lower(u.username)")
+        return [User.of(row) for row in rows]
+
+    async def find_user(self, name: str) -> User | None:
+        """Return the user of that name, whatever its case, or None."""
+        return await self._one("lower(u.username) = lower($1)", name)
+
+    async def find_user_by_id(self, user_id: str) -> User | None:
+        """Return the user of that UUID, or None."""
+        try:
+            canonical = str(uuid.UUID(user_id))
+        except ValueError:
+            return None
+        return await self._one("u.id = $1", canonical)
+
+    async def find_user_by_email(self, email: str) -> User | None:
+        """Return the user who has that e-mail address, whatever its case, or None."""
+        return await self._one("lower(u.email) = lower($1)", email) if email else None
+
+    async def get_user(self, name: str) -> User:
+        """Return the user of that name, whatever its case; StoreError when there is none."""
+        user = await self.find_user(name)
+        if user is None:
+            shown = "of that name" if check_user_name(name) else f"named {name}"
+            raise StoreError(f"no user {shown}: 'authz users list' shows them")
+        return user
+
+    async def set_status(self, user: User, status: str) -> User:
+        """Make a user ``active`` or ``suspended``, which counts from the next request on."""
+        async with self._database.transaction() as transaction:
+            await transaction.execute(
+                "UPDATE users SET status = $1, updated_at = $2 WHERE id = $3 AND deleted = false",
+                status,
+                datetime.now(UTC),
+                user.id,
+            )
+            changed = await _read(transaction, user.id)
+            await self._note(transaction, _STATUS_ACTIONS[status], user)
+        return changed
+
+    async def set_role(self, user: User, role: str) -> User:
+        """Make a user an ``owner``, a ``user-admin`` or a ``member``."""
+        stored = known_roles.check_role(role)
+        async with self._database.transaction() as transaction:
+            await transaction.execute(
+                "UPDATE users SET rbac_roles = $1, updated_at = $2"
+                " WHERE id = $3 AND deleted = false",
+                stored,
+                datetime.now(UTC),
+                user.id,
+            )
+            changed = await _read(transaction, user.id)
+            before = list(user.roles) or [known_roles.MEMBER]
+            await self._note(transaction, Action.ROLES, user, before=before, after=[role])
+        return changed
+
+    async def set_password(self, user: User, password: Secret) -> int:
+        """Give a user a password, and end their sessions; their tokens stay.
+
+        Returns:
+            How many sessions were ended.
+        """
+        if user.is_service_account:
+            raise StoreError(f"{user.username} is a service account, which has no sign-in")
+        if problem := check_password(password, user.username):
+            raise StoreError(problem)
+        hashed = hash_password(password)
+        async with self._database.transaction() as transaction:
+            await transaction.execute(
+                "UPDATE users SET hashed_password = $1, updated_at = $2"
+                " WHERE id = $3 AND deleted = false",
+                hashed,
+                datetime.now(UTC),
+                user.id,
+            )
+            await _read(transaction, user.id)
+            ended = await transaction.execute(
+                "DELETE FROM api_keys WHERE user_id = $1 AND login_type <> 'token'", user.id
+            )
+            await self._note(transaction, Action.PASSWORD, user, sessions_ended=ended)
+        return ended
+
+    async def delete_user(self, user: User) -> int:
+        """Mark a user deleted and remove all their tokens; the name is free again.
+
+        Returns:
+            How many tokens and sessions went that were not expired.
+        """
+        now = datetime.now(UTC)
+        async with self._database.transaction() as transaction:
+            valid = await transaction.execute(
+                "DELETE FROM api_keys WHERE user_id = $1 AND expires_at >= $2", user.id, now
+            )
+            await transaction.execute("DELETE FROM api_keys WHERE user_id = $1", user.id)
+            changed = await transaction.execute(
+                "UPDATE users SET deleted = true, updated_at = $1"
+                " WHERE id = $2 AND deleted = false",
+                now,
+                user.id,
+            )
+            if changed:
+                await self._note(transaction, Action.DELETE, user, tokens_deleted=valid)
+        return valid
+
+    async def _one(self, condition: str, *args: object) -> User | None:
+        rows = await self._database.fetch(f"{SELECT_USER} AND {condition}", *args)
+        return User.of(rows[0]) if rows else None
+
+
+async def _read(transaction: Queries, user_id: str) -> User:
+    rows = await transaction.fetch(f"{SELECT_USER} AND u.id = $1", user_id)
+    if not rows:
+        raise StoreError("the user was deleted meanwhile")
+    return User.of(rows[0])

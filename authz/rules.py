@@ -1,0 +1,115 @@
+"""What a token may be used for: rules that its owner or an administrator gave it."""
+
+import json
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any
+
+_PROVIDER = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_PROVIDER_LENGTH = 64
+MAX_PROVIDERS = 64
+"""As many as a token's rules may list."""
+
+
+class Mode(StrEnum):
+    """Whose credential reaches the provider."""
+
+    CENTRALIZED = "centralized"
+    BYOK = "byok"
+
+
+_MODES = {"central": Mode.CENTRALIZED, **{mode.value: mode for mode in Mode}}
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRules:
+    """What a token is limited to.
+
+    Attributes:
+        providers: names in order; None is every provider, and nothing is none.
+        modes: in order; None is every mode.
+    """
+
+    providers: tuple[str, ...] | None = None
+    modes: tuple[Mode, ...] | None = None
+
+    def allow_provider(self, name: str) -> bool:
+        """Say whether the token may be used at a provider."""
+        return self.providers is None or name in self.providers
+
+    def allow_mode(self, mode: Mode) -> bool:
+        """Say whether the token may be used in a mode."""
+        return self.modes is None or mode in self.modes
+
+    def as_json(self) -> dict[str, list[str]]:
+        """Return what is stored and shown: only what is limited."""
+        limits = {"providers": self.providers, "modes": self.modes}
+        return {name: list(values) for name, values in limits.items() if values is not None}
+
+    def as_text(self) -> str | None:
+        """Return what is stored; None for no rules."""
+        return json.dumps(self.as_json()) if self != NO_RULES else None
+
+    def __str__(self) -> str:
+        """Return the rules for a person, such as ``anthropic, openai; centralized``."""
+        limits = (limit for limit in (self.providers, self.modes) if limit is not None)
+        return "; ".join(", ".join(limit) or "none" for limit in limits)
+
+
+NO_RULES = TokenRules()
+"""A token that may be used for everything, as all of Coder's."""
+
+NOTHING = TokenRules(providers=(), modes=())
+"""What a token gets whose rules can't be read: it may be used for nothing."""
+
+
+def make_rules(
+    providers: list[str] | tuple[str, ...] | None = None,
+    modes: list[str] | tuple[str, ...] | None = None,
+) -> TokenRules:
+    """Return the rules that a person asks for.
+
+    Args:
+        providers: names; None or nothing is every provider. They need not be configured yet.
+        modes: ``centralized`` (or ``central``) and ``byok``; None or nothing is every mode.
+
+    Raises:
+        ValueError: what is wrong, in one line that does not quote what was given: people paste
+            tokens in wrong places.
+    """
+    if providers and len(providers) > MAX_PROVIDERS:
+        raise ValueError(f"a token can be limited to at most {MAX_PROVIDERS} providers")
+    for name in providers or ():
+        if len(name) > _PROVIDER_LENGTH or _PROVIDER.fullmatch(name) is None:
+            raise ValueError("a provider is named as in the URL, such as anthropic")
+    if any(mode not in _MODES for mode in modes or ()):
+        raise ValueError("a mode is centralized or byok")
+    return TokenRules(
+        providers=tuple(sorted(set(providers))) if providers else None,
+        modes=tuple(sorted({_MODES[mode] for mode in modes})) if modes else None,
+    )
+
+
+@lru_cache(maxsize=1024)
+def read_rules(text: str | None) -> TokenRules:
+    """Read what ``as_text`` wrote.
+
+    Rules that can't be read, such as a later version's, allow nothing.
+    """
+    if text is None:
+        return NO_RULES
+    try:
+        values: Any = json.loads(text)
+        if not isinstance(values, dict) or not values or values.keys() - {"providers", "modes"}:
+            return NOTHING
+        limits = [values.get(name) for name in ("providers", "modes")]
+        for limit in limits:
+            if limit is not None and not (
+                isinstance(limit, list) and limit and all(isinstance(one, str) for one in limit)
+            ):
+                return NOTHING
+        return make_rules(*limits)
+    except (ValueError, RecursionError):
+        return NOTHING

@@ -1,0 +1,93 @@
+"""The token API as an application: from a request to its operation."""
+
+from collections.abc import Awaitable, Callable
+
+import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from authz.errors import ManagedByCoder, StoreError
+from authz.web.api.authentication import check_same_site
+from authz.web.api.call import Call, Services, user_call
+from authz.web.api.errors import (
+    ApiError,
+    answer,
+    on_api_error,
+    on_http_error,
+    unavailable,
+)
+from authz.web.api.openapi import document
+from authz.web.api.operations import OPERATIONS, Operation
+
+_log = structlog.get_logger(__name__)
+
+
+def create_api(services: Services) -> Starlette:
+    """Build the application, to be mounted at ``/api/v2``.
+
+    It authenticates by itself: Envoy lets its paths pass without asking.
+    """
+    description = document(OPERATIONS)
+
+    async def openapi(_request: Request) -> Response:
+        return answer(200, description)
+
+    routes = [Route("/openapi.json", openapi)]
+    paths = dict.fromkeys(operation.path for operation in OPERATIONS)
+    for path in paths:
+        of_path = [operation for operation in OPERATIONS if operation.path == path]
+        routes.append(
+            Route(
+                path,
+                _endpoint({operation.method: operation for operation in of_path}, services),
+                methods=[operation.method for operation in of_path],
+            )
+        )
+    return Starlette(
+        routes=routes,
+        exception_handlers={
+            ApiError: on_api_error,
+            HTTPException: on_http_error,
+        },
+    )
+
+
+def _endpoint(
+    operations: dict[str, Operation], services: Services
+) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        operation = operations.get("GET" if request.method == "HEAD" else request.method)
+        if operation is None:
+            raise HTTPException(405)
+        check_same_site(request)
+        try:
+            call = Call(request, services, await services.own_store.get())
+            if operation.handler is not None:
+                return await operation.handler(call)
+            assert operation.user_handler is not None  # noqa: S101 - it has one of the two
+            return await operation.user_handler(await user_call(call))
+        except ManagedByCoder:
+            raise _managed(services) from None
+        except StoreError as error:
+            _log.error("token API: store failed", why=str(error))
+            raise unavailable() from None
+        except (ApiError, HTTPException):
+            raise
+        except Exception as error:
+            # The type alone: a message could quote what the request brought.
+            _log.error("token API: failed", error=type(error).__name__)
+            raise ApiError(500, "An internal error occurred.") from None
+
+    return endpoint
+
+
+def _managed(services: Services) -> ApiError:
+    where = services.own_store.coder
+    return ApiError(
+        404,
+        "Users and tokens are managed by Coder.",
+        f"Use Coder itself: {where}" if where else "Use Coder's own dashboard and API.",
+    )

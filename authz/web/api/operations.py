@@ -1,0 +1,143 @@
+"""The operations of the token API, as data: the routes and the OpenAPI document are made of it."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from authz.web.api import models, tokens, users
+from authz.web.api.call import Call, UserCall
+
+_FLAG = "boolean"
+_ERRORS = {
+    400: "malformed, or asked for by another site's page",
+    401: "no valid token",
+    404: "not there, or not for the caller",
+    503: "the store can't be asked now",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A method on a path.
+
+    Attributes:
+        path: behind ``/api/v2``, with ``{user}``, ``{name}`` and ``{key}``.
+        status: of a success.
+        answer: its body; None without one.
+        is_list: whether the body is a list of those, or null.
+        body: what the request brings.
+        query: names and JSON types of query parameters.
+        errors: status of a refusal and what it means.
+    """
+
+    method: str
+    path: str
+    handler: Callable[[Call], Awaitable[Response]] | None
+    user_handler: Callable[[UserCall], Awaitable[Response]] | None
+    status: int
+    answer: type[BaseModel] | None
+    body: type[BaseModel] | None = None
+    is_list: bool = False
+    query: Mapping[str, str] = field(default_factory=dict)
+    errors: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def summary(self) -> str:
+        """What it does, in a sentence."""
+        handler = self.handler or self.user_handler
+        return (handler.__doc__ or "").partition("\n")[0] if handler else ""
+
+
+def _open(
+    method: str,
+    path: str,
+    handler: Callable[[Call], Awaitable[Response]],
+    status: int,
+    answer: type[BaseModel],
+    errors: Mapping[int, str],
+    body: type[BaseModel] | None = None,
+) -> Operation:
+    return Operation(method, path, handler, None, status, answer, body, errors=errors)
+
+
+def _of_users(
+    method: str,
+    path: str,
+    handler: Callable[[UserCall], Awaitable[Response]],
+    status: int,
+    answer: type[BaseModel] | None,
+    *,
+    body: type[BaseModel] | None = None,
+    is_list: bool = False,
+    query: Mapping[str, str] | None = None,
+    errors: Mapping[int, str] | None = None,
+) -> Operation:
+    return Operation(
+        method,
+        path,
+        None,
+        handler,
+        status,
+        answer,
+        body,
+        is_list,
+        query or {},
+        {**_ERRORS, **(errors or {})},
+    )
+
+
+_MANAGED = {404: "users and tokens are Coder's", 503: _ERRORS[503]}
+_KEYS = "/users/{user}/keys"
+_LIMITED = {403: "the token that makes the call is limited"}
+
+OPERATIONS = (
+    _open("GET", "/buildinfo", users.build_info, 200, models.BuildInfo, _MANAGED),
+    _open("GET", "/users/first", users.first_user, 200, models.Message, _MANAGED),
+    _open(
+        "POST",
+        "/users/login",
+        users.log_in,
+        201,
+        models.LoggedIn,
+        {**_ERRORS, 401: "wrong name or password", 413: "too long", 429: "too many tries"},
+        models.Login,
+    ),
+    _of_users(
+        "POST", "/users/logout", users.log_out, 200, models.Message, query={"everywhere": _FLAG}
+    ),
+    _of_users("GET", "/users/{user}", users.show_user, 200, models.User),
+    _of_users(
+        "POST",
+        f"{_KEYS}/tokens",
+        tokens.create_token,
+        201,
+        models.NewKey,
+        body=models.CreateToken,
+        errors={**_LIMITED, 409: "the name is taken", 413: "too long"},
+    ),
+    _of_users(
+        "GET",
+        f"{_KEYS}/tokens",
+        tokens.list_tokens,
+        200,
+        models.ListedKey,
+        is_list=True,
+        query={"include_all": _FLAG, "include_expired": _FLAG},
+    ),
+    _of_users("GET", f"{_KEYS}/tokens/tokenconfig", tokens.token_config, 200, models.TokenConfig),
+    _of_users("GET", f"{_KEYS}/tokens/{{name}}", tokens.show_token, 200, models.Key),
+    _of_users(
+        "POST",
+        _KEYS,
+        tokens.create_session,
+        201,
+        models.NewKey,
+        errors={403: "for somebody else, a service account, or by a limited token"},
+    ),
+    _of_users("GET", f"{_KEYS}/{{key}}", tokens.show_key, 200, models.Key),
+    _of_users("DELETE", f"{_KEYS}/{{key}}", tokens.delete_key, 204, None, errors=_LIMITED),
+    _of_users("PUT", f"{_KEYS}/{{key}}/expire", tokens.expire_key, 204, None, errors=_LIMITED),
+)
+"""The order matters where two paths match: the first serves."""

@@ -1,0 +1,186 @@
+"""Tokens: making, listing, reading, ending."""
+
+from datetime import timedelta
+
+from starlette.responses import Response
+
+from authz import lifetimes
+from authz.identity.accounts import Key, User
+from authz.identity.names import check_token_name
+from authz.identity.roles import is_owner, may_use_tokens_of
+from authz.identity.store import NameTaken, OwnerChanged
+from authz.rules import NO_RULES, TokenRules, make_rules
+from authz.web.api.call import UserCall
+from authz.web.api.errors import ApiError, answer, empty, not_found
+from authz.web.api.models import AllowListElement, CreateToken, Rules
+from authz.web.sign_in import LIMITED_TOKEN, NO_SIGN_IN
+
+_EVERYTHING = {"all", "coder:all"}
+_INVALID = "Failed to validate create API key request."
+
+
+async def create_token(call: UserCall) -> Response:
+    """Make a token; its text is in this answer and nowhere else."""
+    owner = await call.token_owner()
+    _check_may_create(call)
+    asked = await call.read(CreateToken)
+    _check_scope(asked)
+    name = asked.token_name or None
+    if name is not None and (problem := check_token_name(name)):
+        raise ApiError(400, _INVALID, validations={"token_name": problem})
+    try:
+        text, _ = await call.store.create_token(
+            owner, name, _lifetime(asked, owner), _rules(asked.rules)
+        )
+    except NameTaken:
+        raise ApiError(
+            409,
+            f'A token with name "{name}" already exists.',
+            validations={"name": "This value is already in use and should be unique."},
+        ) from None
+    except OwnerChanged as error:
+        raise ApiError(400, "Failed to create API key.", str(error)) from None
+    return answer(201, {"key": text})
+
+
+async def create_session(call: UserCall) -> Response:
+    """Make a session key for oneself, as ``coder login`` does."""
+    owner = await call.target()
+    _check_may_create(call)
+    if owner.id != call.caller.id:
+        raise ApiError(403, "A session can be made for oneself only.")
+    if owner.is_service_account:
+        raise ApiError(403, NO_SIGN_IN)
+    text, _ = await call.store.create_session(owner)
+    return answer(201, {"key": text})
+
+
+async def list_tokens(call: UserCall) -> Response:
+    """List the user's tokens, or with ``include_all`` all that the caller may use."""
+    owner = await call.token_owner()
+    everybody = _flag(call, "include_all") and not call.is_limited
+    found = await call.store.list_tokens(
+        None if everybody else owner, include_expired=_flag(call, "include_expired")
+    )
+    if everybody and not is_owner(call.caller):
+        users = {user.id: user for user in await call.store.list_users()}
+        found = [
+            key
+            for key in found
+            if key.user_id in users and may_use_tokens_of(call.caller, users[key.user_id])
+        ]
+    # Go writes a list that was never filled as null.
+    return answer(200, [{**key.as_json(), "username": key.username} for key in found] or None)
+
+
+async def token_config(call: UserCall) -> Response:
+    """Return the longest lifetime that the user's tokens may have."""
+    owner = await call.token_owner()
+    return answer(200, {"max_token_lifetime": _nanoseconds(_maximum(owner))})
+
+
+async def show_token(call: UserCall) -> Response:
+    """Return a token by its name."""
+    owner = await call.token_owner()
+    name = call.request.path_params["name"]
+    key = None if check_token_name(name) else await call.store.find_named(owner, name)
+    if key is None:
+        raise not_found()
+    return answer(200, key.as_json())
+
+
+async def show_key(call: UserCall) -> Response:
+    """Return a token or session by its id."""
+    return answer(200, (await _key(call)).as_json())
+
+
+async def delete_key(call: UserCall) -> Response:
+    """End a token or session and remove its record."""
+    if not await call.store.delete_token(await _own_or_any(call)):
+        raise not_found()
+    return empty()
+
+
+async def expire_key(call: UserCall) -> Response:
+    """End a token or session and keep its record."""
+    if not await call.store.expire_token(await _own_or_any(call)):
+        raise not_found()
+    return empty()
+
+
+async def _key(call: UserCall) -> Key:
+    owner = await call.token_owner()
+    key_id = call.request.path_params["key"]
+    key = await call.store.find_key(owner, key_id) if _may_be_id(key_id) else None
+    if key is None:
+        raise not_found()
+    return key
+
+
+async def _own_or_any(call: UserCall) -> Key:
+    """Return the key that the path names; a limited token may end itself only."""
+    key = await _key(call)
+    if call.is_limited and key.id != call.proven.key.id:
+        raise ApiError(403, LIMITED_TOKEN)
+    return key
+
+
+def _may_be_id(text: str) -> bool:
+    return len(text) == 10 and text.isascii() and text.isalnum()
+
+
+def _check_may_create(call: UserCall) -> None:
+    # A limited token that makes an unlimited one would not be limited.
+    if call.is_limited:
+        raise ApiError(403, LIMITED_TOKEN)
+
+
+def _check_scope(asked: CreateToken) -> None:
+    scopes = {*(asked.scopes or ()), *([asked.scope] if asked.scope else [])}
+    if scopes - _EVERYTHING:
+        raise ApiError(
+            400,
+            "Failed to create API key.",
+            "this gateway has no scopes but coder:all: limit a token with rules",
+        )
+    for element in asked.allow_list or ():
+        text = f"{element.type}:{element.id}" if isinstance(element, AllowListElement) else element
+        if text != "*:*":
+            raise ApiError(
+                400, "Failed to create API key.", "this gateway has no allow list but *:*"
+            )
+
+
+def _rules(asked: Rules | None) -> TokenRules:
+    if asked is None:
+        return NO_RULES
+    try:
+        return make_rules(asked.providers, asked.modes)
+    except ValueError as error:
+        raise ApiError(400, _INVALID, validations={"rules": str(error)}) from None
+
+
+def _lifetime(asked: CreateToken, owner: User) -> timedelta:
+    if not asked.lifetime:
+        return min(lifetimes.DEFAULT, _maximum(owner))
+    maximum = _maximum(owner)
+    if asked.lifetime < 0:
+        raise ApiError(400, _INVALID, "lifetime must be positive number greater than 0")
+    if asked.lifetime > _nanoseconds(maximum):
+        hours = maximum // timedelta(hours=1)
+        raise ApiError(400, _INVALID, f"lifetime must be less than {hours}h0m0s")
+    return timedelta(microseconds=max(1, asked.lifetime // 1000))
+
+
+def _maximum(owner: User) -> timedelta:
+    """Return the cap, which follows the token's owner (``coder-contract.md`` 1.5)."""
+    return lifetimes.ADMIN_MAXIMUM if is_owner(owner) else lifetimes.MAXIMUM
+
+
+def _nanoseconds(duration: timedelta) -> int:
+    return duration // timedelta(microseconds=1) * 1000
+
+
+def _flag(call: UserCall, name: str) -> bool:
+    """Read a truth value as Go does; what is none is false, as in Coder."""
+    return call.request.query_params.get(name, "") in ("1", "t", "T", "true", "True", "TRUE")

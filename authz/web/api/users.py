@@ -1,0 +1,75 @@
+"""Who is there, who am I, signing in and out, and what answers."""
+
+from starlette.responses import Response
+
+from authz import __version__
+from authz.secret import Secret
+from authz.web.api.authentication import COOKIE, presented_token
+from authz.web.api.call import Call, UserCall
+from authz.web.api.errors import ApiError, answer, rate_limited
+from authz.web.api.models import Login
+from authz.web.sign_in import SignInRefused, TooManySignIns
+
+_BUILD_INFO = {
+    "external_url": "authz",
+    "version": f"v{__version__}",
+    "dashboard_url": "",
+    "telemetry": False,
+    "workspace_proxy": False,
+    "agent_api_version": "",
+    "provisioner_api_version": "",
+    "upgrade_message": "",
+    "deployment_id": "",
+}
+
+
+async def build_info(_call: Call) -> Response:
+    """Say what answers."""
+    return answer(200, _BUILD_INFO)
+
+
+async def first_user(call: Call) -> Response:
+    """Say whether there is a user at all; ``coder login`` asks before it begins."""
+    if await call.store.list_users():
+        return answer(200, {"message": "The initial user has already been created!"})
+    raise ApiError(404, "The initial user has not been created!")
+
+
+async def log_in(call: Call) -> Response:
+    """Make a session for whoever knows the password; one that the caller had before ends."""
+    given = await call.read(Login)
+    try:
+        signed_in = await call.services.sign_in.by_password(
+            call.store,
+            given.email,
+            Secret(given.password),
+            call.peer,
+            instead_of=presented_token(call.request).partition("-")[0][:10] or None,
+        )
+    except TooManySignIns as error:
+        raise rate_limited(error.seconds) from None
+    except SignInRefused as error:
+        raise ApiError(401, str(error)) from None
+    text = signed_in.text.reveal()
+    response = answer(201, {"session_token": text})
+    response.set_cookie(
+        COOKIE, text, path="/", httponly=True, samesite="lax", secure=call.services.secure
+    )
+    return response
+
+
+async def log_out(call: UserCall) -> Response:
+    """End the session that makes the call; with ``?everywhere=true`` all of the user's."""
+    if call.request.query_params.get("everywhere", "").lower() in ("1", "t", "true"):
+        await call.store.sign_out_everywhere(call.caller)
+    if call.proven.key.login_type == "token":
+        raise ApiError(400, "A token has no session to end. Delete it instead.")
+    await call.store.sign_out(call.proven.key)
+    response = answer(200, {"message": "Logged out!"})
+    response.delete_cookie(COOKIE, path="/", httponly=True, samesite="lax")
+    return response
+
+
+async def show_user(call: UserCall) -> Response:
+    """Return a user."""
+    return answer(200, (await call.target()).as_json())

@@ -1,0 +1,62 @@
+"""The store that the HTTP side writes to: opened when needed, and again after a failure."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from authz.errors import ManagedByCoder, StoreError
+from authz.identity.open import coder_base, open_store
+from authz.identity.store import Store
+
+_log = structlog.get_logger(__name__)
+
+_PRUNE_SECONDS = 3600.0
+
+
+class OwnStore:
+    """Our own store, if the identity source is one.
+
+    Args:
+        identity: the configuration's.
+        audit_keep_days: after which entries of the audit log are deleted.
+    """
+
+    def __init__(self, identity: str, audit_keep_days: int) -> None:
+        self._identity = identity
+        self._keep = timedelta(days=audit_keep_days)
+        self._store: Store | None = None
+        self._turn = asyncio.Lock()
+        self.coder = coder_base(identity)
+
+    async def get(self) -> Store:
+        """Return the store.
+
+        Raises:
+            ManagedByCoder: users and tokens are Coder's.
+            StoreError: it can't be opened now.
+        """
+        if self.coder is not None:
+            raise ManagedByCoder(f"users and tokens are managed by Coder: {self.coder}")
+        async with self._turn:
+            if self._store is None:
+                self._store = await open_store(self._identity, create=False)
+            return self._store
+
+    async def close(self) -> None:
+        """Give back what it holds."""
+        store, self._store = self._store, None
+        if store is not None:
+            await store.close()
+
+    async def keep_audit_short(self) -> None:
+        """Delete old entries of the audit log, now and every hour, until cancelled."""
+        while self.coder is None:
+            try:
+                store = await self.get()
+                await store.prune_audit(datetime.now(UTC) - self._keep)
+            except ManagedByCoder:
+                return
+            except StoreError as error:
+                _log.info("audit log not pruned", why=str(error))
+            await asyncio.sleep(_PRUNE_SECONDS)
