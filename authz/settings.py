@@ -3,9 +3,10 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import (
+    Field,
     StrictBool,
     StrictStr,
     model_validator,
