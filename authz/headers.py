@@ -56,6 +56,10 @@ class BadHeader(ValueError):  # noqa: N818 - it is named for what it is about
         self.problem = problem
 
 
+PEER_HEADER = "x-authz-peer"
+"""Where Envoy tells authz's HTTP side who is connected; it overwrites what a client sent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Credentials:
     """What a request brings, before anything is decided. Blank values count as absent.

@@ -9,9 +9,13 @@ from envoy_data_plane.envoy.config.route.v3 import (
     RouteMatch,
 )
 from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import ExtAuthzPerRoute
+from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import (
+    HeaderMutationPerRoute,
+)
 
 from authz.envoy.filters import CLEAN_API_FILTER, CLEAN_FILTER, EXT_AUTHZ
 from authz.envoy.packing import packed, regex, set_header
+from authz.headers import PEER_HEADER
 
 AUTHZ_HTTP_CLUSTER = "authz_http"
 _NAME = "token API"
@@ -22,10 +26,7 @@ _PATHS = (
     _USER,
     f"{_USER}/keys(?:/[^/]+){{0,2}}",
 )
-"""Of ``authz.web.api.operations``, whose test compares; behind ``/api/v2/``."""
-
-PEER_HEADER = "x-authz-peer"
-"""As ``authz.web.api.authentication`` reads it."""
+"""Those of ``authz.web.api.operations``, behind ``/api/v2/``; a test compares."""
 
 
 def api_routes() -> list[Route]:
@@ -46,7 +47,7 @@ def api_routes() -> list[Route]:
             typed_per_filter_config={
                 EXT_AUTHZ: packed(ExtAuthzPerRoute(disabled=True)),
                 CLEAN_FILTER: packed(FilterConfig(disabled=True)),
-                CLEAN_API_FILTER: packed(FilterConfig()),
+                CLEAN_API_FILTER: packed(FilterConfig(config=packed(HeaderMutationPerRoute()))),
             },
         )
     ]

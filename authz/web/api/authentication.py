@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
+from authz.headers import PEER_HEADER
 from authz.identity import Rejection
 from authz.identity.store import Store
 from authz.identity.store_sessions import Proven, Refused
@@ -14,8 +15,6 @@ from authz.web.sign_in import is_limited
 
 COOKIE = "coder_session_token"
 """The name of the session's cookie, and of a query parameter."""
-PEER_HEADER = "x-authz-peer"
-"""Where Envoy says who is connected to it; it overwrites what a client sent."""
 
 _BEARER = re.compile(r"bearer +(\S+) *", re.IGNORECASE)
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")

@@ -1,0 +1,141 @@
+"""The token API through the gateway listener of a real pair."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.support.pair import Pair, Provider, pair
+
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture(scope="module")
+def api_pair(provider: Provider) -> Iterator[Pair]:
+    """A pair with an owner, alice who has a password, and bob."""
+    with pair(provider) as running:
+        running.command("users", "create", "root", "--admin")
+        running.create_user("alice")
+        running.create_user("bob")
+        subprocess.run(
+            [sys.executable, "-m", "authz", "users", "password", "alice"],
+            cwd=running.folder,
+            input=f"{PASSWORD}\n".encode(),
+            check=True,
+            capture_output=True,
+        )
+        yield running
+
+
+def _log_in(api_pair: Pair, **headers: str) -> httpx.Response:
+    body = {"email": "alice", "password": PASSWORD}
+    return httpx.post(f"{api_pair.url}/api/v2/users/login", json=body, headers=headers)
+
+
+def _ask(api_pair: Pair, token: str, path: str = "/anthropic/v1/messages") -> httpx.Response:
+    return httpx.post(
+        f"{api_pair.url}{path}",
+        headers={"authorization": f"Bearer {token}", "anthropic-version": "2023-06-01"},
+        json={
+            "model": "claude-sonnet-4-5",
+            "max_tokens": 16,
+            "messages": [{"role": "user", "content": "Hello"}],
+        },
+    )
+
+
+def _session(api_pair: Pair) -> dict[str, str]:
+    return {"coder-session-token": _log_in(api_pair).json()["session_token"]}
+
+
+def test_from_a_password_to_an_answer_and_back(api_pair: Pair) -> None:
+    """Sign in, make a token, use it, delete it, and the next request with it is a 401."""
+    headers = _session(api_pair)
+    keys = f"{api_pair.url}/api/v2/users/me/keys"
+    made = httpx.post(f"{keys}/tokens", headers=headers, json={"token_name": "laptop"})
+    assert made.status_code == 201, made.text
+    token = made.json()["key"]
+    assert _ask(api_pair, token).status_code == 200
+    assert httpx.delete(f"{keys}/{token[:10]}", headers=headers).status_code == 204
+    assert _ask(api_pair, token).status_code == 401
+    assert api_pair.provider.take()
+
+
+def test_the_cookie_works_for_the_api_alone(api_pair: Pair) -> None:
+    """Envoy lets it be set and come back here, and on a provider's route it is nobody's token."""
+    signed_in = _log_in(api_pair)
+    cookie = signed_in.headers["set-cookie"]
+    assert cookie.endswith("; HttpOnly; Path=/; SameSite=lax")
+    headers = {"cookie": cookie.partition(";")[0]}
+    me = httpx.get(f"{api_pair.url}/api/v2/users/me", headers=headers)
+    assert (me.status_code, me.json()["username"]) == (200, "alice")
+    assert me.headers["cache-control"] == "no-store"
+    for path in ("/anthropic/v1/models", "/api/v2/ai-gateway/openai/v1/models", "/"):
+        assert httpx.get(f"{api_pair.url}{path}", headers=headers).status_code == 401
+
+
+def test_rules_reach_the_decision(api_pair: Pair) -> None:
+    """A token made with rules gets a 403 in the provider's shape where they forbid, and says why."""
+    rules = {"providers": ["openai"], "modes": ["central"]}
+    made = httpx.post(
+        f"{api_pair.url}/api/v2/users/me/keys/tokens",
+        headers=_session(api_pair),
+        json={"rules": rules},
+    )
+    token = made.json()["key"]
+    refused = _ask(api_pair, token)
+    assert refused.status_code == 403
+    assert refused.json()["error"]["type"] == "permission_error"
+    assert "limited to openai; centralized" in refused.json()["error"]["message"]
+    models = httpx.get(
+        f"{api_pair.url}/openai/v1/models", headers={"authorization": f"Bearer {token}"}
+    )
+    assert models.status_code == 200
+    own = {"authorization": "Bearer sk-own", "x-coder-ai-governance-token": token}
+    models = httpx.get(f"{api_pair.url}/openai/v1/models", headers=own)
+    assert models.status_code == 403
+    assert "byok" in models.json()["error"]["message"]
+    api_pair.provider.take()
+
+
+def test_nobody_says_where_they_come_from(api_pair: Pair) -> None:
+    """The audit log has the connection's address, whatever the client claims."""
+    forged = {
+        "x-authz-peer": "192.0.2.66",
+        "x-forwarded-for": "192.0.2.67",
+        "forwarded": "for=192.0.2.68",
+        "x-envoy-external-address": "192.0.2.69",
+    }
+    assert _log_in(api_pair, **forged).status_code == 201
+    log = api_pair.command("audit", "--user", "alice", "-o", "json")
+    assert '"action": "login"' in log
+    assert '"ip": "127.0.0.1"' in log
+    assert "192.0.2." not in log
+
+
+def test_what_is_no_route_of_the_api_needs_a_token(api_pair: Pair) -> None:
+    """A path beside the API's is authenticated as before, and metrics are not reached by it."""
+    for path in ("/api/v2/users", "/api/v2/metrics", "/api/v2/users/me/../../../metrics"):
+        assert httpx.get(f"{api_pair.url}{path}").status_code in (401, 404)
+    buildinfo = httpx.get(f"{api_pair.url}/api/v2/buildinfo")
+    assert buildinfo.json()["version"].startswith("v")
+    big = httpx.post(f"{api_pair.url}/api/v2/users/login", content=b" " * 100_000)
+    assert big.status_code == 413
+
+
+def test_no_secret_is_logged(api_pair: Pair) -> None:
+    """Neither a password nor a token that passes through the API is in any log."""
+    session = _session(api_pair)["coder-session-token"]
+    url = f"{api_pair.url}/api/v2/users/me"
+    assert httpx.get(f"{url}?coder_session_token={session}").status_code == 200
+    assert (
+        httpx.get(
+            f"{url}/keys/tokens/{session}", headers={"cookie": f"coder_session_token={session}"}
+        ).status_code
+        == 404
+    )
+    written = api_pair.stdout + api_pair.stderr
+    assert session[11:] not in written
+    assert PASSWORD not in written

@@ -1,0 +1,165 @@
+"""The OpenAPI document, what schemathesis finds with it, and Envoy's routes to it."""
+
+import asyncio
+import re
+import shutil
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from authz.envoy.api_routes import api_routes
+from authz.identity.open import open_source, open_store
+from authz.metrics import Metrics
+from authz.web.api.app import create_api
+from authz.web.api.call import Services
+from authz.web.api.openapi import document
+from authz.web.api.operations import OPERATIONS
+from authz.web.app import create_app
+from authz.web.own_store import OwnStore
+from authz.web.sign_in import SignIn
+
+_CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
+
+_SETTINGS = settings(
+    max_examples=8,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def _document() -> dict[str, Any]:
+    return document(OPERATIONS)
+
+
+def test_every_operation_is_described() -> None:
+    """Each has an id of its own, a sentence, its parameters and what it answers."""
+    described = [operation for path in _document()["paths"].values() for operation in path.values()]
+    assert len(described) == len(OPERATIONS)
+    assert len({one["operationId"] for one in described}) == len(OPERATIONS)
+    assert all(one["summary"].endswith(".") for one in described)
+    assert all({"401", "503"} <= one["responses"].keys() for one in described if one["security"])
+
+
+def test_envoy_has_a_route_to_every_operation_and_to_nothing_else() -> None:
+    """The paths of the document are routed; those of the gateway, and of the rest, are not."""
+    [route] = api_routes()
+    assert route.match is not None
+    assert route.match.safe_regex is not None
+    pattern = re.compile(route.match.safe_regex.regex)
+    for operation in OPERATIONS:
+        path = re.sub(r"{\w+}", "x", f"/api/v2{operation.path}")
+        assert pattern.fullmatch(path), path
+    assert pattern.fullmatch("/api/v2/openapi.json")
+    for other in (
+        "/metrics",
+        "/api/v2/metrics",
+        "/api/v2/users",
+        "/api/v2/users/me/",
+        "/api/v2/users/me/keys/a/b/c",
+        "/api/v2/ai-gateway/anthropic/v1/messages",
+        "/api/v2/aibridge/users/v1/models",
+        "/users/me",
+        "/api/v2/openapi_json",
+    ):
+        assert not pattern.fullmatch(other), other
+
+
+async def test_the_document_is_served_to_everybody(tmp_path: Path) -> None:
+    """Nobody need sign in to read it, and no store need be there."""
+    own_store = OwnStore(f"sqlite:///{tmp_path}/none.db", 365)
+    transport = httpx.ASGITransport(create_api(Services(own_store, SignIn(), secure=False)))
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway.test") as client:
+        assert (await client.get("/openapi.json")).json() == _document()
+        answer = await client.get("/users/me")
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "2"
+    assert str(tmp_path) not in answer.text
+
+
+async def test_where_coder_manages_users(tmp_path: Path) -> None:
+    """Every route is a 404 that points to Coder, whoever asks."""
+    own_store = OwnStore("https://coder.example.com", 365)
+    transport = httpx.ASGITransport(create_api(Services(own_store, SignIn(), secure=False)))
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway.test") as client:
+        for operation in OPERATIONS:
+            path = re.sub(r"{\w+}", "me", operation.path)
+            answer = await client.request(operation.method, path)
+            assert answer.status_code == 404
+            assert answer.json() == {
+                "message": "Users and tokens are managed by Coder.",
+                "detail": "Use Coder itself: https://coder.example.com",
+            }
+    await asyncio.wait_for(own_store.keep_audit_short(), 5)
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str]]:
+    """The application on a store with an owner, and the owner's token."""
+    folder = tmp_path_factory.mktemp("schemathesis")
+    url = f"sqlite:///{folder}/identity.db"
+
+    async def fill() -> str:
+        store = await open_store(url, create=True)
+        user = await store.create_user("me-myself", role="owner")
+        text, _ = await store.create_token(user, "main", timedelta(days=1))
+        await store.close()
+        return text
+
+    async def make() -> Any:
+        # Every call has an event loop of its own here, so each opens the store itself.
+        return create_app(
+            await open_source(url),
+            Metrics(),
+            api=create_api(Services(_Fresh(url, 365), SignIn(clock=lambda: 0.0), secure=False)),
+        )
+
+    text = asyncio.run(fill())
+    yield asyncio.run(make()), text
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Fresh(OwnStore):
+    """Opens the store for each call."""
+
+    async def get(self) -> Any:
+        self._store, self._turn = None, asyncio.Lock()
+        return await super().get()
+
+
+def test_schemathesis_finds_nothing(app: tuple[Any, str]) -> None:
+    """Generated calls, good and bad, get no 5xx and nothing that the document does not say."""
+    application, token = app
+    schema = schemathesis.openapi.from_asgi("/api/v2/openapi.json", application)
+    tried = 0
+    for result in schema.get_all_operations():
+        operation = result.ok()  # type: ignore[union-attr]
+
+        @_SETTINGS
+        @given(case=operation.as_strategy())
+        def call(case: Any) -> None:
+            nonlocal tried
+            tried += 1
+            case.call_and_validate(headers={"coder-session-token": token}, checks=_CHECKS)
+
+        call()
+    assert tried > 8 * len(OPERATIONS) / 2

@@ -1,0 +1,142 @@
+"""Who reaches whose tokens through the token API, and the rules of roles."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from authz.identity import roles
+from authz.identity.accounts import User
+
+from .conftest import Api
+
+WHO = ("root", "helper", "alice", "bob", "bot")
+REACHES = {
+    "root": set(WHO),
+    "helper": {"helper", "bot"},
+    "alice": {"alice"},
+    "bob": {"bob"},
+    "bot": {"bot"},
+}
+"""Whose tokens each may use."""
+
+
+@pytest.mark.parametrize("who", WHO)
+async def test_nobody_reaches_anothers_tokens_by_url(api: Api, who: str) -> None:
+    """By name, UUID and in other case, for every route: the right ones work, the rest are 404."""
+    for target in WHO:
+        allowed = target in REACHES[who]
+        user, key = api.users[target], api.tokens[target][:10]
+        for name in (target, target.upper(), user.id, user.id.upper()):
+            path = f"/users/{name}/keys"
+            for method, rest in (
+                ("GET", "/tokens"),
+                ("GET", "/tokens/main"),
+                ("GET", "/tokens/tokenconfig"),
+                ("GET", f"/{key}"),
+            ):
+                answer = await api.call(who, method, path + rest)
+                assert answer.status_code == (200 if allowed else 404), (target, rest)
+        made = await api.call(who, "POST", f"/users/{target}/keys/tokens")
+        assert made.status_code == (201 if allowed else 404)
+        if target != who:
+            for method, rest in (("PUT", f"/{key}/expire"), ("DELETE", f"/{key}")):
+                ended = await api.call(who, method, f"/users/{target}/keys{rest}")
+                assert ended.status_code == (204 if allowed else 404)
+
+
+async def test_a_key_of_another_is_not_reached_through_oneself(api: Api) -> None:
+    """An id that is another's is not found under one's own name, not even by an owner."""
+    key = api.tokens["bob"][:10]
+    for who in ("alice", "root"):
+        for method, rest in (("GET", ""), ("PUT", "/expire"), ("DELETE", "")):
+            answer = await api.call(who, method, f"/users/me/keys/{key}{rest}")
+            assert answer.status_code == 404
+    assert (await api.call("bob", "GET", "/users/me")).status_code == 200
+
+
+@pytest.mark.parametrize("who", WHO)
+async def test_all_are_only_those_one_may_use(api: Api, who: str) -> None:
+    """``include_all`` shows an owner everybody's, and others no more than they may use."""
+    answer = await api.call(who, "GET", "/users/me/keys/tokens?include_all=true")
+    assert {key["username"] for key in answer.json()} == REACHES[who]
+
+
+@pytest.mark.parametrize("who", WHO)
+async def test_who_knows_of_whom(api: Api, who: str) -> None:
+    """Members and machines know of nobody else, and can't tell a user from none."""
+    sees_all = who in ("root", "helper")
+    for target in (*WHO, "nobody"):
+        answer = await api.call(who, "GET", f"/users/{target}")
+        known = target != "nobody" and (sees_all or target == who)
+        assert answer.status_code == (200 if known else 404)
+        if not known:
+            assert answer.json()["message"].startswith("Resource not found")
+
+
+async def test_a_user_has_coders_shape(api: Api) -> None:
+    """``users/me`` is what codersdk reads, with the roles by their display names."""
+    body = (await api.call("helper", "GET", "/users/me")).json()
+    assert body["roles"] == [{"name": "user-admin", "display_name": "User Admin"}]
+    assert {key: body[key] for key in ("username", "email", "status", "login_type")} == {
+        "username": "helper",
+        "email": "helper@example.com",
+        "status": "active",
+        "login_type": "password",
+    }
+    assert body["organization_ids"] == []
+    assert "password" not in {name for name in body if name != "login_type"}
+
+
+async def test_a_session_is_for_oneself(api: Api) -> None:
+    """``coder login`` makes one for its user; nobody makes one for another, a machine none."""
+    assert (await api.call("alice", "POST", "/users/me/keys")).status_code == 201
+    assert (await api.call("root", "POST", "/users/alice/keys")).status_code == 403
+    assert (await api.call("alice", "POST", "/users/bob/keys")).status_code == 404
+    assert (await api.call("bot", "POST", "/users/me/keys")).status_code == 403
+
+
+def _user(number: int, role: str, machine: bool) -> User:
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    return User(
+        id=str(number),
+        username=f"user{number}",
+        email="",
+        name="",
+        status="active",
+        login_type="password",
+        is_service_account=machine,
+        created_at=moment,
+        updated_at=moment,
+        last_seen_at=None,
+        roles=roles.check_role(role),
+        has_password=False,
+    )
+
+
+_USERS = st.builds(
+    _user, st.integers(0, 3), st.sampled_from([*roles.STORED, roles.MEMBER]), st.booleans()
+)
+
+
+@given(_USERS, _USERS)
+def test_nobody_gains_by_managing_another(one: User, two: User) -> None:
+    """Whoever is no owner never gets at the tokens or password of somebody with more rights."""
+    if one.id != two.id and not roles.is_owner(one):
+        reached = roles.may_use_tokens_of(one, two)
+        assert not (reached and (two.roles or not two.is_service_account))
+        assert not (roles.may_manage(one, two) and roles.is_owner(two))
+        assert roles.may_give(one, two.roles) is (not two.roles)
+    if not one.roles:
+        assert roles.may_use_tokens_of(one, two) is (one.id == two.id)
+        assert not roles.may_manage(one, two)
+
+
+async def test_a_role_taken_counts_at_once(api: Api) -> None:
+    """An owner who is one no longer reaches nobody with the next call."""
+    assert (await api.call("root", "GET", "/users/alice")).status_code == 200
+    root = await api.store.set_role(api.users["root"], "member")
+    assert root == replace(root, roles=())
+    assert (await api.call("root", "GET", "/users/alice")).status_code == 404

@@ -1,0 +1,273 @@
+"""The token API's answers against the table of ``coder-contract.md`` section 6."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from authz.identity import Identity, Rejection
+from authz.identity.open import open_source
+from authz.rules import make_rules
+from authz.tokens import parse
+
+from .conftest import Api
+
+KEYS = "/users/me/keys"
+NOT_FOUND = {"message": "Resource not found or you do not have access to this resource"}
+INVALID = "Failed to validate create API key request."
+HOUR = 3_600_000_000_000
+
+
+async def _create(api: Api, who: str = "alice", **body: object) -> str:
+    answer = await api.call(who, "POST", f"{KEYS}/tokens", json=body)
+    assert answer.status_code == 201, answer.text
+    assert list(answer.json()) == ["key"]
+    return str(answer.json()["key"])
+
+
+async def test_a_token_is_made_listed_and_removed(any_api: Api, store_url: str) -> None:
+    """What Coder's CLI does in a token's life, and each step counts for the next request."""
+    source = await open_source(store_url)
+    text = await _create(any_api, token_name="laptop", lifetime=8 * HOUR)
+    token = parse(text)
+    assert token is not None
+    assert isinstance(await source.verify(token), Identity)
+    by_name = await any_api.call("alice", "GET", f"{KEYS}/tokens/laptop")
+    by_id = await any_api.call("alice", "GET", f"{KEYS}/{text[:10]}")
+    assert by_name.status_code == 200
+    assert by_name.json() == by_id.json()
+    listed = (await any_api.call("alice", "GET", f"{KEYS}/tokens")).json()
+    assert listed[-1] == {**by_id.json(), "username": "alice"}
+    assert text[11:] not in by_id.text
+    expired = await any_api.call("alice", "PUT", f"{KEYS}/{text[:10]}/expire")
+    assert (expired.status_code, expired.content) == (204, b"")
+    assert await source.verify(token) is Rejection.EXPIRED
+    names = [key["token_name"] for key in await _listed(any_api)]
+    assert names == ["main"]
+    names = [key["token_name"] for key in await _listed(any_api, "?include_expired=true")]
+    assert names == ["main", "laptop"]
+    deleted = await any_api.call("alice", "DELETE", f"{KEYS}/{text[:10]}")
+    assert (deleted.status_code, deleted.content) == (204, b"")
+    assert await source.verify(token) is Rejection.UNKNOWN
+    for method, path in (("DELETE", ""), ("PUT", "/expire"), ("GET", "")):
+        gone = await any_api.call("alice", method, f"{KEYS}/{text[:10]}{path}")
+        assert (gone.status_code, gone.json()) == (404, NOT_FOUND)
+    await source.close()
+
+
+async def _listed(api: Api, query: str = "", who: str = "alice") -> list[dict[str, Any]]:
+    answer = await api.call(who, "GET", f"{KEYS}/tokens{query}")
+    assert answer.status_code == 200
+    return list(answer.json())
+
+
+async def test_a_key_has_coders_shape(api: Api) -> None:
+    """The names, types and times are those that codersdk reads."""
+    text = await _create(api, token_name="laptop", lifetime=8 * HOUR)
+    key = (await api.call("alice", "GET", f"{KEYS}/tokens/laptop")).json()
+    created = datetime.fromisoformat(key["created_at"])
+    assert key == {
+        "id": text[:10],
+        "user_id": api.users["alice"].id,
+        "last_used": "0001-01-01T00:00:00Z",
+        "expires_at": (created + timedelta(hours=8)).isoformat().replace("+00:00", "Z"),
+        "created_at": key["created_at"],
+        "updated_at": key["created_at"],
+        "login_type": "token",
+        "scope": "all",
+        "scopes": ["coder:all"],
+        "token_name": "laptop",
+        "lifetime_seconds": 28800,
+        "allow_list": [{"type": "*", "id": "*"}],
+        "rules": {},
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "answer"),
+    [
+        (
+            {"lifetime": -1},
+            400,
+            {"message": INVALID, "detail": "lifetime must be positive number greater than 0"},
+        ),
+        (
+            {"lifetime": 876_600 * HOUR + 1},
+            400,
+            {"message": INVALID, "detail": "lifetime must be less than 876600h0m0s"},
+        ),
+        (
+            {"token_name": "main"},
+            409,
+            {
+                "message": 'A token with name "main" already exists.',
+                "validations": [
+                    {
+                        "field": "name",
+                        "detail": "This value is already in use and should be unique.",
+                    }
+                ],
+            },
+        ),
+        (
+            {"scopes": ["workspace:read"]},
+            400,
+            {
+                "message": "Failed to create API key.",
+                "detail": "this gateway has no scopes but coder:all: limit a token with rules",
+            },
+        ),
+        (
+            {"allow_list": ["workspace:*"]},
+            400,
+            {
+                "message": "Failed to create API key.",
+                "detail": "this gateway has no allow list but *:*",
+            },
+        ),
+        (
+            {"rules": {"modes": ["both"]}},
+            400,
+            {
+                "message": INVALID,
+                "validations": [{"field": "rules", "detail": "a mode is centralized or byok"}],
+            },
+        ),
+    ],
+)
+async def test_what_is_refused(
+    api: Api, body: dict[str, object], status: int, answer: dict[str, object]
+) -> None:
+    """A refusal has Coder's status, message and detail, and makes no token."""
+    response = await api.call("alice", "POST", f"{KEYS}/tokens", json=body)
+    assert (response.status_code, response.json()) == (status, answer)
+    assert len(await _listed(api)) == 1
+
+
+@pytest.mark.parametrize("scope", ["all", "coder:all"])
+async def test_everything_is_optional(api: Api, scope: str) -> None:
+    """Without a body, with nulls, Coder's defaults and a later field a token is made."""
+    for body in (b"", b"{}", b'{"lifetime": null, "scopes": null, "later": 1}'):
+        answer = await api.call("alice", "POST", f"{KEYS}/tokens", content=body)
+        assert answer.status_code == 201, answer.text
+    wide: dict[str, Any] = {
+        "scope": scope,
+        "scopes": [scope],
+        "allow_list": [{"type": "*", "id": "*"}, "*:*"],
+    }
+    await _create(api, lifetime=0, token_name="", **wide)
+    keys = await _listed(api)
+    assert len(keys) == 5
+    assert {key["lifetime_seconds"] for key in keys} == {168 * 3600}
+    assert len({key["token_name"] for key in keys}) == 5
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"{", "Request body must be valid JSON."),
+        (b"\xff", "Request body must be valid JSON."),
+        (b"[" * 10_000, "Request body must be valid JSON."),
+        (b"[]", "Validation failed."),
+        (b'{"lifetime": "8h"}', "Validation failed."),
+        (b'{"lifetime": 1e30}', "Validation failed."),
+        (b'{"lifetime": NaN}', "Validation failed."),
+        (b'{"lifetime": 9223372036854775808}', "Validation failed."),
+        (b'{"token_name": 1}', "Validation failed."),
+        (b'{"token_name": "a\\u0000b"}', INVALID),
+        (b'{"rules": {"providers": [""]}}', INVALID),
+    ],
+)
+async def test_bodies_that_are_none(api: Api, body: bytes, message: str) -> None:
+    """A malformed body is a 400 in Coder's shape, which quotes nothing of it."""
+    answer = await api.call("alice", "POST", f"{KEYS}/tokens", content=body)
+    assert (answer.status_code, answer.json()["message"]) == (400, message)
+
+
+async def test_a_body_that_is_too_long(api: Api) -> None:
+    """A body of more than 64 KiB is refused before it is read whole."""
+    answer = await api.call("alice", "POST", f"{KEYS}/tokens", content=b" " * 70_000)
+    assert (answer.status_code, answer.json()) == (413, {"message": "Request body too large."})
+
+
+async def test_an_owners_token_lives_a_week(api: Api) -> None:
+    """The cap follows the token's owner, whoever makes it; tokenconfig says it in nanoseconds."""
+    cases = (("root", "me", 168), ("alice", "me", 876_600), ("root", "bob", 876_600))
+    for who, target, hours in cases:
+        config = await api.call(who, "GET", f"/users/{target}/keys/tokens/tokenconfig")
+        assert config.json() == {"max_token_lifetime": hours * HOUR}
+        body = {"lifetime": hours * HOUR + 1}
+        refused = await api.call(who, "POST", f"/users/{target}/keys/tokens", json=body)
+        assert refused.json()["detail"] == f"lifetime must be less than {hours}h0m0s"
+        body = {"lifetime": hours * HOUR}
+        made = await api.call(who, "POST", f"/users/{target}/keys/tokens", json=body)
+        assert made.status_code == 201
+
+
+async def test_no_tokens_are_null(api: Api) -> None:
+    """An empty list is null, as Go writes it."""
+    session, _ = await api.store.create_session(api.users["alice"])
+    await api.call("alice", "DELETE", f"{KEYS}/{api.tokens['alice'][:10]}")
+    api.tokens["alice"] = session
+    answer = await api.call("alice", "GET", f"{KEYS}/tokens")
+    assert (answer.status_code, answer.content) == (200, b"null")
+    assert (await api.call("alice", "GET", f"{KEYS}/{session[:10]}")).json()["token_name"] == ""
+
+
+async def test_rules_are_taken_and_shown(any_api: Api, store_url: str) -> None:
+    """Rules of the request are the token's, and a limited token makes no other."""
+    rules = {"providers": ["anthropic"], "modes": ["central"]}
+    text = await _create(any_api, token_name="ci", rules=rules)
+    token = parse(text)
+    assert token is not None
+    source = await open_source(store_url)
+    identity = await source.verify(token)
+    await source.close()
+    assert isinstance(identity, Identity)
+    assert identity.rules == make_rules(["anthropic"], ["centralized"])
+    shown = (await any_api.call("alice", "GET", f"{KEYS}/tokens/ci")).json()["rules"]
+    assert shown == {"providers": ["anthropic"], "modes": ["centralized"]}
+    any_api.tokens["ci"] = text
+    assert (await any_api.call("ci", "GET", "/users/me")).status_code == 200
+    for method, path in (
+        ("POST", f"{KEYS}/tokens"),
+        ("POST", KEYS),
+        ("DELETE", f"{KEYS}/{any_api.tokens['alice'][:10]}"),
+        ("PUT", f"{KEYS}/{any_api.tokens['alice'][:10]}/expire"),
+    ):
+        refused = await any_api.call("ci", method, path)
+        assert refused.status_code == 403, path
+    assert (await any_api.call("ci", "DELETE", f"{KEYS}/{text[:10]}")).status_code == 204
+
+
+async def test_who_did_it_is_written_down(api: Api) -> None:
+    """The audit log names the user, their token and where they called from."""
+    text = await _create(api, "root", token_name="laptop")
+    entry = (await api.store.audit_entries(datetime(2000, 1, 1, tzinfo=UTC)))[-1]
+    assert entry.actor.kind == "user"
+    assert (entry.actor.name, entry.actor.user_id) == ("root", api.users["root"].id)
+    assert entry.actor.api_key_id == api.tokens["root"][:10]
+    assert entry.actor.ip == "192.0.2.7"
+    assert entry.change.resource_id == text[:10]
+
+
+@pytest.mark.parametrize(
+    ("method", "url", "status"),
+    [
+        ("PATCH", f"{KEYS}/tokens/main", 405),
+        ("PUT", f"{KEYS}/tokens", 405),
+        ("GET", "/users/me/keys/a/b/c", 404),
+        ("GET", "/nothing", 404),
+        ("GET", f"{KEYS}/tokens/a%00b", 404),
+        ("GET", "/users/a%00b", 404),
+        ("GET", f"{KEYS}/%F0%9F%94%91", 404),
+        ("HEAD", "/users/me", 200),
+    ],
+)
+async def test_other_paths_and_methods(api: Api, method: str, url: str, status: int) -> None:
+    """What there is not is refused in Coder's shape, and nothing of it is kept by anybody."""
+    answer = await api.call("alice", method, url)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/json; charset=utf-8"
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["x-content-type-options"] == "nosniff"
