@@ -31,8 +31,8 @@ soak: $(VENV)/.test  ## the long ones: deletes, tokens, replicas that fail, the 
 	done
 
 bench: $(VENV)/.test  ## docs/performance.md and its plots, made again on this machine
-	$(BIN)/python -m bench --docs docs $(if $(ONLY),--only $(ONLY))
-	$(BIN)/python -m bench.proxy --docs docs
+	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY),--docs docs)
+	$(if $(ONLY),,$(BIN)/python -m bench.proxy --docs docs)
 
 PIP_COMPILE := $(BIN)/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url \
 	--no-emit-find-links --no-emit-trusted-host

@@ -52,9 +52,9 @@ def _bars(
     axes.set_xscale("log")
     axes.set_xlim(min(values) / 2, max(values) * 2.5)
     axes.set_yticks(range(len(rows)), [label for label, _, _ in rows], fontsize=9)
-    axes.set_xlabel(f"{unit}, logarithmic", fontsize=9)
-    axes.set_title(f"{title} (grey or blue: {names[0]}; orange: {names[1]})" if two else title)
-    axes.title.set_fontsize(10)
+    legend = f"; grey or blue: {names[0]}, orange: {names[1]}" if two else ""
+    axes.set_xlabel(f"{unit}, logarithmic{legend}", fontsize=9)
+    axes.set_title(title, fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     figure.savefig(file, metadata={"Date": None, "Creator": None})

@@ -108,7 +108,11 @@ class World:
                 {"name": name, "type": kind, "base_url": self.provider_url(name)}
                 for name, kind in _PROVIDERS.items()
             ],
-            "authz": {"grpc": f"unix:{folder}/authz.sock", "http": f"127.0.0.1:{free_port()}"},
+            "authz": {
+                "grpc": f"unix:{folder}/authz.sock",
+                "http": f"127.0.0.1:{free_port()}",
+                "workers": 1,
+            },
         }
         for provider in values["providers"]:
             if provider["name"] in _WITH_KEY:
