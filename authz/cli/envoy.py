@@ -32,7 +32,7 @@ def render(*, output: Path | None, folder: Path | None, config_path: Path | None
     """Print the Envoy configuration for gateway.yaml, in one piece.
 
     With --folder, providers can be changed while Envoy runs: what it watches is replaced in an
-    order in which no route leads nowhere, with two seconds for each file.
+    order in which no route leads nowhere, with three seconds for each file.
 
     With -o or --folder the files that it refers to for TLS are written too, in the state folder.
     """

@@ -21,10 +21,11 @@ from authz.up.admin import Admin
 _TAKE_SECONDS = 15.0
 _WARM_SECONDS = 10.0
 _POLL_SECONDS = 0.02
-_BLIND_SECONDS = 2.0
-_LINGER_SECONDS = 2.0
+BLIND_SECONDS = 3.0
+LINGER_SECONDS = 3.0
 """How long what no route names any more stays. A request gets its route before it is checked and
-its cluster afterwards, and a check may take a second (``CHECK_TIMEOUT_SECONDS``)."""
+its cluster afterwards, and a check may take two seconds (``CHECK_SECONDS`` of ``filters.py``, which
+takes a second to import)."""
 
 
 class Watcher(Protocol):
@@ -84,7 +85,7 @@ class AskingWatcher:
 
     def linger(self) -> None:
         """Wait for as long as a check may take."""
-        deadline = time.monotonic() + _LINGER_SECONDS
+        deadline = time.monotonic() + LINGER_SECONDS
         while time.monotonic() < deadline:
             self._pause()
 
@@ -104,12 +105,12 @@ class AskingWatcher:
 
 
 class BlindWatcher:
-    """Leaves an Envoy that can't be asked two seconds for each file."""
+    """Leaves an Envoy that can't be asked three seconds for each file."""
 
     def put(self, write: Callable[[], bool], version: str, stat: str, what: str) -> None:
         """Write a file and wait; an Envoy that watches it takes it in milliseconds."""
         if write():
-            time.sleep(_BLIND_SECONDS)
+            time.sleep(BLIND_SECONDS)
 
     def linger(self) -> None:
         """Return: ``put`` has waited for as long as a check may take."""
