@@ -83,13 +83,8 @@ CLEAN_API_FILTER = "envoy.filters.http.header_mutation.api"
 """What ``CLEAN_FILTER`` does, for what authz serves itself: the user's session stays."""
 
 
-def http_filters(config: Config, *, with_api: bool = False) -> list[HttpFilter]:
-    """Return the filter chain of every request.
-
-    Args:
-        config: which filters there are.
-        with_api: whether the token API's routes are among those that it serves.
-    """
+def http_filters(config: Config) -> list[HttpFilter]:
+    """Return the filter chain of every request."""
     limits = [rate_limit(config.limits)] if config.limits.any else []
     usage = [_token_usage()] if config.usage.enabled else []
     return [
@@ -97,7 +92,7 @@ def http_filters(config: Config, *, with_api: bool = False) -> list[HttpFilter]:
         ext_authz(),
         *limits,
         _clean_headers(),
-        *([_clean_api_headers()] if with_api else []),
+        _clean_api_headers(),
         websocket_replies(),
         *usage,
         router(),

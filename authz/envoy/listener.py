@@ -49,9 +49,7 @@ BUFFER_LIMIT_BYTES = 65_536
 
 def gateway_listener(config: Config) -> Listener:
     """Return the listener of clients with a base URL."""
-    manager = connection_manager(
-        config, gateway_routes(config), http_filters(config, with_api=True)
-    )
+    manager = connection_manager(config, gateway_routes(config), http_filters(config))
     chain = filter_chain(manager)
     if config.tls is not None:
         path = listener_secret_file(config, "gateway")

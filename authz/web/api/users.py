@@ -59,11 +59,12 @@ async def log_in(call: Call) -> Response:
 
 
 async def log_out(call: UserCall) -> Response:
-    """End the session that makes the call; with ``?everywhere=true`` all of the user's."""
+    """End the session, or remove the token, that makes the call, as Coder does.
+
+    With ``?everywhere=true`` all sessions of the user end.
+    """
     if call.request.query_params.get("everywhere", "").lower() in ("1", "t", "true"):
         await call.store.sign_out_everywhere(call.caller)
-    if call.proven.key.login_type == "token":
-        raise ApiError(400, "A token has no session to end. Delete it instead.")
     await call.store.sign_out(call.proven.key)
     response = answer(200, {"message": "Logged out!"})
     response.delete_cookie(COOKIE, path="/", httponly=True, samesite="lax")

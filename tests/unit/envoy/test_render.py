@@ -84,7 +84,8 @@ def test_no_key_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_authz_is_asked_before_anything_leaves(document: dict[str, Any]) -> None:
     """The order of the filters: request id, ask authz, clean the headers, usage, route.
 
-    What changes a provider's answer to a WebSocket is off, except on the routes of WebSockets.
+    What changes a provider's answer to a WebSocket is off, except on the routes of WebSockets, and
+    what cleans the headers less, except on those of the token API.
     """
     filters = manager(document)["http_filters"]
     names = [one["name"].rpartition(".")[2] for one in filters]
@@ -92,18 +93,22 @@ def test_authz_is_asked_before_anything_leaves(document: dict[str, Any]) -> None
         "set_filter_state",
         "ext_authz",
         "header_mutation",
+        "api",
         "custom_response",
         "ai_protocol_manager",
         "router",
     ]
     off = [name for name, one in zip(names, filters, strict=True) if one.get("disabled")]
-    assert off == ["custom_response"]
+    assert off == ["api", "custom_response"]
     on = [
         route["name"]
         for route in routes(document)
         if "envoy.filters.http.custom_response" in route.get("typed_per_filter_config", {})
     ]
     assert on == ["openai WebSocket", "chatgpt WebSocket"]
+    api = "envoy.filters.http.header_mutation.api"
+    on = [one["name"] for one in routes(document) if api in one.get("typed_per_filter_config", {})]
+    assert on == ["token API"]
 
 
 def test_what_fails_is_refused(document: dict[str, Any]) -> None:
