@@ -148,7 +148,7 @@ class Pair:
                 stderr=stderr,
             )
         if wait:
-            wait_until(self._is_up, 30, "the gateway being up")
+            wait_until(self._is_up, 60, "the gateway being up")
 
     def stop(self, number: int = signal.SIGTERM, seconds: float = 20) -> int:
         """Send a signal and return the exit status."""
