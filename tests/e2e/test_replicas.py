@@ -95,7 +95,9 @@ def test_both_are_asked(pair: Fleet) -> None:
     asked = [after - earlier for after, earlier in zip(_asked(pair), before, strict=True)]
     assert load.failed == {}, names
     assert sum(asked) >= load.total
-    assert min(asked) > load.total // 4, asked
+    # Without other load the access log's open stream makes one the busier of the two: it is asked
+    # when both draws are its own, one time in four.
+    assert min(asked) > load.total // 8, asked
 
 
 def _asked(pair: Fleet) -> list[int]:

@@ -155,6 +155,8 @@ class Fleet(Pair):
             "http": f"127.0.0.1:{self.http_ports[number]}",
             "tls": self.servers[number].mutual,
             "client_tls": self.client.pair,
+            # A signal has to reach the process that answers checks, not one above it.
+            "workers": 1,
             **self.extra.get("authz", {}),
         }
         extra = {key: value for key, value in self.extra.items() if key != "authz"}

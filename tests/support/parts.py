@@ -34,6 +34,8 @@ class Parts(Pair):
 
     def __init__(self, folder: Path, provider: Provider, settings: dict[str, Any]) -> None:
         super().__init__(folder, provider, settings)
+        # A signal or a patch has to reach the process that answers checks, not one above it.
+        self.settings["authz"].setdefault("workers", 1)
         self.authz: subprocess.Popen[bytes] | None = None
         self.envoy: subprocess.Popen[bytes] | None = None
 

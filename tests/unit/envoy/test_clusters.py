@@ -92,11 +92,11 @@ def test_a_local_provider_in_clear(url: str) -> None:
 
 
 def test_limits_follow_the_listener() -> None:
-    """No cluster refuses what the listener has let in."""
-    document = rendered(envoy={"max_connections": 77})
+    """No cluster refuses what the listener has let in; every check may be retried."""
+    document = rendered(envoy={"max_connections": 77, "max_checks": 55})
     for found in document["static_resources"]["clusters"]:
-        if found["name"].startswith(("provider_", "authz")):
-            (limits,) = found["circuit_breakers"]["thresholds"]
-            retries = limits.pop("max_retries", 77)
-            assert retries == 77
+        (limits,) = found["circuit_breakers"]["thresholds"]
+        if found["name"] == "authz":
+            assert limits["max_retries"] == limits["max_requests"] == 55
+        elif found["name"].startswith("provider_"):
             assert limits == {"max_connections": 77, "max_pending_requests": 77, "max_requests": 77}
