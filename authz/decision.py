@@ -35,12 +35,6 @@ __all__ = [
 ]
 
 
-_MODE_TEXTS = {
-    Mode.CENTRALIZED: "the company's own key (centralized)",
-    Mode.BYOK: "your own provider credential (byok)",
-}
-
-
 def screen(
     credentials: Credentials, provider_type: ProviderType | None, *, allow_byok: bool
 ) -> CoderToken | Deny:
@@ -149,7 +143,7 @@ def decide(
         return _credential_required(route, verdict, token, allow_byok=allow_byok)
     used = Mode.CENTRALIZED if isinstance(passed, Exhausted) else passed[0]
     if not verdict.rules.allow_mode(used):
-        return _against_rules(Reason.RULE_MODE, _MODE_TEXTS[used], verdict, token)
+        return _against_rules(Reason.RULE_MODE, used.text, verdict, token)
     if isinstance(passed, Exhausted):
         return _exhausted(passed, route, verdict, token)
     mode, header, credential, hint, key_index = passed

@@ -19,6 +19,12 @@ class Mode(StrEnum):
     CENTRALIZED = "centralized"
     BYOK = "byok"
 
+    @property
+    def text(self) -> str:
+        """What a person reads of it."""
+        own = "your own provider credential" if self is Mode.BYOK else "the company's own key"
+        return f"{own} ({self})"
+
 
 _MODES = {"central": Mode.CENTRALIZED, **{mode.value: mode for mode in Mode}}
 
