@@ -21,6 +21,7 @@ class EnvoySettings(Section):
             a thinking model is silent for minutes.
         websocket_timeout: seconds that a WebSocket may live. It is checked when it is opened, so
             this is how long it may outlive a revocation.
+        concurrency: threads that carry requests; None means one for each processor.
         max_connections: downstream connections in all.
         max_checks: at a time to all of authz; what is beyond gets 503 at once instead of waiting.
             Of an Envoy and an authz that are full, one waits half a second.
@@ -37,6 +38,7 @@ class EnvoySettings(Section):
     drain_timeout: Annotated[int, Field(strict=True, ge=0, le=86_400)] = 300
     stream_idle_timeout: Annotated[int, Field(strict=True, ge=1, le=86_400)] = 900
     websocket_timeout: Annotated[int, Field(strict=True, ge=1, le=86_400)] = 3600
+    concurrency: Annotated[int, Field(strict=True, ge=1, le=512)] | None = None
     max_connections: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 10_000
     max_checks: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 5_000
     max_heap_mib: Annotated[int, Field(strict=True, ge=1, le=1 << 20)] = 2_048

@@ -20,7 +20,8 @@ import structlog
 from prometheus_client.multiprocess import mark_process_dead
 
 from authz.addresses import Address, UnixAddress
-from authz.errors import StartError
+from authz.errors import StartError, what_failed
+from authz.grpc_server import can_listen, remove_stale_socket
 from authz.settings import Config
 from authz.up.children import Child
 from authz.web.server import listen
@@ -99,6 +100,8 @@ class Workers:
         }
         before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
+            for index in range(self._count):
+                self._require_free(self._config.authz.worker_address(index))
             self._http = listen(self._config.authz.http)
             self._metrics_folder = tempfile.mkdtemp(prefix="authz-metrics-")
             for index in range(self._count):
@@ -122,14 +125,26 @@ class Workers:
         )
         self._started[index] = time.monotonic()
 
+    def _require_free(self, address: Address) -> None:
+        """Raise ``StartError`` where a worker could not listen."""
+        try:
+            if isinstance(address, UnixAddress):
+                remove_stale_socket(Path(address.path))
+            else:
+                can_listen(address)
+        except OSError as error:
+            raise StartError(f"authz.grpc: {address}: {what_failed(error)}") from None
+
     def _wait_until_up(self) -> None:
         """Return when every worker takes connections; one that ends before can't be started."""
         deadline = time.monotonic() + START_SECONDS
         for index, child in enumerate(self._children):
             address = self._config.authz.worker_address(index)
-            while not self._is_stopping and not _takes_connections(address):
+            while not self._is_stopping:
                 if child is not None:
                     child.raise_if_ended()
+                if _takes_connections(address):
+                    break
                 if time.monotonic() > deadline:
                     raise StartError(f"worker {index} is not up after {START_SECONDS:.0f} s")
                 time.sleep(_POLL_SECONDS)

@@ -121,6 +121,8 @@ class Pair:
         # The component `misc` warns of each address range of the proxy's rules, some sixty lines.
         command += ["--log-level", "warning", "--component-log-level", "misc:error"]
         command += ["--disable-hot-restart"]
+        if config.envoy.concurrency is not None:
+            command += ["--concurrency", str(config.envoy.concurrency)]
         command += ["--drain-time-s", str(config.envoy.drain_timeout + 1)]
         command += ["--file-flush-interval-msec", "500"]
         self._children.append(Child("envoy", command, environ))

@@ -225,8 +225,9 @@ class Pair:
             "identity": "sqlite:///./identity.db",
             "providers": providers,
             "authz": {"grpc": "unix:./authz.sock", "http": f"127.0.0.1:{self.http_port}"},
-            "envoy": {"drain_timeout": 10},
             **settings,
+            # Each thread of Envoy's takes an inotify instance, of which Linux gives a user 128.
+            "envoy": {"drain_timeout": 10, "concurrency": 2, **settings.get("envoy", {})},
         }
 
     @contextlib.asynccontextmanager
