@@ -22,6 +22,8 @@ from prometheus_client.multiprocess import mark_process_dead
 from authz.addresses import Address, UnixAddress
 from authz.errors import StartError, what_failed
 from authz.grpc_server import can_listen, remove_stale_socket
+from authz.proxy.keeper import make_leaves
+from authz.sds import write_secrets
 from authz.settings import Config
 from authz.up.children import Child
 from authz.web.server import listen
@@ -100,6 +102,9 @@ class Workers:
         }
         before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
+            # What the workers would say, each in a line of its own, is said once.
+            make_leaves(self._config)
+            write_secrets(self._config)
             for index in range(self._count):
                 self._require_free(self._config.authz.worker_address(index))
             self._http = listen(self._config.authz.http)

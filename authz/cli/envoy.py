@@ -54,7 +54,7 @@ def render(*, output: Path | None, folder: Path | None, config_path: Path | None
         write_whole(output, text)
 
 
-@envoy.command(hidden=True)
+@envoy.command(hidden=True, epilog=example("authz envoy parts -o parts.json envoy"))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True)
 @click.argument("folder", type=click.Path(path_type=Path))
 @config_option

@@ -13,7 +13,11 @@ from authz.identity.passwords import check_password, hash_password
 from authz.identity.store_base import SELECT_USER, StoreBase
 from authz.secret import Secret
 
-_STATUS_ACTIONS = {"active": Action.ACTIVATE, "suspended": Action.SUSPEND}
+_STATUS_ACTIONS = {
+    "active": Action.ACTIVATE,
+    "suspended": Action.SUSPEND,
+    "dormant": "user.suspend",
+}
 
 
 class UserStore(StoreBase):

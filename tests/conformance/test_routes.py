@@ -11,7 +11,7 @@ NOT_SERVED = [
     ("GET", "/nope/v1/models", "any"),
     ("GET", "/", "any"),
     ("GET", "/api/v2/ai-gateway", "any"),
-    ("GET", "/api/v2/users/me", "any"),
+    ("GET", "/api/v2/workspaces", "any"),
     ("GET", "/api/v2/ai-gateway/sessions", "any"),
     ("GET", "/api/v2/ai-gateway/nope/v1/models", "any"),
     ("POST", "/api/v2/other/openai/v1/chat/completions", "any"),
