@@ -105,19 +105,20 @@ def test_exhausted_by_refusals(running: Pair) -> None:
     assert "retry-after" not in answer.headers
 
 
-def test_refusals_of_a_central_key_are_counted(gateway: Pair) -> None:
+@_with_keys(GOOD)
+def test_refusals_of_a_central_key_are_counted(running: Pair) -> None:
     """A provider's 429 to the only key of a provider counts; one to a user's own key does not."""
-    token = gateway.create_token("alice")
+    token = running.create_token("alice")
 
     def count() -> float:
-        text = httpx.get(f"http://127.0.0.1:{gateway.http_port}/metrics").text
+        text = httpx.get(f"http://127.0.0.1:{running.http_port}/metrics").text
         name = 'authz_central_key_refusals_total{provider="anthropic",status="429"} '
         (line,) = (line for line in text.splitlines() if line.startswith(name))
         return float(line.removeprefix(name))
 
     before = count()
-    assert _ask(gateway, token, "fail-429", own=OWN_KEYS["anthropic"]).status_code == 429
-    assert _ask(gateway, token, "fail-429").status_code == 429
+    assert _ask(running, token, "fail-429", own=OWN_KEYS["anthropic"]).status_code == 429
+    assert _ask(running, token, "fail-429").status_code == 429
     # Entries come in the order of the requests.
     wait_until(lambda: count() > before, 10, "the refusal being counted")
     assert count() == before + 1
