@@ -11,8 +11,8 @@ KEY_REFUSALS = (401, 403, 429)
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0)
-"""Seconds; Envoy waits for 1.5."""
+_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 2.0)
+"""Seconds; Envoy waits for 2."""
 _SHARED_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """Names the folder where prometheus-client keeps the values of several processes."""
 

@@ -103,7 +103,7 @@ USAGE_FIELDS = {
 """What a provider counted; null where it is not known. The typed metadata is Envoy's own."""
 
 TRACE_FIELDS = {"trace_id": "%TRACE_ID%"}
-"""To find a request's spans; the id is there for requests that are not sampled, too."""
+"""To find a request's spans."""
 
 
 def access_logs(config: Config) -> list[AccessLog]:
