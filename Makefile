@@ -39,10 +39,10 @@ PIP_COMPILE := $(BIN)/pip-compile --quiet --strip-extras --generate-hashes --all
 
 lock: $(VENV)/.test  ## pin the dependencies again
 	$(BIN)/pip install --quiet pip-tools
-	$(PIP_COMPILE) --extra up --extra test --output-file requirements/test.txt pyproject.toml
+	$(PIP_COMPILE) --extra otel --extra up --extra test --output-file requirements/test.txt pyproject.toml
 	@# What runs is what was tested.
-	$(PIP_COMPILE) --extra up --constraint requirements/test.txt --output-file requirements/run.txt pyproject.toml
-	$(PIP_COMPILE) --constraint requirements/run.txt --output-file requirements/serve.txt pyproject.toml
+	$(PIP_COMPILE) --extra otel --extra up --constraint requirements/test.txt --output-file requirements/run.txt pyproject.toml
+	$(PIP_COMPILE) --extra otel --constraint requirements/run.txt --output-file requirements/serve.txt pyproject.toml
 	$(PIP_COMPILE) --all-build-deps --only-build-deps --output-file requirements/build.txt pyproject.toml
 
 clean:

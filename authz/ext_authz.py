@@ -139,6 +139,12 @@ def unavailable(answer: Answer, metadata: Mapping[str, str]) -> bytes:
     return _finished(response, metadata)
 
 
+def metadata_of(answer: bytes) -> dict[str, str]:
+    """Return what an answer says of its request for the logs; nothing of it is secret."""
+    fields = pb.CheckResponse.FromString(answer).dynamic_metadata.fields
+    return {name: value.string_value for name, value in fields.items()}
+
+
 def _fill(response: pb.DeniedHttpResponse, answer: Answer) -> None:
     response.status.code = answer.status
     for name, value in answer.headers:

@@ -41,7 +41,12 @@ def place_of(check: Check) -> str:
 def _masked(place: str) -> str:
     if "%" in place:
         place = unquote(place, errors="replace")
-    return without_tokens(place)[:_PLACE_MAX]
+    place = without_tokens(place)[:_PLACE_MAX]
+    if not place.isprintable():
+        # Line separators, terminal escapes, writing from right to left: who reads a log sees
+        # what is there.
+        place = "".join(letter if letter.isprintable() else "\ufffd" for letter in place)
+    return place
 
 
 def label_of(check: Check) -> str:

@@ -1,10 +1,10 @@
 """Who may use how much, what is recorded of it, and what authz says of itself."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, StrictBool, StrictStr
+from pydantic import Field, StrictBool, StrictStr, model_validator
 
-from authz.fields import IdentityUrl, Section
+from authz.fields import CaFile, IdentityUrl, Section, Url
 
 Rate = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 
@@ -53,3 +53,28 @@ class Log(Section):
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "console"] = "auto"
+
+
+class Tracing(Section):
+    """Spans of Envoy and authz, in one trace for each request.
+
+    Attributes:
+        otlp: the collector, as ``http://host:4317``: OTLP over gRPC, in clear or with TLS.
+        sample: which part of the requests is traced, 1 is every one.
+        join_clients: whether a trace that a client has begun goes on here. Then the client
+            decides what is sampled.
+        ca_file: whom to trust as the collector; None means the system's roots.
+    """
+
+    otlp: Url
+    sample: Annotated[float, Field(gt=0, le=1)] = 0.1
+    join_clients: StrictBool = False
+    ca_file: CaFile | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.otlp.path != "/":
+            raise ValueError("otlp: without a path, since it is OTLP over gRPC")
+        if self.ca_file is not None and not self.otlp.tls:
+            raise ValueError("ca_file needs an https:// otlp")
+        return self

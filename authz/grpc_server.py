@@ -19,6 +19,9 @@ from authz.mutual_tls import TlsFiles, keep_fresh
 CheckHandler = Callable[[bytes], Awaitable[bytes]]
 """A serialized ``CheckRequest`` in, a serialized ``CheckResponse`` out."""
 
+TracedHandler = Callable[[bytes], CheckHandler]
+"""A W3C ``traceparent`` in, what answers the check that it came with out."""
+
 LogHandler = Callable[[bytes], None]
 """A serialized ``StreamAccessLogsMessage`` in."""
 
@@ -38,6 +41,7 @@ class GrpcServer:
         check: answers a check; it must not raise.
         address: a Unix socket, made with mode 0600, or a TCP address.
         receive_log: takes messages of the access log stream without raising; None serves none.
+        traced: makes what answers a check that Envoy traces, out of its ``traceparent``.
         tls: the certificate to show and whose clients to serve; None serves in clear.
     """
 
@@ -47,9 +51,11 @@ class GrpcServer:
         address: Address,
         receive_log: LogHandler | None = None,
         *,
+        traced: TracedHandler | None = None,
         tls: TlsFiles | None = None,
     ) -> None:
         self._check = check
+        self._traced = traced
         self._receive_log = receive_log
         self._stopping = asyncio.Event()
         self._address = address
@@ -75,7 +81,8 @@ class GrpcServer:
         service, method = METHOD.strip("/").split("/")
         # Without (de)serializers the handler gets and gives bytes.
         handler: grpc.RpcMethodHandler[bytes, bytes]
-        handler = grpc.unary_unary_rpc_method_handler(self._answer)
+        answer = self._answer if self._traced is None else self._answer_traced
+        handler = grpc.unary_unary_rpc_method_handler(answer)
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(service, {method: handler}),)
         )
@@ -107,6 +114,15 @@ class GrpcServer:
         await self._server.stop(grace_seconds)
 
     async def _answer(self, request: bytes, _context: object) -> bytes:
+        return await self._check(request)
+
+    async def _answer_traced(
+        self, request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]
+    ) -> bytes:
+        for name, value in context.invocation_metadata() or ():
+            if name == "traceparent" and self._traced is not None:
+                parent = value if isinstance(value, bytes) else value.encode("latin-1")
+                return await self._traced(parent)(request)
         return await self._check(request)
 
     def _serve_log(self, receive: LogHandler) -> None:

@@ -1,14 +1,18 @@
 """Metrics for Prometheus. No label has a value that an anonymous caller can choose."""
 
 import os
+from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+KEY_REFUSALS = (401, 403, 429)
+"""Statuses with which a provider refuses a key: unknown, not allowed, too many requests."""
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0)
-"""Seconds; Envoy waits for 1.5."""
+_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 2.0)
+"""Seconds; Envoy waits for 2."""
 _SHARED_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """Names the folder where prometheus-client keeps the values of several processes."""
 
@@ -63,6 +67,12 @@ class Metrics:
             buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
             registry=self.registry,
         )
+        self._key_refusals = Counter(
+            "authz_central_key_refusals",
+            "Requests with a central key that its provider answered with this status.",
+            ["provider", "status"],
+            registry=self.registry,
+        )
         self._config_hash = Gauge(
             "authz_config_hash",
             "48 bits of a hash of what a reload can change, to see which replica serves what.",
@@ -96,6 +106,21 @@ class Metrics:
     def looked_up_together(self, count: int) -> None:
         """Note how many tokens one question to the identity source had."""
         self._batches.observe(count)
+
+    def expect_keys(self, providers: Iterable[str]) -> None:
+        """Begin at 0 for providers with central keys: the first refusal has to be an increase."""
+        for provider in providers:
+            for status in KEY_REFUSALS:
+                self._key_refusals.labels(provider, str(status))
+
+    def key_refused(self, provider: str, status: int) -> None:
+        """Count a refused central key.
+
+        Args:
+            provider: of our configuration.
+            status: one of ``KEY_REFUSALS``.
+        """
+        self._key_refusals.labels(provider, str(status)).inc()
 
     def loaded(self, fingerprint: int) -> None:
         """Note that the configuration of this fingerprint is served from now on."""

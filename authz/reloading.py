@@ -140,7 +140,10 @@ class Reloadable:
 
     def _made(self, config: Config) -> tuple[Authorizer, AccessLogReader]:
         authorizer = Authorizer(config, self._source, self.pools, self._metrics, self._ids)
-        return authorizer, AccessLogReader(self.pools, self._record)
+        self._metrics.expect_keys(
+            one.name for one in config.providers if one.key_references or one.signed
+        )
+        return authorizer, AccessLogReader(self.pools, self._record, self._metrics.key_refused)
 
 
 def _same(old: Config, new: Config, pools: dict[str, KeyPool]) -> dict[str, KeyPool]:

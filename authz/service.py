@@ -3,11 +3,13 @@
 import asyncio
 import signal
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import structlog
 import uvloop
 
 from authz.addresses import Address
+from authz.errors import StartError
 from authz.grpc_server import GrpcServer
 from authz.http2.server import Http2Server
 from authz.identity import IdentitySource
@@ -30,10 +32,15 @@ from authz.web.server import HttpServer, listen
 from authz.web.sign_in import SignIn
 from authz.workers import Worker
 
+if TYPE_CHECKING:
+    from authz.tracing import CheckTraces
+
 _log = structlog.get_logger(__name__)
 
 STOP_GRACE_SECONDS = 5.0
 """How long checks in flight may take to finish; Envoy gives up on one after 2 s."""
+TRACES_GRACE_SECONDS = 1.0
+"""How long the last spans may take."""
 
 
 def run(load: Callable[[], Config], worker: Worker | None = None) -> None:
@@ -72,7 +79,8 @@ async def serve(config: Config, load: Callable[[], Config], worker: Worker | Non
             config, load, source, metrics, ids, usage.record if config.usage.enabled else None
         )
         address = config.authz.worker_address(worker.index if worker else 0)
-        grpc_server = _grpc_server(config, address, reloadable)
+        traces = _traces(config, reloadable)
+        grpc_server = _grpc_server(config, address, reloadable, traces)
         listener = worker.http if worker else listen(config.authz.http)
         api = create_api(Services(own_store, SignIn(), secure=config.tls is not None))
         http_server = HttpServer(create_app(source, metrics, config.proxy, api), listener)
@@ -92,6 +100,8 @@ async def serve(config: Config, load: Callable[[], Config], worker: Worker | Non
         http_server.stop()
         await grpc_server.stop(STOP_GRACE_SECONDS)
         await usage.stop(STOP_GRACE_SECONDS)
+        if traces is not None:
+            await traces.stop(TRACES_GRACE_SECONDS)
         await http_task
         _log.info("authz stopped")
     finally:
@@ -100,14 +110,25 @@ async def serve(config: Config, load: Callable[[], Config], worker: Worker | Non
 
 
 def _grpc_server(
-    config: Config, address: Address, reloadable: Reloadable
+    config: Config, address: Address, reloadable: Reloadable, traces: "CheckTraces | None"
 ) -> GrpcServer | Http2Server:
     check, receive = reloadable.check, reloadable.receive
     tls = TlsFiles(config.authz.tls) if config.authz.tls else None
+    traced = traces.traced if traces is not None else None
     if config.authz.transport == "grpcio":
-        return GrpcServer(check, address, receive, tls=tls)
+        return GrpcServer(check, address, receive, traced=traced, tls=tls)
     immediate = reloadable.is_immediate
-    return Http2Server(check, address, receive, immediate=immediate, tls=tls)
+    return Http2Server(check, address, receive, immediate=immediate, traced=traced, tls=tls)
+
+
+def _traces(config: Config, reloadable: Reloadable) -> "CheckTraces | None":
+    if config.tracing is None:
+        return None
+    try:
+        from authz.tracing import CheckTraces
+    except ImportError:
+        raise StartError("tracing: needs OpenTelemetry: pip install 'authz[otel]'") from None
+    return CheckTraces(reloadable.check, config.tracing)
 
 
 async def _open_source(config: Config, metrics: Metrics) -> IdentitySource:

@@ -31,7 +31,7 @@ from authz.fields import (
     TypeName,
     Url,
 )
-from authz.governance_settings import Limits, Log, Usage
+from authz.governance_settings import Limits, Log, Tracing, Usage
 from authz.identity.url import CoderURL, parse_identity_url
 from authz.key_pool import MAX_KEYS
 from authz.keys import CentralKey, EnvKey, FileKey
@@ -189,6 +189,7 @@ class Config(Section):
         audit_keep_days: after which an entry of the audit log is deleted.
         send_actor_headers: whether a provider's models are told who asks
             (``coder-contract.md`` 2.5).
+        tracing: None means no traces, and nothing that makes any.
     """
 
     listen: Tcp = TcpAddress("127.0.0.1", 8080)
@@ -205,6 +206,7 @@ class Config(Section):
     usage: Usage = Usage()
     limits: Limits = Limits()
     log: Log = Log()
+    tracing: Tracing | None = None
     authz: Service = Service()
     envoy: EnvoySettings = EnvoySettings()
 

@@ -68,7 +68,7 @@ def env(*, token: str, config_path: Path | None) -> None:
 
 def _write_bundle(config: Config, files: CaFiles) -> Path:
     # Its module takes a moment to import.
-    from authz.envoy.clusters import system_roots
+    from authz.trust import system_roots
 
     bundle = config.state_folder / "ca-bundle.pem"
     if not write_bundle(bundle, files.cert_file, system_roots()):

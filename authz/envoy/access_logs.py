@@ -102,6 +102,9 @@ USAGE_FIELDS = {
 }
 """What a provider counted; null where it is not known. The typed metadata is Envoy's own."""
 
+TRACE_FIELDS = {"trace_id": "%TRACE_ID%"}
+"""To find a request's spans."""
+
 
 def access_logs(config: Config) -> list[AccessLog]:
     """Return the logs: one JSON line per request on standard output, and what authz has to know."""
@@ -176,7 +179,8 @@ def _to_authz(name: str, cluster: str, **options: Anything) -> CommonGrpcAccessL
 
 def _json_lines(config: Config) -> AccessLog:
     usage = USAGE_FIELDS if config.usage.enabled else {}
-    log_format = SubstitutionFormatString(json_format=struct(ACCESS_LOG_FIELDS | usage))
+    traces = TRACE_FIELDS if config.tracing is not None else {}
+    log_format = SubstitutionFormatString(json_format=struct(ACCESS_LOG_FIELDS | usage | traces))
     return AccessLog(
         name="envoy.access_loggers.stdout",
         typed_config=packed(StdoutAccessLog(log_format=log_format)),

@@ -1,6 +1,5 @@
 """The providers' clusters, and what other clusters are made of too."""
 
-import ssl
 from datetime import timedelta
 from pathlib import Path
 
@@ -47,9 +46,9 @@ from authz.envoy.packing import exactly, file_source, packed, socket_address
 from authz.envoy.provider_routes import provider_cluster, websocket_cluster
 from authz.envoy.signing import signing_filters
 from authz.settings import Config, Provider
+from authz.trust import system_roots
 
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-_SYSTEM_ROOTS = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
 def clusters(config: Config) -> list[Cluster]:
@@ -65,12 +64,6 @@ def has_upstream_proxy(config: Config) -> bool:
 def internal_address(listener_name: str) -> Address:
     """Return the address of an internal listener."""
     return Address(envoy_internal_address=EnvoyInternalAddress(server_listener_name=listener_name))
-
-
-def system_roots() -> Path:
-    """Return the file of this system's trusted roots, Debian's place first."""
-    found = ssl.get_default_verify_paths().cafile
-    return _SYSTEM_ROOTS if _SYSTEM_ROOTS.exists() or found is None else Path(found)
 
 
 def _provider(config: Config, provider: Provider) -> list[Cluster]:
@@ -94,9 +87,9 @@ def _one(
     options = protocol if url.tls else http1()
     if provider.aws is not None:
         options.http_filters = signing_filters(provider.aws)
-    cluster.typed_extension_protocol_options = _options(options)
+    cluster.typed_extension_protocol_options = protocol_options(options)
     if url.tls:
-        cluster.transport_socket = _tls(url, provider.ca_file or system_roots(), alpn_protocols)
+        cluster.transport_socket = tls_to(url, provider.ca_file or system_roots(), alpn_protocols)
     if has_upstream_proxy(config):
         # The tunnel of this provider, through the company's proxy (`egress.py`).
         cluster.cluster_type = None
@@ -114,7 +107,7 @@ def host_cluster(name: str, url: BaseUrl, limit: int) -> Cluster:
         per_connection_buffer_limit_bytes=65_536,
         load_assignment=assignment(name, socket_address(url.host, url.port)),
         circuit_breakers=limits(limit),
-        typed_extension_protocol_options=_options(http1()),
+        typed_extension_protocol_options=protocol_options(http1()),
     )
     if url.is_ip or url.host == "localhost":
         cluster.type = ClusterDiscoveryType.STATIC
@@ -132,7 +125,8 @@ def host_cluster(name: str, url: BaseUrl, limit: int) -> Cluster:
     return cluster
 
 
-def _tls(url: BaseUrl, roots: Path, alpn_protocols: list[str]) -> TransportSocket:
+def tls_to(url: BaseUrl, roots: Path, alpn_protocols: list[str]) -> TransportSocket:
+    """Verify a host's certificate, its name included."""
     # Without a validation context Envoy verifies nothing at all.
     san_type = SubjectAltNameMatcherSanType
     kind = san_type.IP_ADDRESS if url.is_ip else san_type.DNS
@@ -182,7 +176,8 @@ def limits(limit: int, retries: int | None = None) -> CircuitBreakers:
     )
 
 
-def _options(protocol: HttpProtocolOptions) -> dict[str, Any]:
+def protocol_options(protocol: HttpProtocolOptions) -> dict[str, Any]:
+    """Name the options as a cluster has them."""
     return {HTTP_OPTIONS: packed(protocol)}
 
 

@@ -37,6 +37,7 @@ from envoy_data_plane.google.protobuf import Any
 
 from authz.envoy.limits import rate_limit
 from authz.envoy.packing import exactly, packed, seconds, starting_with
+from authz.envoy.tracing import TRACEPARENT
 from authz.envoy.typed_struct import typed_struct
 from authz.envoy.websocket_replies import websocket_replies
 from authz.ext_authz import METADATA_NAMESPACE
@@ -91,7 +92,7 @@ def http_filters(config: Config) -> list[HttpFilter]:
         keep_request_id(),
         ext_authz(),
         *limits,
-        _clean_headers(),
+        _clean_headers(config),
         _clean_api_headers(),
         websocket_replies(),
         *usage,
@@ -162,8 +163,11 @@ def _ask_another() -> RetryPolicy:
     )
 
 
-def _clean_headers() -> HttpFilter:
+def _clean_headers(config: Config) -> HttpFilter:
+    # One that is left is a client's that goes on here (`tracing.join_clients`).
+    traces = (TRACEPARENT,) if config.tracing is not None else ()
     matchers = [
+        *(exactly(name) for name in traces),
         *(exactly(name) for name in REMOVED_HEADERS),
         *(starting_with(prefix) for prefix in REMOVED_PREFIXES),
     ]

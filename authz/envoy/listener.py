@@ -41,6 +41,7 @@ from authz.envoy.filters import http_filters
 from authz.envoy.logging import local_replies
 from authz.envoy.packing import envoy_address, packed
 from authz.envoy.routes import gateway_routes
+from authz.envoy.tracing import forget_client_traces, tracing
 from authz.sds import listener_secret_file
 from authz.settings import Config
 
@@ -79,7 +80,7 @@ def connection_manager(
     """Return the connection manager for these routes; its statistics bear the routes' name."""
     escaped_slashes = HttpConnectionManagerPathWithEscapedSlashesAction
     _upgrade_where_switched_on(routes)
-    return HttpConnectionManager(
+    manager = HttpConnectionManager(
         stat_prefix=routes.name,
         route_config=routes,
         http_filters=filters,
@@ -110,6 +111,10 @@ def connection_manager(
         # Were it off here, Envoy would answer 403 before a route could answer anything else.
         upgrade_configs=[HttpConnectionManagerUpgradeConfig(upgrade_type="websocket")],
     )
+    if config.tracing is not None:
+        manager.tracing = tracing(config.tracing)
+        manager.early_header_mutation_extensions = [forget_client_traces(config.tracing)]
+    return manager
 
 
 def _upgrade_where_switched_on(routes: RouteConfiguration) -> None:

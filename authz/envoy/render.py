@@ -16,6 +16,7 @@ from envoy_data_plane.envoy.extensions.bootstrap.internal_listener.v3 import Int
 
 from authz.envoy.authz_clusters import authz_clusters
 from authz.envoy.clusters import clusters, has_upstream_proxy
+from authz.envoy.collector import collector_cluster
 from authz.envoy.egress import egress_listeners
 from authz.envoy.intercept import intercept_clusters, intercept_listeners
 from authz.envoy.listener import gateway_listener
@@ -48,6 +49,8 @@ def bootstrap(config: Config) -> Bootstrap:
     if config.envoy.metrics is not None:
         listeners.append(metrics_listener(config.envoy.metrics))
         cluster_list.append(admin_cluster(config))
+    if config.tracing is not None:
+        cluster_list.append(collector_cluster(config.tracing))
     if config.proxy is not None:
         listeners += [proxy_listener(config, config.proxy), *intercept_listeners(config)]
         cluster_list += [*intercept_clusters(config), *tunnel_clusters(config, config.proxy)]

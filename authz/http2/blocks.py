@@ -10,6 +10,8 @@ from authz.http2.frames import ConnectionFailed, ErrorCode
 
 MAX_HEADER_BLOCK_BYTES = 16_384
 """Those of a check are some hundred bytes."""
+TRACEPARENT = b"traceparent"
+"""W3C Trace Context 3.2; Envoy sends it with a check when it traces the request."""
 _KEPT = 64
 _KEPT_BYTES = 512
 
@@ -28,11 +30,15 @@ class Blocks:
     The same bytes mean the same as long as HPACK's dynamic table is the same, and its size too:
     that decides what a block would add. So a block is remembered only when it changes neither,
     and all are forgotten when one does.
+
+    Attributes:
+        traceparent: of the last block, as it came; empty where it had none.
     """
 
     def __init__(self) -> None:
         self._decoder = Decoder(max_header_list_size=MAX_HEADER_BLOCK_BYTES)
         self._known: dict[bytes, str] = {}
+        self.traceparent = b""
 
     def path_of(self, block: bytes) -> str | None:
         """Return the ``:path`` of a request's block, empty for trailers, None for anything else.
@@ -43,6 +49,7 @@ class Blocks:
         Raises:
             ConnectionFailed: the block can't be decoded.
         """
+        self.traceparent = b""
         known = self._known.get(block)
         if known is not None:
             return known
@@ -50,15 +57,17 @@ class Blocks:
         # An entry that is added is a new object, so the first one tells, with their number.
         length, first = len(table), table[0] if table else None
         try:
-            path = _path(self._decoder.decode(block, raw=True))
+            fields = self._decoder.decode(block, raw=True)
         except OversizedHeaderListError:
             raise ConnectionFailed(ErrorCode.ENHANCE_YOUR_CALM, "header list too large") from None
         except (HPACKError, ValueError, IndexError) as error:
             raise ConnectionFailed(ErrorCode.COMPRESSION_ERROR, type(error).__name__) from None
+        path = _path(fields)
+        self.traceparent = next((value for name, value in fields if name == TRACEPARENT), b"")
         is_update = block[:1] and block[0] & 0xE0 == 0x20  # of the table's size (RFC 7541 6.3)
         if is_update or len(table) != length or (table and table[0] is not first):
             self._known.clear()
-        elif path is not None and len(block) + len(path) <= _KEPT_BYTES:
+        elif path is not None and not self.traceparent and len(block) + len(path) <= _KEPT_BYTES:
             if len(self._known) >= _KEPT:
                 self._known.clear()
             self._known[block] = path

@@ -20,6 +20,9 @@ MAX_KEPT_BYTES = 1 << 25
 """Of the requests of a connection that are unfinished or unanswered, all together."""
 
 
+Answer = Callable[[bytes], Awaitable[bytes]]
+
+
 @dataclass(frozen=True, slots=True)
 class Method:
     """What answers the calls of one method.
@@ -27,10 +30,13 @@ class Method:
     Attributes:
         answer: a request message in, a response message out; it may raise ``CallFailed``.
         immediate: whether ``answer`` never waits; such a call needs no task.
+        traced: makes what answers a call with a ``traceparent`` in place of ``answer``; None is
+            for methods that are not traced.
     """
 
-    answer: Callable[[bytes], Awaitable[bytes]]
+    answer: Answer
     immediate: bool = False
+    traced: Callable[[bytes], Answer] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +93,16 @@ class Calls:
         if stream == 0 or stream % 2 == 0 or stream > self.last_stream:
             raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "frame on an idle stream")
 
-    def headers(self, stream: int, path: str | None, *, ended: bool) -> None:
+    def headers(
+        self, stream: int, path: str | None, *, ended: bool, traceparent: bytes = b""
+    ) -> None:
         """A header block has come: a new call, or the trailers of one.
 
         Args:
             stream: its stream.
             path: as ``Blocks.path_of`` returns it.
             ended: whether nothing follows.
+            traceparent: the header of this name, or empty.
 
         Raises:
             StreamFailed: it is malformed, out of place, or one call too many.
@@ -112,6 +121,8 @@ class Calls:
         if method is None:
             self._fail(stream, CallFailed(Status.UNIMPLEMENTED, "unknown method"), ended=ended)
             return
+        if traceparent and isinstance(method, Method) and method.traced is not None:
+            method = Method(method.traced(traceparent), method.immediate)
         call = self._calls[stream] = _Call(method)
         if ended:
             self._complete(stream, call, b"")

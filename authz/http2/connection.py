@@ -210,7 +210,8 @@ class Connection(asyncio.Protocol):
 
     def _on_block(self, flags: int, stream: int, block: bytes) -> None:
         path = self._blocks.path_of(block)
-        self._calls.headers(stream, path, ended=bool(flags & frames.END_STREAM))
+        ended = bool(flags & frames.END_STREAM)
+        self._calls.headers(stream, path, ended=ended, traceparent=self._blocks.traceparent)
 
     def _on_data(self, flags: int, stream: int, payload: bytes) -> None:
         self._calls.require_known(stream)

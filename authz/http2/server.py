@@ -12,7 +12,13 @@ from authz import access_log
 from authz.addresses import Address, UnixAddress
 from authz.errors import StartError
 from authz.ext_authz import METHOD
-from authz.grpc_server import DRAIN_SECONDS, CheckHandler, LogHandler, remove_stale_socket
+from authz.grpc_server import (
+    DRAIN_SECONDS,
+    CheckHandler,
+    LogHandler,
+    TracedHandler,
+    remove_stale_socket,
+)
 from authz.http2.calls import ClientStream, Method
 from authz.http2.connection import Connection
 from authz.http2.grpc import CallFailed, Status
@@ -37,6 +43,7 @@ class Http2Server:
         address: a Unix socket, made with mode 0600, or a TCP address.
         receive_log: takes the messages of Envoy's access log stream; None serves none.
         immediate: whether ``check`` never waits.
+        traced: makes what answers a check that Envoy traces, out of its ``traceparent``.
         tls: the certificate to show and whose clients to serve; None serves in clear.
     """
 
@@ -47,13 +54,14 @@ class Http2Server:
         receive_log: LogHandler | None = None,
         *,
         immediate: bool = False,
+        traced: TracedHandler | None = None,
         tls: TlsFiles | None = None,
     ) -> None:
         self._address = address
         self._tls = tls
         self._tls_task: asyncio.Task[None] | None = None
         self._methods: dict[str, Method | ClientStream] = {
-            METHOD: Method(check, immediate),
+            METHOD: Method(check, immediate, traced),
             _HEALTH: Method(self._health, True),
         }
         if receive_log is not None:

@@ -38,7 +38,9 @@ def deployed(provider: Provider) -> Iterator[Deployed]:
     """A pair of this test alone, which may drain it."""
     admin, metrics = free_port(), free_port()
     settings = {"admin": f"127.0.0.1:{admin}", "metrics": f"127.0.0.1:{metrics}"}
-    with pair(provider, start=False, envoy={**settings, "drain_timeout": 0}) as running:
+    envoy = {**settings, "drain_timeout": 0}
+    usage = {"metrics_by_user": True}
+    with pair(provider, start=False, envoy=envoy, usage=usage) as running:
         running.create_user("alice")
         running.start()
         yield Deployed(running, admin, metrics)

@@ -1,42 +1,93 @@
 """deploy/grafana and deploy/prometheus: they name metrics, ports and files that exist."""
 
-import json
-import re
+import shutil
+import subprocess
 
 import httpx
+import pytest
 import yaml
 
 from tests.deploy.conftest import Deployed
-from tests.support.deployment import DEPLOY, compose
+from tests.deploy.expressions import ALERTS, DASHBOARD, RULES_FILE, is_sample_of, selected
+from tests.support.deployment import DEPLOY, REPOSITORY, compose
 from tests.support.pair import wait_until
 
-DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "gateway.json").read_text())
-EXPRESSIONS = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
-
-SELECTOR = re.compile(r"\b((?:authz|envoy)_\w+)(?:\{([^}]*)\}|(?=\[))")
-"""A metric, and the labels by which it is picked."""
+needs_promtool = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool is not here (Debian: apt install prometheus)"
+)
 
 
-def test_every_metric_of_the_dashboard_exists(deployed: Deployed) -> None:
-    """A running pair has each one, with the values of labels by which the dashboard picks it."""
-    used = {one for text in EXPRESSIONS for one in SELECTOR.findall(text)}
-    assert len({name for name, _ in used}) >= 7
-    httpx.get(f"{deployed.pair.url}/anthropic/v1/models")
-    authz = httpx.get(f"http://127.0.0.1:{deployed.pair.http_port}/metrics").text
+def test_every_metric_exists(deployed: Deployed) -> None:
+    """A pair that did something has each one that the dashboard and the alerts ask for."""
+    used = selected()
+    assert len({name for name, _ in used}) >= 18
+    running = deployed.pair
+    headers = {"authorization": f"Bearer {running.create_token('alice')}"}
+    ask = {"model": "gpt-m", "messages": [{"role": "user", "content": "Hello"}]}
+    url = f"{running.url}/openai/v1/chat/completions"
+    assert httpx.post(url, headers=headers, json=ask).status_code == 200
+    assert httpx.post(url, headers=headers, json=ask | {"model": "fail-500"}).status_code == 500
+    assert httpx.get(f"{running.url}/anthropic/v1/models").status_code == 401
 
     def missing() -> set[tuple[str, str]]:
         # Envoy's histograms are there a few seconds after their first value.
         envoy = httpx.get(f"http://127.0.0.1:{deployed.metrics_port}/stats/prometheus").text
+        authz = httpx.get(f"http://127.0.0.1:{running.http_port}/metrics").text
         lines = f"{authz}\n{envoy}".splitlines()
-        return {one for one in used if not any(_is_sample_of(line, *one) for line in lines)}
+        return {one for one in used if not any(is_sample_of(line, *one) for line in lines)}
 
-    wait_until(lambda: not missing(), 15, "every metric being there")
+    try:
+        wait_until(lambda: not missing(), 15, "every metric being there")
+    except AssertionError:
+        pytest.fail(f"not there: {missing()}")
 
 
-def _is_sample_of(line: str, name: str, labels: str) -> bool:
-    # One test makes no allow, so what an expression asks of the decision is left out.
-    wanted = [label for label in labels.split(",") if label.startswith("envoy_")]
-    return re.match(rf"{name}[ {{]", line) is not None and all(one in line for one in wanted)
+@needs_promtool
+def test_promtool_takes_the_files() -> None:
+    """Prometheus' own check accepts the rules."""
+    result = subprocess.run(
+        ["promtool", "check", "rules", str(RULES_FILE)], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@needs_promtool
+def test_alerts_come_when_they_should() -> None:
+    """On made-up series each alert comes on a bad day, and none on a good one."""
+    tests = REPOSITORY / "tests" / "deploy" / "rules.test.yml"
+    result = subprocess.run(
+        ["promtool", "test", "rules", str(tests)], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_every_alert_is_tested_and_explained() -> None:
+    """Promtool's tests have each alert with and without it, and the docs say what to do on it."""
+    tests = yaml.safe_load((REPOSITORY / "tests" / "deploy" / "rules.test.yml").read_text())
+    cases = [case for test in tests["tests"] for case in test["alert_rule_test"]]
+    names = {alert["alert"] for alert in ALERTS}
+    assert {case["alertname"] for case in cases if case.get("exp_alerts")} == names
+    assert {case["alertname"] for case in cases if not case.get("exp_alerts")} == names
+    page = (REPOSITORY / "docs" / "observability.md").read_text()
+    assert {name for name in names if f"`{name}`" not in page} == set()
+
+
+def test_prometheus_and_kubernetes_have_the_rules() -> None:
+    """docker-compose.yml mounts them where Prometheus looks, and kustomize makes ConfigMaps."""
+    (pattern,) = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())[
+        "rule_files"
+    ]
+    targets = [mount["target"] for mount in compose()["services"]["prometheus"]["configs"]]
+    assert pattern.replace("*", "gateway") in targets
+    monitoring = DEPLOY / "kubernetes" / "monitoring"
+    found = set()
+    for name in yaml.safe_load((monitoring / "kustomization.yaml").read_text())["resources"]:
+        folder = monitoring / name
+        (generated,) = yaml.safe_load((folder / "kustomization.yaml").read_text())[
+            "configMapGenerator"
+        ]
+        found |= {(folder / file).resolve() for file in generated["files"]}
+    assert found == {RULES_FILE, DEPLOY / "grafana" / "dashboards" / "gateway.json"}
 
 
 def test_panels_stand_side_by_side() -> None:

@@ -9,6 +9,11 @@ import yaml
 from tests.support.deployment import BASE, DEPLOY, manifest, manifests
 
 VERSION = "1.33"
+KUSTOMIZATIONS = (
+    BASE,
+    *(DEPLOY / name for name in ("kubernetes/cert-manager", "envoy")),
+    *(DEPLOY / name for name in ("prometheus/rules", "grafana/dashboards")),
+)
 DEPLOYMENTS = ["authz", "envoy"]
 
 
@@ -31,7 +36,7 @@ def test_kubernetes_knows_every_key(document: dict[str, Any]) -> None:
 
 def test_every_file_is_listed() -> None:
     """A manifest that no kustomization names would be forgotten."""
-    for folder in (BASE, DEPLOY / "kubernetes" / "cert-manager", DEPLOY / "envoy"):
+    for folder in KUSTOMIZATIONS:
         text = (folder / "kustomization.yaml").read_text()
         for path in folder.iterdir():
             assert path.name == "kustomization.yaml" or path.name in text

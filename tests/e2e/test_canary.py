@@ -1,11 +1,13 @@
 """After a run with every kind of request, no secret is anywhere but where it belongs."""
 
+import base64
 import contextlib
 import hashlib
 import http.client
 import os
 import signal
 import socket
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,16 +16,19 @@ import httpx
 import pytest
 
 from tests.support import raw
+from tests.support.collector import Collector, collector
 from tests.support.pair import (
     CENTRAL_KEYS,
     OWN_KEYS,
     SUBSCRIPTION,
     Pair,
     Provider,
+    free_port,
     pair,
     wait_until,
 )
 from tests.support.processes import running_in
+from tests.support.spellings import spellings
 
 BODY = {
     "model": "claude-sonnet-4-5",
@@ -32,7 +37,14 @@ BODY = {
 }
 GOVERNANCE = "x-coder-ai-governance-token"
 STRAY_KEY = "sk-stray-4f6a8c0e2b4d"
+PASSWORD = "correct-horse-3b1e7d9f"
 SAID = "prompt-canary-7d9f1b3e"
+ODD_HEADERS = (
+    *("host", "user-agent", "referer", "origin", "accept-language", "x-request-id"),
+    *("traceparent", "tracestate", "baggage", "x-client-trace-id", "x-b3-traceid"),
+    *("x-forwarded-for", "x-envoy-original-path", "x-envoy-force-trace", "forwarded", "via"),
+    *("x-envoy-downstream-service-cluster", "x-envoy-decorator-operation"),
+)
 PATHS = {
     "anthropic": "/anthropic/v1/messages",
     "openai": "/openai/v1/chat/completions",
@@ -48,24 +60,43 @@ class Run:
 
     Attributes:
         secrets: what may be nowhere, by what it is.
+        collected: the spans of all that.
+        metrics_port: of Envoy.
         answers: the refusals that clients got, as bytes.
     """
 
     pair: Pair
     secrets: dict[str, str]
+    collected: Collector
+    metrics_port: int
     answers: list[bytes] = field(default_factory=list)
 
     def check(self, text: str | bytes, where: str) -> None:
-        """Assert that a text holds no secret."""
+        """Assert that a text holds no secret, encoded or not, nor half a token."""
         data = text.encode() if isinstance(text, str) else text
-        held = [name for name, secret in self.secrets.items() if secret.encode() in data]
+        held = [
+            name
+            for name, secret in self.secrets.items()
+            if any(one in data for one in spellings(secret, halves=name.endswith("token's secret")))
+        ]
         assert held == [], f"{where} holds {', '.join(held)}"
 
 
 @pytest.fixture(scope="module")
 def run(provider: Provider) -> Iterator[Run]:
     """The pair, after the run and still up."""
-    with pair(provider, start=False) as running:
+    metrics_port = free_port()
+    with (
+        collector() as collected,
+        pair(
+            provider,
+            start=False,
+            log={"level": "debug", "format": "json"},
+            tracing={"otlp": collected.url, "sample": 1},
+            usage={"metrics_by_user": True},
+        ) as running,
+    ):
+        running.settings["envoy"]["metrics"] = f"127.0.0.1:{metrics_port}"
         running.start()
         first = running.stdout.partition("export CODER_TOKEN=")[2].split()[0]
         running.create_user("alice")
@@ -80,10 +111,13 @@ def run(provider: Provider) -> Iterator[Run]:
             "the deleted token's secret": deleted.partition("-")[2],
             "a key in the wrong place": STRAY_KEY,
             "a prompt": SAID,
+            "a password": PASSWORD,
         }
-        done = Run(running, secrets)
+        done = Run(running, secrets, collected, metrics_port)
         for token in (good, deleted, first):
             _ask_everything(done, token)
+        for token in (good, deleted):
+            _ask_oddly(done, token)
         _faults(done, good)
         mark = "the-last-request"
         httpx.get(f"{running.url}/{mark}")
@@ -135,6 +169,36 @@ def _ask_everything(run: Run, token: str) -> None:
         raw.request("GET", "/x", [("x-api-key", token), ("x-big", "a" * 70_000)]),
     ):
         run.answers.append(raw.ask(run.pair.port, data).whole)
+
+
+def _ask_oddly(run: Run, token: str) -> None:
+    """Put a token and a password where nobody should: in paths, queries and headers of any kind."""
+    encoded = "".join(f"%{ord(letter):02X}" for letter in token)
+    paths = [
+        f"/{token}",
+        f"/anthropic/{token}",
+        f"/anthropic/v1/messages/{token}",
+        f"/openai/v1/responses/{encoded}",
+        f"/{encoded}/v1/messages",
+        *(
+            f"/anthropic/v1/messages?{name}={value}"
+            for name in ("key", "password", "api_key", "access_token", token)
+            for value in (token, PASSWORD, encoded)
+        ),
+    ]
+    odd = dict.fromkeys(ODD_HEADERS, token)
+    basic = base64.b64encode(f"{token}:{PASSWORD}".encode()).decode()
+    with httpx.Client(base_url=run.pair.url) as client:
+        for path in paths:
+            for headers in (
+                {"x-api-key": token},
+                odd,
+                {"x-api-key": token, "user-agent": token, "x-password": PASSWORD},
+                {"authorization": f"Basic {basic}", "proxy-authorization": f"Basic {basic}"},
+            ):
+                answer = client.post(path, headers=headers, json=BODY)
+                if answer.status_code != 200:
+                    run.answers.append(_whole(answer))
 
 
 def _faults(run: Run, token: str) -> None:
@@ -211,6 +275,41 @@ def test_admin(run: Run, path: str) -> None:
     run.check(text, path)
 
 
+def test_metrics(run: Run) -> None:
+    """Neither authz's metrics nor Envoy's, of which users are a part here, hold a secret."""
+    authz = httpx.get(f"http://127.0.0.1:{run.pair.http_port}/metrics").text
+    envoy = httpx.get(f"http://127.0.0.1:{run.metrics_port}/stats/prometheus").text
+    assert 'user="alice"' in authz
+    assert "envoy_http_downstream_rq_xx" in envoy
+    run.check(authz, "authz's metrics")
+    run.check(envoy, "Envoy's metrics")
+
+
+def test_spans(run: Run) -> None:
+    """No span holds a secret, in whatever attribute; every request has spans."""
+    collected = run.collected
+    wait_until(lambda: len(collected.spans) > 500, 15, "the spans being there")
+    assert {span.service for span in collected.spans} == {"envoy", "authz"}
+    for request in list(collected.requests):
+        run.check(request.SerializeToString(), "a span")
+
+
+def test_database(run: Run) -> None:
+    """Nothing in the rows of the database, recorded requests included, is a secret."""
+    with contextlib.closing(sqlite3.connect(run.pair.folder / "identity.db")) as database:
+        dump = "\n".join(database.iterdump())
+    assert "usage" in dump
+    assert "alice" in dump
+    run.check(dump, "the database")
+
+
+def test_rendered_configuration(run: Run) -> None:
+    """What `authz envoy render` prints holds no secret."""
+    text = run.pair.command("envoy", "render").stdout
+    assert "static_resources" in text
+    run.check(text, "Envoy's configuration")
+
+
 def test_command_lines(run: Run) -> None:
     """What everybody on the machine can list of the three processes holds no secret."""
     commands = running_in(run.pair.folder)
@@ -233,7 +332,7 @@ def test_files(run: Run) -> None:
             continue
         names.add(file.name)
         run.check(file.read_bytes(), file.name)
-    assert {"gateway.yaml", f"envoy-{run.pair.port}.yaml", "identity.db", "stderr"} <= names
+    assert {"gateway.yaml", "bootstrap.json", "identity.db", "stderr"} <= names
 
 
 def test_database_keeps_hashes(run: Run) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.support.pair import CENTRAL_KEYS, OWN_KEYS, Pair, Provider, pair
+from tests.support.pair import CENTRAL_KEYS, OWN_KEYS, Pair, Provider, pair, wait_until
 
 WRONG, GOOD, OTHER = "sk-ant-revoked-0f3a9b7c5d1e", CENTRAL_KEYS["anthropic"], OWN_KEYS["anthropic"]
 """The stand-in refuses the first with a 401, and takes the others."""
@@ -103,3 +103,22 @@ def test_exhausted_by_refusals(running: Pair) -> None:
     answer = _ask(running, token)
     assert (answer.status_code, answer.json()["error"]["type"]) == (502, "api_error")
     assert "retry-after" not in answer.headers
+
+
+@_with_keys(GOOD)
+def test_refusals_of_a_central_key_are_counted(running: Pair) -> None:
+    """A provider's 429 to the only key of a provider counts; one to a user's own key does not."""
+    token = running.create_token("alice")
+
+    def count() -> float:
+        text = httpx.get(f"http://127.0.0.1:{running.http_port}/metrics").text
+        name = 'authz_central_key_refusals_total{provider="anthropic",status="429"} '
+        (line,) = (line for line in text.splitlines() if line.startswith(name))
+        return float(line.removeprefix(name))
+
+    before = count()
+    assert _ask(running, token, "fail-429", own=OWN_KEYS["anthropic"]).status_code == 429
+    assert _ask(running, token, "fail-429").status_code == 429
+    # Entries come in the order of the requests.
+    wait_until(lambda: count() > before, 10, "the refusal being counted")
+    assert count() == before + 1

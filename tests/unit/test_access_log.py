@@ -1,5 +1,7 @@
 """authz.access_log."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,3 +89,20 @@ def test_other_entries_change_nothing(message: bytes) -> None:
 def test_bytes_never_raise(message: bytes) -> None:
     """Any bytes are taken without an exception, which would end Envoy's stream."""
     AccessLogReader({"anthropic": _pool()}).receive(message)
+
+
+@pytest.mark.parametrize(
+    ("changes", "counted"),
+    [
+        ({}, [("anthropic", 429)]),
+        ({"status": 403}, [("anthropic", 403)]),
+        ({"status": 500}, []),
+        ({"details": "ext_authz_denied"}, []),
+    ],
+)
+def test_refusals_are_counted(changes: Any, counted: list[tuple[str, int]]) -> None:
+    """What a provider itself answers to a central key counts, if it refuses the key."""
+    seen: list[tuple[str, int]] = []
+    reader = AccessLogReader({"anthropic": _pool()}, None, lambda *one: seen.append(one))
+    reader.receive(_message(**changes))
+    assert seen == counted

@@ -151,11 +151,12 @@ def shared(request: pytest.FixtureRequest, make: Callable[[], Any]) -> Any:
 
 
 @contextlib.contextmanager
-def proxied(chunk_delay: float = 0.05) -> Iterator[Proxied]:
+def proxied(chunk_delay: float = 0.05, **settings: Any) -> Iterator[Proxied]:
     """A proxy in clear, providers over TLS, BYOK, a CA of ``authz proxy ca``.
 
     Args:
         chunk_delay: seconds between two pieces of a provider's streamed answer.
+        settings: further ones of ``gateway.yaml``.
     """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -164,7 +165,7 @@ def proxied(chunk_delay: float = 0.05) -> Iterator[Proxied]:
         provider = stack.enter_context(
             stand_in(certfile=str(cert_file), keyfile=str(key_file), chunk_delay=chunk_delay)
         )
-        running = stack.enter_context(pair(provider, start=False, proxy=_proxy()))
+        running = stack.enter_context(pair(provider, start=False, proxy=_proxy(), **settings))
         _go_native(running, authority.ca_file)
         yield _started(running)
 

@@ -1,0 +1,31 @@
+"""The cluster of the collector that Envoy sends its spans to."""
+
+from envoy_data_plane.envoy.config.cluster.v3 import Cluster
+from envoy_data_plane.envoy.config.core.v3 import Http2ProtocolOptions
+from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
+    HttpProtocolOptions,
+    HttpProtocolOptionsExplicitHttpConfig,
+)
+
+from authz.envoy.clusters import host_cluster, protocol_options, tls_to
+from authz.envoy.tracing import COLLECTOR_CLUSTER
+from authz.governance_settings import Tracing
+from authz.trust import system_roots
+
+_REQUESTS_MAX = 1024
+
+
+def collector_cluster(settings: Tracing) -> Cluster:
+    """Return the cluster of the collector."""
+    url = settings.otlp
+    cluster = host_cluster(COLLECTOR_CLUSTER, url, _REQUESTS_MAX)
+    cluster.typed_extension_protocol_options = protocol_options(
+        HttpProtocolOptions(
+            explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(
+                http2_protocol_options=Http2ProtocolOptions()
+            )
+        )
+    )
+    if url.tls:
+        cluster.transport_socket = tls_to(url, settings.ca_file or system_roots(), ["h2"])
+    return cluster
