@@ -16,7 +16,7 @@ from authz.secret import Secret
 _STATUS_ACTIONS = {
     "active": Action.ACTIVATE,
     "suspended": Action.SUSPEND,
-    "dormant": "user.suspend",
+    "dormant": Action.SUSPEND,
 }
 
 
