@@ -108,7 +108,7 @@ async def test_a_session_that_was_planted_is_not_kept(site: Site) -> None:
 
 
 async def test_a_token_is_no_session(site: Site) -> None:
-    """A long-lived token in the session's cookie signs nobody in, nor does one of another cookie."""
+    """A long-lived token in the session's cookie signs nobody in, nor one of another cookie."""
     text, _ = await site.store.create_token(site.users["alice"])
     for cookie in ("authz_session", "coder_session_token", "authz_visitor"):
         browser = site.browser()

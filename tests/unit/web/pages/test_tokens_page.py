@@ -151,7 +151,7 @@ async def test_nobody_reaches_anothers_token(site: Site, what: str) -> None:
     ["<script>alert(1)</script>", '" onmouseover="alert(1)', "'><img src=x onerror=alert(1)>"],
 )
 async def test_a_name_is_text(site: Site, name: str) -> None:
-    """A token's name that is HTML is shown as it is, in the list, the question and the audit log."""
+    """A token's name that is HTML is shown as it is, in every page that has it."""
     alice = await site.signed_in("alice")
     made = await alice.post(NEW, name=name)
     key_id = made.one("pre", id="token").text[:10]
