@@ -196,6 +196,19 @@ class UsageStore:
         )
         return [_line(row) for row in rows]
 
+    async def last_uses(self, user_id: str) -> dict[str, int]:
+        """Return when each of a user's tokens was last used, as far as requests are kept.
+
+        Returns:
+            Token ids, with Unix times in milliseconds.
+        """
+        rows = await self._database.fetch(
+            "SELECT token_id, max(time_ms) AS last FROM usage_entries"
+            " WHERE user_id = $1 AND token_id IS NOT NULL GROUP BY 1",
+            user_id,
+        )
+        return {row["token_id"]: int(row["last"]) for row in rows}
+
 
 def _of_user(user_id: str | None) -> tuple[str, list[object]]:
     return ("", []) if user_id is None else (" AND user_id = $2", [user_id])

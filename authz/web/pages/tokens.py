@@ -32,10 +32,9 @@ _MODES = (
 
 async def show_tokens(visit: Visit) -> Response:
     """Show one's own tokens, the newest first."""
-    keys = await visit.store.list_tokens(visit.caller, include_expired=True)
     return visit.show(
         "tokens.html",
-        keys=keys[::-1],
+        keys=await visit.tokens_of(visit.caller),
         now=datetime.now(UTC),
         path=_path(visit, visit.caller),
         kept=lifetimes.RETENTION.days,

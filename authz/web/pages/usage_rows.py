@@ -2,10 +2,16 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import UTC, datetime
 
+import structlog
+
+from authz.errors import StoreError
 from authz.settings import Config
 from authz.usage.service import database_url, open_usage_store
 from authz.usage.store import UsageStore
+
+_log = structlog.get_logger(__name__)
 
 
 class UsageRows:
@@ -33,6 +39,22 @@ class UsageRows:
             if self._store is None:
                 self._store = await open_usage_store(config)
             return self._store
+
+    async def last_uses(self, user_id: str) -> dict[str, datetime]:
+        """Return when each of a user's tokens was last used at a provider; empty if unknown.
+
+        The identity store does not say: a check writes nothing.
+        """
+        try:
+            rows = await self.get()
+            found = await rows.last_uses(user_id) if rows is not None else {}
+        except StoreError as error:
+            _log.info("last uses not known", why=str(error))
+            return {}
+        return {
+            token_id: datetime.fromtimestamp(milliseconds / 1000, UTC)
+            for token_id, milliseconds in found.items()
+        }
 
     async def close(self) -> None:
         """Give back what they hold."""

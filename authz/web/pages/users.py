@@ -152,7 +152,6 @@ def _form(visit: Visit, problems: dict[str, str] | None = None, status: int = 20
 async def _user_page(visit: Visit, user: User, problem: str = "", status: int = 200) -> Response:
     may_change = user.id != visit.caller.id and roles.may_manage(visit.caller, user)
     may_use_tokens = roles.may_use_tokens_of(visit.caller, user)
-    keys = await visit.store.list_tokens(user, include_expired=True) if may_use_tokens else []
     return visit.show(
         "user.html",
         status,
@@ -162,7 +161,7 @@ async def _user_page(visit: Visit, user: User, problem: str = "", status: int = 
         may_use_tokens=may_use_tokens,
         roles=_ROLES,
         role=user.roles[0] if user.roles else roles.MEMBER,
-        keys=keys[::-1],
+        keys=await visit.tokens_of(user) if may_use_tokens else [],
         now=datetime.now(UTC),
         path=f"/users/{user.id}/tokens",
         kept=lifetimes.RETENTION.days,

@@ -102,6 +102,17 @@ class Visit:
             **values,
         )
 
+    async def tokens_of(self, owner: User) -> list[Key]:
+        """Return a user's tokens, expired ones too, the newest first; with their last use."""
+        keys = await self.store.list_tokens(owner, include_expired=True)
+        uses = await self.pages.usage.last_uses(owner.id) if keys else {}
+        return [
+            replace(
+                key, last_used=max(filter(None, (key.last_used, uses.get(key.id))), default=None)
+            )
+            for key in reversed(keys)
+        ]
+
     async def token_owner(self) -> User:
         """Return the user whose tokens the path is about: oneself, or whom it names.
 

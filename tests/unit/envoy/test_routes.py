@@ -161,8 +161,7 @@ def test_a_providers_name_is_not_a_pattern() -> None:
 
 
 def test_answers_lose_what_is_about_another_host(document: dict[str, Any]) -> None:
-    """Cookies and the offer of HTTP/3 are the provider's own; only the token API
-    and the page set one."""
+    """Cookies and the offer of HTTP/3 are the provider's own; the API and the page set one."""
     (host,) = manager(document)["route_config"]["virtual_hosts"]
     assert "response_headers_to_remove" not in host
     removed = {one["name"]: one["response_headers_to_remove"] for one in routes(document)}

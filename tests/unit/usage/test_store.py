@@ -191,3 +191,27 @@ async def test_sums_by_day(store: UsageStore) -> None:
     ]
     assert [(x.key, x.requests) for x in await store.by_day(0, "b")] == [("2", 1)]
     assert [x.requests for x in await store.add_up("model", 0, "a")] == [2]
+
+
+async def test_last_use_of_each_token(store: UsageStore) -> None:
+    """Of one user's tokens, the latest request of each; one without a token is no token's."""
+    await store.add(
+        UsageEntry(
+            id=f"l-{at}",
+            time_ms=at,
+            decision="allow",
+            status=200,
+            usage=Usage.NONE,
+            duration_ms=1,
+            user_id=user,
+            token_id=token,
+        )
+        for at, user, token in [
+            (1, "a", "x"),
+            (3, "a", "x"),
+            (2, "a", "y"),
+            (4, "b", "z"),
+            (5, "a", None),
+        ]
+    )
+    assert await store.last_uses("a") == {"x": 3, "y": 2}

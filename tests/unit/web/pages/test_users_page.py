@@ -2,7 +2,7 @@
 
 import re
 import time
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -142,7 +142,7 @@ async def test_a_member_sees_their_own_audit_log(site: Site) -> None:
     assert text[11:] not in root.last.text
 
 
-async def _use(site: Site, user: str, model: str, ago_days: int = 0) -> None:
+async def _use(site: Site, user: str, model: str, ago_days: int = 0, token: str = "") -> None:
     rows = await site.usage.get()
     assert rows is not None
     at = int((time.time() - ago_days * 86400) * 1000)
@@ -157,6 +157,7 @@ async def _use(site: Site, user: str, model: str, ago_days: int = 0) -> None:
                 duration_ms=1,
                 user_id=site.users[user].id,
                 username=user,
+                token_id=token or None,
                 model=model,
                 mode="centralized",
                 tokens=Tokens(input=1000, output=234),
@@ -188,6 +189,15 @@ async def test_a_member_sees_their_own_usage(site: Site) -> None:
     page = await root.get("/ui/usage")
     assert sorted(_column(page, "Model")) == ["claude-sonnet-4-5", "gpt-5", "old"]
     assert sorted(_column(page, "User")) == ["alice", "bob"]
+
+
+async def test_the_list_says_when_a_token_was_used(site: Site) -> None:
+    """A token's last request at a provider is its last use."""
+    _, key = await site.store.create_token(site.users["alice"])
+    await _use(site, "alice", "gpt-5", token=key.id)
+    alice = await site.signed_in("alice")
+    page = await alice.get("/ui/account/tokens")
+    assert _column(page, "Last used") == [f"{datetime.now(UTC):%Y-%m-%d}"]
 
 
 async def test_no_usage_is_said(site: Site) -> None:
