@@ -36,14 +36,25 @@ async def show_audit(visit: Visit) -> Response:
 
 def _line(entry: Entry) -> dict[str, object]:
     actor, change = entry.actor, entry.change
-    what = f"{change.resource} {change.target or change.resource_id}".strip()
+    what = f"user {change.target}"
     if change.resource == "api_key":
-        what = f"{what} ({change.resource_id}) of {change.username}"
+        name = f"token {change.target}" if change.target else "session"
+        what = f"{name} ({change.resource_id}) of {change.username}"
     return {
         "time": entry.time,
         "who": actor.name or actor.kind,
         "ip": actor.ip or "command line",
         "action": str(change.action).replace("_", " "),
-        "what": what.replace("api_key", "token"),
-        "more": "; ".join(f"{key} {value}" for key, value in change.fields.items()),
+        "what": what.strip(),
+        "more": "; ".join(
+            f"{name.replace('_', ' ')}: {_text(value)}"
+            for name, value in change.fields.items()
+            if value not in ({}, [], "")
+        ),
     }
+
+
+def _text(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_text(one)}" for name, one in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
