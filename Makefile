@@ -9,7 +9,7 @@ run: $(VENV)/.run  ## the whole pair in the foreground, with a stand-in provider
 	$(BIN)/authz up --demo
 
 test: $(VENV)/.test  ## every test, against a real Envoy
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-clients: $(VENV)/.test  ## real clients, headless, in every mode; AUTHZ_RECORD=1 notes the results
 	$(BIN)/python -m pytest -s tests/clients/run_clients.py tests/clients/run_codex_websocket.py $(if $(CLIENT),-k '$(CLIENT)')

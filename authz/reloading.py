@@ -66,6 +66,11 @@ class Reloadable:
         metrics.loaded(fingerprint(config))
 
     @property
+    def config(self) -> Config:
+        """The configuration that is in force."""
+        return self._config
+
+    @property
     def is_immediate(self) -> bool:
         """Whether a check never waits; it depends on the identity source alone."""
         return self._authorizer.is_immediate

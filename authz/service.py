@@ -28,6 +28,9 @@ from authz.web.api.app import create_api
 from authz.web.api.call import Services
 from authz.web.app import create_app
 from authz.web.own_store import OwnStore
+from authz.web.pages.app import create_pages
+from authz.web.pages.usage_rows import UsageRows
+from authz.web.pages.visit import Pages
 from authz.web.server import HttpServer, listen
 from authz.web.sign_in import SignIn
 from authz.workers import Worker
@@ -82,8 +85,13 @@ async def serve(config: Config, load: Callable[[], Config], worker: Worker | Non
         traces = _traces(config, reloadable)
         grpc_server = _grpc_server(config, address, reloadable, traces)
         listener = worker.http if worker else listen(config.authz.http)
-        api = create_api(Services(own_store, SignIn(), secure=config.tls is not None))
-        http_server = HttpServer(create_app(source, metrics, config.proxy, api), listener)
+        sign_in, secure = SignIn(), config.tls is not None
+        api = create_api(Services(own_store, sign_in, secure=secure))
+        usage_rows = UsageRows(lambda: reloadable.config)
+        pages = create_pages(
+            Pages(own_store, sign_in, secure, lambda: reloadable.config, usage_rows)
+        )
+        http_server = HttpServer(create_app(source, metrics, config.proxy, api, pages), listener)
         await grpc_server.start()
         usage.start()
         reloadable.start()
@@ -103,6 +111,7 @@ async def serve(config: Config, load: Callable[[], Config], worker: Worker | Non
         if traces is not None:
             await traces.stop(TRACES_GRACE_SECONDS)
         await http_task
+        await usage_rows.close()
         _log.info("authz stopped")
     finally:
         await own_store.close()

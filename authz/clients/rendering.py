@@ -47,10 +47,16 @@ def base_url(config: Config) -> str:
     return f"{scheme}://{config.listen.for_clients}"
 
 
-def client_url(config: Config, provider: Provider) -> str:
-    """Return the base URL that a client takes for a provider."""
+def client_url(config: Config, provider: Provider, base: str | None = None) -> str:
+    """Return the base URL that a client takes for a provider.
+
+    Args:
+        config: says where the gateway listens.
+        provider: whose URL.
+        base: where the client reaches the gateway, if that is known better.
+    """
     prefix = provider.provider_type.client_prefix
-    return f"{base_url(config)}/api/v2/ai-gateway/{provider.name}{prefix}"
+    return f"{base or base_url(config)}/api/v2/ai-gateway/{provider.name}{prefix}"
 
 
 def kind_of(provider: Provider) -> str:

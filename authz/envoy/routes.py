@@ -16,6 +16,7 @@ from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import ExtAuthz
 from authz.envoy.api_routes import AUTHZ_HTTP_CLUSTER, api_routes, is_api_route
 from authz.envoy.filters import EXT_AUTHZ, REMOVED_RESPONSE_HEADERS
 from authz.envoy.packing import packed
+from authz.envoy.page_routes import is_page_route, page_routes
 from authz.envoy.provider_routes import (
     gateway_mount,
     method_is,
@@ -39,10 +40,11 @@ def gateway_routes(config: Config) -> RouteConfiguration:
     for provider in config.providers:
         mount = gateway_mount(provider)
         routes += provider_routes(provider, mount, config)
+    routes += page_routes()
     routes.append(_unknown())
     for route in routes:
-        if not is_api_route(route):
-            # The token API sets a session's cookie; nobody else may.
+        if not (is_api_route(route) or is_page_route(route)):
+            # The token API and the page set a session's cookie; nobody else may.
             route.response_headers_to_remove = list(REMOVED_RESPONSE_HEADERS)
     return RouteConfiguration(
         name="gateway",

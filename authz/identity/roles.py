@@ -1,7 +1,9 @@
 """Who may do what to whom, by Coder's site-wide roles. Pure functions."""
 
 from collections.abc import Collection
+from datetime import timedelta
 
+from authz import lifetimes
 from authz.errors import StoreError
 from authz.identity.accounts import User
 
@@ -61,3 +63,8 @@ def may_see(user: User, other: User) -> bool:
 def may_give(user: User, roles: Collection[str]) -> bool:
     """Say whether a user may give somebody these roles: only an owner may give any."""
     return is_owner(user) or not roles
+
+
+def longest_lifetime(owner: User) -> timedelta:
+    """Return how long a token may live: that follows its owner (``coder-contract.md`` 1.5)."""
+    return lifetimes.ADMIN_MAXIMUM if is_owner(owner) else lifetimes.MAXIMUM

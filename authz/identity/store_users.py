@@ -1,5 +1,6 @@
 """The store's users."""
 
+import asyncio
 import uuid
 from datetime import UTC, datetime
 
@@ -142,7 +143,8 @@ class UserStore(StoreBase):
             raise StoreError(f"{user.username} is a service account, which has no sign-in")
         if problem := check_password(password, user.username):
             raise StoreError(problem)
-        hashed = hash_password(password)
+        # Slow on purpose; whoever shares the event loop must not wait for it.
+        hashed = await asyncio.to_thread(hash_password, password)
         async with self._database.transaction() as transaction:
             await transaction.execute(
                 "UPDATE users SET hashed_password = $1, updated_at = $2"

@@ -3,6 +3,7 @@
 from authz.clients.catalog import Client, clients, curl
 from authz.clients.rendering import base_url, client_url, fill, kind_of
 from authz.identity.url import CoderURL, PostgresURL, parse_identity_url
+from authz.secret import Secret
 from authz.settings import Config, Provider
 from authz.up.first_start import FIRST_USER, FirstToken
 from authz.up.invocation import Command
@@ -16,7 +17,13 @@ _TITLES = {"centralized": "", "byok": ", with your own key"}
 
 
 def banner(
-    config: Config, first: FirstToken | None, user: str | None, command: Command, *, demo: bool
+    config: Config,
+    first: FirstToken | None,
+    user: str | None,
+    command: Command,
+    code: Secret | None = None,
+    *,
+    demo: bool,
 ) -> str:
     """Write the text.
 
@@ -24,6 +31,7 @@ def banner(
         first: the token of the first start; it is shown here and nowhere else.
         user: whose token the example makes; None where the store names nobody.
         command: how to call ``authz`` from any folder.
+        code: of the one-time link for the first administrator, if there is to be one.
         demo: whether the providers are played by the stand-in.
     """
     lines = [f"The gateway is up: {base_url(config)}", ""]
@@ -33,6 +41,7 @@ def banner(
     lines += [
         f"  {provider.name:<12} {client_url(config, provider)}" for provider in config.providers
     ]
+    lines += ["", *_page_lines(config, code)]
     lines += ["", *_token_lines(config, first, user, command)]
     for provider in config.providers:
         if provider.key_references:
@@ -43,6 +52,17 @@ def banner(
     lines += ["", "Other clients and modes", f"  ({command('client')})"]
     lines += ["", "Ctrl-C stops it; open streams finish first."]
     return "\n".join(lines)
+
+
+def _page_lines(config: Config, code: Secret | None) -> list[str]:
+    lines = ["Tokens, users and usage in a browser", f"  {base_url(config)}/ui/"]
+    if code is not None:
+        lines += [
+            "The first administrator's password, once and within 15 minutes",
+            # Behind '#', which browsers send to nobody: it is in no log.
+            f"  {base_url(config)}/ui/first-administrator#{code.reveal()}",
+        ]
+    return lines
 
 
 def _token_lines(

@@ -4,9 +4,12 @@ import asyncio
 from dataclasses import dataclass
 
 from authz import lifetimes
-from authz.identity.open import open_source, open_store
+from authz.errors import StoreError
+from authz.identity.open import coder_base, open_source, open_store
 from authz.identity.url import SQLiteURL, parse_identity_url
 from authz.secret import Secret
+from authz.settings import Config
+from authz.web import first_link
 
 FIRST_USER = "admin"
 
@@ -56,6 +59,37 @@ def find_user(identity: str) -> str | None:
     if not isinstance(parse_identity_url(identity), SQLiteURL):
         return None
     return asyncio.run(_find_user(identity))
+
+
+def make_first_code(config: Config) -> Secret | None:
+    """Make the code of the one-time link while nobody can sign in who may give others a password.
+
+    Returns:
+        None where it isn't needed: there is such a user, or users are Coder's.
+
+    Raises:
+        OSError: the state folder can't be written to.
+    """
+    if not asyncio.run(_nobody_can_sign_in(config.identity)):
+        first_link.forget(config)
+        return None
+    return first_link.make_code(config)
+
+
+async def _nobody_can_sign_in(identity: str) -> bool:
+    if coder_base(identity) is not None:
+        return False
+    try:
+        store = await open_store(identity, create=False)
+    except StoreError:
+        # Coder's own database, or none that may be read.
+        return False
+    try:
+        return first_link.is_needed(await store.list_users())
+    except StoreError:
+        return False
+    finally:
+        await store.close()
 
 
 async def _prepare(identity: str) -> None:

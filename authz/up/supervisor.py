@@ -20,7 +20,7 @@ from authz.up.banner import banner
 from authz.up.children import Child
 from authz.up.control import NOT_RELOADED, Control, Outcome, control_socket
 from authz.up.demo import demo as run_demo
-from authz.up.first_start import find_user, make_first_token, make_identity
+from authz.up.first_start import find_user, make_first_code, make_first_token, make_identity
 from authz.up.invocation import own_command
 from authz.up.preflight import check_addresses
 from authz.up.readiness import would_pass
@@ -74,7 +74,8 @@ def up(
         if not signals.stop:
             first = make_first_token(config.identity)
             user = find_user(config.identity)
-            text = banner(config, first, user, own_command(config_file), demo=demo)
+            code = make_first_code(config)
+            text = banner(config, first, user, own_command(config_file), code, demo=demo)
             print(text, flush=True)  # noqa: T201 - the command's output
         pair.watch(None if demo else load)
         pair.drain()

@@ -81,6 +81,14 @@ GROUPS = {
     "token": "coalesce(token_name, token_id, '')",
     "mode": "coalesce(mode, '')",
 }
+_DAY_MS = 86_400_000
+_SUMS = """count(*) AS requests,
+ sum(CASE WHEN usage = 'refused' THEN 1 ELSE 0 END) AS refusals,
+ coalesce(sum(input_tokens), 0) AS input_tokens,
+ coalesce(sum(cached_tokens), 0) AS cached_tokens,
+ coalesce(sum(output_tokens), 0) AS output_tokens,
+ sum(CASE WHEN usage IN ('failed', 'compressed', 'cancelled') THEN 1 ELSE 0 END) AS unknown
+ FROM usage_entries WHERE time_ms >= $1"""
 
 
 class UsageStore:
@@ -156,25 +164,54 @@ class UsageStore:
         )
         return int(rows[0]["missing"])
 
-    async def add_up(self, group: str, since_ms: int) -> list[Line]:
+    async def add_up(self, group: str, since_ms: int, user_id: str | None = None) -> list[Line]:
         """Add up the requests since a time, those with the most tokens first.
 
         Args:
             group: one of ``GROUPS``.
+            since_ms: Unix time in milliseconds.
+            user_id: whose, or None for everybody's.
         """
+        whose, args = _of_user(user_id)
         rows = await self._database.fetch(
-            f"SELECT {GROUPS[group]} AS key, count(*) AS requests,"  # noqa: S608 - our own words
-            " sum(CASE WHEN usage = 'refused' THEN 1 ELSE 0 END) AS refusals,"
-            " coalesce(sum(input_tokens), 0) AS input_tokens,"
-            " coalesce(sum(cached_tokens), 0) AS cached_tokens,"
-            " coalesce(sum(output_tokens), 0) AS output_tokens,"
-            " sum(CASE WHEN usage IN ('failed', 'compressed', 'cancelled') THEN 1 ELSE 0 END)"
-            " AS unknown FROM usage_entries WHERE time_ms >= $1 GROUP BY 1 ORDER BY"
+            f"SELECT {GROUPS[group]} AS key, {_SUMS}{whose} GROUP BY 1 ORDER BY"
             " coalesce(sum(input_tokens), 0) + coalesce(sum(output_tokens), 0) DESC,"
             " count(*) DESC, 1",
             since_ms,
+            *args,
         )
         return [_line(row) for row in rows]
+
+    async def by_day(self, since_ms: int, user_id: str | None = None) -> list[Line]:
+        """Add up the requests of each UTC day that has any, in order; arguments as ``add_up``.
+
+        Returns:
+            Lines whose key is the number of days since 1970.
+        """
+        whose, args = _of_user(user_id)
+        rows = await self._database.fetch(
+            f"SELECT time_ms / {_DAY_MS} AS key, {_SUMS}{whose} GROUP BY 1 ORDER BY 1",
+            since_ms,
+            *args,
+        )
+        return [_line(row) for row in rows]
+
+    async def last_uses(self, user_id: str) -> dict[str, int]:
+        """Return when each of a user's tokens was last used, as far as requests are kept.
+
+        Returns:
+            Token ids, with Unix times in milliseconds.
+        """
+        rows = await self._database.fetch(
+            "SELECT token_id, max(time_ms) AS last FROM usage_entries"
+            " WHERE user_id = $1 AND token_id IS NOT NULL GROUP BY 1",
+            user_id,
+        )
+        return {row["token_id"]: int(row["last"]) for row in rows}
+
+
+def _of_user(user_id: str | None) -> tuple[str, list[object]]:
+    return ("", []) if user_id is None else (" AND user_id = $2", [user_id])
 
 
 async def _insert(transaction: Queries, entries: Sequence[UsageEntry]) -> int:
@@ -225,7 +262,7 @@ def _values(entry: UsageEntry) -> tuple[object, ...]:
 
 def _line(row: Row) -> Line:
     return Line(
-        key=row["key"],
+        key=str(row["key"]),
         requests=int(row["requests"]),
         refusals=int(row["refusals"]),
         input_tokens=int(row["input_tokens"]),

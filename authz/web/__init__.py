@@ -1,1 +1,1 @@
-"""The HTTP side: health now, later metrics and tokens."""
+"""The HTTP side: health, metrics, the token API and the page."""

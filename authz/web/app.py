@@ -21,6 +21,7 @@ def create_app(
     metrics: Metrics,
     proxy: Proxy | None = None,
     api: Starlette | None = None,
+    pages: Starlette | None = None,
 ) -> Starlette:
     """Build the application; it is started after gRPC and stopped before it.
 
@@ -34,6 +35,7 @@ def create_app(
         metrics: of ``/metrics``.
         proxy: whose CA certificate is served.
         api: the token API, for ``/api/v2``.
+        pages: the page, for ``/ui``.
     """
 
     async def healthz(_request: Request) -> Response:
@@ -69,5 +71,6 @@ def create_app(
             Route("/metrics", metrics_text),
             Route("/proxy/ca-cert.pem", ca_certificate),
             *([Mount("/api/v2", app=api)] if api else []),
+            *([Mount("/ui", app=pages)] if pages else []),
         ]
     )

@@ -7,7 +7,7 @@ from starlette.responses import Response
 from authz import lifetimes
 from authz.identity.accounts import Key, User
 from authz.identity.names import check_token_name
-from authz.identity.roles import is_owner, may_use_tokens_of
+from authz.identity.roles import is_owner, longest_lifetime, may_use_tokens_of
 from authz.identity.store import NameTaken, OwnerChanged
 from authz.rules import NO_RULES, TokenRules, make_rules
 from authz.web.api.call import UserCall
@@ -76,7 +76,7 @@ async def list_tokens(call: UserCall) -> Response:
 async def token_config(call: UserCall) -> Response:
     """Return the longest lifetime that the user's tokens may have."""
     owner = await call.token_owner()
-    return answer(200, {"max_token_lifetime": _nanoseconds(_maximum(owner))})
+    return answer(200, {"max_token_lifetime": _nanoseconds(longest_lifetime(owner))})
 
 
 async def show_token(call: UserCall) -> Response:
@@ -162,19 +162,14 @@ def _rules(asked: Rules | None) -> TokenRules:
 
 def _lifetime(asked: CreateToken, owner: User) -> timedelta:
     if not asked.lifetime:
-        return min(lifetimes.DEFAULT, _maximum(owner))
-    maximum = _maximum(owner)
+        return min(lifetimes.DEFAULT, longest_lifetime(owner))
+    maximum = longest_lifetime(owner)
     if asked.lifetime < 0:
         raise ApiError(400, _INVALID, "lifetime must be positive number greater than 0")
     if asked.lifetime > _nanoseconds(maximum):
         hours = maximum // timedelta(hours=1)
         raise ApiError(400, _INVALID, f"lifetime must be less than {hours}h0m0s")
     return timedelta(microseconds=max(1, asked.lifetime // 1000))
-
-
-def _maximum(owner: User) -> timedelta:
-    """Return the cap, which follows the token's owner (``coder-contract.md`` 1.5)."""
-    return lifetimes.ADMIN_MAXIMUM if is_owner(owner) else lifetimes.MAXIMUM
 
 
 def _nanoseconds(duration: timedelta) -> int:

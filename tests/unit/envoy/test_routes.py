@@ -96,10 +96,13 @@ def test_everything_else_is_a_404_after_authz(
     assert "disabled" not in str(route.get("typed_per_filter_config"))
 
 
-def test_authz_is_switched_off_for_health_and_the_token_api(document: dict[str, Any]) -> None:
-    """Two exact paths, read only, and the API lead to authz itself without a check."""
-    *without, api = [route for route in routes(document) if "'disabled': True" in str(route)]
-    assert (api["name"], api["route"]["cluster"]) == ("token API", "authz_http")
+def test_authz_is_switched_off_for_what_it_serves_itself(document: dict[str, Any]) -> None:
+    """Two exact paths, read only, the token API and the page lead to authz without a check."""
+    found = [route for route in routes(document) if "'disabled': True" in str(route)]
+    *without, api, front, page = found
+    for route, name in ((api, "token API"), (page, "page")):
+        assert (route["name"], route["route"]["cluster"]) == (name, "authz_http")
+    assert front["direct_response"] == {"status": 303}
     assert [route["match"]["path"] for route in without] == ["/healthz", "/readyz"]
     for route in without:
         assert route["route"]["cluster"] == "authz_http"
@@ -158,11 +161,11 @@ def test_a_providers_name_is_not_a_pattern() -> None:
 
 
 def test_answers_lose_what_is_about_another_host(document: dict[str, Any]) -> None:
-    """Cookies and the offer of HTTP/3 are the provider's own; only the token API sets one."""
+    """Cookies and the offer of HTTP/3 are the provider's own; the API and the page set one."""
     (host,) = manager(document)["route_config"]["virtual_hosts"]
     assert "response_headers_to_remove" not in host
     removed = {one["name"]: one["response_headers_to_remove"] for one in routes(document)}
-    assert removed.pop("token API") == ["alt-svc"]
+    assert removed.pop("token API") == removed.pop("page") == ["alt-svc"]
     assert all(names == ["set-cookie", "alt-svc"] for names in removed.values())
     assert len(removed) > 10
 

@@ -167,3 +167,51 @@ async def test_recorder_waits_for_a_database(
     assert registry.get_sample_value("authz_usage_waiting") == 0
     assert registry.get_sample_value("authz_usage_written_total") == 10
     assert capsys.readouterr().out.count("away") == 1
+
+
+async def test_sums_by_day(store: UsageStore) -> None:
+    """Days are UTC's and in order, of everybody or of one user, in each database."""
+    day = 86_400_000
+    await store.add(
+        UsageEntry(
+            id=f"q-{number}",
+            time_ms=at,
+            decision="allow",
+            status=200,
+            usage=Usage.COMPLETE,
+            duration_ms=1,
+            user_id=user,
+            tokens=Tokens(input=number, output=1),
+        )
+        for number, (at, user) in enumerate([(day, "a"), (2 * day - 1, "a"), (2 * day, "b")])
+    )
+    assert [(x.key, x.requests, x.input_tokens) for x in await store.by_day(0)] == [
+        ("1", 2, 1),
+        ("2", 1, 2),
+    ]
+    assert [(x.key, x.requests) for x in await store.by_day(0, "b")] == [("2", 1)]
+    assert [x.requests for x in await store.add_up("model", 0, "a")] == [2]
+
+
+async def test_last_use_of_each_token(store: UsageStore) -> None:
+    """Of one user's tokens, the latest request of each; one without a token is no token's."""
+    await store.add(
+        UsageEntry(
+            id=f"l-{at}",
+            time_ms=at,
+            decision="allow",
+            status=200,
+            usage=Usage.NONE,
+            duration_ms=1,
+            user_id=user,
+            token_id=token,
+        )
+        for at, user, token in [
+            (1, "a", "x"),
+            (3, "a", "x"),
+            (2, "a", "y"),
+            (4, "b", "z"),
+            (5, "a", None),
+        ]
+    )
+    assert await store.last_uses("a") == {"x": 3, "y": 2}

@@ -1,0 +1,275 @@
+"""The page of a real pair: through Envoy, and in a real Chromium where there is one."""
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from selenium.common.exceptions import StaleElementReferenceException
+from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
+
+from authz.identity.open import open_database
+from authz.usage.entry import Tokens, Usage, UsageEntry
+from authz.usage.store import UsageStore
+from tests.support.browsing import Parsed
+from tests.support.pair import Pair, Provider, pair
+
+PASSWORD = "correct horse battery"
+IMAGES = os.environ.get("AUTHZ_SCREENSHOTS")
+"""A folder to keep pictures in, such as docs/images."""
+
+_CHROMIUM, _DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+needs_chromium = pytest.mark.skipif(
+    _CHROMIUM is None or _DRIVER is None,
+    reason="no Chromium here: Debian's packages chromium and chromium-driver",
+)
+
+
+@pytest.fixture(scope="module")
+def page_pair(provider: Provider) -> Iterator[Pair]:
+    """A pair at its first start."""
+    with pair(provider) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def administrator(page_pair: Pair) -> Iterator[httpx.Client]:
+    """A client that has opened the one-time link and is signed in."""
+    link = re.search(r"http://\S+/ui/first-administrator#(\S+)", page_pair.stdout)
+    assert link is not None, page_pair.stdout
+    with httpx.Client(base_url=page_pair.url, follow_redirects=True) as client:
+        csrf = Parsed(client.get("/ui/first-administrator").text).csrf
+        fields = {"name": "admin", "password": PASSWORD, "again": PASSWORD}
+        answer = client.post(
+            "/ui/first-administrator", data={"csrf": csrf, "code": link[1], **fields}
+        )
+        assert answer.url.path == "/ui/account/tokens", answer.text
+        assert link[1] not in page_pair.stderr
+        # The banner alone has it: no access log.
+        assert page_pair.stdout.count(link[1]) == 1
+        yield client
+
+
+def test_the_cookie_is_no_credential_at_a_provider(
+    page_pair: Pair, administrator: httpx.Client
+) -> None:
+    """The page's cookie, whatever its path, is neither a token at a provider nor sent to it."""
+    session = administrator.cookies["authz_session"]
+    for name in ("authz_session", "coder_session_token"):
+        for path in ("/anthropic/v1/models", "/api/v2/ai-gateway/openai/v1/models", "/"):
+            answer = httpx.get(f"{page_pair.url}{path}", headers={"cookie": f"{name}={session}"})
+            assert answer.status_code == 401, path
+    assert not page_pair.provider.take()
+    token = page_pair.create_token("admin")
+    answer = httpx.get(
+        f"{page_pair.url}/openai/v1/models",
+        headers={"cookie": f"authz_session={session}", "authorization": f"Bearer {token}"},
+    )
+    assert answer.status_code == 200
+    [seen] = page_pair.provider.take()
+    assert session[11:] not in str(seen)
+    assert session[11:] not in page_pair.stdout + page_pair.stderr
+
+
+def test_the_front_leads_browsers_to_the_page(page_pair: Pair) -> None:
+    """A GET of / that wants HTML goes to the page, with no scheme or host; others need a token."""
+    html = {"accept": "text/html,application/xhtml+xml"}
+    answer = httpx.get(f"{page_pair.url}/", headers=html)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/ui/")
+    assert httpx.get(f"{page_pair.url}/").status_code == 401
+    assert httpx.post(f"{page_pair.url}/", headers=html).status_code == 401
+    assert httpx.get(f"{page_pair.url}/ui/../metrics").status_code == 401
+    page = httpx.get(f"{page_pair.url}/ui/sign-in")
+    assert page.headers["content-security-policy"].startswith("default-src 'none'")
+
+
+@contextlib.contextmanager
+def chromium(*arguments: str) -> Iterator[Chrome]:
+    """Run a Chromium without a screen."""
+    folder = tempfile.mkdtemp(prefix="chromium-")
+    options = ChromeOptions()
+    options.binary_location = str(_CHROMIUM)
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        f"--user-data-dir={folder}",
+        *arguments,
+    ):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = Chrome(options=options, service=ChromeService(str(_DRIVER)))
+    try:
+        yield driver
+    finally:
+        driver.quit()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _picture(driver: Chrome, name: str, width: int = 1100, height: int = 760) -> None:
+    if IMAGES:
+        driver.set_window_size(width, height)
+        driver.save_screenshot(str(Path(IMAGES) / f"page-{name}.png"))
+
+
+def _fill(driver: Chrome, **fields: str) -> None:
+    for name, value in fields.items():
+        driver.find_element(By.ID, name).send_keys(value)
+
+
+def _submit(driver: Chrome, text: str) -> None:
+    """Press the button of that text by keyboard, and wait for the next page."""
+    [button] = [b for b in driver.find_elements(By.TAG_NAME, "button") if b.text == text]
+    body = driver.find_element(By.TAG_NAME, "html")
+    button.send_keys(Keys.ENTER)
+    WebDriverWait(driver, 10).until(lambda _: _is_gone(body))
+
+
+def _is_gone(element: WebElement) -> bool:
+    try:
+        element.is_enabled()
+    except StaleElementReferenceException:
+        return True
+    return False
+
+
+def _follow(driver: Chrome, name: str) -> None:
+    """Follow the link that a screen reader calls so, by keyboard."""
+    links = driver.find_elements(By.TAG_NAME, "a")
+    [link] = [link for link in links if link.accessible_name == name]
+    body = driver.find_element(By.TAG_NAME, "html")
+    link.send_keys(Keys.ENTER)
+    WebDriverWait(driver, 10).until(lambda _: _is_gone(body))
+
+
+def _sign_in(driver: Chrome, running: Pair) -> None:
+    driver.get(f"{running.url}/ui/")
+    _fill(driver, name="admin", password=PASSWORD)
+    _submit(driver, "Sign in")
+    assert driver.find_element(By.TAG_NAME, "h1").text == "Tokens"
+
+
+async def _use(running: Pair) -> None:
+    """Put three weeks of requests into the rows."""
+    url = running.identity.replace("sqlite:///./", f"sqlite:///{running.folder}/")
+    rows = UsageStore(await open_database(url))
+    try:
+        await rows.prepare()
+        now = int(time.time() * 1000)
+        await rows.add(
+            UsageEntry(
+                id=f"test-{day}-{number}",
+                time_ms=now - day * 86_400_000,
+                decision="allow",
+                status=200,
+                usage=Usage.COMPLETE,
+                duration_ms=900,
+                username="alice",
+                model=("claude-sonnet-4-5", "gpt-5")[number % 2],
+                mode=("centralized", "byok")[day % 2],
+                tokens=Tokens(input=900 + 40 * day, cached=300, output=250 + 10 * number),
+            )
+            for day in range(1, 22)
+            for number in range(3 + day * 7 % 11)
+        )
+    finally:
+        await rows.close()
+
+
+def _run(lines: str) -> str:
+    """Paste lines into a shell, with the status of the answer behind it."""
+    lines = lines.replace("curl ", "curl -sS -w '\\n%{http_code}' ")
+    return subprocess.run(
+        ["bash", "-c", lines], capture_output=True, text=True, check=True, timeout=20
+    ).stdout
+
+
+@needs_chromium
+def test_from_the_sign_in_to_an_answer_and_back(
+    page_pair: Pair, administrator: httpx.Client
+) -> None:
+    """In Chromium, by keyboard: sign in, create, paste the curl lines and get an answer, delete."""
+    assert administrator.cookies
+    with chromium() as driver:
+        driver.get(f"{page_pair.url}/ui/")
+        _picture(driver, "sign-in", 1100, 620)
+        _sign_in(driver, page_pair)
+        _follow(driver, "Create a token")
+        _fill(driver, name="laptop")
+        _picture(driver, "new-token", 1100, 1000)
+        _submit(driver, "Create the token")
+        lines = driver.find_element(By.ID, "curl-anthropic").text
+        assert f"{page_pair.url}/api/v2/ai-gateway/anthropic" in lines
+        driver.find_element(By.CSS_SELECTOR, "button[data-copy=token]").send_keys(Keys.ENTER)
+        WebDriverWait(driver, 5).until(
+            lambda d: d.find_element(By.ID, "copied").get_attribute("textContent")
+        )
+        assert _run(lines).endswith("\n200")
+        _picture(driver, "token", 1100, 1000)
+        _follow(driver, "I have copied it: back to the tokens")
+        _picture(driver, "tokens")
+        page_pair.create_user("alice")
+        asyncio.run(_use(page_pair))
+        for place in ("users", "usage", "audit"):
+            driver.get(f"{page_pair.url}/ui/{place}")
+            if place == "usage":
+                charts = driver.find_elements(By.CSS_SELECTOR, "svg[role=img]")
+                assert [c.accessible_name for c in charts if c.rect["height"] > 100] == [
+                    "Requests by day",
+                    "Tokens by day",
+                ]
+            _picture(driver, place, 1100, 1000)
+        driver.get(f"{page_pair.url}/ui/account/tokens")
+        _follow(driver, "Delete laptop")
+        _submit(driver, "Delete the token")
+        assert _run(lines).endswith("\n401")
+        # Whatever the policy of the page forbids would be here.
+        assert driver.get_log("browser") == []  # type: ignore[no-untyped-call]
+    page_pair.provider.take()
+
+
+@needs_chromium
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_fits_a_phone(page_pair: Pair, administrator: httpx.Client, scheme: str) -> None:
+    """At 360 pixels nothing is scrolled sideways, and every field has a name; in both schemes."""
+    with chromium("--force-dark-mode") if scheme == "dark" else chromium() as driver:
+        phone = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True}
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        places = ("sign-in", "account/tokens", "account/tokens/new", "users", "users/new", "usage")
+        for place in (*places, "audit"):
+            if place == "account/tokens":
+                _sign_in(driver, page_pair)
+            driver.get(f"{page_pair.url}/ui/{place}")
+            width = driver.execute_script("return document.documentElement.scrollWidth")
+            assert width <= 360, place
+            for tag in ("input:not([type=hidden])", "select", "button", "a"):
+                for element in driver.find_elements(By.CSS_SELECTOR, tag):
+                    assert element.accessible_name, (place, element.get_attribute("outerHTML"))
+            if IMAGES and scheme == "dark" and place == "account/tokens/new":
+                driver.save_screenshot(str(Path(IMAGES) / "page-phone-dark.png"))
+        ground = driver.execute_script("return getComputedStyle(document.body).backgroundColor")
+        assert ground == {"light": "rgb(255, 255, 255)", "dark": "rgb(18, 22, 28)"}[scheme]
+
+
+@needs_chromium
+def test_the_code_of_the_link_goes_into_the_form(page_pair: Pair) -> None:
+    """What is behind # is filled in, and is gone from the address."""
+    with chromium() as driver:
+        driver.get(f"{page_pair.url}/ui/first-administrator#the-code")
+        assert driver.find_element(By.ID, "code").get_attribute("value") == "the-code"
+        assert driver.current_url == f"{page_pair.url}/ui/first-administrator"

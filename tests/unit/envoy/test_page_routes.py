@@ -1,0 +1,45 @@
+"""authz.envoy.page_routes: which paths of the gateway listener are the page's."""
+
+import re
+from typing import Any
+
+import pytest
+
+from authz.envoy.page_routes import page_routes
+from authz.web.pages.app import _PLACES
+from tests.unit.envoy.rendered import chosen, facts, rendered
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    """The configuration for the defaults."""
+    return rendered()
+
+
+def test_every_place_is_routed_and_nothing_else(document: dict[str, Any]) -> None:
+    """The page's paths go to authz without a check; its other paths keep theirs."""
+    for place in _PLACES:
+        path = re.sub(r"{\w+}", "x", f"/ui{place.path}")
+        route = chosen(document, "POST", path)
+        assert route["name"] == "page", path
+        assert route["route"]["cluster"] == "authz_http"
+    for path in ("/ui", "/ui/", "/ui/static/page.css"):
+        assert chosen(document, "GET", path)["name"] == "page"
+    for path in ("/ui/metrics", "/ui/v1/messages", "/users", "/account/tokens", "/uix", "/metrics"):
+        assert chosen(document, "GET", path)["name"] == "unknown", path
+
+
+def test_a_provider_of_that_name_wins() -> None:
+    """A provider named ui keeps its paths: no name is reserved for the page."""
+    base = {"name": "ui", "type": "anthropic", "base_url": "https://api.anthropic.com"}
+    document = rendered(providers=[base])
+    route = chosen(document, "POST", "/ui/v1/messages")
+    assert facts(route)["provider"] == "ui"
+
+
+def test_the_front_is_for_browsers() -> None:
+    """Only a GET or HEAD of / that asks for HTML is sent on; any other is checked as before."""
+    [front, _] = page_routes()
+    assert front.match is not None
+    assert front.match.path == "/"
+    assert [matcher.name for matcher in front.match.headers] == [":method", "accept"]

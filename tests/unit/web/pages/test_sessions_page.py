@@ -1,0 +1,330 @@
+"""Sessions of the page: signing in and out, what a form must bring, and the headers."""
+
+import re
+import time
+from datetime import timedelta
+
+import httpx
+import pytest
+
+from authz.identity.open import open_store
+from authz.rules import make_rules
+from authz.secret import Secret
+from authz.settings import Config
+from authz.web import first_link
+from authz.web.own_store import OwnStore
+from authz.web.pages.answers import HEADERS
+from authz.web.pages.app import _PLACES, create_pages
+from authz.web.pages.usage_rows import UsageRows
+from authz.web.pages.visit import Pages
+from authz.web.sign_in import PER_USER, SignIn
+from tests.support.browsing import Browser
+
+from .conftest import ORIGIN, PASSWORD, Site
+
+TOKENS = "/ui/account/tokens"
+
+
+async def test_the_session_is_a_cookie_that_no_script_sees(site: Site) -> None:
+    """HttpOnly, Secure, SameSite=Lax, for the page's paths alone; the visitor's cookie goes."""
+    browser = site.browser()
+    csrf = (await browser.get("/ui/sign-in")).csrf
+    answer = await browser.client.post(
+        "/ui/sign-in", data={"csrf": csrf, "name": "alice", "password": PASSWORD}
+    )
+    assert (answer.status_code, answer.headers["location"]) == (303, TOKENS)
+    session, visitor = answer.headers.get_list("set-cookie")
+    assert re.fullmatch(
+        r"authz_session=[0-9A-Za-z]{10}-[0-9A-Za-z]{22}; HttpOnly; Path=/ui; SameSite=lax; Secure",
+        session,
+    )
+    assert visitor.startswith('authz_visitor="";')
+
+
+async def test_who_is_not_signed_in_is_sent_to_sign_in_and_back(site: Site) -> None:
+    """Every page asks for a session, and the page that was asked for comes after it."""
+    browser = site.browser()
+    for place in _PLACES:
+        path = f"/ui{place.path}".format(user=site.users["bob"].id, key="a" * 10)
+        if place.is_open or place.get is None:
+            continue
+        answer = await browser.client.get(path)
+        assert answer.status_code == 303, path
+        assert answer.headers["location"].startswith("/ui/sign-in?next=/ui/"), path
+    form = await browser.get("/ui/usage")
+    next_path = form.all("input", name="next")[0].attributes["value"]
+    assert next_path == "/ui/usage"
+    page = await browser.post("/ui/sign-in", name="alice", password=PASSWORD, next=next_path)
+    assert page.one("h1").text == "Usage"
+
+
+@pytest.mark.parametrize(
+    "next_path",
+    [
+        "https://evil.test/",
+        "//evil.test/",
+        "/\\evil.test",
+        "/ui/\\evil.test",
+        "javascript:alert(1)",
+        "/ui/..//evil.test",
+        "/api/v2/users/me",
+        "/ui/usage\r\nset-cookie: a=b",
+        "/ui@evil.test",
+    ],
+)
+async def test_no_sign_in_leads_elsewhere(site: Site, next_path: str) -> None:
+    """What is no path of the page is forgotten, in the form and after it."""
+    browser = site.browser()
+    form = await browser.client.get("/ui/sign-in", params={"next": next_path})
+    assert 'name="next" value=""' in form.text
+    csrf = (await browser.get("/ui/sign-in")).csrf
+    answer = await browser.client.post(
+        "/ui/sign-in",
+        data={"csrf": csrf, "name": "alice", "password": PASSWORD, "next": next_path},
+    )
+    assert (answer.status_code, answer.headers["location"]) == (303, TOKENS)
+
+
+async def test_a_session_that_was_planted_is_not_kept(site: Site) -> None:
+    """Fixation: signing in gives a new secret, and the session that the browser had is ended."""
+    planted, _ = await site.store.create_session(site.users["alice"])
+    browser = site.browser()
+    csrf = (await browser.get("/ui/sign-in")).csrf
+    browser.client.cookies.set("authz_session", planted, domain="gateway.test", path="/ui")
+    # Signed in by what was planted, the form is bound to it: one from before does not fit.
+    await browser.post("/ui/sign-in", csrf, name="alice", password=PASSWORD)
+    assert browser.last.status_code == 403
+    csrf = (await browser.get(TOKENS)).csrf
+    await browser.post("/ui/sign-in", csrf, name="alice", password=PASSWORD)
+    assert browser.last.status_code == 200
+    other = site.browser()
+    other.client.cookies.set("authz_session", planted, domain="gateway.test", path="/ui")
+    assert (await other.get(TOKENS)).one("h1").text == "Sign in"
+    planted_visitor = site.browser()
+    planted_visitor.client.cookies.set("authz_visitor", "x" * 43, domain="gateway.test")
+    await planted_visitor.sign_in("alice", PASSWORD)
+    other.client.cookies.set("authz_session", "x" * 43, domain="gateway.test", path="/ui")
+    assert (await other.get(TOKENS)).one("h1").text == "Sign in"
+
+
+async def test_a_token_is_no_session(site: Site) -> None:
+    """A long-lived token in the session's cookie signs nobody in, nor one of another cookie."""
+    text, _ = await site.store.create_token(site.users["alice"])
+    for cookie in ("authz_session", "coder_session_token", "authz_visitor"):
+        browser = site.browser()
+        browser.client.cookies.set(cookie, text, domain="gateway.test")
+        assert (await browser.get(TOKENS)).one("h1").text == "Sign in"
+    answer = await site.browser().client.get(TOKENS, headers={"coder-session-token": text})
+    assert answer.status_code == 303
+
+
+async def test_signing_in_with_a_token(site: Site) -> None:
+    """One's own token will do, but none that is limited, deleted or a machine's."""
+    text, key = await site.store.create_token(site.users["bob"])
+    browser = site.browser()
+    await browser.post("/ui/sign-in", token=text)
+    assert browser.last.url.path == TOKENS
+    limited, _ = await site.store.create_token(
+        site.users["bob"], rules=make_rules(["openai"], None)
+    )
+    machine, _ = await site.store.create_token(site.users["bot"])
+    await site.store.delete_token(key)
+    for bad, why in (
+        (text, "The Coder token is not valid."),
+        (limited, "This token is limited"),
+        (machine, "A service account has no sign-in."),
+        ("nonsense", "The Coder token is not valid."),
+    ):
+        page = await site.browser().post("/ui/sign-in", token=bad)
+        assert why in page.one("p", role="alert").text
+
+
+async def test_signing_out_ends_the_session(site: Site) -> None:
+    """The secret is worth nothing afterwards; everywhere ends the others too, and no token."""
+    token, _ = await site.store.create_token(site.users["alice"], "kept")
+    first, second, third = [await site.signed_in("alice") for _ in range(3)]
+    kept = first.client.cookies.get("authz_session")
+    page = await first.post("/ui/sign-out", (await first.get(TOKENS)).csrf)
+    assert page.one("h1").text == "Sign in"
+    assert first.client.cookies.get("authz_session") is None
+    first.client.cookies.set("authz_session", str(kept), domain="gateway.test", path="/ui")
+    assert (await first.get(TOKENS)).one("h1").text == "Sign in"
+    assert (await second.get(TOKENS)).one("h1").text == "Tokens"
+    await second.post("/ui/sign-out", (await second.get(TOKENS)).csrf, everywhere="1")
+    assert (await third.get(TOKENS)).one("h1").text == "Sign in"
+    assert await site.store.find_token(token) is not None
+
+
+def _forms(site: Site) -> list[str]:
+    bob = site.users["bob"].id
+    return [
+        f"/ui{place.path}".format(user=bob, key="a" * 10)
+        for place in _PLACES
+        if place.post is not None
+    ]
+
+
+async def test_no_form_without_the_sessions_token(site: Site) -> None:
+    """Every form: none, a wrong one, another session's and a visitor's CSRF token are a 403."""
+    root, alice = await site.signed_in("root"), await site.signed_in("alice")
+    visitors = (await site.browser().get("/ui/sign-in")).csrf
+    others = (await alice.get(TOKENS)).csrf
+    before = [user.username for user in await site.store.list_users()]
+    for path in _forms(site):
+        for csrf in ("", "0" * 64, others, visitors):
+            await root.post(path, csrf, name="mallory", status="suspended", role="owner")
+            assert root.last.status_code == 403, path
+        answer = await root.client.post(path, data={"name": "mallory"})
+        assert answer.status_code == 403, path
+    assert [user.username for user in await site.store.list_users()] == before
+    assert (await site.store.get_user("bob")).status == "active"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "https://evil.test"},
+        {"origin": "null"},
+        {"origin": "https://gateway.test.evil.test"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+    ],
+)
+async def test_no_form_from_another_site(site: Site, headers: dict[str, str]) -> None:
+    """Even with the right CSRF token, a form that another site sent is a 403."""
+    alice = await site.signed_in("alice")
+    csrf = (await alice.get(TOKENS)).csrf
+    answer = await alice.client.post(f"{TOKENS}/new", data={"csrf": csrf}, headers=headers)
+    assert answer.status_code == 403
+    assert not await site.store.list_tokens(site.users["alice"])
+
+
+async def test_a_form_is_a_form(site: Site) -> None:
+    """Another content type is a 415, a long body a 413, too many fields a 400."""
+    alice = await site.signed_in("alice")
+    csrf = (await alice.get(TOKENS)).csrf
+    path, client = f"{TOKENS}/new", alice.client
+    assert (await client.post(path, json={"csrf": csrf})).status_code == 415
+    assert (await client.post(path, data={"csrf": csrf, "x": "y" * 70_000})).status_code == 413
+    many = {"csrf": csrf, **{f"f{number}": "" for number in range(300)}}
+    assert (await client.post(path, data=many)).status_code == 400
+    assert (await client.put(path, data={"csrf": csrf})).status_code == 405
+
+
+async def test_every_answer_has_the_headers(site: Site) -> None:
+    """Pages, redirects, errors and files alike; only the files may be kept."""
+    alice = await site.signed_in("alice")
+    paths = ["/ui/", TOKENS, "/ui/users", "/ui/nothing", "/ui/usage", "/ui/audit", "/ui/sign-in"]
+    for path in paths:
+        answer = await alice.client.get(path)
+        assert answer.headers.items() >= HEADERS.items(), path
+    page = await alice.get(TOKENS)
+    files = [page.all("link", rel="stylesheet")[0].attributes["href"]]
+    files += [script.attributes["src"] for script in page.all("script")]
+    for path in files:
+        answer = await alice.client.get(path)
+        assert answer.status_code == 200
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["cache-control"] == "public, max-age=86400"
+    assert (await alice.client.get("/ui/static/..%2f__init__.py")).status_code == 404
+    assert "unsafe" not in HEADERS["content-security-policy"]
+
+
+async def test_too_many_tries_are_refused(site: Site) -> None:
+    """The API's limit counts here: a 429 says when to come again, with the right password too."""
+    browser = site.browser()
+    csrf = (await browser.get("/ui/sign-in")).csrf
+    for _ in range(PER_USER):
+        await browser.post("/ui/sign-in", csrf, name="alice", password="wrong")
+        assert browser.last.status_code == 401
+    await browser.post("/ui/sign-in", csrf, name="alice", password=PASSWORD)
+    assert browser.last.status_code == 429
+    assert int(browser.last.headers["retry-after"]) > 0
+
+
+async def test_a_suspended_user_is_out_with_the_next_page(site: Site) -> None:
+    """So is one whose session has expired."""
+    alice, bob = await site.signed_in("alice"), await site.signed_in("bob")
+    await site.store.set_status(site.users["alice"], "suspended")
+    assert (await alice.get(TOKENS)).one("h1").text == "Sign in"
+    short, _ = await site.store.create_session(site.users["bob"], timedelta(microseconds=1))
+    bob.client.cookies.set("authz_session", short, domain="gateway.test", path="/ui")
+    assert "Sign in" in (await bob.get(TOKENS)).all("h1")[0].text
+
+
+async def test_where_coder_keeps_the_tokens_the_page_says_so() -> None:
+    """Every page is one that leads to Coder's, and none asks for a password."""
+    url = "https://coder.example.com"
+    pages = create_pages(
+        Pages(OwnStore(url, 365), SignIn(), True, _no_config, UsageRows(_no_config))
+    )
+    transport = httpx.ASGITransport(pages)
+    browser = Browser(httpx.AsyncClient(transport=transport, base_url=ORIGIN), ORIGIN)
+    for path in ("/sign-in", "/account/tokens", "/users", "/first-administrator"):
+        page = await browser.get(path)
+        assert "https://coder.example.com/settings/tokens" in [
+            a.attributes["href"] for a in page.all("a")
+        ]
+        assert not page.all("form")
+
+
+def _no_config() -> Config:
+    raise AssertionError("nothing asks for it")
+
+
+async def test_the_one_time_link_makes_the_first_administrator_once(site: Site) -> None:
+    """With the code somebody becomes an owner with a password; the same code again is refused."""
+    await site.store.delete_user(site.users["root"])
+    code = first_link.make_code(site.config).reveal()
+    assert code not in first_link.link_file(site.config).read_text()
+    assert first_link.link_file(site.config).stat().st_mode & 0o777 == 0o600
+    fields = {"name": "admin", "password": "a long new one", "again": "a long new one"}
+    browser = site.browser()
+    for change, why in (
+        ({"code": "wrong"}, "is not valid"),
+        ({"password": "short", "again": "short"}, "a password has 8 to 128"),
+        ({"again": "something else"}, "not the same"),
+        ({"name": "bot"}, "can't be an administrator"),
+        ({"name": "a b"}, "a user name is"),
+    ):
+        page = await browser.post("/ui/first-administrator", **{"code": code, **fields, **change})
+        assert why in page.one("p", role="alert").text
+    page = await browser.post("/ui/first-administrator", code=code, **fields)
+    assert browser.last.url.path == TOKENS
+    assert (await site.store.get_user("admin")).roles == ("owner",)
+    page = await site.browser().post("/ui/first-administrator", code=code, **fields)
+    assert "is not valid" in page.one("p", role="alert").text
+
+
+async def test_the_link_is_of_no_use_later_or_beside_an_owner(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After 15 minutes, or once an owner has a password, the code is refused."""
+    code = first_link.make_code(site.config)
+    fields = {"name": "admin", "password": "a long new one", "again": "a long new one"}
+    page = await site.browser().post("/ui/first-administrator", code=code.reveal(), **fields)
+    assert "is not valid" in page.one("p", role="alert").text
+    assert first_link.is_valid(site.config, code)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 901)
+    assert not first_link.is_valid(site.config, code)
+    assert not first_link.take(site.config, code)
+
+
+async def test_a_code_is_taken_once(site: Site) -> None:
+    """Of several takers one gets it, and a broken file is no code."""
+    code = first_link.make_code(site.config)
+    assert [first_link.take(site.config, code) for _ in range(3)] == [True, False, False]
+    first_link.link_file(site.config).write_text("[]")
+    assert not first_link.is_valid(site.config, Secret(""))
+
+
+async def test_no_store_is_a_503(site: Site) -> None:
+    """A store that can't be asked shows nobody anything, and no detail of why."""
+    alice = await site.signed_in("alice")
+    store = await open_store(site.config.identity, create=False)
+    await store._database.execute("ALTER TABLE api_keys RENAME TO gone")
+    await alice.get(TOKENS)
+    assert alice.last.status_code == 503
+    assert "api_keys" not in alice.last.text
+    await store.close()

@@ -1,0 +1,174 @@
+"""Tokens in the page: making, seeing and ending them."""
+
+import pytest
+
+from authz.identity import Identity
+from authz.identity.open import open_source
+from authz.tokens import parse
+from tests.support.browsing import Parsed
+
+from .conftest import Site
+
+NEW = "/ui/account/tokens/new"
+
+
+async def _works(site: Site, text: str) -> bool:
+    source = await open_source(site.config.identity)
+    try:
+        token = parse(text)
+        assert token is not None
+        return isinstance(await source.verify(token), Identity)
+    finally:
+        await source.close()
+
+
+async def test_a_token_is_made_shown_once_and_deleted(site: Site) -> None:
+    """Its text is on one page only, it works at once, and after deleting it does not."""
+    alice = await site.signed_in("alice")
+    assert "You have no tokens yet." in alice.last.text
+    made = await alice.post(NEW, name="laptop", preset="30d")
+    text = made.one("pre", id="token").text
+    assert await _works(site, text)
+    listed = await alice.get("/ui/account/tokens")
+    assert text[11:] not in alice.last.text
+    assert "laptop" in listed.one("th", scope="row").text
+    [delete] = [a for a in listed.all("a") if a.attributes["href"].endswith("/delete")]
+    asked = await alice.get(delete.attributes["href"])
+    assert "Delete the token laptop?" in asked.one("h1").text
+    await alice.post(delete.attributes["href"])
+    assert "You have no tokens yet." in alice.last.text
+    assert not await _works(site, text)
+
+
+async def test_an_expired_token_stays_in_the_list(site: Site) -> None:
+    """Expire ends a token and keeps its line, which can't be expired again."""
+    alice = await site.signed_in("alice")
+    text = (await alice.post(NEW, name="laptop")).one("pre", id="token").text
+    listed = await alice.post(f"/ui/account/tokens/{text[:10]}/expire")
+    assert not await _works(site, text)
+    assert "expired " in listed.one("tr", class_="over").text
+    assert not [a for a in listed.all("a") if a.attributes["href"].endswith("/expire")]
+
+
+async def test_the_lines_to_paste_are_this_gateways(site: Site) -> None:
+    """Claude Code, Codex and curl, with the token and the address that the browser has used."""
+    alice = await site.signed_in("alice")
+    made = await alice.post(NEW)
+    text = made.one("pre", id="token").text
+    blocks = {pre.attributes["id"]: pre.text for pre in made.all("pre")}
+    assert list(blocks) == [
+        "token",
+        "claude-code-anthropic",
+        "codex-openai",
+        "curl-anthropic",
+        "curl-openai",
+    ]
+    base = "https://gateway.test/api/v2/ai-gateway"
+    assert blocks["claude-code-anthropic"].splitlines()[:2] == [
+        f"export CODER_TOKEN={text}",
+        f"export ANTHROPIC_BASE_URL={base}/anthropic",
+    ]
+    assert f'base_url="{base}/openai/v1"' in blocks["codex-openai"]
+    for button in made.all("button"):
+        if target := button.attributes.get("data-copy"):
+            assert target in blocks
+
+
+async def test_rules_limit_a_token_and_its_lines(site: Site) -> None:
+    """Chosen providers and modes are the token's rules; only what they allow is shown to paste."""
+    alice = await site.signed_in("alice")
+    made = await alice.post(NEW, name="ci", provider=["openai"], mode=["byok"])
+    [key] = await site.store.list_tokens(site.users["alice"])
+    assert key.rules.as_json() == {"providers": ["openai"], "modes": ["byok"]}
+    blocks = {pre.attributes["id"]: pre.text for pre in made.all("pre")}
+    assert list(blocks) == ["token", "codex-openai", "curl-openai"]
+    assert "authorization: Bearer $OPENAI_API_KEY" in blocks["curl-openai"]
+    listed = await alice.get("/ui/account/tokens")
+    assert listed.one("td", data_label="Limited to").text == "openai; byok"
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"name": " ok\u200b"}, "a token name has 1 to 64 printable characters"),
+        ({"preset": "other", "lifetime": "soon"}, "not a lifetime"),
+        ({"preset": "other", "lifetime": "200y"}, "at most 876600h"),
+        ({"preset": "0s"}, "greater than 0"),
+        ({"provider": "Not A Provider"}, "a provider is named as in the URL"),
+        ({"mode": "none"}, "a mode is centralized or byok"),
+        ({"name": "taken"}, "There is a token of this name"),
+    ],
+)
+async def test_a_form_with_a_mistake_says_which(
+    site: Site, fields: dict[str, str], problem: str
+) -> None:
+    """No token is made; the form comes again with what was given, and the problem at its field."""
+    await site.store.create_token(site.users["alice"], "taken")
+    alice = await site.signed_in("alice")
+    page = await alice.post(NEW, **fields)
+    assert alice.last.status_code == 400
+    described = [
+        e.attributes["aria-describedby"] for e in page.elements if "aria-invalid" in e.attributes
+    ]
+    assert problem in page.one("p", id=described[0]).text
+    assert len(await site.store.list_tokens(site.users["alice"])) == 1
+
+
+async def test_an_owners_tokens_live_a_week_at_most(site: Site) -> None:
+    """As in the API: whoever may do more gets shorter tokens, and longer presets aren't offered."""
+    root = await site.signed_in("root")
+    form = await root.get(NEW)
+    offered = [radio.attributes["value"] for radio in form.all("input", type="radio")]
+    assert offered == ["8h", "1d", "7d", "other"]
+    await root.post(NEW, preset="30d")
+    assert root.last.status_code == 400
+    assert "A lifetime is at most 7 days here." in root.last.text
+
+
+@pytest.mark.parametrize("what", ["delete", "expire"])
+async def test_nobody_reaches_anothers_token(site: Site, what: str) -> None:
+    """By URL, by id or through the owner's pages: it is a 404, and the token goes on working."""
+    text, key = await site.store.create_token(site.users["bob"], "bobs")
+    for name in ("alice", "helper"):
+        browser = await site.signed_in(name)
+        csrf = (await browser.get(NEW)).csrf
+        for path in (
+            f"/ui/account/tokens/{key.id}/{what}",
+            f"/ui/users/{site.users['bob'].id}/tokens/{key.id}/{what}",
+            f"/ui/users/{site.users[name].id}/tokens/{key.id}/{what}",
+        ):
+            await browser.get(path)
+            assert browser.last.status_code == 404
+            await browser.post(path, csrf=csrf)
+            assert browser.last.status_code == 404
+        await browser.get(f"/ui/users/{site.users['bob'].id}/tokens/new")
+        assert browser.last.status_code == 404
+    assert await _works(site, text)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["<script>alert(1)</script>", '" onmouseover="alert(1)', "'><img src=x onerror=alert(1)>"],
+)
+async def test_a_name_is_text(site: Site, name: str) -> None:
+    """A token's name that is HTML is shown as it is, in every page that has it."""
+    alice = await site.signed_in("alice")
+    made = await alice.post(NEW, name=name)
+    key_id = made.one("pre", id="token").text[:10]
+    pages = {
+        path: await alice.get(path)
+        for path in ("/ui/account/tokens", f"/ui/account/tokens/{key_id}/delete", "/ui/audit")
+    }
+    pages["again"] = await alice.post(NEW, name=name)
+    for path, page in [*pages.items(), ("made", made)]:
+        assert not page.unclosed, path
+        assert not page.all("img"), path
+        assert all("src" in script.attributes for script in page.all("script")), path
+        assert not any(n.startswith("on") for e in page.elements for n in e.attributes), path
+    assert name in pages["/ui/account/tokens"].one("th", scope="row").text
+    assert pages["again"].one("input", id="name").attributes["value"] == name
+    _is_static(pages["/ui/audit"])
+
+
+def _is_static(page: Parsed) -> None:
+    assert not [e for e in page.elements if "style" in e.attributes or e.tag == "style"]
