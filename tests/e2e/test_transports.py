@@ -1,5 +1,6 @@
 """The same answers from both gRPC servers of authz behind a real Envoy, when all is well or not."""
 
+import os
 import signal
 import threading
 import time
