@@ -109,9 +109,11 @@ class Workers:
                 self._require_free(self._config.authz.worker_address(index))
             self._http = listen(self._config.authz.http)
             self._metrics_folder = tempfile.mkdtemp(prefix="authz-metrics-")
-            for index in range(self._count):
-                self._start(index)
-            self._wait_until_up()
+            # `/readyz` answers with the first worker, and then the first address has to be there.
+            for indices in (range(1), range(1, self._count)):
+                for index in indices:
+                    self._start(index)
+                self._wait_until_up()
             while not self._is_stopping:
                 self._replace_dead()
                 time.sleep(_POLL_SECONDS)
@@ -144,10 +146,11 @@ class Workers:
         """Return when every worker takes connections; one that ends before can't be started."""
         deadline = time.monotonic() + START_SECONDS
         for index, child in enumerate(self._children):
+            if child is None:
+                continue
             address = self._config.authz.worker_address(index)
             while not self._is_stopping:
-                if child is not None:
-                    child.raise_if_ended()
+                child.raise_if_ended()
                 if _takes_connections(address):
                     break
                 if time.monotonic() > deadline:

@@ -403,7 +403,10 @@ def test_restart_under_load(pair: Parts, token: str) -> None:
             time.sleep(0.3)
         finally:
             over.set()
-        assert {status for one in asking for status in one.result()} == {200, 503}
+        # A check that finds no authz is tried again, mostly until there is one.
+        statuses = {status for one in asking for status in one.result()}
+        assert 200 in statuses
+        assert statuses <= {200, 503}
     _recovers(pair, token)
 
 

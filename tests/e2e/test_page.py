@@ -67,6 +67,7 @@ def test_the_cookie_is_no_credential_at_a_provider(
 ) -> None:
     """The page's cookie, whatever its path, is neither a token at a provider nor sent to it."""
     session = administrator.cookies["authz_session"]
+    page_pair.provider.take()
     for name in ("authz_session", "coder_session_token"):
         for path in ("/anthropic/v1/models", "/api/v2/ai-gateway/openai/v1/models", "/"):
             answer = httpx.get(f"{page_pair.url}{path}", headers={"cookie": f"{name}={session}"})
