@@ -2,6 +2,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# Each file that an Envoy watches takes an inotify instance, of which Linux gives a user 128 unless
+# root says otherwise; three processes with their Envoys may need more.
+INOTIFY := /proc/sys/fs/inotify/max_user_instances
+PROCESSES = $(shell (echo 1024 > $(INOTIFY)) 2>/dev/null; [ "$$(cat $(INOTIFY) 2>/dev/null || echo 0)" -ge 512 ] && echo 3 || echo 2)
+
 .PHONY: run test test-clients lint format soak bench lock clean
 .DEFAULT_GOAL := run
 
@@ -9,7 +14,7 @@ run: $(VENV)/.run  ## the whole pair in the foreground, with a stand-in provider
 	$(BIN)/authz up --demo
 
 test: $(VENV)/.test  ## every test, against a real Envoy
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
 
 test-clients: $(VENV)/.test  ## real clients, headless, in every mode; AUTHZ_RECORD=1 notes the results
 	$(BIN)/python -m pytest -s tests/clients/run_clients.py tests/clients/run_codex_websocket.py $(if $(CLIENT),-k '$(CLIENT)')
@@ -25,7 +30,7 @@ format: $(VENV)/.test
 
 soak: $(VENV)/.test  ## the long ones: deletes, tokens, replicas that fail, the matrix over every transport
 	AUTHZ_DELETES=1000 AUTHZ_SOAK=1 $(BIN)/python -m pytest -s tests/e2e/test_revocation.py tests/unit/identity/test_postgres_rows.py tests/unit/identity/test_sqlite_rows.py
-	AUTHZ_SOAK=1 $(BIN)/python -m pytest -s tests/e2e/test_replicas.py
+	AUTHZ_SOAK=1 $(BIN)/python -m pytest -s tests/e2e/test_replicas.py tests/e2e/test_reload.py tests/e2e/proxy/test_reload.py tests/e2e/test_page.py
 	for transport in grpcio http2-tls grpcio-tls; do \
 		AUTHZ_TRANSPORT=$$transport $(BIN)/python -m pytest tests/conformance || exit 1; \
 	done

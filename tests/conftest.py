@@ -1,6 +1,12 @@
 """Fixtures that every folder of tests uses."""
 
+import contextlib
+import os
 from collections.abc import Iterator
+from pathlib import Path
+
+# gRPC's handlers around a fork break the programs that tests start.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 import hypothesis
 import pytest
@@ -8,6 +14,13 @@ import pytest
 from tests.support import every_type as every
 from tests.support.pair import Pair, Provider, pair, stand_in
 from tests.support.transports import transport_settings
+
+_INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
+"""Each file that an Envoy watches takes one of a user's 128, and tests run many Envoys."""
+with contextlib.suppress(OSError, ValueError):
+    if int(_INSTANCES.read_text()) < 1024:
+        # Allowed to root, as in a CI container; others have to do with what there is.
+        _INSTANCES.write_text("1024")
 
 # On a busy machine an example may take any time.
 hypothesis.settings.register_profile(

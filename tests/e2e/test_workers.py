@@ -30,6 +30,8 @@ def gateway_with_workers(provider: Provider) -> Iterator[Pair]:
         running.settings["authz"]["workers"] = WORKERS
         running.start()
         running.create_user("alice")
+        # The first one is enough to be up; the others follow.
+        wait_until(lambda: running.stderr.count("authz serves") == WORKERS, 20, "every worker")
         yield running
 
 
