@@ -103,6 +103,8 @@ async def test_a_central_key_is_rotated_under_load() -> None:
         await asyncio.to_thread(running.create_user, "alice")
         load = Load(running.url, await asyncio.to_thread(running.create_token, "alice"))
         async with _running(load):
+            while not arrived:  # noqa: ASYNC110 - the provider notes it in a thread of its own
+                await asyncio.sleep(0.01)
             draft = running.folder / "draft.key"
             draft.write_text(NEW_KEY)
             draft.replace(running.folder / "anthropic.key")
