@@ -26,6 +26,7 @@ from authz.ext_authz import (
     CONTEXT_PROVIDER,
     CONTEXT_SUPPORTED,
     Check,
+    read_field,
 )
 from authz.facts import (
     allowed_metadata,
@@ -40,6 +41,7 @@ from authz.identity import Identity, IdentitySource, Rejection
 from authz.key_pool import KeyPool
 from authz.metrics import Metrics
 from authz.providers import ErrorShape
+from authz.readings import Key, Reading, Readings
 from authz.settings import Config
 from authz.tokens import CoderToken
 from authz.usage.ids import EntryIds
@@ -50,7 +52,6 @@ _log = structlog.get_logger(__name__)
 MAX_UNDER_WAY = 10_000
 """Checks that wait for the identity source, of all Envoys together."""
 
-_WRITTEN_MAX = 10_000
 _KINDS = {kind.value: kind for kind in (Kind.CONNECT, Kind.OWN)}
 
 
@@ -88,10 +89,10 @@ class Authorizer:
         self.before: Authorizer | None = None
         self._metrics = metrics or Metrics()
         self._ids = ids or EntryIds()
-        self.allow_byok = config.allow_byok
+        self._allow_byok = config.allow_byok
         self._source = source
         self._under_way = 0
-        self._written: dict[Allow, bytes] = {}
+        self._readings = Readings()
         self._keys = open_pools(config) if keys is None else keys
         # The base URL is part of the key: a central key goes to no other upstream than the one
         # that our own configuration names beside it, however old Envoy's configuration is.
@@ -99,6 +100,16 @@ class Authorizer:
             (provider.name, str(provider.base_url)): (provider.provider_type, provider.signed)
             for provider in config.providers
         }
+
+    @property
+    def allow_byok(self) -> bool:
+        """Whether users may bring their own keys."""
+        return self._allow_byok
+
+    @allow_byok.setter
+    def allow_byok(self, allowed: bool) -> None:
+        self._allow_byok = allowed
+        self._readings.forget()
 
     async def check(self, message: bytes) -> bytes:
         """Answer one check.
@@ -117,20 +128,24 @@ class Authorizer:
         began = perf_counter()
         try:
             check = ext_authz.read(message)
-            route = self._route(check)
-            if route.type is not None:
-                shape = route.type.error_shape
-            decide_on = self._connect if route.kind is Kind.CONNECT else self._request
-            outcome = await decide_on(check, route)
-            if isinstance(outcome, Allow):
-                self._metrics.count_check("allow", "", route.provider, outcome.mode or "")
-                return self._finished(self._allowed(outcome), check, route)
-            self._metrics.count_check("deny", outcome.reason, route.provider)
-            request_id = request_id_of(check)
-            log_refusal(outcome, route, request_id)
-            refusal = answers.refusal(outcome, shape, request_id)
-            denied = ext_authz.deny(refusal, refused_metadata(outcome, route))
-            return self._finished(denied, check, route)
+            key = self._readings.key_of(check)
+            reading = kept = self._readings.get(key)
+            if reading is None:
+                route = self._route(check)
+                if route.type is not None:
+                    shape = route.type.error_shape
+                read = self._read(check, key, route)
+                if isinstance(read, Deny):
+                    return self._refused(read, check, route.provider, shape)
+                reading = read
+            shape = reading.shape
+            outcome = await self._decide(reading)
+            if isinstance(outcome, Deny):
+                return self._refused(outcome, check, reading.provider, shape)
+            if kept is None:
+                self._readings.keep(key, reading)
+            self._metrics.count_check("allow", "", reading.provider, outcome.mode or "")
+            return self._finished(reading.answer, check, reading.provider)
         except IdentityUnavailable as error:
             _log.error(
                 "identity source unavailable",
@@ -165,30 +180,52 @@ class Authorizer:
         answer = answers.unavailable(shape, request_id)
         return ext_authz.unavailable(answer, {"decision": "unavailable", "reason": reason})
 
-    def _finished(self, answer: bytes, check: Check, route: Route) -> bytes:
+    def _refused(
+        self, refusal: Deny, check: Check, provider: str | None, shape: ErrorShape
+    ) -> bytes:
+        self._metrics.count_check("deny", refusal.reason, provider)
+        request_id = request_id_of(check)
+        log_refusal(refusal, provider, label_of(check), request_id)
+        answer = answers.refusal(refusal, shape, request_id)
+        denied = ext_authz.deny(answer, refused_metadata(refusal, provider))
+        return self._finished(denied, check, provider)
+
+    def _finished(self, answer: bytes, check: Check, provider: str | None) -> bytes:
         """Add what is different for each request: where it goes and its number, for the logs."""
         answer = ext_authz.at(answer, place_of(check))
         # What leads to no provider is no use of one.
-        if route.provider is None:
+        if provider is None:
             return answer
         return ext_authz.numbered(answer, self._ids.next())
 
-    def _allowed(self, allowed: Allow) -> bytes:
-        """Write an allow, or take the one written before for the same decision.
+    async def _decide(self, reading: Reading) -> Allow | Deny:
+        """Decide on a request, or take the decision on one like it, made on the same facts."""
+        verdict = await self._verify(reading.token)
+        chosen = reading.pool.choose() if reading.pool else None
+        outcome = reading.decided(verdict, chosen)
+        if outcome is None:
+            outcome = reading.decide(verdict, chosen)
+            reading.verdict, reading.chosen, reading.outcome = verdict, chosen, outcome
+            reading.answer = b""
+            if isinstance(outcome, Allow):
+                reading.answer = ext_authz.allow(outcome, allowed_metadata(outcome))
+        return outcome
 
-        The decision itself is made for each request; only its bytes are used again.
-        """
-        written = self._written.get(allowed)
-        if written is None:
-            if len(self._written) >= _WRITTEN_MAX:
-                self._written.clear()
-            written = ext_authz.allow(allowed, allowed_metadata(allowed))
-            self._written[allowed] = written
-        return written
-
-    async def _request(self, check: Check, route: Route) -> Allow | Deny:
+    def _read(self, check: Check, key: Key, route: Route) -> Reading | Deny:
+        """Read a request, or refuse it without a look-up."""
+        if route.kind is Kind.CONNECT:
+            connecting = screen_connect(read_password(check.headers))
+            if isinstance(connecting, Deny):
+                return connecting
+            return Reading(
+                None,
+                ErrorShape.ANY,
+                connecting,
+                None,
+                lambda verdict, _: decide_connect(connecting, verdict),
+            )
         try:
-            credentials = read(check.headers)
+            credentials = read(read_field(field) for field in key[2])
         except BadHeader as error:
             return Deny(
                 status=400,
@@ -197,19 +234,19 @@ class Authorizer:
                 message=f"Header {error}.",
                 reason=Reason.BAD_HEADER,
             )
-        token = screen(credentials, route.type, allow_byok=self.allow_byok)
+        allow_byok = self._allow_byok
+        token = screen(credentials, route.type, allow_byok=allow_byok)
         if isinstance(token, Deny):
             return token
-        verdict = await self._verify(token)
-        pool = self._keys.get(route.provider) if route.provider else None
-        chosen = pool.choose() if pool else None
-        return decide(credentials, route, token, verdict, chosen, allow_byok=self.allow_byok)
-
-    async def _connect(self, check: Check, _route: Route) -> Allow | Deny:
-        token = screen_connect(read_password(check.headers))
-        if isinstance(token, Deny):
-            return token
-        return decide_connect(token, await self._verify(token))
+        return Reading(
+            route.provider,
+            route.type.error_shape if route.type else ErrorShape.ANY,
+            token,
+            self._keys.get(route.provider) if route.provider else None,
+            lambda verdict, chosen: decide(
+                credentials, route, token, verdict, chosen, allow_byok=allow_byok
+            ),
+        )
 
     async def _verify(self, token: CoderToken) -> Identity | Rejection:
         began = perf_counter()

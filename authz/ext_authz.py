@@ -4,7 +4,7 @@ A bare ``CheckResponse()`` means allow, and so does any other with status 0. Ans
 built in three functions only: ``allow``, ``deny`` and ``unavailable``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -46,20 +46,49 @@ class BadCheck(ValueError):  # noqa: N818 - it is named for what it is about
     """The bytes are no ``CheckRequest``."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Check:
     """What Envoy asks.
 
     Attributes:
         path: with the query, after Envoy's normalization; for texts, never for a decision.
-        headers: lower-case names and raw values, in order, duplicates and pseudo-headers kept.
-        context: the matched route's ``context_extensions``; empty for a route without them.
+        fields: the headers, each as ``read_field`` takes it, in order, duplicates and
+            pseudo-headers kept.
+        facts: the matched route's ``context_extensions``, unread; empty for a route without them.
     """
 
     method: str
     path: str
-    headers: list[tuple[str, bytes]]
-    context: Mapping[str, str]
+    fields: Sequence[bytes]
+    facts: tuple[bytes, ...]
+
+    @property
+    def headers(self) -> list[tuple[str, bytes]]:
+        """Lower-case names and raw values; raises ``BadCheck``."""
+        return [read_field(field) for field in self.fields]
+
+    @property
+    def context(self) -> Mapping[str, str]:
+        """The matched route's ``context_extensions``, read; raises ``BadCheck``."""
+        return _read_facts(self.facts)
+
+    @property
+    def query(self) -> str:
+        """What stands behind the first question mark of the path."""
+        return self.path.partition("?")[2] if "?" in self.path else ""
+
+    def header(self, name: str) -> str:
+        """Return the first value of a header for texts; empty where there is none to be read."""
+        wanted = name.encode()
+        for field in self.fields:
+            if wanted in field:
+                try:
+                    found, value = read_field(field)
+                except BadCheck:
+                    continue
+                if found == name:
+                    return value.decode("ascii", "replace")
+        return ""
 
 
 def read(message: bytes) -> Check:
@@ -74,11 +103,30 @@ def read(message: bytes) -> Check:
         raise BadCheck("not a CheckRequest") from None
     http = attributes.request.http
     return Check(
-        method=http.method,
-        path=http.path,
-        headers=[(header.key, header.raw_value) for header in http.header_map.headers],
-        context=attributes.context_extensions,
+        http.method, http.path, http.header_map.headers, tuple(attributes.context_extensions)
     )
+
+
+def read_field(field: bytes) -> tuple[str, bytes]:
+    """Read one of ``Check.fields``: a lower-case name and a raw value.
+
+    Raises:
+        BadCheck: it is no header.
+    """
+    try:
+        header = pb.HeaderValue.FromString(field)
+    except DecodeError:
+        raise BadCheck("not a header") from None
+    return header.key, header.raw_value
+
+
+@lru_cache(maxsize=1024)
+def _read_facts(facts: tuple[bytes, ...]) -> Mapping[str, str]:
+    try:
+        read = [pb.ContextExtension.FromString(fact) for fact in facts]
+    except DecodeError:
+        raise BadCheck("not a route's facts") from None
+    return {fact.key: fact.value for fact in read}
 
 
 def allow(decision: Allow, metadata: Mapping[str, str]) -> bytes:

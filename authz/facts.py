@@ -6,7 +6,7 @@ from urllib.parse import unquote
 import structlog
 
 from authz.ext_authz import METADATA_KEY_INDEX, Check
-from authz.outcome import Allow, Deny, Route
+from authz.outcome import Allow, Deny
 from authz.providers import API_PREFIXES
 from authz.tokens import without_tokens
 
@@ -15,16 +15,9 @@ _log = structlog.get_logger(__name__)
 _PLACE_MAX = 200
 
 
-def _header(check: Check, wanted: str) -> str:
-    for name, value in check.headers:
-        if name == wanted:
-            return value.decode("ascii", "replace")
-    return ""
-
-
 def request_id_of(check: Check) -> str:
     """Return the id that Envoy gave to a request."""
-    return _header(check, "x-request-id")
+    return check.header("x-request-id")
 
 
 def place_of(check: Check) -> str:
@@ -33,7 +26,7 @@ def place_of(check: Check) -> str:
     It is without the query, and without what may be a token.
     """
     if check.method == "CONNECT":
-        return _masked(_header(check, ":authority"))
+        return _masked(check.header(":authority"))
     return _masked(check.path.partition("?")[0])
 
 
@@ -82,14 +75,14 @@ def allowed_metadata(allowed: Allow) -> dict[str, str]:
     return metadata
 
 
-def refused_metadata(denied: Deny, route: Route) -> dict[str, str]:
+def refused_metadata(denied: Deny, provider: str | None) -> dict[str, str]:
     """Return what the logs say of a refusal."""
     metadata = {
         "decision": "deny",
         "reason": denied.reason,
     }
-    if route.provider:
-        metadata["provider"] = route.provider
+    if provider:
+        metadata["provider"] = provider
     if denied.token_id:
         metadata["token_id"] = denied.token_id
     if denied.identity:
@@ -101,15 +94,19 @@ def refused_metadata(denied: Deny, route: Route) -> dict[str, str]:
     return metadata
 
 
-def log_refusal(denied: Deny, route: Route, request_id: str) -> None:
-    """Log a refusal with its true reason."""
+def log_refusal(denied: Deny, provider: str | None, label: str, request_id: str) -> None:
+    """Log a refusal with its true reason.
+
+    Args:
+        label: as ``label_of`` returns it.
+    """
     # A refusal is an everyday event; metrics tell when there are many.
     _log.info(
         "request refused",
         reason=str(denied.reason),
         status=denied.status,
-        provider=route.provider,
-        request=route.label,
+        provider=provider,
+        request=label,
         token_id=denied.token_id,
         user=denied.identity.username if denied.identity else None,
         request_id=request_id,

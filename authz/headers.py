@@ -140,6 +140,20 @@ def read(headers: Iterable[tuple[str, bytes]]) -> Credentials:
     )
 
 
+# Wider than every shape of a Coder token that is looked for anywhere.
+_LIKE_TOKEN = re.compile(rb"[^-]{10}-[^-]{22}")
+
+
+def is_plain(name: str, value: bytes) -> bool:
+    """Say whether ``read`` returns the same without this header, whatever the others are."""
+    return (
+        name not in _CREDENTIAL_HEADERS
+        and name != _SUBPROTOCOL
+        and _LIKE_TOKEN.search(value) is None
+        and _LIKE_TOKEN.search(_decoded(name, value)) is None
+    )
+
+
 def _decoded(name: str, value: bytes) -> bytes:
     # Envoy decodes the path as far as it is safe, but not the query.
     return unquote_to_bytes(value) if name == ":path" and b"%" in value else value

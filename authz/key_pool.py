@@ -59,13 +59,14 @@ class KeyPool:
         self._rests = rests
         self._clock = clock
         self._resting: dict[int, _Rest] = {}
+        self._last: ChosenKey | None = None
 
     def choose(self) -> ChosenKey | Exhausted | None:
         """Return the key for a request, or None where the provider has no central key."""
         if not self._rests:
             for only in self._keys:
                 key = only.current()
-                return None if key is None else ChosenKey(key)
+                return None if key is None else self._chosen(key, None)
             return None
         rests = []
         for index, one in enumerate(self._keys):
@@ -74,7 +75,7 @@ class KeyPool:
                 continue
             rest = self._rest_of(index, key)
             if rest is None:
-                return ChosenKey(key, index)
+                return self._chosen(key, index)
             rests.append(rest)
         if not rests:
             return None
@@ -113,6 +114,13 @@ class KeyPool:
                 status=status,
                 seconds=round(until - self._clock()),
             )
+
+    def _chosen(self, key: Secret, index: int | None) -> ChosenKey:
+        """Return the same object for the same key, which tells at once that it is."""
+        last = self._last
+        if last is None or last.key is not key or last.index != index:
+            last = self._last = ChosenKey(key, index)
+        return last
 
     def _rest_of(self, index: int, key: Secret) -> _Rest | None:
         rest = self._resting.get(index)

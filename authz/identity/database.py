@@ -5,6 +5,7 @@ SQL is written with ``$1`` placeholders. Going in and coming out, a time is an a
 turns them into what its database stores.
 """
 
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
@@ -38,10 +39,26 @@ class Queries(Protocol):
         ...
 
 
+class Transaction(Queries, Protocol):
+    """Statements that take effect together."""
+
+    async def insert(
+        self, table: str, columns: Mapping[str, str], rows: Sequence[Sequence[str | int | None]]
+    ) -> int:
+        """Insert many rows but those that are there, and return how many were not.
+
+        Args:
+            table: its name.
+            columns: names in the order of the rows' values, with PostgreSQL's types.
+            rows: values as they are stored; no two rows the same.
+        """
+        ...
+
+
 class Database(Queries, Protocol):
     """A database that several tasks may use at once."""
 
-    def transaction(self) -> AbstractAsyncContextManager[Queries]:
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """Open a transaction: committed at the end of the block, rolled back by an exception."""
         ...
 

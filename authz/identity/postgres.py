@@ -1,7 +1,7 @@
 """Our own tables in PostgreSQL, for commands and the token API."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import TypeVar
@@ -9,7 +9,7 @@ from typing import TypeVar
 import asyncpg
 
 from authz.errors import StoreError
-from authz.identity.database import Conflict, Queries, Row
+from authz.identity.database import Conflict, Row, Transaction
 from authz.identity.postgres_errors import FAILURES, explain
 from authz.identity.postgres_pool import Connection, Pool
 from authz.identity.schema_postgres import check_tables, create_tables
@@ -70,7 +70,7 @@ class PostgresDatabase:
             return await self._execute(connection, sql, args)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Queries]:
+    async def transaction(self) -> AsyncIterator[Transaction]:
         """See ``Database.transaction``. Other tasks' statements wait until it is over.
 
         Transactions of all processes run one after the other, as in SQLite: what is read in the
@@ -149,6 +149,18 @@ class _Transaction:
 
     async def execute(self, sql: str, *args: object) -> int:
         return await self._database._execute(self._connection, sql, args)
+
+    async def insert(
+        self, table: str, columns: Mapping[str, str], rows: Sequence[Sequence[str | int | None]]
+    ) -> int:
+        places = ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(columns.values(), 1))
+        sql = (
+            f"INSERT INTO {table} ({', '.join(columns)})"  # noqa: S608 - our own words
+            f" SELECT * FROM unnest({places}) ON CONFLICT DO NOTHING"
+        )
+        # A column in each parameter: the statement is the same for any number of rows.
+        by_column = zip(*rows, strict=True) if rows else ((),) * len(columns)
+        return await self._database._execute(self._connection, sql, tuple(by_column))
 
 
 async def _ids_as_text(connection: Connection) -> None:

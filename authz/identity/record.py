@@ -1,6 +1,7 @@
 """The check that Coder's gateway makes on a token's record, as a pure function."""
 
 from datetime import datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 from authz.identity import Identity, Rejection
@@ -78,6 +79,12 @@ def check(record: TokenRecord | None, token: CoderToken, now: datetime) -> Ident
         return Rejection.USER_INACTIVE
     if record.is_system:
         return Rejection.USER_SYSTEM
+    return _owner(record)
+
+
+@lru_cache(maxsize=4096)
+def _owner(record: TokenRecord) -> Identity:
+    # The same object for the same record: who compares identities sees at once that it is.
     return Identity(
         user_id=record.user_id,
         username=record.username,

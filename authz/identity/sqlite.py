@@ -3,16 +3,17 @@
 import asyncio
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from authz.errors import IdentityUnavailable, StoreError
 from authz.identity import Identity, Rejection
-from authz.identity.database import Conflict, Queries, Row
+from authz.identity.database import Conflict, Row, Transaction
 from authz.identity.record import SELECT_RECORD, SELECT_RECORD_V1, TokenRecord, check
 from authz.identity.sqlite_file import SQLiteFile
 from authz.tokens import CoderToken
@@ -49,25 +50,7 @@ class SQLiteSource:
             IdentityUnavailable: the file is missing, locked, damaged or not a store of ours.
         """
         rows = self._read(token.id)
-        record = None
-        if rows:
-            key, secret, expires, name, user, username, email, status, deleted, system, rules = (
-                rows[0]
-            )
-            record = TokenRecord(
-                key,
-                secret,
-                datetime.fromisoformat(expires),
-                name,
-                user,
-                username,
-                email,
-                status,
-                deleted != 0,
-                system != 0,
-                rules,
-            )
-        return check(record, token, datetime.now(UTC))
+        return check(_record_of(rows[0]) if rows else None, token, datetime.now(UTC))
 
     async def check_ready(self) -> None:
         """Return when the store can be read; see ``IdentitySource.check_ready``."""
@@ -94,6 +77,24 @@ class SQLiteSource:
         except sqlite3.Error as error:
             self._file.close()
             raise IdentityUnavailable(f"can't read the store {self._file.path}: {error}") from error
+
+
+@lru_cache(maxsize=4096)
+def _record_of(row: tuple[Any, ...]) -> TokenRecord:
+    key, secret, expires, name, user, username, email, status, deleted, system, rules = row
+    return TokenRecord(
+        key,
+        secret,
+        datetime.fromisoformat(expires),
+        name,
+        user,
+        username,
+        email,
+        status,
+        deleted != 0,
+        system != 0,
+        rules,
+    )
 
 
 class SQLiteDatabase:
@@ -130,7 +131,7 @@ class SQLiteDatabase:
             return await self._on_worker(lambda: self._statement(sql, args)[1])
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Queries]:
+    async def transaction(self) -> AsyncIterator[Transaction]:
         """See ``Database.transaction``. Other tasks' statements wait until it is over."""
         async with self._turn:
             try:
@@ -159,10 +160,28 @@ class SQLiteDatabase:
     ) -> tuple[list[Row], int]:
         connection = self._file.unfinished() if started else self._file.connection()
         parameters = {str(number): _stored(value) for number, value in enumerate(args, 1)}
-        try:
+        with self._explained():
             cursor = connection.execute(sql, parameters)
             cursor.row_factory = sqlite3.Row
             return cursor.fetchall(), cursor.rowcount
+
+    def _insert(
+        self, table: str, columns: Mapping[str, str], rows: Sequence[Sequence[str | int | None]]
+    ) -> int:
+        places = ", ".join("?" * len(columns))
+        sql = (
+            f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"  # noqa: S608 - our words
+            " ON CONFLICT DO NOTHING"
+        )
+        with self._explained():
+            # One statement of many rows would be slow: SQLite looks each parameter's name up in a
+            # list of all.
+            return self._file.unfinished().executemany(sql, rows).rowcount
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
         except sqlite3.IntegrityError as error:
             if error.sqlite_errorcode in _UNIQUE:
                 raise Conflict from error
@@ -186,6 +205,12 @@ class _Transaction:
 
     async def execute(self, sql: str, *args: object) -> int:
         return (await self._run(sql, args))[1]
+
+    async def insert(
+        self, table: str, columns: Mapping[str, str], rows: Sequence[Sequence[str | int | None]]
+    ) -> int:
+        database = self._database
+        return await database._on_worker(lambda: database._insert(table, columns, rows))
 
     async def _run(self, sql: str, args: Sequence[object]) -> tuple[list[Row], int]:
         database = self._database

@@ -45,6 +45,7 @@ class UsageMetrics:
             multiprocess_mode="livesum",
         )
         self._models: set[str] = set()
+        self._found: dict[tuple[Counter, tuple[str, ...]], Counter] = {}
         self._of_users: Counter | None = None
         if by_user:
             self._of_users = Counter(
@@ -57,7 +58,7 @@ class UsageMetrics:
     def count(self, entry: UsageEntry) -> None:
         """Count a request and its tokens."""
         provider, mode = entry.provider or "", entry.mode or ""
-        self._requests.labels(provider, mode, entry.usage).inc()
+        self._counter(self._requests, provider, mode, entry.usage).inc()
         tokens = entry.tokens
         if tokens.input is None and tokens.output is None:
             return
@@ -65,7 +66,7 @@ class UsageMetrics:
         counts = (("input", tokens.input), ("cached", tokens.cached), ("output", tokens.output))
         for kind, count in counts:
             if count:
-                self._tokens.labels(provider, model, kind, mode).inc(count)
+                self._counter(self._tokens, provider, model, kind, mode).inc(count)
                 if self._of_users is not None:
                     self._of_users.labels(entry.username or "", kind, mode).inc(count)
 
@@ -80,6 +81,13 @@ class UsageMetrics:
     def waiting(self, count: int) -> None:
         """Say how many requests wait."""
         self._waiting.set(count)
+
+    def _counter(self, counter: Counter, *labels: str) -> Counter:
+        # Finding it by its labels costs more than counting.
+        found = self._found.get((counter, labels))
+        if found is None:
+            found = self._found[counter, labels] = counter.labels(*labels)
+        return found
 
     def _known(self, model: str) -> str:
         if model not in self._models:

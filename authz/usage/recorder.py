@@ -82,7 +82,6 @@ class Recorder:
             self._metrics.dropped()
             return
         self._waiting.append(entry)
-        self._metrics.waiting(len(self._waiting))
 
     async def _run(self) -> None:
         while True:
@@ -93,6 +92,7 @@ class Recorder:
     async def _write(self) -> bool:
         """Write one batch; return whether the database took it."""
         batch = list(islice(self._waiting, BATCH_MAX))
+        self._metrics.waiting(len(self._waiting))
         try:
             if self._store is None:
                 self._store = await self._open_store()

@@ -5,47 +5,46 @@ many requests it has given an id and how many of them have a row; the difference
 lost and to be had from the JSON access log.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 
 from authz.errors import StoreError
-from authz.identity.database import Database, Queries, Row
+from authz.identity.database import Database, Row
 from authz.usage.entry import UsageEntry
 
-_ROWS_PER_STATEMENT = 200
-_COLUMNS = (
-    "id, time_ms, decision, status, usage, duration_ms, request_id, user_id, username, token_id,"
-    " token_name, provider, mode, reason, model, proxy_session, input_tokens, cached_tokens,"
-    " cache_write_tokens, output_tokens, reasoning_tokens"
+_TABLE = "usage_entries"
+_COLUMNS = {
+    "id": "text",
+    "time_ms": "bigint",
+    "decision": "text",
+    "status": "integer",
+    "usage": "text",
+    "duration_ms": "bigint",
+    "request_id": "text",
+    "user_id": "text",
+    "username": "text",
+    "token_id": "text",
+    "token_name": "text",
+    "provider": "text",
+    "mode": "text",
+    "reason": "text",
+    "model": "text",
+    "proxy_session": "text",
+    "input_tokens": "bigint",
+    "cached_tokens": "bigint",
+    "cache_write_tokens": "bigint",
+    "output_tokens": "bigint",
+    "reasoning_tokens": "bigint",
+}
+_REQUIRED = ("id", "time_ms", "decision", "status", "usage", "duration_ms")
+_DEFINITIONS = ", ".join(
+    f"{name} {kind}{' NOT NULL' if name in _REQUIRED else ''}" for name, kind in _COLUMNS.items()
 )
-_WIDTH = _COLUMNS.count(",") + 1
 
 _DDL = (
-    """CREATE TABLE IF NOT EXISTS usage_entries (
-    id text NOT NULL PRIMARY KEY,
-    time_ms bigint NOT NULL,
-    decision text NOT NULL,
-    status integer NOT NULL,
-    usage text NOT NULL,
-    duration_ms bigint NOT NULL,
-    request_id text,
-    user_id text,
-    username text,
-    token_id text,
-    token_name text,
-    provider text,
-    mode text,
-    reason text,
-    model text,
-    proxy_session text,
-    input_tokens bigint,
-    cached_tokens bigint,
-    cache_write_tokens bigint,
-    output_tokens bigint,
-    reasoning_tokens bigint
-)""",
-    "CREATE INDEX IF NOT EXISTS usage_entries_time ON usage_entries (time_ms)",
+    f"CREATE TABLE IF NOT EXISTS {_TABLE} ({_DEFINITIONS}, PRIMARY KEY (id))",
+    f"CREATE INDEX IF NOT EXISTS usage_entries_time ON {_TABLE} (time_ms)",
     """CREATE TABLE IF NOT EXISTS usage_processes (
     process text NOT NULL PRIMARY KEY,
     since_ms bigint NOT NULL,
@@ -129,7 +128,9 @@ class UsageStore:
         async with self._database.transaction() as transaction:
             for process, group in groupby(ordered, lambda entry: entry.process):
                 of_process = list(group)
-                count = await _insert(transaction, of_process)
+                count = await transaction.insert(
+                    _TABLE, _COLUMNS, [_values(entry) for entry in of_process]
+                )
                 first = min(entry.time_ms for entry in of_process)
                 await transaction.execute(
                     "INSERT INTO usage_processes (process, since_ms, issued, received)"
@@ -214,26 +215,7 @@ def _of_user(user_id: str | None) -> tuple[str, list[object]]:
     return ("", []) if user_id is None else (" AND user_id = $2", [user_id])
 
 
-async def _insert(transaction: Queries, entries: Sequence[UsageEntry]) -> int:
-    count = 0
-    for start in range(0, len(entries), _ROWS_PER_STATEMENT):
-        part = entries[start : start + _ROWS_PER_STATEMENT]
-        places = ", ".join(
-            f"({', '.join(f'${row * _WIDTH + column + 1}' for column in range(_WIDTH))})"
-            for row in range(len(part))
-        )
-        values: list[object] = []
-        for entry in part:
-            values += _values(entry)
-        count += await transaction.execute(
-            f"INSERT INTO usage_entries ({_COLUMNS}) VALUES {places}"  # noqa: S608 - our own words
-            " ON CONFLICT (id) DO NOTHING",
-            *values,
-        )
-    return count
-
-
-def _values(entry: UsageEntry) -> tuple[object, ...]:
+def _values(entry: UsageEntry) -> tuple[str | int | None, ...]:
     tokens = entry.tokens
     return (
         entry.id,

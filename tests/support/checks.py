@@ -24,8 +24,11 @@ def question(
     http.method, http.path = method, path
     for name, value in ((":method", method), (":path", path), *headers):
         raw = value.encode() if isinstance(value, str) else value
-        http.header_map.headers.add(key=name, raw_value=raw)
-    request.attributes.context_extensions.update(context)
+        header = pb.HeaderValue(key=name, raw_value=raw)
+        http.header_map.headers.append(header.SerializeToString())
+    for name, value in context.items():
+        fact = pb.ContextExtension(key=name, value=value)
+        request.attributes.context_extensions.append(fact.SerializeToString())
     return request.SerializeToString()
 
 

@@ -1,5 +1,6 @@
 """authz.ext_authz, read and written also with Envoy's own full API (``envoy-data-plane``)."""
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,8 +67,31 @@ def test_envoys_question_is_read(
         request=AttributeContextRequest(http=http), context_extensions=context
     )
     check = read(bytes(CheckRequest(attributes=attributes)))
-    assert check == Check(method, path, headers, context)
-    assert isinstance(check.headers, list)
+    assert (check.method, check.path) == (method, path)
+    assert check.headers == headers
+    assert check.context == context
+    assert check.query == path.partition("?")[2]
+
+
+@given(st.binary(max_size=60), st.binary(max_size=60))
+def test_any_header_is_read_or_refused(field: bytes, fact: bytes) -> None:
+    """Headers and facts are read one by one; text for a person is found or empty, never raised."""
+    check = Check("GET", "/", [field], (fact,))
+    for read_it in (lambda: check.headers, lambda: check.context):
+        with suppress(BadCheck):
+            read_it()
+    assert isinstance(check.header("x-request-id"), str)
+
+
+def test_a_header_is_found_by_its_whole_name() -> None:
+    """A value or a longer name that holds the name is not taken for it."""
+    fields = [
+        pb.HeaderValue(key=name, raw_value=value).SerializeToString()
+        for name, value in (("a-name", b"1"), ("other", b"name"), ("name", b"2"), ("name", b"3"))
+    ]
+    check = Check("GET", "/", [b"name", *fields], ())
+    assert check.header("name") == "2"
+    assert check.header("absent") == ""
 
 
 @given(st.binary(max_size=200))

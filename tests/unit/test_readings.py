@@ -1,0 +1,168 @@
+"""authz.readings: what is kept of requests never changes what the next one gets."""
+
+import asyncio
+import uuid
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from authz.authorizer import Authorizer
+from authz.ext_authz import Check, read_field
+from authz.headers import CREDENTIAL_HEADERS, BadHeader, Credentials, read
+from authz.identity import Rejection
+from authz.key_pool import KeyPool
+from authz.pb import ext_authz_pb2 as pb
+from authz.readings import Readings
+from authz.secret import Secret
+from authz.settings import Config
+from tests.support.checks import ANTHROPIC, OPENAI, answer, question
+from tests.support.identities import InMemoryIdentities, identity_of
+
+TOKEN = "Abcdefghi1-Abcdefghijklmnopqrstu2"
+OTHER = "Zbcdefghi1-Zbcdefghijklmnopqrstu2"
+LOOSE = "Ab.defghi1-Abcdefghij_lmnopqrstu2"
+
+_names = st.sampled_from(
+    [*CREDENTIAL_HEADERS, ":path", "x-request-id", "user-agent", "sec-websocket-protocol"]
+)
+_words = st.sampled_from(
+    [
+        *(TOKEN, OTHER, LOOSE, f"Bearer {TOKEN}", "Bearer sk-1", "sk-1", "x", "%2d", " ", "%41"),
+        *(f"openai-insecure-api-key.{TOKEN}", f"z{TOKEN}z", f"%41{TOKEN[1:]}"),
+        str(uuid.UUID(int=7)),
+    ]
+)
+_values = st.lists(_words, max_size=3).map(lambda words: "".join(words).encode()) | st.binary(
+    max_size=60
+)
+_headers = st.lists(st.tuples(_names, _values), max_size=6)
+
+READINGS = Readings()
+"""One for all examples, so that later ones meet what earlier ones have left."""
+
+
+def _field(name: str, value: bytes) -> bytes:
+    return pb.HeaderValue(key=name, raw_value=value).SerializeToString()
+
+
+def _read(headers: list[tuple[str, bytes]]) -> Credentials | str:
+    try:
+        found = read(headers)
+    except BadHeader as error:
+        return str(error)
+    return found
+
+
+@settings(max_examples=500)
+@given(_headers)
+def test_what_tells_nothing_can_be_left_out(headers: list[tuple[str, bytes]]) -> None:
+    """Reading the telling headers alone finds what reading all of them does."""
+    told = READINGS.telling([_field(*header) for header in headers])
+    some, every = _read([read_field(field) for field in told]), _read(headers)
+    if isinstance(every, Credentials) and isinstance(some, Credentials):
+        # Names that are removed have no order.
+        assert set(some.stray) == set(every.stray)
+        assert some.governance == every.governance
+        assert (some.bearer, some.api_key) == (every.bearer, every.api_key)
+        assert (some.azure_key, some.google_key) == (every.azure_key, every.google_key)
+    else:
+        assert some == every
+
+
+def test_a_token_in_the_request_id_tells() -> None:
+    """Only an id as Envoy makes it is passed over."""
+    given_id = ("x-request-id", b"8a2c1b1a-1111-4111-8111-111111111111")
+    assert Readings().telling([_field(*given_id)]) == ()
+    for value in (TOKEN.encode(), given_id[1] + TOKEN.encode()):
+        field = _field("x-request-id", value)
+        assert Readings().telling([field]) == (field,)
+
+
+def test_what_is_kept_is_bounded() -> None:
+    """Any number of different headers and requests leaves a few thousand of each."""
+    readings, source = Readings(), InMemoryIdentities({TOKEN: "alice"})
+    for number in range(10_000):
+        readings.telling([_field("x-foo", b"%d" % number), _field("x-long", b"x" * 5000)])
+    assert len(readings._plain) <= 4096
+    assert max(map(len, readings._plain)) <= 512
+    authorizer = Authorizer(Config(), source, {"anthropic": _pool("sk-1")})
+    for number in range(5_000):
+        asyncio.run(authorizer.check(question([("x-api-key", TOKEN)], path=f"/a?n={number}")))
+    assert len(authorizer._readings._readings) <= 4096
+
+
+def test_a_refused_request_is_not_kept() -> None:
+    """A flood of bad tokens moves out nothing."""
+    source = InMemoryIdentities({TOKEN: "alice"})
+    authorizer = Authorizer(Config(), source, {"anthropic": _pool("sk-1")})
+    for token in (OTHER, "x", ""):
+        asyncio.run(authorizer.check(question([("x-api-key", token)])))
+    assert not authorizer._readings._readings
+    check = Check("GET", "/", [_field("x-api-key", TOKEN.encode())], ())
+    assert authorizer._readings.get(authorizer._readings.key_of(check)) is None
+
+
+class _Key:
+    def __init__(self) -> None:
+        self.secret: Secret | None = Secret("sk-1")
+
+    def current(self) -> Secret | None:
+        return self.secret
+
+
+def _pool(text: str) -> KeyPool:
+    key = _Key()
+    key.secret = Secret(text)
+    return KeyPool("a", [key], rests=False)
+
+
+_Request = tuple[list[tuple[str, str | bytes]], dict[str, str], str]
+_requests: st.SearchStrategy[_Request] = st.tuples(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["x-coder-ai-governance-token", "authorization", "x-api-key", "x-foo"]),
+            st.sampled_from([TOKEN, f"Bearer {TOKEN}", OTHER, "Bearer sk-own", "sk-own"]),
+        ),
+        max_size=3,
+        unique_by=lambda header: header[0],
+    ),
+    st.sampled_from([ANTHROPIC, OPENAI, {**ANTHROPIC, "supported": "false"}, {}]),
+    st.sampled_from(["/anthropic/v1/messages", "/x?key=1", "/x"]),
+)
+_events = st.sampled_from(["delete", "create", "suspend", "byok off", "byok on", "key", "no key"])
+
+
+@settings(max_examples=300)
+@given(st.lists(_requests | _events, max_size=12))
+def test_a_request_gets_what_it_would_get_first(steps: list[_Request | str]) -> None:
+    """After whatever came before, an answer is that of an authorizer that has kept nothing."""
+    source = InMemoryIdentities({TOKEN: "alice"})
+    (token,) = source._verdicts
+    key = _Key()
+    pools = {"anthropic": KeyPool("anthropic", [key], rests=False)}
+    authorizer = Authorizer(Config(), source, pools)
+    for number, step in enumerate(steps):
+        match step:
+            case "delete":
+                source._verdicts.pop(token, None)
+            case "create":
+                source._verdicts[token] = identity_of(TOKEN, f"alice{number}")
+            case "suspend":
+                source._verdicts[token] = Rejection.USER_INACTIVE
+            case "byok off" | "byok on":
+                authorizer.allow_byok = step == "byok on"
+            case "key":
+                key.secret = Secret(f"sk-{number}")
+            case "no key":
+                key.secret = None
+            case (headers, context, path):
+                message = question(headers, context, path=path)
+                fresh = Authorizer(Config(allow_byok=authorizer.allow_byok), source, pools)
+                assert _answered(authorizer, message) == _answered(fresh, message)
+
+
+def _answered(authorizer: Authorizer, message: bytes) -> pb.CheckResponse:
+    response = answer(asyncio.run(authorizer.check(message)))
+    if "entry" in response.dynamic_metadata.fields:
+        del response.dynamic_metadata.fields["entry"]
+    return response
