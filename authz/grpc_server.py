@@ -15,6 +15,7 @@ from authz.addresses import Address, TcpAddress, UnixAddress
 from authz.errors import StartError
 from authz.ext_authz import METHOD
 from authz.mutual_tls import TlsFiles, keep_fresh
+from authz.usage import receiver
 
 CheckHandler = Callable[[bytes], Awaitable[bytes]]
 """A serialized ``CheckRequest`` in, a serialized ``CheckResponse`` out."""
@@ -41,6 +42,7 @@ class GrpcServer:
         check: answers a check; it must not raise.
         address: a Unix socket, made with mode 0600, or a TCP address.
         receive_log: takes messages of the access log stream without raising; None serves none.
+        receive_requests: takes OpenTelemetry's log exports without raising; None serves none.
         traced: makes what answers a check that Envoy traces, out of its ``traceparent``.
         tls: the certificate to show and whose clients to serve; None serves in clear.
     """
@@ -50,6 +52,7 @@ class GrpcServer:
         check: CheckHandler,
         address: Address,
         receive_log: LogHandler | None = None,
+        receive_requests: CheckHandler | None = None,
         *,
         traced: TracedHandler | None = None,
         tls: TlsFiles | None = None,
@@ -57,6 +60,7 @@ class GrpcServer:
         self._check = check
         self._traced = traced
         self._receive_log = receive_log
+        self._receive_requests = receive_requests
         self._stopping = asyncio.Event()
         self._address = address
         self._tls = tls
@@ -78,16 +82,12 @@ class GrpcServer:
         Raises:
             StartError: the address is in use or can't be bound.
         """
-        service, method = METHOD.strip("/").split("/")
-        # Without (de)serializers the handler gets and gives bytes.
-        handler: grpc.RpcMethodHandler[bytes, bytes]
         answer = self._answer if self._traced is None else self._answer_traced
-        handler = grpc.unary_unary_rpc_method_handler(answer)
-        self._server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(service, {method: handler}),)
-        )
+        self._add(METHOD, grpc.unary_unary_rpc_method_handler(answer))
         if self._receive_log is not None:
             self._serve_log(self._receive_log)
+        if self._receive_requests is not None:
+            self._serve_requests(self._receive_requests)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         try:
             self._bind()
@@ -142,9 +142,17 @@ class GrpcServer:
                 await asyncio.gather(reading, return_exceptions=True)
             return access_log.ANSWER
 
-        service, method = access_log.METHOD.strip("/").split("/")
-        handler: grpc.RpcMethodHandler[bytes, bytes]
-        handler = grpc.stream_unary_rpc_method_handler(read)
+        self._add(access_log.METHOD, grpc.stream_unary_rpc_method_handler(read))
+
+    def _serve_requests(self, receive: CheckHandler) -> None:
+        async def answer(message: bytes, _context: object) -> bytes:
+            return await receive(message)
+
+        self._add(receiver.METHOD, grpc.unary_unary_rpc_method_handler(answer))
+
+    def _add(self, path: str, handler: "grpc.RpcMethodHandler[bytes, bytes]") -> None:
+        service, method = path.strip("/").split("/")
+        # Without (de)serializers the handler gets and gives bytes.
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(service, {method: handler}),)
         )

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from authz.access_log import AccessLogReader
+from authz.access_log import RefusedKeys
 from authz.authorizer import Authorizer
 from authz.changes import describe, fingerprint, need_restart
 from authz.config import open_pools
@@ -15,7 +15,6 @@ from authz.key_pool import KeyPool
 from authz.metrics import Metrics
 from authz.proxy.keeper import keep_leaves, make_leaves
 from authz.settings import Config
-from authz.usage.entry import UsageEntry
 from authz.usage.ids import EntryIds
 
 _log = structlog.get_logger(__name__)
@@ -37,7 +36,6 @@ class Reloadable:
         source: outlives every reload.
         metrics: where the outcome of each is shown.
         ids: numbers the requests; it outlives every reload, too.
-        record: takes each request from Envoy's access log stream.
 
     Attributes:
         pools: the central keys that serve now, by provider.
@@ -50,16 +48,14 @@ class Reloadable:
         source: IdentitySource,
         metrics: Metrics,
         ids: EntryIds | None = None,
-        record: Callable[[UsageEntry], None] | None = None,
     ) -> None:
         self._config = config
         self._load = load
         self._source = source
         self._metrics = metrics
         self._ids = ids or EntryIds()
-        self._record = record
         self.pools = open_pools(config)
-        self._authorizer, self._reader = self._made(config)
+        self._authorizer, self._refused = self._made(config)
         self._lock = asyncio.Lock()
         self._leaves: asyncio.Task[None] | None = None
         self._reloads: set[asyncio.Task[None]] = set()
@@ -81,7 +77,7 @@ class Reloadable:
 
     def receive(self, message: bytes) -> None:
         """Take what Envoy's access log says of refused keys."""
-        self._reader.receive(message)
+        self._refused.receive(message)
 
     def start(self) -> None:
         """Start what runs beside the checks."""
@@ -129,7 +125,7 @@ class Reloadable:
     def _swap(self, config: Config, pools: dict[str, KeyPool]) -> None:
         old, before = self._config, self._authorizer
         self._config, self.pools = config, pools | _same(old, config, self.pools)
-        self._authorizer, self._reader = self._made(config)
+        self._authorizer, self._refused = self._made(config)
         self._authorizer.before = before
         older: Authorizer | None = before
         while older is not None:
@@ -143,12 +139,14 @@ class Reloadable:
             self.start()
         _log.info("configuration reloaded", changes=describe(old, config))
 
-    def _made(self, config: Config) -> tuple[Authorizer, AccessLogReader]:
+    def _made(self, config: Config) -> tuple[Authorizer, RefusedKeys]:
         authorizer = Authorizer(config, self._source, self.pools, self._metrics, self._ids)
         self._metrics.expect_keys(
             one.name for one in config.providers if one.key_references or one.signed
         )
-        return authorizer, AccessLogReader(self.pools, self._record, self._metrics.key_refused)
+        # Without the records of all requests this is all that there is to count.
+        counted = None if config.usage.enabled else self._metrics.key_refused
+        return authorizer, RefusedKeys(self.pools, counted)
 
 
 def _same(old: Config, new: Config, pools: dict[str, KeyPool]) -> dict[str, KeyPool]:

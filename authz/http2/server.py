@@ -23,6 +23,7 @@ from authz.http2.calls import ClientStream, Method
 from authz.http2.connection import Connection
 from authz.http2.grpc import CallFailed, Status
 from authz.mutual_tls import TlsFiles, keep_fresh
+from authz.usage import receiver
 
 _HEALTH = "/grpc.health.v1.Health/Check"
 _POLL_SECONDS = 0.005
@@ -42,6 +43,7 @@ class Http2Server:
         check: answers a check; it must not raise.
         address: a Unix socket, made with mode 0600, or a TCP address.
         receive_log: takes the messages of Envoy's access log stream; None serves none.
+        receive_requests: takes OpenTelemetry's log exports without waiting; None serves none.
         immediate: whether ``check`` never waits.
         traced: makes what answers a check that Envoy traces, out of its ``traceparent``.
         tls: the certificate to show and whose clients to serve; None serves in clear.
@@ -52,6 +54,7 @@ class Http2Server:
         check: CheckHandler,
         address: Address,
         receive_log: LogHandler | None = None,
+        receive_requests: CheckHandler | None = None,
         *,
         immediate: bool = False,
         traced: TracedHandler | None = None,
@@ -66,6 +69,8 @@ class Http2Server:
         }
         if receive_log is not None:
             self._methods[access_log.METHOD] = ClientStream(receive_log, access_log.ANSWER)
+        if receive_requests is not None:
+            self._methods[receiver.METHOD] = Method(receive_requests, True)
         self._connections: set[Connection] = set()
         self._server: asyncio.Server | None = None
         self._listener: socket.socket | None = None

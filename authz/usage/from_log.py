@@ -1,15 +1,13 @@
 """A request from a line of Envoy's JSON access log, which is the record of truth."""
 
 import json
-import re
 from datetime import UTC, datetime
 from typing import Any
 
 from authz.usage.entry import Tokens, UsageEntry, judge
+from authz.usage.from_stream import CANCELLED
 from authz.usage.ids import ID
 
-_CANCELLED = re.compile(r"\b(?:DC|DR)\b")
-"""Response flags: the client closed the connection, or reset the stream."""
 _MAX_TOKENS = 1 << 62
 _MAX_TEXT = 500
 
@@ -46,7 +44,7 @@ def read_line(line: str) -> UsageEntry | None:
             status=status,
             extracted=_count(values, "usage"),
             encoding=_text(values, "content_encoding") or "",
-            is_cancelled=_CANCELLED.search(_text(values, "flags") or "") is not None,
+            is_cancelled=CANCELLED.search(_text(values, "flags") or "") is not None,
         ),
         duration_ms=_count(values, "duration_ms") or 0,
         request_id=_text(values, "request_id"),

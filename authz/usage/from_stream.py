@@ -1,88 +1,87 @@
-"""A request from Envoy's access log stream."""
+"""A request from Envoy's access log, as its OpenTelemetry logger sends it."""
 
-from collections.abc import Mapping
-from typing import Any
+import re
+from collections.abc import Sequence
+from functools import lru_cache
 
-from google.protobuf.wrappers_pb2 import StringValue
+from authz.usage.entry import Tokens, UsageEntry, judge
+from authz.usage.ids import ID
+from authz.usage.names import REQUEST_FIELDS
 
-from authz.ext_authz import METADATA_ENTRY, METADATA_NAMESPACE
-from authz.pb import access_log_pb2 as pb
-from authz.usage.entry import NO_TOKENS, Tokens, UsageEntry, judge
-from authz.usage.names import CONTENT_ENCODING, PROXY_SESSION_KEY, REQUEST_ID_KEY, TOKEN_USAGE
+CANCELLED = re.compile(r"\b(?:DC|DR)\b")
+"""Response flags: the client closed the connection, or reset the stream."""
 
 _MILLISECOND = 1_000_000
+_MAX_TEXT = 500
+_MAX_DIGITS = 19
+_NOTHING = frozenset({b"", b"-", b"NULL"})
+"""What Envoy writes where there is nothing."""
 
 
-def read_entry(entry: pb.HTTPAccessLogEntry) -> UsageEntry | None:
-    """Return the request of an entry, or None where authz has given it no id.
+class BadRecord(ValueError):  # noqa: N818 - it is named for what it is about
+    """A record is not what our configuration tells Envoy to write."""
+
+
+def read_entry(values: Sequence[bytes], time_ns: int) -> UsageEntry:
+    """Return the request of a record.
+
+    Args:
+        values: of ``REQUEST_FIELDS``, in order.
+        time_ns: when it began, in nanoseconds of Unix time.
 
     Raises:
-        DecodeError: a part of it is not what Envoy 1.40 writes.
+        BadRecord: there are more or fewer values, or what has to be there is not.
     """
-    common = entry.common_properties
-    # A map of messages makes what is asked for and is not there.
-    if METADATA_NAMESPACE not in common.metadata.filter_metadata:
-        return None
-    fields = common.metadata.filter_metadata[METADATA_NAMESPACE].fields
-    facts = {name: value.string_value for name, value in fields.items()}
-    entry_id = facts.get(METADATA_ENTRY)
-    if entry_id is None:
-        return None
-    found = _token_usage(common.metadata.typed_filter_metadata)
-    response = entry.response
-    status = response.response_code.value
-    decision = facts.get("decision", "")
+    if len(values) != len(REQUEST_FIELDS):
+        raise BadRecord("not the fields of a request")
+    entry, decision, reason, user, user_id, token_id, token_name, provider, mode = values[:9]
+    status, duration, flags, _, request_id, session, encoding, model = values[9:17]
+    *counts, extracted = values[17:]
+    entry_id = entry.decode("ascii", "replace")
+    if ID.fullmatch(entry_id) is None:
+        raise BadRecord("no id of ours")
+    username, code, decided = _text(user), _count(status) or 0, _text(decision) or ""
     return UsageEntry(
         id=entry_id,
-        time_ms=common.start_time.seconds * 1000 + common.start_time.nanos // _MILLISECOND,
-        decision=decision,
-        status=status,
+        time_ms=time_ns // _MILLISECOND,
+        decision=decided,
+        status=code,
         usage=judge(
-            decision=decision,
-            status=status,
-            extracted=found.extraction_status if found else None,
-            encoding=response.response_headers.get(CONTENT_ENCODING, ""),
-            is_cancelled=common.response_flags.downstream_connection_termination
-            or common.response_flags.downstream_remote_reset,
+            decision=decided,
+            status=code,
+            extracted=_count(extracted),
+            encoding=_text(encoding) or "",
+            is_cancelled=CANCELLED.search(_text(flags) or "") is not None,
         ),
-        duration_ms=common.duration.seconds * 1000 + common.duration.nanos // _MILLISECOND,
-        request_id=_text(common.filter_state_objects, REQUEST_ID_KEY),
-        user_id=facts.get("user_id"),
-        username=facts.get("user"),
-        token_id=facts.get("token_id"),
-        token_name=facts.get("token_name"),
-        provider=facts.get("provider"),
-        mode=facts.get("mode"),
-        reason=facts.get("reason"),
-        model=(found.model or None) if found else None,
-        proxy_session=_text(common.filter_state_objects, PROXY_SESSION_KEY),
-        tokens=_tokens(found) if found else NO_TOKENS,
+        duration_ms=_count(duration) or 0,
+        request_id=_text_of(request_id),
+        user_id=_text(user_id),
+        username=username,
+        token_id=_text(token_id),
+        # A token may have any name, a dash too.
+        token_name=_clean(token_name) if username is not None else None,
+        provider=_text(provider),
+        mode=_text(mode),
+        reason=_text(reason),
+        model=_text(model),
+        proxy_session=_text(session),
+        tokens=Tokens(*map(_count, counts)),
     )
 
 
-def _token_usage(typed: Mapping[str, Any]) -> pb.TokenUsage | None:
-    if TOKEN_USAGE not in typed:
-        return None
-    return pb.TokenUsage.FromString(typed[TOKEN_USAGE].value)
+def _text_of(value: bytes) -> str | None:
+    return None if value in _NOTHING else _clean(value)
 
 
-def _tokens(found: pb.TokenUsage) -> Tokens:
-    read = found.input_token_details
-    written = found.output_token_details
-    return Tokens(
-        input=found.input_tokens.value if found.HasField("input_tokens") else None,
-        cached=read.cached_tokens.value if read.HasField("cached_tokens") else None,
-        cache_write=(
-            read.cache_creation_tokens.value if read.HasField("cache_creation_tokens") else None
-        ),
-        output=found.output_tokens.value if found.HasField("output_tokens") else None,
-        reasoning=(
-            written.reasoning_tokens.value if written.HasField("reasoning_tokens") else None
-        ),
-    )
+def _clean(value: bytes) -> str:
+    # Without what no database takes, or nobody reads.
+    return value.decode("utf-8", "replace").replace("\0", "\ufffd")[:_MAX_TEXT]
 
 
-def _text(objects: Mapping[str, Any], key: str) -> str | None:
-    if key not in objects:
-        return None
-    return StringValue.FromString(objects[key].value).value or None
+_text = lru_cache(maxsize=4096)(_text_of)
+"""For what repeats."""
+
+
+@lru_cache(maxsize=4096)
+def _count(value: bytes) -> int | None:
+    return int(value) if value.isdigit() and len(value) < _MAX_DIGITS else None

@@ -26,7 +26,7 @@ class UsageMetrics:
         )
         self._requests = Counter(
             "authz_usage_requests",
-            "Requests in Envoy's access log stream, by what is known of their tokens.",
+            "Requests that Envoy has told of, by what is known of their tokens.",
             ["provider", "mode", "usage"],
             registry=registry,
         )

@@ -1,4 +1,4 @@
-"""Takes requests from the access log stream and writes them in batches, beside everything else."""
+"""Takes requests from Envoy's records and writes them in batches, beside everything else."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Usage in the authz service: from the access log stream to metrics and rows."""
+"""Usage in the authz service: from Envoy's records to metrics and rows."""
 
 from authz.errors import ConfigError
 from authz.identity.open import open_database
@@ -63,7 +63,7 @@ class UsageRecording:
             self._recorder.start()
 
     def record(self, entry: UsageEntry) -> None:
-        """Take a request from the access log stream."""
+        """Take a request from Envoy's records."""
         self._metrics.count(entry)
         if self._recorder is not None:
             self._recorder.record(entry)

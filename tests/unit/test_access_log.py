@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.access_log import AccessLogReader
+from authz.access_log import RefusedKeys
 from authz.key_pool import KeyPool
 from authz.pb import access_log_pb2 as pb
 from authz.secret import Secret
@@ -59,7 +59,7 @@ def _chosen(pool: KeyPool) -> object:
 def test_a_refused_key_rests() -> None:
     """An entry with a provider's 429 puts the key that it names to rest."""
     pool = _pool()
-    AccessLogReader({"anthropic": pool}).receive(_message())
+    RefusedKeys({"anthropic": pool}).receive(_message())
     assert _chosen(pool) == 1
 
 
@@ -81,14 +81,14 @@ def test_a_refused_key_rests() -> None:
 def test_other_entries_change_nothing(message: bytes) -> None:
     """What is no refusal of a key of ours is passed over, and never raises."""
     pool = _pool()
-    AccessLogReader({"anthropic": pool}).receive(message)
+    RefusedKeys({"anthropic": pool}).receive(message)
     assert _chosen(pool) == 0
 
 
 @given(st.binary())
 def test_bytes_never_raise(message: bytes) -> None:
     """Any bytes are taken without an exception, which would end Envoy's stream."""
-    AccessLogReader({"anthropic": _pool()}).receive(message)
+    RefusedKeys({"anthropic": _pool()}).receive(message)
 
 
 @pytest.mark.parametrize(
@@ -103,6 +103,6 @@ def test_bytes_never_raise(message: bytes) -> None:
 def test_refusals_are_counted(changes: Any, counted: list[tuple[str, int]]) -> None:
     """What a provider itself answers to a central key counts, if it refuses the key."""
     seen: list[tuple[str, int]] = []
-    reader = AccessLogReader({"anthropic": _pool()}, None, lambda *one: seen.append(one))
+    reader = RefusedKeys({"anthropic": _pool()}, lambda *one: seen.append(one))
     reader.receive(_message(**changes))
     assert seen == counted

@@ -1,0 +1,83 @@
+"""Envoy's records of requests, as its OpenTelemetry access logger sends them."""
+
+from collections.abc import Callable
+
+import structlog
+from google.protobuf.message import DecodeError
+
+from authz.access_log import FROM_PROVIDER
+from authz.metrics import KEY_REFUSALS
+from authz.outcome import Mode
+from authz.pb import otlp_logs_pb2 as pb
+from authz.usage.entry import UsageEntry
+from authz.usage.from_stream import BadRecord, read_entry
+from authz.usage.names import REQUEST, REQUEST_FIELDS
+
+METHOD = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
+ANSWER = b""
+"""An empty ``ExportLogsServiceResponse``: all was taken."""
+
+_REQUEST = REQUEST.encode()
+_FROM_PROVIDER = FROM_PROVIDER.encode()
+_DETAILS = REQUEST_FIELDS.index("details")
+
+_log = structlog.get_logger(__name__)
+
+
+class RequestRecords:
+    """Takes records and hands requests on.
+
+    Args:
+        record: takes each request.
+        key_refused: told of each request whose central key its provider refused: the provider
+            and the status, one of ``KEY_REFUSALS``.
+    """
+
+    def __init__(
+        self,
+        record: Callable[[UsageEntry], None],
+        key_refused: Callable[[str, int], None] | None = None,
+    ) -> None:
+        self._record = record
+        self._key_refused = key_refused
+
+    async def receive(self, message: bytes) -> bytes:
+        """Take an ``ExportLogsServiceRequest``, without waiting.
+
+        Returns:
+            ``ANSWER``, always: what is wrong is logged, and sending it again would not help.
+        """
+        try:
+            found = pb.ExportLogsServiceRequest.FromString(message)
+        except DecodeError:
+            _log.error("access log dropped", why="not an ExportLogsServiceRequest")
+            return ANSWER
+        for resource in found.resource_logs:
+            for scope in resource.scope_logs:
+                for record in scope.log_records:
+                    self._take(record)
+        return ANSWER
+
+    def _take(self, record: pb.LogRecord) -> None:
+        try:
+            texts = [value.string_value for value in record.body.array_value.values]
+            if not texts or texts.pop(0) != _REQUEST:
+                raise BadRecord("unknown kind")
+            request = read_entry(texts, record.time_unix_nano)
+            self._record(request)
+        except BadRecord as error:
+            _log.error(
+                "access log record dropped: render Envoy's configuration again", why=str(error)
+            )
+        except Exception as error:
+            # The type alone: a message could quote what the request brought.
+            _log.error("access log record dropped", error=type(error).__name__)
+        else:
+            if (
+                self._key_refused is not None
+                and request.provider
+                and request.mode == Mode.CENTRALIZED
+                and request.status in KEY_REFUSALS
+                and texts[_DETAILS] == _FROM_PROVIDER
+            ):
+                self._key_refused(request.provider, request.status)

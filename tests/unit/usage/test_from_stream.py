@@ -1,0 +1,114 @@
+"""authz.usage.from_stream."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from authz.usage.entry import NO_TOKENS, Tokens, Usage, UsageEntry
+from authz.usage.from_stream import BadRecord, read_entry
+from authz.usage.names import REQUEST_FIELDS
+from tests.support.records import request_record
+
+ID = "0123456789ab-000000000001"
+WHOLE = {
+    "entry": ID,
+    "decision": "allow",
+    "user": "alice",
+    "user_id": "a5",
+    "token_id": "Abcdefghi1",
+    "token_name": "laptop",
+    "provider": "anthropic",
+    "mode": "centralized",
+    "status": "200",
+    "duration_ms": "39",
+    "details": "via_upstream",
+    "request_id": "b0",
+    "model": "claude-m",
+    "input_tokens": "1234567890",
+    "output_tokens": "3",
+    "usage": "1",
+}
+
+
+def _read(**changes: str | bytes) -> UsageEntry:
+    _, *values = request_record({**WHOLE, **changes})
+    return read_entry([v.encode() if isinstance(v, str) else v for v in values], 1_500_000_000_999)
+
+
+def test_a_whole_record() -> None:
+    """Every field arrives, and what was not there is None, not zero."""
+    assert _read() == UsageEntry(
+        id=ID,
+        time_ms=1_500_000,
+        decision="allow",
+        status=200,
+        usage=Usage.COMPLETE,
+        duration_ms=39,
+        request_id="b0",
+        user_id="a5",
+        username="alice",
+        token_id="Abcdefghi1",
+        token_name="laptop",
+        provider="anthropic",
+        mode="centralized",
+        model="claude-m",
+        tokens=Tokens(input=1_234_567_890, output=3),
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "usage"),
+    [
+        ({"usage": "2"}, Usage.PARTIAL),
+        ({"usage": "3"}, Usage.FAILED),
+        ({"usage": "NULL", "content_encoding": "gzip"}, Usage.COMPRESSED),
+        ({"usage": "NULL", "content_encoding": "identity"}, Usage.NONE),
+        ({"usage": "NULL", "flags": "DC"}, Usage.CANCELLED),
+        ({"usage": "NULL", "flags": "UC,DR"}, Usage.CANCELLED),
+        ({"usage": "NULL", "flags": "DI"}, Usage.NONE),
+        ({"usage": "NULL", "status": "500"}, Usage.ERROR),
+        ({"usage": "NULL", "status": "401", "decision": "deny"}, Usage.REFUSED),
+    ],
+)
+def test_what_is_known_of_tokens(changes: dict[str, str], usage: Usage) -> None:
+    """Nothing found is told from nothing to find, by what else Envoy says."""
+    nothing = {"input_tokens": "NULL", "output_tokens": "NULL", "model": "NULL"}
+    entry = _read(**(nothing | changes))
+    assert (entry.usage, entry.tokens, entry.model) == (usage, NO_TOKENS, None)
+
+
+def test_names_that_look_like_nothing() -> None:
+    """A token's name may be a dash; without a user there is none."""
+    assert _read(token_name="-").token_name == "-"
+    assert _read(token_name="-", user="-").token_name is None
+
+
+def test_what_no_database_takes() -> None:
+    """NUL and bytes that are no UTF-8 are replaced, and what is too long is cut."""
+    entry = _read(model=b"a\0\xff" + b"x" * 1000, content_encoding=b"\xff", usage="NULL")
+    assert entry.model == "a\ufffd\ufffd" + "x" * 497
+    assert entry.usage is Usage.COMPRESSED
+
+
+@pytest.mark.parametrize("changes", [{"entry": "x"}, {"entry": "-"}, {"entry": ""}])
+def test_a_record_without_an_id(changes: dict[str, str]) -> None:
+    """It is refused: it could not be told from another."""
+    with pytest.raises(BadRecord):
+        _read(**changes)
+
+
+@given(st.lists(st.binary(max_size=30), max_size=30), st.integers(0, 2**64 - 1))
+def test_any_values_are_read_or_refused(values: list[bytes], time_ns: int) -> None:
+    """Nothing but BadRecord is raised, also where the id is right."""
+    for tried in (values, [ID.encode(), *values[: len(REQUEST_FIELDS) - 1]]):
+        try:
+            entry = read_entry(tried, time_ns)
+        except BadRecord:
+            continue
+        assert entry.id == ID
+
+
+@given(st.lists(st.binary(max_size=30), min_size=22, max_size=22))
+def test_any_fields_are_read(values: list[bytes]) -> None:
+    """With an id of ours any other values make a request of some kind."""
+    assert read_entry([ID.encode(), *values], 0).id == ID
