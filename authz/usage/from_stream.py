@@ -4,6 +4,9 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
+from google.protobuf.message import DecodeError
+
+from authz.pb import otlp_logs_pb2 as pb
 from authz.usage.entry import Tokens, UsageEntry, judge
 from authz.usage.ids import ID
 from authz.usage.names import REQUEST_FIELDS
@@ -14,7 +17,7 @@ CANCELLED = re.compile(r"\b(?:DC|DR)\b")
 _MILLISECOND = 1_000_000
 _MAX_TEXT = 500
 _MAX_DIGITS = 19
-_NOTHING = frozenset({b"", b"-", b"NULL"})
+_NOTHING = frozenset({"", "-", "NULL"})
 """What Envoy writes where there is nothing."""
 
 
@@ -26,7 +29,7 @@ def read_entry(values: Sequence[bytes], time_ns: int) -> UsageEntry:
     """Return the request of a record.
 
     Args:
-        values: of ``REQUEST_FIELDS``, in order.
+        values: serialized ``AnyValue``s of ``REQUEST_FIELDS``, in order.
         time_ns: when it began, in nanoseconds of Unix time.
 
     Raises:
@@ -37,10 +40,10 @@ def read_entry(values: Sequence[bytes], time_ns: int) -> UsageEntry:
     entry, decision, reason, user, user_id, token_id, token_name, provider, mode = values[:9]
     status, duration, flags, _, request_id, session, encoding, model = values[9:17]
     *counts, extracted = values[17:]
-    entry_id = entry.decode("ascii", "replace")
+    entry_id = _read(entry)
     if ID.fullmatch(entry_id) is None:
         raise BadRecord("no id of ours")
-    username, code, decided = _text(user), _count(status) or 0, _text(decision) or ""
+    username, code, decided = text_of(user), _count(status) or 0, text_of(decision) or ""
     return UsageEntry(
         id=entry_id,
         time_ms=time_ns // _MILLISECOND,
@@ -50,38 +53,52 @@ def read_entry(values: Sequence[bytes], time_ns: int) -> UsageEntry:
             decision=decided,
             status=code,
             extracted=_count(extracted),
-            encoding=_text(encoding) or "",
-            is_cancelled=CANCELLED.search(_text(flags) or "") is not None,
+            encoding=text_of(encoding) or "",
+            is_cancelled=CANCELLED.search(text_of(flags) or "") is not None,
         ),
         duration_ms=_count(duration) or 0,
-        request_id=_text_of(request_id),
-        user_id=_text(user_id),
+        request_id=_or_none(_read(request_id)),
+        user_id=text_of(user_id),
         username=username,
-        token_id=_text(token_id),
+        token_id=text_of(token_id),
         # A token may have any name, a dash too.
-        token_name=_clean(token_name) if username is not None else None,
-        provider=_text(provider),
-        mode=_text(mode),
-        reason=_text(reason),
-        model=_text(model),
-        proxy_session=_text(session),
+        token_name=_read(token_name) if username is not None else None,
+        provider=text_of(provider),
+        mode=text_of(mode),
+        reason=text_of(reason),
+        model=text_of(model),
+        proxy_session=text_of(session),
         tokens=Tokens(*map(_count, counts)),
     )
 
 
-def _text_of(value: bytes) -> str | None:
-    return None if value in _NOTHING else _clean(value)
+@lru_cache(maxsize=4096)
+def text_of(value: bytes) -> str | None:
+    """Return a text that may come again, or None where Envoy wrote that there is none.
 
+    Args:
+        value: a serialized ``AnyValue``.
 
-def _clean(value: bytes) -> str:
-    # Without what no database takes, or nobody reads.
-    return value.decode("utf-8", "replace").replace("\0", "\ufffd")[:_MAX_TEXT]
-
-
-_text = lru_cache(maxsize=4096)(_text_of)
-"""For what repeats."""
+    Raises:
+        BadRecord: it is none.
+    """
+    return _or_none(_read(value))
 
 
 @lru_cache(maxsize=4096)
 def _count(value: bytes) -> int | None:
-    return int(value) if value.isdigit() and len(value) < _MAX_DIGITS else None
+    text = _read(value)
+    return int(text) if text.isascii() and text.isdigit() and len(text) < _MAX_DIGITS else None
+
+
+def _read(value: bytes) -> str:
+    try:
+        data: bytes = pb.AnyValue.FromString(value).string_value
+    except DecodeError:
+        raise BadRecord("not a value") from None
+    # Without what no database takes, or nobody reads.
+    return data.decode("utf-8", "replace").replace("\0", "\ufffd")[:_MAX_TEXT]
+
+
+def _or_none(text: str) -> str | None:
+    return None if text in _NOTHING else text

@@ -10,15 +10,13 @@ from authz.metrics import KEY_REFUSALS
 from authz.outcome import Mode
 from authz.pb import otlp_logs_pb2 as pb
 from authz.usage.entry import UsageEntry
-from authz.usage.from_stream import BadRecord, read_entry
+from authz.usage.from_stream import BadRecord, read_entry, text_of
 from authz.usage.names import REQUEST, REQUEST_FIELDS
 
 METHOD = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
 ANSWER = b""
 """An empty ``ExportLogsServiceResponse``: all was taken."""
 
-_REQUEST = REQUEST.encode()
-_FROM_PROVIDER = FROM_PROVIDER.encode()
 _DETAILS = REQUEST_FIELDS.index("details")
 
 _log = structlog.get_logger(__name__)
@@ -60,10 +58,10 @@ class RequestRecords:
 
     def _take(self, record: pb.LogRecord) -> None:
         try:
-            texts = [value.string_value for value in record.body.array_value.values]
-            if not texts or texts.pop(0) != _REQUEST:
+            kind, *values = record.body.array_value.values or (b"",)
+            if text_of(kind) != REQUEST:
                 raise BadRecord("unknown kind")
-            request = read_entry(texts, record.time_unix_nano)
+            request = read_entry(values, record.time_unix_nano)
             self._record(request)
         except BadRecord as error:
             _log.error(
@@ -78,6 +76,6 @@ class RequestRecords:
                 and request.provider
                 and request.mode == Mode.CENTRALIZED
                 and request.status in KEY_REFUSALS
-                and texts[_DETAILS] == _FROM_PROVIDER
+                and text_of(values[_DETAILS]) == FROM_PROVIDER
             ):
                 self._key_refused(request.provider, request.status)

@@ -14,10 +14,14 @@ def export(*records: Sequence[str | bytes], time_ns: int = 1_790_000_000_123_456
     scope = request.resource_logs.add().scope_logs.add()
     for values in records:
         record = scope.log_records.add(time_unix_nano=time_ns)
-        for value in values:
-            text = value.encode() if isinstance(value, str) else value
-            record.body.array_value.values.add(string_value=text)
+        record.body.array_value.values.extend(map(any_value, values))
     return request.SerializeToString()
+
+
+def any_value(text: str | bytes) -> bytes:
+    """Return a serialized ``AnyValue``."""
+    data = text.encode() if isinstance(text, str) else text
+    return pb.AnyValue(string_value=data).SerializeToString()
 
 
 def request_record(values: Mapping[str, str | bytes]) -> list[str | bytes]:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from authz.usage.entry import NO_TOKENS, Tokens, Usage, UsageEntry
 from authz.usage.from_stream import BadRecord, read_entry
 from authz.usage.names import REQUEST_FIELDS
-from tests.support.records import request_record
+from tests.support.records import any_value, request_record
 
 ID = "0123456789ab-000000000001"
 WHOLE = {
@@ -32,7 +32,7 @@ WHOLE = {
 
 def _read(**changes: str | bytes) -> UsageEntry:
     _, *values = request_record({**WHOLE, **changes})
-    return read_entry([v.encode() if isinstance(v, str) else v for v in values], 1_500_000_000_999)
+    return read_entry([any_value(value) for value in values], 1_500_000_000_999)
 
 
 def test_a_whole_record() -> None:
@@ -100,7 +100,7 @@ def test_a_record_without_an_id(changes: dict[str, str]) -> None:
 @given(st.lists(st.binary(max_size=30), max_size=30), st.integers(0, 2**64 - 1))
 def test_any_values_are_read_or_refused(values: list[bytes], time_ns: int) -> None:
     """Nothing but BadRecord is raised, also where the id is right."""
-    for tried in (values, [ID.encode(), *values[: len(REQUEST_FIELDS) - 1]]):
+    for tried in (values, [any_value(ID), *values[: len(REQUEST_FIELDS) - 1]]):
         try:
             entry = read_entry(tried, time_ns)
         except BadRecord:
@@ -109,6 +109,6 @@ def test_any_values_are_read_or_refused(values: list[bytes], time_ns: int) -> No
 
 
 @given(st.lists(st.binary(max_size=30), min_size=22, max_size=22))
-def test_any_fields_are_read(values: list[bytes]) -> None:
-    """With an id of ours any other values make a request of some kind."""
-    assert read_entry([ID.encode(), *values], 0).id == ID
+def test_any_fields_are_read(texts: list[bytes]) -> None:
+    """With an id of ours any other texts make a request of some kind."""
+    assert read_entry([any_value(ID), *map(any_value, texts)], 0).id == ID
