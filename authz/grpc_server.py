@@ -1,38 +1,30 @@
-"""The gRPC side: Envoy's Authorization service and the standard health service."""
+"""The reference server, by grpcio: Envoy's Authorization service and the health service."""
 
 import asyncio
-import errno
 import os
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from authz import access_log
-from authz.addresses import Address, TcpAddress, UnixAddress
+from authz.addresses import Address, UnixAddress
 from authz.errors import StartError
 from authz.ext_authz import METHOD
 from authz.mutual_tls import TlsFiles, keep_fresh
+from authz.serving import (
+    DRAIN_SECONDS,
+    CheckHandler,
+    LogHandler,
+    TracedHandler,
+    can_listen,
+    remove_stale_socket,
+)
 from authz.usage import receiver
-
-CheckHandler = Callable[[bytes], Awaitable[bytes]]
-"""A serialized ``CheckRequest`` in, a serialized ``CheckResponse`` out."""
-
-TracedHandler = Callable[[bytes], CheckHandler]
-"""A W3C ``traceparent`` in, what answers the check that it came with out."""
-
-LogHandler = Callable[[bytes], None]
-"""A serialized ``StreamAccessLogsMessage`` in."""
 
 _MAX_MESSAGE_BYTES = 1 << 20
 """A check holds headers only, and Envoy takes at most 60 KiB of them."""
-
-
-DRAIN_SECONDS = 1.5
-"""How long a server at a TCP address says that it is not serving before it takes nothing more:
-longer than between two of Envoy's questions (``authz/envoy/authz_clusters.py``)."""
 
 
 class GrpcServer:
@@ -188,36 +180,3 @@ def _credentials(tls: TlsFiles) -> grpc.ServerCredentials:
         )
 
     return grpc.dynamic_ssl_server_credentials(now(), now, require_client_authentication=True)
-
-
-def can_listen(address: TcpAddress) -> None:
-    """Return when a TCP address can be listened on.
-
-    Raises:
-        OSError: it can't.
-    """
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    socket.create_server((address.host, address.port), family=family).close()
-
-
-def remove_stale_socket(path: Path) -> None:
-    """Remove a Unix socket that a dead process left behind.
-
-    Raises:
-        OSError: a living process listens on it, or the path is something else than a socket.
-    """
-    if not path.exists():
-        return
-    if not path.is_socket():
-        raise FileExistsError(errno.EEXIST, "a file that is no socket is in the way")
-    with socket.socket(socket.AF_UNIX) as probe:
-        # A living process that accepts nothing, because it is stopped, must not hold us up.
-        probe.setblocking(False)
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink()
-            return
-        except BlockingIOError:
-            pass
-    raise OSError(errno.EADDRINUSE, "already in use")

@@ -11,7 +11,6 @@ import uvloop
 
 from authz.addresses import Address
 from authz.errors import StartError
-from authz.grpc_server import GrpcServer
 from authz.http2.server import Http2Server
 from authz.identity import IdentitySource
 from authz.identity.memory import RememberingSource
@@ -38,6 +37,7 @@ from authz.web.sign_in import SignIn
 from authz.workers import Worker
 
 if TYPE_CHECKING:
+    from authz.grpc_server import GrpcServer
     from authz.tracing import CheckTraces
 
 _log = structlog.get_logger(__name__)
@@ -131,7 +131,7 @@ def _grpc_server(
     reloadable: Reloadable,
     records: RequestRecords | None,
     traces: "CheckTraces | None",
-) -> GrpcServer | Http2Server:
+) -> "GrpcServer | Http2Server":
     handlers = (
         reloadable.check,
         address,
@@ -141,6 +141,9 @@ def _grpc_server(
     tls = TlsFiles(config.authz.tls) if config.authz.tls else None
     traced = traces.traced if traces is not None else None
     if config.authz.transport == "grpcio":
+        # 10 MB that the other one does without.
+        from authz.grpc_server import GrpcServer
+
         return GrpcServer(*handlers, traced=traced, tls=tls)
     immediate = reloadable.is_immediate
     return Http2Server(*handlers, immediate=immediate, traced=traced, tls=tls)

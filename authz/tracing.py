@@ -17,7 +17,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from authz.ext_authz import metadata_of
 from authz.governance_settings import Tracing
-from authz.grpc_server import CheckHandler
+from authz.serving import CheckHandler
 from authz.trust import system_roots
 
 SERVICE = "authz"

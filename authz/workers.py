@@ -21,9 +21,9 @@ from prometheus_client.multiprocess import mark_process_dead
 
 from authz.addresses import Address, UnixAddress
 from authz.errors import StartError, what_failed
-from authz.grpc_server import can_listen, remove_stale_socket
 from authz.proxy.keeper import make_leaves
 from authz.sds import write_secrets
+from authz.serving import can_listen, remove_stale_socket
 from authz.settings import Config
 from authz.up.children import Child
 from authz.web.server import listen

@@ -12,17 +12,17 @@ from authz import access_log
 from authz.addresses import Address, UnixAddress
 from authz.errors import StartError
 from authz.ext_authz import METHOD
-from authz.grpc_server import (
+from authz.http2.calls import ClientStream, Method
+from authz.http2.connection import Connection
+from authz.http2.grpc import CallFailed, Status
+from authz.mutual_tls import TlsFiles, keep_fresh
+from authz.serving import (
     DRAIN_SECONDS,
     CheckHandler,
     LogHandler,
     TracedHandler,
     remove_stale_socket,
 )
-from authz.http2.calls import ClientStream, Method
-from authz.http2.connection import Connection
-from authz.http2.grpc import CallFailed, Status
-from authz.mutual_tls import TlsFiles, keep_fresh
 from authz.usage import receiver
 
 _HEALTH = "/grpc.health.v1.Health/Check"

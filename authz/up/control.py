@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from authz.errors import StartError
-from authz.grpc_server import remove_stale_socket
+from authz.serving import remove_stale_socket
 from authz.settings import Config
 
 NOT_RELOADED = "not reloaded, nothing has changed"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from authz.addresses import Address, TcpAddress
 from authz.errors import StartError, what_failed
-from authz.grpc_server import can_listen, remove_stale_socket
+from authz.serving import can_listen, remove_stale_socket
 from authz.settings import Config
 
 
