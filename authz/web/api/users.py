@@ -8,7 +8,7 @@ from authz.web.api.authentication import COOKIE, presented_token
 from authz.web.api.call import Call, UserCall
 from authz.web.api.errors import ApiError, answer, rate_limited
 from authz.web.api.models import Login
-from authz.web.sign_in import SignInRefused, TooManySignIns
+from authz.web.sign_in import LIMITED_TOKEN, SignInRefused, TooManySignIns
 
 _BUILD_INFO = {
     "external_url": "authz",
@@ -61,9 +61,11 @@ async def log_in(call: Call) -> Response:
 async def log_out(call: UserCall) -> Response:
     """End the session, or remove the token, that makes the call, as Coder does.
 
-    With ``?everywhere=true`` all sessions of the user end.
+    With ``?everywhere=true`` all sessions of the user end; a limited token ends itself only.
     """
     if call.request.query_params.get("everywhere", "").lower() in ("1", "t", "true"):
+        if call.is_limited:
+            raise ApiError(403, LIMITED_TOKEN)
         await call.store.sign_out_everywhere(call.caller)
     await call.store.sign_out(call.proven.key)
     response = answer(200, {"message": "Logged out!"})

@@ -176,12 +176,24 @@ async def test_everything_is_optional(api: Api, scope: str) -> None:
         (b'{"token_name": 1}', "Validation failed."),
         (b'{"token_name": "a\\u0000b"}', INVALID),
         (b'{"rules": {"providers": [""]}}', INVALID),
+        (b'{"rules": {"providers": []}}', "Validation failed."),
+        (b'{"rules": {"provider": ["openai"]}}', "Validation failed."),
     ],
 )
 async def test_bodies_that_are_none(api: Api, body: bytes, message: str) -> None:
     """A malformed body is a 400 in Coder's shape, which quotes nothing of it."""
     answer = await api.call("alice", "POST", f"{KEYS}/tokens", content=body)
     assert (answer.status_code, answer.json()["message"]) == (400, message)
+
+
+async def test_a_misspelt_limit_makes_no_wider_token(api: Api) -> None:
+    """It is refused, and the answer names the field that it stood in, but not what it was."""
+    body = {"rules": {"provider": ["openai"]}}
+    answer = await api.call("alice", "POST", f"{KEYS}/tokens", json=body)
+    assert (answer.status_code, len(await _listed(api))) == (400, 1)
+    assert answer.json()["validations"] == [
+        {"field": "rules", "detail": "Extra inputs are not permitted"}
+    ]
 
 
 async def test_a_body_that_is_too_long(api: Api) -> None:
@@ -234,6 +246,7 @@ async def test_rules_are_taken_and_shown(any_api: Api, store_url: str) -> None:
         ("POST", KEYS),
         ("DELETE", f"{KEYS}/{any_api.tokens['alice'][:10]}"),
         ("PUT", f"{KEYS}/{any_api.tokens['alice'][:10]}/expire"),
+        ("POST", "/users/logout?everywhere=true"),
     ):
         refused = await any_api.call("ci", method, path)
         assert refused.status_code == 403, path
