@@ -109,6 +109,7 @@ class Store(UserStore, SessionStore):
         text, token = tokens.generate()
         now = datetime.now(UTC)
         async with self._database.transaction() as transaction:
+            await self._check_actor(transaction, user)
             await self._check_owner(transaction, user, proven_by)
             await transaction.execute(
                 "INSERT INTO api_keys (id, hashed_secret, user_id, expires_at, created_at,"
@@ -228,6 +229,7 @@ class Store(UserStore, SessionStore):
         """
         now = datetime.now(UTC)
         async with self._database.transaction() as transaction:
+            await self._check_actor(transaction)
             expired = await transaction.execute(
                 "UPDATE api_keys SET expires_at = $1, updated_at = $1"
                 " WHERE id = $2 AND expires_at > $1",
@@ -246,6 +248,7 @@ class Store(UserStore, SessionStore):
             Whether there was one still.
         """
         async with self._database.transaction() as transaction:
+            await self._check_actor(transaction)
             gone = await transaction.execute("DELETE FROM api_keys WHERE id = $1", key.id)
             if gone:
                 await self._note_key(transaction, Action.DELETE, key)

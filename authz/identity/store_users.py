@@ -51,6 +51,7 @@ class UserStore(StoreBase):
         user_id, now = str(uuid.uuid4()), datetime.now(UTC)
         try:
             async with self._database.transaction() as transaction:
+                await self._check_actor(transaction)
                 await transaction.execute(
                     "INSERT INTO users (id, email, username, status, login_type,"
                     " is_service_account, rbac_roles, created_at, updated_at)"
@@ -107,6 +108,7 @@ class UserStore(StoreBase):
     async def set_status(self, user: User, status: str) -> User:
         """Make a user ``active`` or ``suspended``, which counts from the next request on."""
         async with self._database.transaction() as transaction:
+            await self._check_actor(transaction, user)
             await transaction.execute(
                 "UPDATE users SET status = $1, updated_at = $2 WHERE id = $3 AND deleted = false",
                 status,
@@ -121,6 +123,7 @@ class UserStore(StoreBase):
         """Make a user an ``owner``, a ``user-admin`` or a ``member``."""
         stored = known_roles.check_role(role)
         async with self._database.transaction() as transaction:
+            await self._check_actor(transaction, user)
             await transaction.execute(
                 "UPDATE users SET rbac_roles = $1, updated_at = $2"
                 " WHERE id = $3 AND deleted = false",
@@ -146,6 +149,7 @@ class UserStore(StoreBase):
         # Slow on purpose; whoever shares the event loop must not wait for it.
         hashed = await asyncio.to_thread(hash_password, password)
         async with self._database.transaction() as transaction:
+            await self._check_actor(transaction, user)
             await transaction.execute(
                 "UPDATE users SET hashed_password = $1, updated_at = $2"
                 " WHERE id = $3 AND deleted = false",
@@ -168,6 +172,7 @@ class UserStore(StoreBase):
         """
         now = datetime.now(UTC)
         async with self._database.transaction() as transaction:
+            await self._check_actor(transaction, user)
             valid = await transaction.execute(
                 "DELETE FROM api_keys WHERE user_id = $1 AND expires_at >= $2", user.id, now
             )

@@ -10,13 +10,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from authz.errors import ManagedByCoder, StoreError
-from authz.web.api.authentication import check_same_site
+from authz.identity.store_base import ActorGone
+from authz.web.api.authentication import BAD_TOKEN, check_same_site
 from authz.web.api.call import Call, Services, user_call
 from authz.web.api.errors import (
     ApiError,
     answer,
     on_api_error,
     on_http_error,
+    unauthorized,
     unavailable,
 )
 from authz.web.api.openapi import document
@@ -71,6 +73,8 @@ def _endpoint(
             return await operation.user_handler(await user_call(call))
         except ManagedByCoder:
             raise _managed(services) from None
+        except ActorGone:
+            raise unauthorized(BAD_TOKEN) from None
         except StoreError as error:
             _log.error("token API: store failed", why=str(error))
             raise unavailable() from None

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from authz.errors import ManagedByCoder, StoreError
+from authz.identity.store_base import ActorGone
 from authz.web.pages import audit, signing, tokens, usage, users
 from authz.web.pages.answers import BASE, HEADERS, PageError, not_found, page, see, static
 from authz.web.pages.forms import check_origin, read_form
@@ -97,6 +98,8 @@ def _endpoint(place: _Place, pages: Pages) -> Callable[[Request], Awaitable[Resp
             return await _serve(place, visit)
         except ManagedByCoder:
             return _managed(pages)
+        except ActorGone:
+            return see("/sign-in")
         except StoreError as error:
             _log.error("page: store failed", why=str(error))
             raise PageError(503, "The store can't be used now.", {"retry-after": "2"}) from None

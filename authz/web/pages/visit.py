@@ -163,7 +163,7 @@ async def visit_of(request: Request, pages: Pages, store: Store) -> Visit:
         return Visit(request, pages, store.acting(Actor("nobody", ip=peer)), None, secret)
     user = proven.user
     actor = Actor("user", user.username, user.id, proven.key.id, authentication.peer(request))
-    return Visit(request, pages, store.acting(actor), proven, text)
+    return Visit(request, pages, store.acting(actor, user.roles), proven, text)
 
 
 def set_session(response: Response, signed_in: SignedIn, *, secure: bool) -> None:

@@ -1,5 +1,7 @@
 """The token API's answers against the table of ``coder-contract.md`` section 6."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -251,6 +253,38 @@ async def test_rules_are_taken_and_shown(any_api: Api, store_url: str) -> None:
         refused = await any_api.call("ci", method, path)
         assert refused.status_code == 403, path
     assert (await any_api.call("ci", "DELETE", f"{KEYS}/{text[:10]}")).status_code == 204
+
+
+async def test_a_slow_body_is_of_no_use_after_the_end(any_api: Api) -> None:
+    """Whose token ends, or who is suspended, while a call's body comes gets nothing by it."""
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"{"
+        begun.set()
+        await ended.wait()
+        yield b"}"
+
+    async def end_token() -> None:
+        key = await any_api.store.find_key(any_api.users["alice"], any_api.tokens["alice"][:10])
+        assert key is not None
+        await any_api.store.delete_token(key)
+
+    async def suspend() -> None:
+        await any_api.store.set_status(any_api.users["bob"], "suspended")
+
+    for who, end in (("alice", end_token), ("bob", suspend)):
+        begun.clear()
+        ended.clear()
+        call = asyncio.create_task(any_api.call(who, "POST", f"{KEYS}/tokens", content=body()))
+        await begun.wait()
+        # The call's own token was looked up by then.
+        await end()
+        ended.set()
+        assert (await call).status_code == 401
+    assert all(
+        key.token_name == "main" for key in await any_api.store.list_tokens(include_expired=True)
+    )
 
 
 async def test_who_did_it_is_written_down(api: Api) -> None:
