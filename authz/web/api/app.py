@@ -23,6 +23,7 @@ from authz.web.api.errors import (
 )
 from authz.web.api.openapi import document
 from authz.web.api.operations import OPERATIONS, Operation
+from authz.web.routing import without_slash_redirects
 
 _log = structlog.get_logger(__name__)
 
@@ -48,12 +49,14 @@ def create_api(services: Services) -> Starlette:
                 methods=[operation.method for operation in of_path],
             )
         )
-    return Starlette(
-        routes=routes,
-        exception_handlers={
-            ApiError: on_api_error,
-            HTTPException: on_http_error,
-        },
+    return without_slash_redirects(
+        Starlette(
+            routes=routes,
+            exception_handlers={
+                ApiError: on_api_error,
+                HTTPException: on_http_error,
+            },
+        )
     )
 
 

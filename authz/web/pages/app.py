@@ -18,6 +18,7 @@ from authz.web.pages import audit, signing, tokens, usage, users
 from authz.web.pages.answers import BASE, HEADERS, PageError, not_found, page, see, static
 from authz.web.pages.forms import check_origin, read_form
 from authz.web.pages.visit import VISITOR_COOKIE, Pages, Visit, visit_of
+from authz.web.routing import without_slash_redirects
 
 _log = structlog.get_logger(__name__)
 
@@ -84,9 +85,11 @@ def create_pages(pages: Pages) -> Starlette:
     for place in _PLACES:
         methods = [*(["GET"] if place.get else []), *(["POST"] if place.post else [])]
         routes.append(Route(place.path, _endpoint(place, pages), methods=methods))
-    return Starlette(
-        routes=routes,
-        exception_handlers={PageError: _on_page_error, HTTPException: _on_http_error},
+    return without_slash_redirects(
+        Starlette(
+            routes=routes,
+            exception_handlers={PageError: _on_page_error, HTTPException: _on_http_error},
+        )
     )
 
 

@@ -309,6 +309,8 @@ async def test_who_did_it_is_written_down(api: Api) -> None:
         ("GET", "/users/a%00b", 404),
         ("GET", f"{KEYS}/%F0%9F%94%91", 404),
         ("HEAD", "/users/me", 200),
+        ("GET", "/users/me/", 404),
+        ("POST", "/users/login/", 404),
     ],
 )
 async def test_other_paths_and_methods(api: Api, method: str, url: str, status: int) -> None:
