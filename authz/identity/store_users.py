@@ -81,6 +81,11 @@ class UserStore(StoreBase):
         rows = await self._database.fetch(f"{SELECT_USER} ORDER BY lower(u.username)")
         return [User.of(row) for row in rows]
 
+    async def has_users(self) -> bool:
+        """Say whether there is a user who is not deleted; costs the same for any number of them."""
+        sql = "SELECT 1 FROM users WHERE deleted = false LIMIT 1"
+        return bool(await self._database.fetch(sql))
+
     async def find_user(self, name: str) -> User | None:
         """Return the user of that name, whatever its case, or None."""
         return await self._one("lower(u.username) = lower($1)", name)
@@ -118,6 +123,19 @@ class UserStore(StoreBase):
             changed = await _read(transaction, user.id)
             await self._note(transaction, _STATUS_ACTIONS[status], user)
         return changed
+
+    async def wake(self, user: User) -> User:
+        """Make a dormant user active; one who was suspended meanwhile stays so."""
+        async with self._database.transaction() as transaction:
+            changed = await transaction.execute(
+                "UPDATE users SET status = 'active', updated_at = $1"
+                " WHERE id = $2 AND deleted = false AND status = 'dormant'",
+                datetime.now(UTC),
+                user.id,
+            )
+            if changed:
+                await self._note(transaction, Action.ACTIVATE, user)
+            return await _read(transaction, user.id)
 
     async def set_role(self, user: User, role: str) -> User:
         """Make a user an ``owner``, a ``user-admin`` or a ``member``."""
