@@ -185,6 +185,23 @@ class Store(UserStore, SessionStore):
         rows = await self._database.fetch(f"{sql} ORDER BY k.created_at, k.id", *args)
         return [Key.of(row) for row in rows]
 
+    async def newest_tokens(self, user: User, first: int, count: int) -> list[Key]:
+        """Return some of a user's tokens, expired ones too, the newest first.
+
+        Args:
+            user: whose.
+            first: how many newer ones to leave out.
+            count: at most so many.
+        """
+        rows = await self._database.fetch(
+            f"{SELECT_KEY} WHERE k.login_type = 'token' AND k.user_id = $1"
+            " ORDER BY k.created_at DESC, k.id DESC LIMIT $2 OFFSET $3",
+            user.id,
+            count,
+            first,
+        )
+        return [Key.of(row) for row in rows]
+
     async def find_token(self, reference: str, user: User | None = None) -> Key | None:
         """Find a token by its name, its id, or the whole token, of which the id is used.
 

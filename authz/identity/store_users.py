@@ -81,6 +81,13 @@ class UserStore(StoreBase):
         rows = await self._database.fetch(f"{SELECT_USER} ORDER BY lower(u.username)")
         return [User.of(row) for row in rows]
 
+    async def some_users(self, first: int, count: int) -> list[User]:
+        """Return at most ``count`` users who are not deleted, by name, from the ``first`` on."""
+        rows = await self._database.fetch(
+            f"{SELECT_USER} ORDER BY lower(u.username) LIMIT $1 OFFSET $2", count, first
+        )
+        return [User.of(row) for row in rows]
+
     async def has_users(self) -> bool:
         """Say whether there is a user who is not deleted; costs the same for any number of them."""
         sql = "SELECT 1 FROM users WHERE deleted = false LIMIT 1"
