@@ -356,3 +356,15 @@ async def test_whoever_was_promoted_meanwhile_is_left_alone(store: Store, alice:
         with pytest.raises(StoreError, match="the role of alice was changed meanwhile"):
             await change
     assert await store.list_tokens(alice) == []
+
+
+async def test_lists_in_parts(store: Store, alice: User) -> None:
+    """Tokens are the newest first and one user's only, users by name."""
+    bob = await store.create_user("Bob")
+    await store.create_token(bob, "other")
+    for name in ("one", "two", "three"):
+        await store.create_token(alice, name)
+    parts = [await store.newest_tokens(alice, first, 2) for first in (0, 2, 4)]
+    assert [[key.token_name for key in part] for part in parts] == [["three", "two"], ["one"], []]
+    assert await store.some_users(0, 1) == [alice]
+    assert await store.some_users(1, 5) == [bob]
