@@ -17,6 +17,9 @@ from typing import Any
 from authz.identity.accounts import rfc3339
 from authz.identity.database import Queries, Row
 
+LIMIT = 10_000
+"""Entries that are read at a time."""
+
 
 class Action(StrEnum):
     """What was done; Coder's names where it has one."""
@@ -155,7 +158,7 @@ async def record(transaction: Queries, actor: Actor, change: Change) -> None:
 
 
 async def entries(
-    queries: Queries, *, since: datetime, username: str | None = None, limit: int = 10_000
+    queries: Queries, *, since: datetime, username: str | None = None, limit: int = LIMIT
 ) -> list[Entry]:
     """Return the entries from a time on, oldest first.
 

@@ -109,6 +109,7 @@ class Store(UserStore, SessionStore):
         text, token = tokens.generate()
         now = datetime.now(UTC)
         async with self._database.transaction() as transaction:
+            await self._check_actor(transaction, user)
             await self._check_owner(transaction, user, proven_by)
             await transaction.execute(
                 "INSERT INTO api_keys (id, hashed_secret, user_id, expires_at, created_at,"
@@ -184,6 +185,23 @@ class Store(UserStore, SessionStore):
         rows = await self._database.fetch(f"{sql} ORDER BY k.created_at, k.id", *args)
         return [Key.of(row) for row in rows]
 
+    async def newest_tokens(self, user: User, first: int, count: int) -> list[Key]:
+        """Return some of a user's tokens, expired ones too, the newest first.
+
+        Args:
+            user: whose.
+            first: how many newer ones to leave out.
+            count: at most so many.
+        """
+        rows = await self._database.fetch(
+            f"{SELECT_KEY} WHERE k.login_type = 'token' AND k.user_id = $1"
+            " ORDER BY k.created_at DESC, k.id DESC LIMIT $2 OFFSET $3",
+            user.id,
+            count,
+            first,
+        )
+        return [Key.of(row) for row in rows]
+
     async def find_token(self, reference: str, user: User | None = None) -> Key | None:
         """Find a token by its name, its id, or the whole token, of which the id is used.
 
@@ -228,6 +246,7 @@ class Store(UserStore, SessionStore):
         """
         now = datetime.now(UTC)
         async with self._database.transaction() as transaction:
+            await self._check_actor(transaction)
             expired = await transaction.execute(
                 "UPDATE api_keys SET expires_at = $1, updated_at = $1"
                 " WHERE id = $2 AND expires_at > $1",
@@ -246,6 +265,7 @@ class Store(UserStore, SessionStore):
             Whether there was one still.
         """
         async with self._database.transaction() as transaction:
+            await self._check_actor(transaction)
             gone = await transaction.execute("DELETE FROM api_keys WHERE id = $1", key.id)
             if gone:
                 await self._note_key(transaction, Action.DELETE, key)

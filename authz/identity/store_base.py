@@ -18,6 +18,10 @@ SELECT_KEY = f"SELECT {KEY_COLUMNS} FROM api_keys k JOIN users u ON u.id = k.use
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
+class ActorGone(StoreError):  # noqa: N818 - the web answers it with a status of its own
+    """Whoever acts was suspended or deleted meanwhile, or their token or session has ended."""
+
+
 @dataclass(slots=True)
 class _Memory:
     """What a store remembers, whoever acts.
@@ -40,17 +44,57 @@ class StoreBase:
     def __init__(self, database: Database, actor: Actor | None = None) -> None:
         self._database = database
         self._actor = actor or Actor.of_os()
+        self._roles: tuple[str, ...] | None = None
         self._memory = _Memory()
 
-    def acting(self, actor: Actor) -> Self:
-        """Return the same store, whose audit log names somebody else."""
+    def acting(self, actor: Actor, roles: tuple[str, ...] | None = None) -> Self:
+        """Return the same store, whose audit log names somebody else.
+
+        Args:
+            actor: who.
+            roles: those that allow a user what they do. The store then refuses their changes once
+                they have others, or their key or they themselves are gone.
+        """
         other = copy.copy(self)
-        other._actor = actor
+        other._actor, other._roles = actor, roles
         return other
 
     async def close(self) -> None:
         """Give back what the database holds."""
         await self._database.close()
+
+    async def _check_actor(self, transaction: Queries, target: User | None = None) -> None:
+        """Refuse a change that its user may not make any more.
+
+        What allowed it was read before: a request's body may come long after its head, and so
+        after an administrator has ended the user's session or taken their role.
+
+        Args:
+            transaction: of the change, in which what is read stays true.
+            target: who is changed, and has to have the roles still that the user was allowed to
+                touch.
+        """
+        if self._roles is None:
+            return
+        rows = await transaction.fetch(
+            "SELECT k.expires_at, u.status, u.rbac_roles FROM api_keys k"
+            " JOIN users u ON u.id = k.user_id"
+            " WHERE k.id = $1 AND u.id = $2 AND u.deleted = false",
+            self._actor.api_key_id,
+            self._actor.user_id,
+        )
+        if (
+            not rows
+            or rows[0]["status"] == "suspended"
+            or rows[0]["expires_at"] < datetime.now(UTC)
+        ):
+            raise ActorGone(f"{self._actor.name} may change nothing any more")
+        if tuple(rows[0]["rbac_roles"]) != self._roles:
+            raise StoreError(f"the role of {self._actor.name} was changed meanwhile")
+        if target is not None:
+            rows = await transaction.fetch("SELECT rbac_roles FROM users WHERE id = $1", target.id)
+            if not rows or tuple(rows[0]["rbac_roles"]) != target.roles:
+                raise StoreError(f"the role of {target.username} was changed meanwhile")
 
     async def _user(self, condition: str, *args: object) -> User:
         rows = await self._database.fetch(f"{SELECT_USER} AND {condition}", *args)

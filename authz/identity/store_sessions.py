@@ -142,9 +142,11 @@ class SessionStore(StoreBase):
             await self._note(transaction, Action.LOGOUT, user, sessions_ended=gone)
         return gone
 
-    async def audit_entries(self, since: datetime, username: str | None = None) -> list[Entry]:
+    async def audit_entries(
+        self, since: datetime, username: str | None = None, limit: int = audit.LIMIT
+    ) -> list[Entry]:
         """Return the audit log from a time on, oldest first; see ``audit.entries``."""
-        return await audit.entries(self._database, since=since, username=username)
+        return await audit.entries(self._database, since=since, username=username, limit=limit)
 
     async def prune_audit(self, before: datetime) -> int:
         """Remove the audit log of before a time; return how many entries went."""

@@ -51,6 +51,7 @@ class UserStore(StoreBase):
         user_id, now = str(uuid.uuid4()), datetime.now(UTC)
         try:
             async with self._database.transaction() as transaction:
+                await self._check_actor(transaction)
                 await transaction.execute(
                     "INSERT INTO users (id, email, username, status, login_type,"
                     " is_service_account, rbac_roles, created_at, updated_at)"
@@ -80,6 +81,18 @@ class UserStore(StoreBase):
         rows = await self._database.fetch(f"{SELECT_USER} ORDER BY lower(u.username)")
         return [User.of(row) for row in rows]
 
+    async def some_users(self, first: int, count: int) -> list[User]:
+        """Return at most ``count`` users who are not deleted, by name, from the ``first`` on."""
+        rows = await self._database.fetch(
+            f"{SELECT_USER} ORDER BY lower(u.username) LIMIT $1 OFFSET $2", count, first
+        )
+        return [User.of(row) for row in rows]
+
+    async def has_users(self) -> bool:
+        """Say whether there is a user who is not deleted; costs the same for any number of them."""
+        sql = "SELECT 1 FROM users WHERE deleted = false LIMIT 1"
+        return bool(await self._database.fetch(sql))
+
     async def find_user(self, name: str) -> User | None:
         """Return the user of that name, whatever its case, or None."""
         return await self._one("lower(u.username) = lower($1)", name)
@@ -107,6 +120,7 @@ class UserStore(StoreBase):
     async def set_status(self, user: User, status: str) -> User:
         """Make a user ``active`` or ``suspended``, which counts from the next request on."""
         async with self._database.transaction() as transaction:
+            await self._check_actor(transaction, user)
             await transaction.execute(
                 "UPDATE users SET status = $1, updated_at = $2 WHERE id = $3 AND deleted = false",
                 status,
@@ -117,10 +131,24 @@ class UserStore(StoreBase):
             await self._note(transaction, _STATUS_ACTIONS[status], user)
         return changed
 
+    async def wake(self, user: User) -> User:
+        """Make a dormant user active; one who was suspended meanwhile stays so."""
+        async with self._database.transaction() as transaction:
+            changed = await transaction.execute(
+                "UPDATE users SET status = 'active', updated_at = $1"
+                " WHERE id = $2 AND deleted = false AND status = 'dormant'",
+                datetime.now(UTC),
+                user.id,
+            )
+            if changed:
+                await self._note(transaction, Action.ACTIVATE, user)
+            return await _read(transaction, user.id)
+
     async def set_role(self, user: User, role: str) -> User:
         """Make a user an ``owner``, a ``user-admin`` or a ``member``."""
         stored = known_roles.check_role(role)
         async with self._database.transaction() as transaction:
+            await self._check_actor(transaction, user)
             await transaction.execute(
                 "UPDATE users SET rbac_roles = $1, updated_at = $2"
                 " WHERE id = $3 AND deleted = false",
@@ -146,6 +174,7 @@ class UserStore(StoreBase):
         # Slow on purpose; whoever shares the event loop must not wait for it.
         hashed = await asyncio.to_thread(hash_password, password)
         async with self._database.transaction() as transaction:
+            await self._check_actor(transaction, user)
             await transaction.execute(
                 "UPDATE users SET hashed_password = $1, updated_at = $2"
                 " WHERE id = $3 AND deleted = false",
@@ -168,6 +197,7 @@ class UserStore(StoreBase):
         """
         now = datetime.now(UTC)
         async with self._database.transaction() as transaction:
+            await self._check_actor(transaction, user)
             valid = await transaction.execute(
                 "DELETE FROM api_keys WHERE user_id = $1 AND expires_at >= $2", user.id, now
             )

@@ -12,6 +12,8 @@ from authz.identity import IdentitySource
 from authz.metrics import CONTENT_TYPE, Metrics
 from authz.proxy.ca import certificate_pem
 from authz.proxy.settings import Proxy
+from authz.web.pages.answers import BASE, see
+from authz.web.routing import without_slash_redirects
 
 _log = structlog.get_logger(__name__)
 
@@ -64,13 +66,17 @@ def create_app(
             headers={"content-disposition": "attachment; filename=ca-cert.pem"},
         )
 
-    return Starlette(
+    async def to_pages(_request: Request) -> Response:
+        return see("/")
+
+    app = Starlette(
         routes=[
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/metrics", metrics_text),
             Route("/proxy/ca-cert.pem", ca_certificate),
             *([Mount("/api/v2", app=api)] if api else []),
-            *([Mount("/ui", app=pages)] if pages else []),
+            *([Route(BASE, to_pages), Mount(BASE, app=pages)] if pages else []),
         ]
     )
+    return without_slash_redirects(app)

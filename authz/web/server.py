@@ -36,7 +36,13 @@ class HttpServer(uvicorn.Server):
         self._socket = listener
         super().__init__(
             uvicorn.Config(
-                app, log_config=None, access_log=False, lifespan="off", server_header=False
+                app,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                server_header=False,
+                # Else X-Forwarded-For from this machine would say where a sign-in comes from.
+                proxy_headers=False,
             )
         )
 

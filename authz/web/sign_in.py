@@ -1,6 +1,7 @@
 """Signing in, for the API and the page: by password or by token, limited, and written down."""
 
 import asyncio
+import ipaddress
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -99,7 +100,7 @@ class SignIn:
             TooManySignIns: for this name or peer, or at once.
             StoreError: the store can't be asked.
         """
-        self._take(self._peers, peer)
+        self._take(self._peers, _network(peer))
         self._take(self._users, name.casefold()[:254])
         nobody = store.acting(Actor("nobody", ip=peer))
         user = await _find(store, name)
@@ -124,7 +125,7 @@ class SignIn:
         lifetime: timedelta = lifetimes.BROWSER_SESSION,
     ) -> SignedIn:
         """Sign a user in who has one of their tokens; arguments and errors as ``by_password``."""
-        self._take(self._peers, peer)
+        self._take(self._peers, _network(peer))
         nobody = store.acting(Actor("nobody", ip=peer))
         token = parse(text.reveal())
         proven = await store.authenticate(token) if token else None
@@ -158,6 +159,17 @@ def is_limited(key: Key) -> bool:
     return key.rules != NO_RULES or not everything
 
 
+def _network(peer: str) -> str:
+    """Return whose tries are counted together: an address, of IPv6 the /64 that one host gets."""
+    try:
+        address = ipaddress.ip_address(peer.partition("%")[0])
+    except ValueError:
+        return peer
+    if isinstance(address, ipaddress.IPv4Address):
+        return peer
+    return str(address.ipv4_mapped or ipaddress.IPv6Network((address, 64), strict=False))
+
+
 async def _find(store: Store, name: str) -> User | None:
     if "@" in name:
         return None if check_email(name) else await store.find_user_by_email(name)
@@ -174,9 +186,9 @@ async def _session(
     instead_of: str | None = None,
 ) -> SignedIn:
     acting = store.acting(Actor("user", user.username, user.id, None, peer))
-    if user.status == "dormant":
-        user = await acting.set_status(user, "active")
     try:
+        if user.status == "dormant":
+            user = await acting.wake(user)
         text, key = await acting.create_session(
             user, lifetime, proven_by=proven_by, instead_of=instead_of
         )

@@ -10,17 +10,20 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from authz.errors import ManagedByCoder, StoreError
-from authz.web.api.authentication import check_same_site
+from authz.identity.store_base import ActorGone
+from authz.web.api.authentication import BAD_TOKEN, check_same_site
 from authz.web.api.call import Call, Services, user_call
 from authz.web.api.errors import (
     ApiError,
     answer,
     on_api_error,
     on_http_error,
+    unauthorized,
     unavailable,
 )
 from authz.web.api.openapi import document
 from authz.web.api.operations import OPERATIONS, Operation
+from authz.web.routing import without_slash_redirects
 
 _log = structlog.get_logger(__name__)
 
@@ -46,12 +49,14 @@ def create_api(services: Services) -> Starlette:
                 methods=[operation.method for operation in of_path],
             )
         )
-    return Starlette(
-        routes=routes,
-        exception_handlers={
-            ApiError: on_api_error,
-            HTTPException: on_http_error,
-        },
+    return without_slash_redirects(
+        Starlette(
+            routes=routes,
+            exception_handlers={
+                ApiError: on_api_error,
+                HTTPException: on_http_error,
+            },
+        )
     )
 
 
@@ -71,6 +76,8 @@ def _endpoint(
             return await operation.user_handler(await user_call(call))
         except ManagedByCoder:
             raise _managed(services) from None
+        except ActorGone:
+            raise unauthorized(BAD_TOKEN) from None
         except StoreError as error:
             _log.error("token API: store failed", why=str(error))
             raise unavailable() from None

@@ -16,6 +16,8 @@ from authz.web.sign_in import is_limited
 COOKIE = "coder_session_token"
 """The name of the session's cookie, and of a query parameter."""
 
+BAD_TOKEN = "API key is invalid."  # noqa: S105 - a text, no secret
+
 _BEARER = re.compile(r"bearer +(\S+) *", re.IGNORECASE)
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _SAME_SITE = ("same-origin", "none")
@@ -110,7 +112,7 @@ def _malformed(text: str) -> str:
         what = f"invalid API key secret length, expected {SECRET_LENGTH} got {len(parts[1])}"
     else:
         # Of the right lengths, but of characters that no token has: nobody's.
-        return "API key is invalid."
+        return BAD_TOKEN
     return f"Invalid API key format: {what}"
 
 
@@ -124,4 +126,4 @@ def _refused(refused: Refused) -> ApiError:
             message=f'User is not active (status = "{refused.status}"). '
             "Contact an admin to reactivate your account."
         )
-    return unauthorized("API key is invalid.")
+    return unauthorized(BAD_TOKEN)

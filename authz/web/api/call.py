@@ -130,4 +130,4 @@ async def user_call(call: Call) -> UserCall:
     proven = await authentication.authenticate(call.request, call.store)
     user = proven.user
     actor = Actor("user", user.username, user.id, proven.key.id, call.peer)
-    return UserCall(call.request, call.services, call.store.acting(actor), proven)
+    return UserCall(call.request, call.services, call.store.acting(actor, user.roles), proven)

@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
 _INT64 = 2**63 - 1
+_Limit = Annotated[list[StrictStr], Field(min_length=1)]
 
 
 class _Body(BaseModel):
@@ -80,6 +81,18 @@ class Rules(_Body):
     modes: list[StrictStr] | None = None
 
 
+class AskedRules(_Body):
+    """What a new token shall be limited to, as ``Rules``.
+
+    A misspelt or empty limit is refused: to ignore it would make the token wider than was asked.
+    """
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    providers: _Limit | None = None
+    modes: _Limit | None = None
+
+
 class Key(_Body):
     """The record of a token or session; never its secret."""
 
@@ -121,7 +134,7 @@ class CreateToken(_Body):
     scopes: list[StrictStr] | None = None
     scope: StrictStr | None = None
     allow_list: list[AllowListElement | StrictStr] | None = None
-    rules: Rules | None = None
+    rules: AskedRules | None = None
 
 
 class NewKey(_Body):
@@ -169,4 +182,9 @@ class LoggedIn(_Body):
 
 def field_errors(errors: list[Any]) -> dict[str, str]:
     """Return pydantic's errors as Coder's validations: field and text, without what was given."""
-    return {".".join(str(part) for part in error["loc"]): error["msg"] for error in errors}
+    found: dict[str, str] = {}
+    for error in errors:
+        # The last part of an unknown field's place is what was given.
+        place = error["loc"][:-1] if error["type"] == "extra_forbidden" else error["loc"]
+        found[".".join(str(part) for part in place)] = error["msg"]
+    return found

@@ -105,7 +105,13 @@ OPERATIONS = (
         models.Login,
     ),
     _of_users(
-        "POST", "/users/logout", users.log_out, 200, models.Message, query={"everywhere": _FLAG}
+        "POST",
+        "/users/logout",
+        users.log_out,
+        200,
+        models.Message,
+        query={"everywhere": _FLAG},
+        errors=_LIMITED,
     ),
     _of_users("GET", "/users/{user}", users.show_user, 200, models.User),
     _of_users(

@@ -12,7 +12,7 @@ from authz.identity.store import NameTaken, OwnerChanged
 from authz.rules import NO_RULES, TokenRules, make_rules
 from authz.web.api.call import UserCall
 from authz.web.api.errors import ApiError, answer, empty, not_found
-from authz.web.api.models import AllowListElement, CreateToken, Rules
+from authz.web.api.models import AllowListElement, AskedRules, CreateToken
 from authz.web.sign_in import LIMITED_TOKEN, NO_SIGN_IN
 
 _EVERYTHING = {"all", "coder:all"}
@@ -151,7 +151,7 @@ def _check_scope(asked: CreateToken) -> None:
             )
 
 
-def _rules(asked: Rules | None) -> TokenRules:
+def _rules(asked: AskedRules | None) -> TokenRules:
     if asked is None:
         return NO_RULES
     try:

@@ -8,7 +8,7 @@ from authz.web.api.authentication import COOKIE, presented_token
 from authz.web.api.call import Call, UserCall
 from authz.web.api.errors import ApiError, answer, rate_limited
 from authz.web.api.models import Login
-from authz.web.sign_in import SignInRefused, TooManySignIns
+from authz.web.sign_in import LIMITED_TOKEN, SignInRefused, TooManySignIns
 
 _BUILD_INFO = {
     "external_url": "authz",
@@ -30,7 +30,8 @@ async def build_info(_call: Call) -> Response:
 
 async def first_user(call: Call) -> Response:
     """Say whether there is a user at all; ``coder login`` asks before it begins."""
-    if await call.store.list_users():
+    # Whoever asks is nobody yet, so it has to be cheap.
+    if await call.store.has_users():
         return answer(200, {"message": "The initial user has already been created!"})
     raise ApiError(404, "The initial user has not been created!")
 
@@ -61,9 +62,11 @@ async def log_in(call: Call) -> Response:
 async def log_out(call: UserCall) -> Response:
     """End the session, or remove the token, that makes the call, as Coder does.
 
-    With ``?everywhere=true`` all sessions of the user end.
+    With ``?everywhere=true`` all sessions of the user end; a limited token ends itself only.
     """
     if call.request.query_params.get("everywhere", "").lower() in ("1", "t", "true"):
+        if call.is_limited:
+            raise ApiError(403, LIMITED_TOKEN)
         await call.store.sign_out_everywhere(call.caller)
     await call.store.sign_out(call.proven.key)
     response = answer(200, {"message": "Logged out!"})

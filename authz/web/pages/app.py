@@ -13,10 +13,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from authz.errors import ManagedByCoder, StoreError
+from authz.identity.store_base import ActorGone
 from authz.web.pages import audit, signing, tokens, usage, users
 from authz.web.pages.answers import BASE, HEADERS, PageError, not_found, page, see, static
 from authz.web.pages.forms import check_origin, read_form
 from authz.web.pages.visit import VISITOR_COOKIE, Pages, Visit, visit_of
+from authz.web.routing import without_slash_redirects
 
 _log = structlog.get_logger(__name__)
 
@@ -83,9 +85,11 @@ def create_pages(pages: Pages) -> Starlette:
     for place in _PLACES:
         methods = [*(["GET"] if place.get else []), *(["POST"] if place.post else [])]
         routes.append(Route(place.path, _endpoint(place, pages), methods=methods))
-    return Starlette(
-        routes=routes,
-        exception_handlers={PageError: _on_page_error, HTTPException: _on_http_error},
+    return without_slash_redirects(
+        Starlette(
+            routes=routes,
+            exception_handlers={PageError: _on_page_error, HTTPException: _on_http_error},
+        )
     )
 
 
@@ -97,6 +101,8 @@ def _endpoint(place: _Place, pages: Pages) -> Callable[[Request], Awaitable[Resp
             return await _serve(place, visit)
         except ManagedByCoder:
             return _managed(pages)
+        except ActorGone:
+            return see("/sign-in")
         except StoreError as error:
             _log.error("page: store failed", why=str(error))
             raise PageError(503, "The store can't be used now.", {"retry-after": "2"}) from None

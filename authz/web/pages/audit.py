@@ -23,14 +23,15 @@ async def show_audit(visit: Visit) -> Response:
         username = visit.caller.username
         # Before that the name may have been somebody else's.
         since = max(since, visit.caller.created_at)
-    entries = (await visit.store.audit_entries(since, username))[::-1]
+    entries = (await visit.store.audit_entries(since, username, _SHOWN + 1))[::-1]
     return visit.show(
         "audit.html",
         everybody=everybody,
         day_counts=_DAYS,
         day_count=count,
         lines=[_line(entry) for entry in entries[:_SHOWN]],
-        left_out=max(0, len(entries) - _SHOWN),
+        shown=_SHOWN,
+        are_left_out=len(entries) > _SHOWN,
     )
 
 

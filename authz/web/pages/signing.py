@@ -75,7 +75,7 @@ async def show_first(visit: Visit) -> Response:
     """Show the form of the one-time link, whose code is behind ``#`` and so in no log."""
     if visit.proven is not None:
         return see(_HOME)
-    return visit.show("first.html", problem="", name="admin")
+    return visit.show("first.html", problem="", name="admin", code="")
 
 
 async def set_first(visit: Visit) -> Response:
@@ -85,7 +85,7 @@ async def set_first(visit: Visit) -> Response:
     if not first_link.is_valid(config, code) or not first_link.is_needed(
         await visit.store.list_users()
     ):
-        return visit.show("first.html", 403, problem=_BAD_CODE, name="admin")
+        return visit.show("first.html", 403, problem=_BAD_CODE, name="admin", code="")
     name, password = visit.given("name"), Secret(one(visit.form, "password"))
     user = None if check_user_name(name) else await visit.store.find_user(name)
     problem = check_user_name(name) or check_password(password, name)
@@ -94,9 +94,10 @@ async def set_first(visit: Visit) -> Response:
     if problem is None and user is not None and _can_be_no_owner(user):
         problem = "this user can't be an administrator: choose another name"
     if problem is not None:
-        return visit.show("first.html", 400, problem=problem, name=name)
+        # The code goes back to whoever has sent it: it is no longer in the address.
+        return visit.show("first.html", 400, problem=problem, name=name, code=code.reveal())
     if not first_link.take(config, code):
-        return visit.show("first.html", 403, problem=_BAD_CODE, name=name)
+        return visit.show("first.html", 403, problem=_BAD_CODE, name=name, code="")
     store = visit.store.acting(Actor("nobody", "one-time link", ip=visit.peer))
     if user is None:
         user = await store.create_user(name, role=roles.OWNER)

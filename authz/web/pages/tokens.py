@@ -34,7 +34,7 @@ async def show_tokens(visit: Visit) -> Response:
     """Show one's own tokens, the newest first."""
     return visit.show(
         "tokens.html",
-        keys=await visit.tokens_of(visit.caller),
+        part=await visit.tokens_of(visit.caller),
         now=datetime.now(UTC),
         path=_path(visit, visit.caller),
         kept=lifetimes.RETENTION.days,

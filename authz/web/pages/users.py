@@ -13,6 +13,7 @@ from authz.identity.passwords import check_password
 from authz.secret import Secret
 from authz.web.pages.answers import PageError, not_found, see
 from authz.web.pages.forms import one
+from authz.web.pages.paging import COUNT, first_of, part
 from authz.web.pages.visit import Visit
 
 _ROLES = (roles.MEMBER, *roles.STORED)
@@ -21,7 +22,10 @@ _ROLES = (roles.MEMBER, *roles.STORED)
 async def show_users(visit: Visit) -> Response:
     """Show all users."""
     _check_manager(visit)
-    return visit.show("users.html", users=await visit.store.list_users())
+    first = first_of(visit.request)
+    return visit.show(
+        "users.html", part=part(await visit.store.some_users(first, COUNT + 1), first)
+    )
 
 
 async def show_new(visit: Visit) -> Response:
@@ -161,7 +165,7 @@ async def _user_page(visit: Visit, user: User, problem: str = "", status: int = 
         may_use_tokens=may_use_tokens,
         roles=_ROLES,
         role=user.roles[0] if user.roles else roles.MEMBER,
-        keys=await visit.tokens_of(user) if may_use_tokens else [],
+        part=await visit.tokens_of(user) if may_use_tokens else None,
         now=datetime.now(UTC),
         path=f"/users/{user.id}/tokens",
         kept=lifetimes.RETENTION.days,

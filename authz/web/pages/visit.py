@@ -19,6 +19,7 @@ from authz.web.api import authentication
 from authz.web.own_store import OwnStore
 from authz.web.pages.answers import BASE, not_found, page
 from authz.web.pages.forms import Form, csrf_token, one
+from authz.web.pages.paging import COUNT, Part, first_of, part
 from authz.web.pages.usage_rows import UsageRows
 from authz.web.sign_in import SignedIn, SignIn
 
@@ -102,16 +103,18 @@ class Visit:
             **values,
         )
 
-    async def tokens_of(self, owner: User) -> list[Key]:
+    async def tokens_of(self, owner: User) -> Part[Key]:
         """Return a user's tokens, expired ones too, the newest first; with their last use."""
-        keys = await self.store.list_tokens(owner, include_expired=True)
+        first = first_of(self.request)
+        keys = await self.store.newest_tokens(owner, first, COUNT + 1)
         uses = await self.pages.usage.last_uses(owner.id) if keys else {}
-        return [
+        used = [
             replace(
                 key, last_used=max(filter(None, (key.last_used, uses.get(key.id))), default=None)
             )
-            for key in reversed(keys)
+            for key in keys
         ]
+        return part(used, first)
 
     async def token_owner(self) -> User:
         """Return the user whose tokens the path is about: oneself, or whom it names.
@@ -163,7 +166,7 @@ async def visit_of(request: Request, pages: Pages, store: Store) -> Visit:
         return Visit(request, pages, store.acting(Actor("nobody", ip=peer)), None, secret)
     user = proven.user
     actor = Actor("user", user.username, user.id, proven.key.id, authentication.peer(request))
-    return Visit(request, pages, store.acting(actor), proven, text)
+    return Visit(request, pages, store.acting(actor, user.roles), proven, text)
 
 
 def set_session(response: Response, signed_in: SignedIn, *, secure: bool) -> None:

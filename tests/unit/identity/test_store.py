@@ -1,5 +1,6 @@
 """authz.identity.store, on both databases."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,8 +11,10 @@ from authz import lifetimes
 from authz.errors import StoreError
 from authz.identity import Identity, IdentitySource, Rejection
 from authz.identity.accounts import Key, User
+from authz.identity.audit import Actor
 from authz.identity.open import open_source, open_store
 from authz.identity.store import Store
+from authz.secret import Secret
 from authz.tokens import CoderToken, generate, parse
 from tests.support.postgres import PostgresServer
 
@@ -303,3 +306,65 @@ async def test_a_purge_that_is_refused(store: Store, identity: str, alice: User)
             if identity.startswith("postgresql")
             else "DROP TRIGGER keep"
         )
+
+
+async def _acting(store: Store, user: User) -> Store:
+    """Return the store as a session of a user has it."""
+    _, key = await store.create_session(user)
+    return store.acting(Actor("user", user.username, user.id, key.id), user.roles)
+
+
+async def test_of_two_owners_who_remove_each_other_one_remains(store: Store) -> None:
+    """Nobody changes themselves, so with this there is always an owner, as long as a user acts."""
+    for number, change in enumerate(("demote", "suspend", "delete")):
+        one = await store.create_user(f"one{number}", role="owner")
+        two = await store.create_user(f"two{number}", role="owner")
+        acting = [(await _acting(store, one), two), (await _acting(store, two), one)]
+
+        async def removed(by: Store, whom: User, change: str = change) -> None:
+            if change == "demote":
+                await by.set_role(whom, "member")
+            elif change == "suspend":
+                await by.set_status(whom, "suspended")
+            else:
+                await by.delete_user(whom)
+
+        done = await asyncio.gather(
+            *(removed(by, whom) for by, whom in acting), return_exceptions=True
+        )
+        assert sum(isinstance(one, StoreError) for one in done) == 1, done
+        left = [await store.find_user_by_id(user.id) for user in (one, two)]
+        assert (
+            sum(
+                user is not None and user.status == "active" and user.roles == ("owner",)
+                for user in left
+            )
+            == 1
+        )
+
+
+async def test_whoever_was_promoted_meanwhile_is_left_alone(store: Store, alice: User) -> None:
+    """A user administrator who was allowed to touch a member does not touch an owner."""
+    helper = await _acting(store, await store.create_user("helper", role="user-admin"))
+    await store.set_role(alice, "owner")
+    for change in (
+        helper.set_password(alice, Secret("correct horse battery")),
+        helper.set_status(alice, "suspended"),
+        helper.delete_user(alice),
+        helper.create_token(alice),
+    ):
+        with pytest.raises(StoreError, match="the role of alice was changed meanwhile"):
+            await change
+    assert await store.list_tokens(alice) == []
+
+
+async def test_lists_in_parts(store: Store, alice: User) -> None:
+    """Tokens are the newest first and one user's only, users by name."""
+    bob = await store.create_user("Bob")
+    await store.create_token(bob, "other")
+    for name in ("one", "two", "three"):
+        await store.create_token(alice, name)
+    parts = [await store.newest_tokens(alice, first, 2) for first in (0, 2, 4)]
+    assert [[key.token_name for key in part] for part in parts] == [["three", "two"], ["one"], []]
+    assert await store.some_users(0, 1) == [alice]
+    assert await store.some_users(1, 5) == [bob]

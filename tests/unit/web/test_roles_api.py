@@ -76,6 +76,22 @@ async def test_who_knows_of_whom(api: Api, who: str) -> None:
             assert answer.json()["message"].startswith("Resource not found")
 
 
+async def test_whether_there_is_anybody(any_api: Api) -> None:
+    """``coder login`` asks before anybody is signed in; deleted users are none."""
+    answer = await any_api.call(None, "GET", "/users/first")
+    assert (answer.status_code, answer.json()) == (
+        200,
+        {"message": "The initial user has already been created!"},
+    )
+    for user in any_api.users.values():
+        await any_api.store.delete_user(user)
+    answer = await any_api.call(None, "GET", "/users/first")
+    assert (answer.status_code, answer.json()) == (
+        404,
+        {"message": "The initial user has not been created!"},
+    )
+
+
 async def test_a_user_has_coders_shape(api: Api) -> None:
     """``users/me`` is what codersdk reads, with the roles by their display names."""
     body = (await api.call("helper", "GET", "/users/me")).json()

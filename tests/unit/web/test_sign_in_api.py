@@ -146,6 +146,26 @@ async def test_a_password_that_changes_while_it_is_compared(
     assert (await _log_in(api)).json() == INCORRECT
 
 
+async def test_a_suspension_while_a_password_is_compared_stays(
+    any_api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dormant user's sign-in makes them active, but not once they are suspended."""
+    await any_api.store._database.execute(
+        "UPDATE users SET status = 'dormant', hashed_password = $1 WHERE username = 'alice'", b"x"
+    )
+
+    def suspending(_password: Secret, _hashed: bytes | None) -> bool:
+        asyncio.run_coroutine_threadsafe(
+            any_api.store.set_status(any_api.users["alice"], "suspended"), loop
+        ).result()
+        return True
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(module, "proves_password", suspending)
+    assert (await _log_in(any_api)).status_code == 401
+    assert (await any_api.store.get_user("alice")).status == "suspended"
+
+
 async def test_too_many_tries(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name is tried ten times a minute, then even the right password waits; others do not."""
     monkeypatch.setattr(module, "proves_password", lambda *_: False)
@@ -166,6 +186,27 @@ async def test_too_many_names_from_one_peer(api: Api, monkeypatch: pytest.Monkey
     body = {"email": "alice@example.com", "password": "x"}
     answer = await api.client.post("/api/v2/users/login", json=body, headers=other)
     assert answer.status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("peer", "other"),
+    [("2001:db8::{:x}", "2001:db8:0:1::1"), ("::ffff:192.0.2.9", "::ffff:192.0.2.10")],
+)
+async def test_one_host_of_many_addresses_is_one_peer(
+    api: Api, monkeypatch: pytest.MonkeyPatch, peer: str, other: str
+) -> None:
+    """Of IPv6 a host has a whole /64: to change the address within it is no new start."""
+    monkeypatch.setattr(module, "proves_password", lambda *_: False)
+
+    async def status(peer: str, name: str) -> int:
+        body = {"email": name, "password": "x"}
+        headers = {"x-authz-peer": peer}
+        answer = await api.client.post("/api/v2/users/login", json=body, headers=headers)
+        return answer.status_code
+
+    answers = [await status(peer.format(n), f"user{n}") for n in range(1, 32)]
+    assert answers == [401] * 30 + [429]
+    assert await status(other, "user") == 401
 
 
 async def test_signing_in_with_a_token(api: Api) -> None:

@@ -1,5 +1,7 @@
 """The token API's answers against the table of ``coder-contract.md`` section 6."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -176,12 +178,24 @@ async def test_everything_is_optional(api: Api, scope: str) -> None:
         (b'{"token_name": 1}', "Validation failed."),
         (b'{"token_name": "a\\u0000b"}', INVALID),
         (b'{"rules": {"providers": [""]}}', INVALID),
+        (b'{"rules": {"providers": []}}', "Validation failed."),
+        (b'{"rules": {"provider": ["openai"]}}', "Validation failed."),
     ],
 )
 async def test_bodies_that_are_none(api: Api, body: bytes, message: str) -> None:
     """A malformed body is a 400 in Coder's shape, which quotes nothing of it."""
     answer = await api.call("alice", "POST", f"{KEYS}/tokens", content=body)
     assert (answer.status_code, answer.json()["message"]) == (400, message)
+
+
+async def test_a_misspelt_limit_makes_no_wider_token(api: Api) -> None:
+    """It is refused, and the answer names the field that it stood in, but not what it was."""
+    body = {"rules": {"provider": ["openai"]}}
+    answer = await api.call("alice", "POST", f"{KEYS}/tokens", json=body)
+    assert (answer.status_code, len(await _listed(api))) == (400, 1)
+    assert answer.json()["validations"] == [
+        {"field": "rules", "detail": "Extra inputs are not permitted"}
+    ]
 
 
 async def test_a_body_that_is_too_long(api: Api) -> None:
@@ -234,10 +248,43 @@ async def test_rules_are_taken_and_shown(any_api: Api, store_url: str) -> None:
         ("POST", KEYS),
         ("DELETE", f"{KEYS}/{any_api.tokens['alice'][:10]}"),
         ("PUT", f"{KEYS}/{any_api.tokens['alice'][:10]}/expire"),
+        ("POST", "/users/logout?everywhere=true"),
     ):
         refused = await any_api.call("ci", method, path)
         assert refused.status_code == 403, path
     assert (await any_api.call("ci", "DELETE", f"{KEYS}/{text[:10]}")).status_code == 204
+
+
+async def test_a_slow_body_is_of_no_use_after_the_end(any_api: Api) -> None:
+    """Whose token ends, or who is suspended, while a call's body comes gets nothing by it."""
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"{"
+        begun.set()
+        await ended.wait()
+        yield b"}"
+
+    async def end_token() -> None:
+        key = await any_api.store.find_key(any_api.users["alice"], any_api.tokens["alice"][:10])
+        assert key is not None
+        await any_api.store.delete_token(key)
+
+    async def suspend() -> None:
+        await any_api.store.set_status(any_api.users["bob"], "suspended")
+
+    for who, end in (("alice", end_token), ("bob", suspend)):
+        begun.clear()
+        ended.clear()
+        call = asyncio.create_task(any_api.call(who, "POST", f"{KEYS}/tokens", content=body()))
+        await begun.wait()
+        # The call's own token was looked up by then.
+        await end()
+        ended.set()
+        assert (await call).status_code == 401
+    assert all(
+        key.token_name == "main" for key in await any_api.store.list_tokens(include_expired=True)
+    )
 
 
 async def test_who_did_it_is_written_down(api: Api) -> None:
@@ -262,6 +309,8 @@ async def test_who_did_it_is_written_down(api: Api) -> None:
         ("GET", "/users/a%00b", 404),
         ("GET", f"{KEYS}/%F0%9F%94%91", 404),
         ("HEAD", "/users/me", 200),
+        ("GET", "/users/me/", 404),
+        ("POST", "/users/login/", 404),
     ],
 )
 async def test_other_paths_and_methods(api: Api, method: str, url: str, status: int) -> None:

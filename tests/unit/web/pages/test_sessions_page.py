@@ -230,6 +230,15 @@ async def test_every_answer_has_the_headers(site: Site) -> None:
     assert "unsafe" not in HEADERS["content-security-policy"]
 
 
+async def test_no_redirect_names_a_scheme_or_host(site: Site) -> None:
+    """``/ui`` leads to ``/ui/`` wherever that is; another slash too many is a page not found."""
+    browser = site.browser()
+    answer = await browser.client.get("/ui", headers={"host": "other.example"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/ui/")
+    answer = await browser.client.get("/ui/sign-in/")
+    assert (answer.status_code, answer.headers["cache-control"]) == (404, "no-store")
+
+
 async def test_too_many_tries_are_refused(site: Site) -> None:
     """The API's limit counts here: a 429 says when to come again, with the right password too."""
     browser = site.browser()
@@ -289,6 +298,9 @@ async def test_the_one_time_link_makes_the_first_administrator_once(site: Site) 
     ):
         page = await browser.post("/ui/first-administrator", **{"code": code, **fields, **change})
         assert why in page.one("p", role="alert").text
+        # The script has taken a good code out of the address, so the form keeps it.
+        kept = page.one("input", name="code").attributes["value"]
+        assert kept == ("" if "code" in change else code)
     page = await browser.post("/ui/first-administrator", code=code, **fields)
     assert browser.last.url.path == TOKENS
     assert (await site.store.get_user("admin")).roles == ("owner",)

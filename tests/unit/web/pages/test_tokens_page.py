@@ -4,7 +4,9 @@ import pytest
 
 from authz.identity import Identity
 from authz.identity.open import open_source
-from authz.tokens import parse
+from authz.tokens import ID_LENGTH, parse
+from authz.web.pages import paging, users
+from authz.web.pages.paging import COUNT
 from tests.support.browsing import Parsed
 
 from .conftest import Site
@@ -172,3 +174,39 @@ async def test_a_name_is_text(site: Site, name: str) -> None:
 
 def _is_static(page: Parsed) -> None:
     assert not [e for e in page.elements if "style" in e.attributes or e.tag == "style"]
+
+
+async def test_many_tokens_come_in_parts(site: Site) -> None:
+    """Each is on one page, the newest first; a number that is none is the first page."""
+    for number in range(COUNT + 3):
+        await site.store.create_token(site.users["alice"], f"t{number}")
+    alice = await site.signed_in("alice")
+    seen: list[str] = []
+    path: str | None = "/ui/account/tokens"
+    while path is not None:
+        page = await alice.get(path)
+        assert page.unclosed == []
+        seen += [cell.text[:-ID_LENGTH] for cell in page.all("th", scope="row")]
+        older = [link for link in page.all("a") if link.text == "Older tokens"]
+        path = older[0].attributes["href"] if older else None
+    assert seen == [f"t{number}" for number in reversed(range(COUNT + 3))]
+    for asked in ("-1", "x", "9" * 30, "\u0663"):
+        page = await alice.get(f"/ui/account/tokens?from={asked}")
+        assert len(page.all("th", scope="row")) == COUNT, asked
+    page = await alice.get("/ui/account/tokens?from=5000")
+    assert "There are no older tokens." in alice.last.text
+
+
+async def test_many_users_come_in_parts(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By name, each on one page; the pages lead to each other."""
+    monkeypatch.setattr(users, "COUNT", 2)
+    monkeypatch.setattr(paging, "COUNT", 2)
+    root = await site.signed_in("root")
+    names = []
+    for first in (0, 2, 4):
+        page = await root.get(f"/ui/users?from={first}")
+        names += [cell.text for cell in page.all("th", scope="row")]
+        links = {link.text: link.attributes["href"] for link in page.all("a")}
+        assert links.get("Users after") == (f"/ui/users?from={first + 2}" if first < 4 else None)
+        assert links.get("Users before") == (f"/ui/users?from={first - 2}" if first else None)
+    assert names == ["alice", "bob", "bot", "helper", "root"]

@@ -1,7 +1,9 @@
 """Users, usage and the audit log in the page: what each role sees and may do."""
 
+import asyncio
 import re
 import time
+from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -254,3 +256,25 @@ def test_what_is_written_can_be_read(scheme: int) -> None:
     assert contrast("on-danger", "danger") >= 4.5
     for shape in ("line", "accent", "second"):
         assert contrast(shape, "ground") >= 3, shape
+
+
+async def test_who_was_suspended_meanwhile_makes_nobody(site: Site) -> None:
+    """A form whose end comes after its sender's suspension changes nothing; it is no error."""
+    helper = await site.signed_in("helper")
+    csrf = (await helper.get("/ui/users")).csrf
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield f"csrf={csrf}&name=mal".encode()
+        begun.set()
+        await ended.wait()
+        yield b"lory"
+
+    form = {"content-type": "application/x-www-form-urlencoded", "origin": helper.origin}
+    post = asyncio.create_task(helper.client.post("/ui/users/new", content=body(), headers=form))
+    await begun.wait()
+    await site.store.set_status(site.users["helper"], "suspended")
+    ended.set()
+    answer = await post
+    assert (answer.status_code, answer.headers["location"]) == (303, "/ui/sign-in")
+    assert await site.store.find_user("mallory") is None
