@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +18,7 @@ from authz.identity.sqlite_file import SQLiteFile
 from authz.tokens import CoderToken
 
 _T = TypeVar("_T")
+_MAX_RECORDS = 10_000
 _UNIQUE = (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
 
 sqlite3.register_converter("timestamptz", lambda text: datetime.fromisoformat(text.decode()))
@@ -29,7 +29,7 @@ sqlite3.register_converter("json", json.loads)
 class SQLiteSource:
     """The identity source of the embedded store (``authz.identity.IdentitySource``).
 
-    It reads the database on every call, on the event loop's own thread: handing a read of some
+    It asks the database on every call, on the event loop's own thread: handing a read of some
     microseconds to another thread would cost more than the read. Nothing is opened until the first
     call, and the file may appear, vanish and be replaced at any time.
 
@@ -42,6 +42,9 @@ class SQLiteSource:
 
     def __init__(self, path: Path) -> None:
         self._file = SQLiteFile(path, read_only=True)
+        # Records, and the state of the file that they are of.
+        self._records: dict[str, TokenRecord] = {}
+        self._state: tuple[sqlite3.Connection, int] | None = None
 
     async def verify(self, token: CoderToken) -> Identity | Rejection:
         """Look the token up now; see ``IdentitySource.verify``.
@@ -49,8 +52,7 @@ class SQLiteSource:
         Raises:
             IdentityUnavailable: the file is missing, locked, damaged or not a store of ours.
         """
-        rows = self._read(token.id)
-        return check(_record_of(rows[0]) if rows else None, token, datetime.now(UTC))
+        return check(self._read(token.id), token, datetime.now(UTC))
 
     async def check_ready(self) -> None:
         """Return when the store can be read; see ``IdentitySource.check_ready``."""
@@ -58,28 +60,53 @@ class SQLiteSource:
 
     async def close(self) -> None:
         """Close the file."""
+        self._forget()
         self._file.close()
 
-    def _read(self, token_id: str) -> list[Any]:
+    def _read(self, token_id: str) -> TokenRecord | None:
         try:
             connection = self._file.connection()
-            try:
-                # fetchall, because a statement that is not read to its end keeps an old snapshot.
-                return connection.execute(SELECT_RECORD, {"1": token_id}).fetchall()
-            except sqlite3.OperationalError as error:
-                if "no such column" not in str(error):
-                    raise
-                # Whoever writes to the file next brings its tables up to date; until then no
-                # token in it can have rules.
-                return connection.execute(SELECT_RECORD_V1, {"1": token_id}).fetchall()
+            # SQLite says with each commit of others that the file is another one, for half the
+            # price of a query. Until then a record that was read is what a query would return.
+            # fetchall, because a statement that is not read to its end keeps an old snapshot.
+            version = connection.execute("PRAGMA data_version").fetchall()[0][0]
+            state = self._state
+            if state is None or state[0] is not connection or state[1] != version:
+                self._forget()
+                self._state = connection, version
+            record = self._records.get(token_id)
+            if record is None:
+                rows = _select(connection, token_id)
+                if rows:
+                    record = _record_of(rows[0])
+                    if len(self._records) >= _MAX_RECORDS:
+                        self._records.clear()
+                    self._records[token_id] = record
         except StoreError as error:
+            self._forget()
             raise IdentityUnavailable(str(error)) from error
         except sqlite3.Error as error:
+            self._forget()
             self._file.close()
             raise IdentityUnavailable(f"can't read the store {self._file.path}: {error}") from error
+        return record
+
+    def _forget(self) -> None:
+        self._records.clear()
+        self._state = None
 
 
-@lru_cache(maxsize=4096)
+def _select(connection: sqlite3.Connection, token_id: str) -> list[Any]:
+    try:
+        return connection.execute(SELECT_RECORD, {"1": token_id}).fetchall()
+    except sqlite3.OperationalError as error:
+        if "no such column" not in str(error):
+            raise
+        # Whoever writes to the file next brings its tables up to date; until then no token in it
+        # can have rules.
+        return connection.execute(SELECT_RECORD_V1, {"1": token_id}).fetchall()
+
+
 def _record_of(row: tuple[Any, ...]) -> TokenRecord:
     key, secret, expires, name, user, username, email, status, deleted, system, rules = row
     return TokenRecord(

@@ -1,0 +1,177 @@
+"""What a check costs inside authz's process, part by part: ``python -m bench.inprocess``.
+
+No Envoy, no network, one process. CPU µs, the least of several repeats, since whatever else a
+machine does only adds to it. Parts are timed alone, so they need not add up to the whole.
+"""
+
+import asyncio
+import struct
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import hpack
+
+from authz import ext_authz
+from authz.authorizer import Authorizer
+from authz.ext_authz import METHOD
+from authz.http2 import frames
+from authz.http2.calls import Method
+from authz.http2.connection import Connection
+from authz.identity.open import open_source, open_store
+from authz.key_pool import KeyPool
+from authz.keys import FileKey
+from authz.metrics import Metrics
+from authz.pb import ext_authz_pb2 as pb
+from authz.readings import Readings
+from authz.settings import Config
+from authz.tokens import parse
+from authz.usage.entry import Tokens, Usage, UsageEntry
+from authz.usage.ids import EntryIds
+from authz.usage.metrics import UsageMetrics
+from bench.message import request
+
+_REPEATS, _TIMES = 7, 5_000
+_URL = "https://api.anthropic.com/"
+
+
+def _least(work: Callable[[], object]) -> float:
+    took = []
+    for _ in range(_REPEATS):
+        began = time.process_time()
+        for _ in range(_TIMES):
+            work()
+        took.append(time.process_time() - began)
+    return min(took) / _TIMES * 1e6
+
+
+def _now(awaitable: Awaitable[Any]) -> None:
+    """Run what never waits."""
+    steps = awaitable.__await__()
+    try:
+        next(steps)
+    except StopIteration:
+        return
+    raise RuntimeError("it has waited")
+
+
+def _question(token: str) -> bytes:
+    """Return the question that Envoy asks about the benchmark's request."""
+    asked = pb.CheckRequest()
+    http = asked.attributes.request.http
+    http.method, http.path = "POST", "/anthropic/v1/messages"
+    head = request(token).decode().partition("\r\n\r\n")[0].split("\r\n")[1:]
+    headers = [(":method", "POST"), (":path", http.path), ("x-forwarded-proto", "http")]
+    headers += [(name.lower(), value) for name, _, value in (line.partition(": ") for line in head)]
+    headers.append(("x-request-id", "8a2c1b1a-1111-4111-8111-111111111111"))
+    for name, value in headers:
+        field = pb.HeaderValue(key=name, raw_value=value.encode())
+        http.header_map.headers.append(field.SerializeToString())
+    for name, value in (("provider", "anthropic"), ("base_url", _URL), ("supported", "true")):
+        fact = pb.ContextExtension(key=name, value=value)
+        asked.attributes.context_extensions.append(fact.SerializeToString())
+    return asked.SerializeToString()
+
+
+class _Nowhere(asyncio.Transport):
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        pass
+
+    def is_closing(self) -> bool:
+        return False
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+
+def _transport(question: bytes) -> float:
+    """Time the HTTP/2 server's own part of a call."""
+
+    async def answer(_: bytes) -> bytes:
+        return bytes(600)
+
+    connection = Connection({METHOD: Method(answer, immediate=True)}, set())
+    connection.connection_made(_Nowhere())
+    connection.data_received(frames.PREFACE + frames.settings({}))
+    connection.data_received(frames.window_update(0, 1 << 30))
+    encoder = hpack.Encoder()
+    head = [
+        *((":method", "POST"), (":scheme", "http"), (":path", METHOD), (":authority", "authz")),
+        *(("te", "trailers"), ("content-type", "application/grpc"), ("grpc-timeout", "2000m")),
+    ]
+    data = struct.pack(">BL", 0, len(question)) + question
+    stream = -1
+
+    def call() -> None:
+        nonlocal stream
+        stream += 2
+        connection.data_received(
+            frames.frame(frames.HEADERS, frames.END_HEADERS, stream, encoder.encode(head))
+            + frames.frame(frames.DATA, frames.END_STREAM, stream, data)
+        )
+
+    def made() -> None:
+        encoder.encode(head)
+        frames.frame(frames.DATA, 0, 1, data)
+
+    return _least(call) - _least(made)
+
+
+async def _main(folder: Path) -> None:
+    identity = f"sqlite:///{folder}/identity.db"
+    store = await open_store(identity, create=True)
+    user = await store.create_user("bench")
+    text = str((await store.create_token(user, None, timedelta(hours=1)))[0])
+    await store.close()
+    key_file = folder / "key"
+    key_file.write_text("sk-ant-0123456789abcdef")
+    provider = {"name": "anthropic", "type": "anthropic", "base_url": _URL}
+    config = Config.model_validate(
+        {"identity": identity, "providers": [provider | {"key": {"file": str(key_file)}}]}
+    )
+    source, metrics, readings = await open_source(identity), Metrics(), Readings()
+    authorizer = Authorizer(config, source, metrics=metrics)
+    question, token = _question(text), parse(text)
+    assert token is not None
+    pool = KeyPool("anthropic", [FileKey(key_file)], rests=False)
+    check = ext_authz.read(question)
+    answer = await authorizer.check(question)
+    if pb.CheckResponse.FromString(answer).status.code:
+        raise SystemExit("the check is refused")
+    ids, usage = EntryIds(), UsageMetrics(metrics.registry)
+    entry = UsageEntry(
+        *("", 0, "allow", 200, Usage.COMPLETE, 1),
+        provider="anthropic",
+        mode="byok",
+        tokens=Tokens(input=1, output=1),
+    )
+
+    def count() -> None:
+        metrics.count_check("allow", "", "anthropic", "byok")
+        metrics.look_up_took(0.0001)
+        metrics.check_took(0.0001)
+
+    parts: dict[str, Callable[[], object]] = {
+        "the whole check": lambda: _now(authorizer.check(question)),
+        "reading the question (upb)": lambda: ext_authz.read(question),
+        "its headers and facts": lambda: readings.get(readings.key_of(check)),
+        "the look-up in SQLite": lambda: _now(source.verify(token)),
+        "the central key, in a file": pool.choose,
+        "counting": count,
+        "place and number in the answer": lambda: ext_authz.numbered(
+            ext_authz.at(answer, "/anthropic/v1/messages"), ids.next()
+        ),
+        "counting a request's usage": lambda: usage.count(entry),
+    }
+    for name, work in parts.items():
+        print(f"| {name} | {_least(work):.1f} |")
+    print(f"| the HTTP/2 server's part of a call | {_transport(question):.1f} |")
+    await source.close()
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as name:
+        asyncio.run(_main(Path(name)))
