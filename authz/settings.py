@@ -219,7 +219,7 @@ class Config(Section):
 
     @property
     def intercepted_hosts(self) -> dict[str, Provider]:
-        """The hosts whose TLS the proxy opens; of two providers on one, the first by name."""
+        """Each provider's own host, whose TLS the proxy opens; of two on one, the first by name."""
         hosts: dict[str, Provider] = {}
         for provider in sorted(self.providers, key=lambda provider: provider.name):
             hosts.setdefault(provider.native_url.host, provider)

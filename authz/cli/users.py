@@ -17,7 +17,9 @@ from authz.cli.common import (
 )
 from authz.errors import StoreError
 from authz.identity import roles
+from authz.identity.accounts import User
 from authz.identity.passwords import MAX_LENGTH
+from authz.identity.store import Store
 from authz.secret import Secret
 
 _ROLES = (*roles.STORED, roles.MEMBER)
@@ -125,8 +127,10 @@ def role(name: str, role: str, config_path: Path | None) -> None:
 
     async def work() -> None:
         async with opened_store(identity_of(config_path)) as store:
-            user = await store.set_role(await store.get_user(name), role)
+            before = await store.get_user(name)
+            user = await store.set_role(before, role)
             click.echo(f"User {user.username} is {role} now.")
+            await _tell_of_no_owner(store, before)
 
     run_async(work())
 
@@ -164,6 +168,7 @@ def delete(name: str, config_path: Path | None) -> None:
             gone = await store.delete_user(user)
             tokens = "1 valid token" if gone == 1 else f"{gone} valid tokens"
             click.echo(f"User {user.username} has been deleted, and {tokens} with it.")
+            await _tell_of_no_owner(store, user)
 
     run_async(work())
 
@@ -181,5 +186,18 @@ def _read_password() -> Secret:
 
 async def _set_status(name: str, status: str, config_path: Path | None) -> None:
     async with opened_store(identity_of(config_path)) as store:
-        user = await store.set_status(await store.get_user(name), status)
+        before = await store.get_user(name)
+        user = await store.set_status(before, status)
         click.echo(f"User {user.username} is {user.status}.")
+        await _tell_of_no_owner(store, before)
+
+
+async def _tell_of_no_owner(store: Store, changed: User) -> None:
+    """Warn where the change was that of the last owner, whom the page does not let go."""
+    if not roles.is_owner(changed):
+        return
+    left = (user for user in await store.list_users() if user.status == "active")
+    if not any(map(roles.is_owner, left)):
+        click.echo(
+            "Nobody is an active owner any more: 'authz users role NAME owner' makes one.", err=True
+        )

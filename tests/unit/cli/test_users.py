@@ -81,3 +81,12 @@ def test_a_token_in_the_wrong_place_is_not_shown(run: Run) -> None:
     for command in ("create", "suspend", "delete"):
         result = run("users", command, text, fails=StoreError)
         assert text not in str(result.exception) + result.output
+
+
+@pytest.mark.parametrize("line", ["suspend ann", "delete ann", "role ann member"])
+def test_the_last_owner(run: Run, line: str) -> None:
+    """A command may take the last owner away, and says so; of others it says nothing."""
+    run("users", "create", "ann", "--admin")
+    run("users", "create", "bob", "--admin")
+    assert run("users", *line.replace("ann", "bob").split()).stderr == ""
+    assert "Nobody is an active owner" in run("users", *line.split()).stderr
