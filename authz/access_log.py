@@ -56,6 +56,9 @@ class RefusedKeys:
             _log.error("access log entry dropped", error=type(error).__name__)
 
     def _take(self, entry: pb.HTTPAccessLogEntry) -> None:
+        if entry.common_properties.filter_state_objects:
+            # An Envoy with the configuration of an earlier version tells of every request here.
+            return
         metadata = entry.common_properties.metadata.filter_metadata
         # A map of messages makes what is asked for and is not there.
         if METADATA_NAMESPACE not in metadata:

@@ -109,7 +109,8 @@ class Authorizer:
     @allow_byok.setter
     def allow_byok(self, allowed: bool) -> None:
         self._allow_byok = allowed
-        self._readings.forget()
+        # A new one: a request that waits for its token's look-up now must keep nothing for later.
+        self._readings = Readings()
 
     async def check(self, message: bytes) -> bytes:
         """Answer one check.
@@ -128,8 +129,9 @@ class Authorizer:
         began = perf_counter()
         try:
             check = ext_authz.read(message)
-            key = self._readings.key_of(check)
-            reading = kept = self._readings.get(key)
+            readings = self._readings
+            key = readings.key_of(check)
+            reading = kept = readings.get(key)
             if reading is None:
                 route = self._route(check)
                 if route.type is not None:
@@ -143,7 +145,7 @@ class Authorizer:
             if isinstance(outcome, Deny):
                 return self._refused(outcome, check, reading.provider, shape)
             if kept is None:
-                self._readings.keep(key, reading)
+                readings.keep(key, reading)
             self._metrics.count_check("allow", "", reading.provider, outcome.mode or "")
             return self._finished(reading.answer, check, reading.provider)
         except IdentityUnavailable as error:

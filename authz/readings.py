@@ -107,10 +107,6 @@ class Readings:
             self._readings.clear()
         self._readings[key] = reading
 
-    def forget(self) -> None:
-        """Drop all readings; what they depend on is not the same any more."""
-        self._readings.clear()
-
     def _tells(self, field: bytes) -> bool:
         if _REQUEST_ID.fullmatch(field):
             return False

@@ -99,7 +99,7 @@ ACCESS_LOG_FIELDS = {
 
 
 USAGE_FIELDS = {
-    "model": f"%TYPED_CEL(has({_FOUND}.model) ? {_FOUND}.model : null)%",
+    "model": f"%TYPED_CEL(has({_FOUND}.model) ? {_FOUND}.model : null):200%",
     # Everything that was read, cached or not; `cached_tokens` and `cache_write_tokens` are of it.
     "input_tokens": _found("input_tokens"),
     "cached_tokens": _found("input_token_details.cached_tokens"),
@@ -109,7 +109,7 @@ USAGE_FIELDS = {
     # envoy.data.ai.v3.TokenUsage.ExtractionStatus: 1 complete, 2 partial, 3 failed.
     "usage": _found("extraction_status"),
     # Of an answer that Envoy does not look into.
-    "content_encoding": "%RESP(CONTENT-ENCODING)%",
+    "content_encoding": "%RESP(CONTENT-ENCODING):64%",
 }
 """What a provider counted; null where it is not known. The typed metadata is Envoy's own."""
 

@@ -5,10 +5,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from authz.usage.entry import Tokens, UsageEntry, judge
-from authz.usage.from_stream import CANCELLED
+from authz.usage.from_stream import CANCELLED, MAX_TOKENS
 from authz.usage.ids import ID
 
-_MAX_TOKENS = 1 << 62
 _MAX_TEXT = 500
 
 
@@ -90,10 +89,6 @@ def _count(values: dict[str, Any], key: str) -> int | None:
     if value is None:
         return None
     # A JSON number of Envoy's may be written as 7.0.
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not 0 <= value < _MAX_TOKENS
-    ):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
         raise BadLine(f"{key}: is no count")
-    return int(value)
+    return int(value) if value <= MAX_TOKENS else None

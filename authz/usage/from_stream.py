@@ -16,9 +16,14 @@ CANCELLED = re.compile(r"\b(?:DC|DR)\b")
 
 _MILLISECOND = 1_000_000
 _MAX_TEXT = 500
-_MAX_DIGITS = 19
-_NOTHING = frozenset({"", "-", "NULL"})
+_MAX_DIGITS = 15
+_MAX_KNOWN = 100
+MAX_TOKENS = 10**12
+"""More is no count: sums over a few such rows would leave SQLite's numbers."""
+_NOTHING = frozenset({"", "-"})
 """What Envoy writes where there is nothing."""
+_NO_VALUE = "NULL"
+"""What it writes where an expression of CEL has no value."""
 
 
 class BadRecord(ValueError):  # noqa: N818 - it is named for what it is about
@@ -43,6 +48,7 @@ def read_entry(values: Sequence[bytes], time_ns: int) -> UsageEntry:
     entry_id = _read(entry)
     if ID.fullmatch(entry_id) is None:
         raise BadRecord("no id of ours")
+    name = text_of(model)
     username, code, decided = text_of(user), _count(status) or 0, text_of(decision) or ""
     return UsageEntry(
         id=entry_id,
@@ -66,13 +72,12 @@ def read_entry(values: Sequence[bytes], time_ns: int) -> UsageEntry:
         provider=text_of(provider),
         mode=text_of(mode),
         reason=text_of(reason),
-        model=text_of(model),
+        model=None if name == _NO_VALUE else name,
         proxy_session=text_of(session),
         tokens=Tokens(*map(_count, counts)),
     )
 
 
-@lru_cache(maxsize=4096)
 def text_of(value: bytes) -> str | None:
     """Return a text that may come again, or None where Envoy wrote that there is none.
 
@@ -82,13 +87,24 @@ def text_of(value: bytes) -> str | None:
     Raises:
         BadRecord: it is none.
     """
-    return _or_none(_read(value))
+    # A provider chooses some of them: a thousand long ones must not stay here.
+    return _known(value) if len(value) <= _MAX_KNOWN else _or_none(_read(value))
 
 
 @lru_cache(maxsize=4096)
+def _known(value: bytes) -> str | None:
+    return _or_none(_read(value))
+
+
 def _count(value: bytes) -> int | None:
+    return _known_count(value) if len(value) <= _MAX_KNOWN else None
+
+
+@lru_cache(maxsize=4096)
+def _known_count(value: bytes) -> int | None:
     text = _read(value)
-    return int(text) if text.isascii() and text.isdigit() and len(text) < _MAX_DIGITS else None
+    is_count = text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
+    return int(text) if is_count and int(text) <= MAX_TOKENS else None
 
 
 def _read(value: bytes) -> str:

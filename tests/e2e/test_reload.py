@@ -151,7 +151,7 @@ async def test_ten_reloads(changing: Changing) -> None:
     """
     a_one, a_two = changing.entry("a", "one"), changing.entry("a", "two")
     b_one, b_two = changing.entry("b", "one"), changing.entry("b", "two")
-    slow = {"envoy": {"drain_timeout": 10, "websocket_timeout": 60}}
+    slow = {"envoy": {**changing.pair.settings["envoy"], "websocket_timeout": 60}}
     steps: list[tuple[list[dict[str, Any]], dict[str, Any], str, str | int, str | int]] = [
         ([a_one, b_two], {}, "providers added b", "one", "two"),
         ([a_two, b_two], {}, "providers changed a", "two", "two"),

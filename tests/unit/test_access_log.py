@@ -52,6 +52,15 @@ def _message(
     return message.SerializeToString()
 
 
+def test_requests_as_an_earlier_version_had_them_sent() -> None:
+    """Its Envoy tells of every request on the same stream, which puts no key to rest."""
+    message = pb.StreamAccessLogsMessage.FromString(_message())
+    message.http_logs.log_entry[0].common_properties.filter_state_objects.append(b"x")
+    pool = _pool()
+    RefusedKeys({"anthropic": pool}).receive(message.SerializeToString())
+    assert _chosen(pool) == 0
+
+
 def _chosen(pool: KeyPool) -> object:
     return getattr(pool.choose(), "index", None)
 

@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 from authz.authorizer import Authorizer
 from authz.ext_authz import Check, read_field
 from authz.headers import CREDENTIAL_HEADERS, BadHeader, Credentials, read
-from authz.identity import Rejection
+from authz.identity import Identity, Rejection
 from authz.key_pool import KeyPool
 from authz.pb import ext_authz_pb2 as pb
 from authz.readings import Readings
 from authz.secret import Secret
 from authz.settings import Config
-from tests.support.checks import ANTHROPIC, OPENAI, answer, question
+from authz.tokens import CoderToken
+from tests.support.checks import ANTHROPIC, OPENAI, allows, answer, question
 from tests.support.identities import InMemoryIdentities, identity_of
 
 TOKEN = "Abcdefghi1-Abcdefghijklmnopqrstu2"
@@ -100,6 +101,27 @@ def test_a_refused_request_is_not_kept() -> None:
     assert not authorizer._readings._readings
     check = Check("GET", "/", [_field("x-api-key", TOKEN.encode())], ())
     assert authorizer._readings.get(authorizer._readings.key_of(check)) is None
+
+
+async def test_byok_is_switched_off_while_a_look_up_waits() -> None:
+    """What was read before counts for the request that waits, and for none after it."""
+    source = InMemoryIdentities({TOKEN: "alice"})
+    verify, release = source.verify, asyncio.Event()
+
+    async def slow(token: CoderToken) -> Identity | Rejection:
+        await release.wait()
+        return await verify(token)
+
+    source.verify = slow  # type: ignore[method-assign]
+    authorizer = Authorizer(Config(), source, {"anthropic": _pool("sk-1")})
+    message = question([("x-coder-ai-governance-token", TOKEN), ("x-api-key", "sk-own")])
+    waiting = asyncio.create_task(authorizer.check(message))
+    await asyncio.sleep(0)
+    authorizer.allow_byok = False
+    release.set()
+    assert allows(await waiting)
+    for _ in range(2):
+        assert answer(await authorizer.check(message)).denied_response.status.code == 403
 
 
 class _Key:

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from authz.usage import from_stream
 from authz.usage.entry import NO_TOKENS, Tokens, Usage, UsageEntry
-from authz.usage.from_stream import BadRecord, read_entry
+from authz.usage.from_stream import BadRecord, read_entry, text_of
 from authz.usage.names import REQUEST_FIELDS
 from tests.support.records import any_value, request_record
 
@@ -88,6 +89,29 @@ def test_what_no_database_takes() -> None:
     entry = _read(model=b"a\0\xff" + b"x" * 1000, content_encoding=b"\xff", usage="NULL")
     assert entry.model == "a\ufffd\ufffd" + "x" * 497
     assert entry.usage is Usage.COMPRESSED
+
+
+def test_a_user_named_like_no_value() -> None:
+    """What CEL writes for no value is a name that a user may have."""
+    assert _read(user="NULL").username == "NULL"
+    assert _read(user="NULL", token_name="NULL").token_name == "NULL"
+
+
+@pytest.mark.parametrize("count", ["1000000000001", "9" * 15, "9" * 300, "-1", "1.0", "٣"])
+def test_what_is_no_count(count: str) -> None:
+    """A number that no answer can have is not known; sums of such would fail."""
+    assert _read(input_tokens=count).tokens == Tokens(output=3)
+    assert _read(input_tokens="1000000000000").tokens.input == 10**12
+
+
+def test_long_texts_leave_nothing_behind() -> None:
+    """What a provider writes at length is cut, and not remembered."""
+    for number in range(5_000):
+        entry = _read(content_encoding=f"{number}{'x' * 20_000}", model="y" * 20_000)
+        assert len(entry.model or "") == 500
+    before = from_stream._known.cache_info().currsize
+    text_of(any_value("z" * 200))
+    assert from_stream._known.cache_info().currsize == before
 
 
 @pytest.mark.parametrize("changes", [{"entry": "x"}, {"entry": "-"}, {"entry": ""}])
