@@ -8,6 +8,7 @@ from authz.usage.entry import Tokens, UsageEntry, judge
 from authz.usage.from_stream import CANCELLED, MAX_TOKENS
 from authz.usage.ids import ID
 
+_MAX_NUMBER = 1 << 62
 _MAX_TEXT = 500
 
 
@@ -89,6 +90,7 @@ def _count(values: dict[str, Any], key: str) -> int | None:
     if value is None:
         return None
     # A JSON number of Envoy's may be written as 7.0.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not 0 <= value < _MAX_NUMBER:
         raise BadLine(f"{key}: is no count")
     return int(value) if value <= MAX_TOKENS else None
