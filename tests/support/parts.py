@@ -71,6 +71,8 @@ class Parts(Pair):
         program = ["-m", "authz"]
         if patch:
             program = ["-c", _PATCHED.format(patch=textwrap.dedent(patch))]
+        # A killed process can have its port for a moment longer than it is there.
+        wait_until(self._is_port_free, 5, "authz's port being free")
         self.authz = self._launch([sys.executable, *program, "serve", *arguments])
         if wait:
             wait_until(lambda: self._asks(401), 20, "authz being asked")
@@ -102,6 +104,12 @@ class Parts(Pair):
                 stdout=stdout,
                 stderr=stderr,
             )
+
+    def _is_port_free(self) -> bool:
+        host, _, port = self.settings["authz"]["http"].rpartition(":")
+        with contextlib.suppress(OSError), socket.create_server((host, int(port))):
+            return True
+        return False
 
     def _asks(self, status: int) -> bool:
         assert self.authz is not None
