@@ -207,10 +207,13 @@ class Authorizer:
         outcome = reading.decided(verdict, chosen)
         if outcome is None:
             outcome = reading.decide(verdict, chosen)
-            reading.verdict, reading.chosen, reading.outcome = verdict, chosen, outcome
-            reading.answer = b""
+            # Written first: what can't be written must not be found as a decision by the next
+            # request, whose answer would be empty, which means allow.
+            answer = b""
             if isinstance(outcome, Allow):
-                reading.answer = ext_authz.allow(outcome, allowed_metadata(outcome))
+                answer = ext_authz.allow(outcome, allowed_metadata(outcome))
+            reading.answer = answer
+            reading.verdict, reading.chosen, reading.outcome = verdict, chosen, outcome
         return outcome
 
     def _read(self, check: Check, key: Key, route: Route) -> Reading | Deny:

@@ -3,9 +3,11 @@
 import asyncio
 import uuid
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from authz import ext_authz
 from authz.authorizer import Authorizer
 from authz.ext_authz import Check, read_field
 from authz.headers import CREDENTIAL_HEADERS, BadHeader, Credentials, read
@@ -136,6 +138,26 @@ def _pool(text: str) -> KeyPool:
     key = _Key()
     key.secret = Secret(text)
     return KeyPool("a", [key], rests=False)
+
+
+async def test_an_answer_that_can_not_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the request whose allow fails to be written nor the one after it is allowed."""
+    key = _Key()
+    source = InMemoryIdentities({TOKEN: "alice"})
+    authorizer = Authorizer(Config(), source, {"anthropic": KeyPool("a", [key], rests=False)})
+    message = question([("x-api-key", TOKEN)])
+    assert allows(await authorizer.check(message))
+    key.secret = Secret("sk-2")
+    with monkeypatch.context() as broken:
+        broken.setattr(ext_authz, "allow", _fails)
+        for _ in range(3):
+            assert not allows(await authorizer.check(message))
+    option = answer(await authorizer.check(message)).ok_response.headers[0]
+    assert option.header.value == "sk-2"
+
+
+def _fails(*_: object) -> bytes:
+    raise ValueError
 
 
 _Request = tuple[list[tuple[str, str | bytes]], dict[str, str], str]
