@@ -152,7 +152,12 @@ def at(answer: bytes, place: str) -> bytes:
     Args:
         answer: from one of the functions that build answers.
         place: masked already.
+
+    Raises:
+        ValueError: there is no answer; what would come out would mean allow.
     """
+    if not answer:
+        raise ValueError("no answer")
     return answer + _place_metadata(place)
 
 

@@ -206,3 +206,9 @@ def test_the_service_has_envoys_name() -> None:
     (method,) = service.methods
     assert f"/{service.full_name}/{method.name}" == ext_authz.METHOD
     assert ext_authz.METHOD == "/envoy.service.auth.v3.Authorization/Check"
+
+
+def test_nothing_is_added_to_no_answer() -> None:
+    """Metadata alone would be an allow."""
+    with pytest.raises(ValueError, match="no answer"):
+        ext_authz.at(b"", "/")
