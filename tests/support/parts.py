@@ -71,8 +71,9 @@ class Parts(Pair):
         program = ["-m", "authz"]
         if patch:
             program = ["-c", _PATCHED.format(patch=textwrap.dedent(patch))]
-        # A killed process can have its port for a moment longer than it is there.
-        wait_until(self._is_port_free, 5, "authz's port being free")
+        if self.authz is None or self.authz.poll() is not None:
+            # A killed process can have its port for a moment longer than it is there.
+            wait_until(self._is_port_free, 5, "authz's port being free")
         self.authz = self._launch([sys.executable, *program, "serve", *arguments])
         if wait:
             wait_until(lambda: self._asks(401), 20, "authz being asked")
