@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 import uvloop
 
+from authz import access_log, ext_authz
 from authz.addresses import Address
 from authz.errors import StartError
 from authz.http2.server import Http2Server
@@ -20,7 +21,9 @@ from authz.mutual_tls import TlsFiles
 from authz.proxy.keeper import make_leaves
 from authz.reloading import Reloadable
 from authz.sds import write_secrets
+from authz.serving import ClientStream, UnaryMethod
 from authz.settings import Config
+from authz.usage import receiver
 from authz.usage.ids import EntryIds
 from authz.usage.metrics import UsageMetrics
 from authz.usage.receiver import RequestRecords
@@ -132,21 +135,23 @@ def _grpc_server(
     records: RequestRecords | None,
     traces: "CheckTraces | None",
 ) -> "GrpcServer | Http2Server":
-    handlers = (
-        reloadable.check,
-        address,
-        reloadable.receive,
-        records.receive if records is not None else None,
-    )
+    methods: dict[str, UnaryMethod | ClientStream] = {
+        ext_authz.METHOD: UnaryMethod(
+            reloadable.check,
+            immediate=reloadable.is_immediate,
+            traced=traces.traced if traces is not None else None,
+        ),
+        access_log.METHOD: ClientStream(reloadable.receive, access_log.ANSWER),
+    }
+    if records is not None:
+        methods[receiver.METHOD] = UnaryMethod(records.receive, immediate=True)
     tls = TlsFiles(config.authz.tls) if config.authz.tls else None
-    traced = traces.traced if traces is not None else None
     if config.authz.transport == "grpcio":
         # 10 MB that the other one does without.
         from authz.grpc_server import GrpcServer
 
-        return GrpcServer(*handlers, traced=traced, tls=tls)
-    immediate = reloadable.is_immediate
-    return Http2Server(*handlers, immediate=immediate, traced=traced, tls=tls)
+        return GrpcServer(methods, address, tls=tls)
+    return Http2Server(methods, address, tls=tls)
 
 
 def _traces(config: Config, reloadable: Reloadable) -> "CheckTraces | None":

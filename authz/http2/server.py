@@ -8,22 +8,19 @@ from pathlib import Path
 
 from grpc_health.v1 import health_pb2
 
-from authz import access_log
 from authz.addresses import Address, UnixAddress
 from authz.errors import StartError
-from authz.ext_authz import METHOD
-from authz.http2.calls import ClientStream, Method
 from authz.http2.connection import Connection
 from authz.http2.grpc import CallFailed, Status
 from authz.mutual_tls import TlsFiles, keep_fresh
 from authz.serving import (
     DRAIN_SECONDS,
-    CheckHandler,
-    LogHandler,
-    TracedHandler,
+    ClientStream,
+    Methods,
+    UnaryMethod,
     remove_stale_socket,
+    services_of,
 )
-from authz.usage import receiver
 
 _HEALTH = "/grpc.health.v1.Health/Check"
 _POLL_SECONDS = 0.005
@@ -37,40 +34,23 @@ _ACCEPT_SECONDS = 0.1
 
 
 class Http2Server:
-    """Serves checks and health on one address.
+    """Serves methods and their health on one address.
 
     Args:
-        check: answers a check; it must not raise.
+        methods: the methods to serve; their handlers must not raise.
         address: a Unix socket, made with mode 0600, or a TCP address.
-        receive_log: takes the messages of Envoy's access log stream; None serves none.
-        receive_requests: takes OpenTelemetry's log exports without waiting; None serves none.
-        immediate: whether ``check`` never waits.
-        traced: makes what answers a check that Envoy traces, out of its ``traceparent``.
         tls: the certificate to show and whose clients to serve; None serves in clear.
     """
 
-    def __init__(
-        self,
-        check: CheckHandler,
-        address: Address,
-        receive_log: LogHandler | None = None,
-        receive_requests: CheckHandler | None = None,
-        *,
-        immediate: bool = False,
-        traced: TracedHandler | None = None,
-        tls: TlsFiles | None = None,
-    ) -> None:
+    def __init__(self, methods: Methods, address: Address, *, tls: TlsFiles | None = None) -> None:
         self._address = address
         self._tls = tls
         self._tls_task: asyncio.Task[None] | None = None
-        self._methods: dict[str, Method | ClientStream] = {
-            METHOD: Method(check, immediate, traced),
-            _HEALTH: Method(self._health, True),
+        self._services = services_of(methods)
+        self._methods: dict[str, UnaryMethod | ClientStream] = {
+            **methods,
+            _HEALTH: UnaryMethod(self._health, True),
         }
-        if receive_log is not None:
-            self._methods[access_log.METHOD] = ClientStream(receive_log, access_log.ANSWER)
-        if receive_requests is not None:
-            self._methods[receiver.METHOD] = Method(receive_requests, True)
         self._connections: set[Connection] = set()
         self._server: asyncio.Server | None = None
         self._listener: socket.socket | None = None
@@ -153,7 +133,7 @@ class Http2Server:
 
     async def _health(self, message: bytes) -> bytes:
         request = health_pb2.HealthCheckRequest.FromString(message)
-        if request.service not in ("", METHOD.split("/")[1]):
+        if request.service and request.service not in self._services:
             raise CallFailed(Status.NOT_FOUND, "unknown service")
         status = health_pb2.HealthCheckResponse
         answer = status(status=status.SERVING if self._serving else status.NOT_SERVING)

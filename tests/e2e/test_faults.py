@@ -21,6 +21,7 @@ from authz.addresses import UnixAddress
 from authz.envoy.filters import CHECK_SECONDS
 from authz.ext_authz import METHOD
 from authz.grpc_server import GrpcServer
+from authz.serving import UnaryMethod
 from tests.support.pair import Provider, wait_until
 from tests.support.parts import Parts, parts, unix_listener
 
@@ -437,7 +438,7 @@ async def test_grpc_server_finishes_its_checks(tmp_path: Path) -> None:
         return b"answer to " + message
 
     path = tmp_path / "a.sock"
-    server = GrpcServer(check, UnixAddress(str(path)))
+    server = GrpcServer({METHOD: UnaryMethod(check)}, UnixAddress(str(path)))
     await server.start()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     async with grpc.aio.insecure_channel(f"unix:{path}") as channel:

@@ -13,6 +13,7 @@ from authz.access_log import METHOD
 from authz.addresses import UnixAddress
 from authz.grpc_server import GrpcServer
 from authz.http2.server import Http2Server
+from authz.serving import ClientStream
 from tests.unit.http2.client import Client
 from tests.unit.http2.served import Checks, Server, method_of
 from tests.unit.http2.wire import LOG, message
@@ -36,7 +37,9 @@ async def _serving(
             raise ValueError("secret")
         received.append(entry)
 
-    server = kind(Checks().check, UnixAddress(str(path / "s")), receive)
+    server = kind(
+        {**Checks().methods(), METHOD: ClientStream(receive, b"")}, UnixAddress(str(path / "s"))
+    )
     await server.start()
     async with grpc.aio.insecure_channel(f"unix:{path / 's'}") as channel:
         yield server, channel
