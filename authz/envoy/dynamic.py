@@ -107,7 +107,8 @@ def _name_by_content(whole: Document, names: set[str]) -> tuple[Document, dict[s
 def _named(cluster: Document, name: str | None) -> Document:
     if name is None:
         return cluster
-    return _replaced(cluster, "cluster_name", {cluster["name"]: name}) | {"name": name}
+    renamed: Document = _replaced(cluster, "cluster_name", {cluster["name"]: name})
+    return renamed | {"name": name}
 
 
 def _content_name(resource: Document) -> str:
