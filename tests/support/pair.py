@@ -63,11 +63,21 @@ def free_port() -> int:
     raise RuntimeError("no free port")
 
 
+BUSY = 10
+"""How many times longer than a quiet machine a busy one may take."""
+
+
 def wait_until(condition: Any, seconds: float = 10.0, what: str = "condition") -> None:
-    """Poll until the condition holds; AssertionError when it does not in time."""
-    deadline = time.monotonic() + seconds
+    """Poll until the condition holds; AssertionError when it does not in time.
+
+    Args:
+        condition: the function to poll.
+        seconds: how long it may take on a quiet machine. A busy one gets ``BUSY`` times as much.
+        what: what the error says was waited for.
+    """
+    deadline = time.monotonic() + seconds * BUSY
     while not condition():
-        assert time.monotonic() < deadline, f"{what} not true after {seconds} s"
+        assert time.monotonic() < deadline, f"{what} not true after {seconds * BUSY} s"
         time.sleep(0.02)
 
 
@@ -150,7 +160,7 @@ class Pair:
         if wait:
             wait_until(self._is_up, 60, "the gateway being up")
 
-    def stop(self, number: int = signal.SIGTERM, seconds: float = 20) -> int:
+    def stop(self, number: int = signal.SIGTERM, seconds: float = 120) -> int:
         """Send a signal and return the exit status."""
         assert self.process is not None
         if self.process.poll() is None:
@@ -304,7 +314,7 @@ def _end(running: Pair) -> None:
         return
     running.process.send_signal(signal.SIGTERM)
     try:
-        running.process.wait(15)
+        running.process.wait(60)
     except subprocess.TimeoutExpired:
         running.process.kill()
         running.process.wait()
