@@ -21,7 +21,7 @@ from authz.addresses import UnixAddress
 from authz.envoy.filters import CHECK_SECONDS
 from authz.ext_authz import METHOD
 from authz.grpc_server import GrpcServer
-from tests.support.pair import BUSY, Provider, wait_until
+from tests.support.pair import BUSY, Provider, free_port, wait_until
 from tests.support.parts import Parts, parts, unix_listener
 
 LIMIT_SECONDS = BUSY * CHECK_SECONDS
@@ -412,10 +412,8 @@ def test_restart_under_load(pair: Parts, token: str) -> None:
 
 def test_provider_down(provider: Provider, running: Parts, token: str) -> None:
     """A provider that can't be reached is 503 in JSON, and not authz's text."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
     settings = [
-        {**p, "base_url": f"http://127.0.0.1:{port}"} for p in running.settings["providers"]
+        {**p, "base_url": f"http://127.0.0.1:{free_port()}"} for p in running.settings["providers"]
     ]
     with parts(provider, providers=settings) as down:
         answer = _post(down, down.create_token("alice"))

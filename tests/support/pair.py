@@ -3,10 +3,8 @@
 import asyncio
 import contextlib
 import os
-import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +22,7 @@ from authz.demo.server import Server
 from authz.demo.visit import Seen
 from authz.identity.accounts import Key
 from authz.identity.open import open_store
+from tests.support.ports import free_port as free_port
 
 CENTRAL_KEYS = {
     "anthropic": "sk-ant-central-0f3a9b7c5d1e",
@@ -40,27 +39,6 @@ SUBSCRIPTION = "sk-ant-oat01-own-3a9b7c5d1e0f"
 OWN_CREDENTIALS = frozenset({*OWN_KEYS.values(), SUBSCRIPTION})
 BASE_PATHS = {"anthropic": "", "openai": "/v1", "chatgpt": "/backend-api/codex", "copilot": ""}
 TYPES = {"anthropic": "anthropic", "openai": "openai", "chatgpt": "openai", "copilot": "copilot"}
-
-
-_given: set[int] = set()
-_PORTS = range(20_000, 32_000)
-"""Below the ephemeral range, so that no outgoing connection takes one."""
-
-
-def free_port() -> int:
-    """Return a free port that no other test process is given."""
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    # Not `random`: hypothesis seeds it again and again, and would make every port the same.
-    for _ in range(1000):
-        port = secrets.choice(_PORTS[number::workers])
-        if port in _given:
-            continue
-        with contextlib.suppress(OSError), socket.socket() as probe:
-            probe.bind(("127.0.0.1", port))
-            _given.add(port)
-            return port
-    raise RuntimeError("no free port")
 
 
 BUSY = 10
