@@ -181,7 +181,7 @@ def served(
                 ),
                 route=action,
                 request_headers_to_add=_actor_headers(config, like),
-                request_headers_to_remove=list(provider.provider_type.removed_headers),
+                request_headers_to_remove=_removed_headers(provider, config, like),
                 typed_per_filter_config={EXT_AUTHZ: _context(provider, like)},
                 # A larger body is not kept for a retry, it streams.
                 request_body_buffer_limit=_RETRY_BUFFER_BYTES,
@@ -261,6 +261,16 @@ def _actor_headers(config: Config, path: AllowedPath) -> list[HeaderValueOption]
         set_header(name, f"%DYNAMIC_METADATA({METADATA_NAMESPACE}:{key})%")
         for name, key in ACTOR_HEADERS.items()
     ]
+
+
+def _removed_headers(provider: Provider, config: Config, path: AllowedPath) -> list[str]:
+    """Return what the provider must not get.
+
+    Envoy can't read tokens out of a compressed answer, and providers compress when they are asked
+    to. Every path with a POST counts: only those answer with what a model used.
+    """
+    metered = config.usage.enabled and "POST" in path.methods
+    return [*provider.provider_type.removed_headers, *(["accept-encoding"] if metered else [])]
 
 
 def _any_of(patterns: list[str]) -> str:
