@@ -25,10 +25,12 @@ from authz.ext_authz import (
     CONTEXT_KIND,
     CONTEXT_PROVIDER,
     CONTEXT_SUPPORTED,
+    SUPPORTED_OWN,
     Check,
     read_field,
 )
 from authz.facts import (
+    advised_label,
     allowed_metadata,
     label_of,
     log_refusal,
@@ -97,8 +99,7 @@ class Authorizer:
         # The base URL is part of the key: a central key goes to no other upstream than the one
         # that our own configuration names beside it, however old Envoy's configuration is.
         self._providers = {
-            (provider.name, str(provider.base_url)): (provider.provider_type, provider.signed)
-            for provider in config.providers
+            (provider.name, str(provider.base_url)): provider for provider in config.providers
         }
 
     @property
@@ -267,21 +268,25 @@ class Authorizer:
         context = check.context
         name = context.get(CONTEXT_PROVIDER, "")
         if not name:
-            return Route(
-                kind=_KINDS.get(context.get(CONTEXT_KIND, ""), Kind.PROVIDER), label=label_of(check)
-            )
+            kind = _KINDS.get(context.get(CONTEXT_KIND, ""), Kind.PROVIDER)
+            names = [known for known, _ in self._providers] if kind is Kind.PROVIDER else []
+            return Route(kind=kind, label=advised_label(check, None, names))
         known = self._providers.get((name, context.get(CONTEXT_BASE_URL, "")))
         if known is None:
             raise UnknownRoute(f"provider {name!r} with that base_url is not in gateway.yaml")
-        provider_type, signed = known
+        supported = context.get(CONTEXT_SUPPORTED)
+        own_only = supported == SUPPORTED_OWN
+        is_listed = supported == "true"
         return Route(
             provider=name,
-            type=provider_type,
-            supported=context.get(CONTEXT_SUPPORTED) == "true",
-            label=label_of(check),
+            type=known.provider_type,
+            supported=is_listed or own_only,
+            own_only=own_only,
+            label="" if is_listed else advised_label(check, known, own_passes=own_only),
             # Only a route that is not for the central key says anything about it.
             central_key=context.get(CONTEXT_CENTRAL_KEY, "true") == "true",
             keyless=context.get(CONTEXT_KEYLESS) == "true",
-            signed=signed,
-            query=query.find(check.path, provider_type.query_credentials),
+            signed=known.signed,
+            open=known.is_open,
+            query=query.find(check.path, known.provider_type.query_credentials),
         )

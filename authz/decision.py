@@ -8,6 +8,7 @@ from authz import tokens
 from authz.headers import AUTHORIZATION, GOVERNANCE, Credentials
 from authz.identity import Identity, Rejection
 from authz.outcome import (
+    OPEN_HINT,
     SIGNED_HINT,
     Allow,
     ChosenKey,
@@ -116,7 +117,8 @@ def decide(
             hint="",
             stray=credentials.stray,
         )
-    if route.provider is None or route.type is None or not route.supported:
+    own_missing = route.own_only and own_credential(credentials, route.type) is None
+    if route.provider is None or route.type is None or not route.supported or own_missing:
         return Deny(
             status=404,
             error_type="not_found_error",
@@ -175,8 +177,9 @@ def _passed(
         return Mode.BYOK, None, None, "", None
     if not route.central_key or route.type is None:
         return None
-    if route.signed and route.type.signed:
-        return Mode.CENTRALIZED, None, None, SIGNED_HINT, None
+    if route.open or (route.signed and route.type.signed):
+        hint = OPEN_HINT if route.open else SIGNED_HINT
+        return Mode.CENTRALIZED, None, None, hint, None
     header_name = route.type.central_header
     if central_key is None or header_name is None:
         return None

@@ -32,6 +32,8 @@ CONTEXT_KEYLESS = "keyless"
 CONTEXT_KIND = "kind"
 """Keys of a route's ``context_extensions``; ``authz envoy render`` writes them, we read them."""
 
+SUPPORTED_OWN = "own"
+"""The value of ``supported`` for what is served with the user's own credential only."""
 KIND_CONNECT = Kind.CONNECT.value
 KIND_OWN = Kind.OWN.value
 """Values of ``kind`` for routes that lead to no provider."""

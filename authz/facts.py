@@ -1,13 +1,16 @@
 """What is said of a request in texts, logs and metadata, without anything secret."""
 
+from collections.abc import Iterable
 from functools import lru_cache
 from urllib.parse import unquote
 
 import structlog
 
+from authz import hints
 from authz.ext_authz import METADATA_KEY_INDEX, Check
 from authz.outcome import Allow, Deny
 from authz.providers import API_PREFIXES
+from authz.settings import Provider
 from authz.tokens import without_tokens
 
 _log = structlog.get_logger(__name__)
@@ -45,6 +48,25 @@ def _masked(place: str) -> str:
 def label_of(check: Check) -> str:
     """Return ``METHOD /path`` for texts; nothing is decided on it."""
     return f"{check.method} {_short_path(place_of(check))}"
+
+
+def advised_label(
+    check: Check, provider: Provider | None, names: Iterable[str] = (), *, own_passes: bool = False
+) -> str:
+    """Return the label and what to do about a 404; for its text only.
+
+    Args:
+        provider: that the route leads to, if any.
+        names: of all providers, where it leads to none.
+        own_passes: whether the user's own credential is served.
+    """
+    path = check.path.partition("?")[0]
+    if provider is None:
+        advice = hints.unknown_provider(path, names)
+    else:
+        advice = hints.not_served(check.method, path, provider, own_passes=own_passes)
+    label = label_of(check)
+    return f"{label}. {advice}." if advice else label
 
 
 def _short_path(path: str) -> str:

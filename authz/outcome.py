@@ -11,6 +11,7 @@ from authz.rules import Mode
 from authz.secret import Secret
 
 __all__ = [
+    "OPEN_HINT",
     "SIGNED_HINT",
     "Allow",
     "ChosenKey",
@@ -24,6 +25,8 @@ __all__ = [
 
 SIGNED_HINT = "aws"
 """In the place of a masked key, where Envoy signs with AWS credentials."""
+OPEN_HINT = "none"
+"""In the place of a masked key, where the provider takes no credential."""
 
 
 class Reason(StrEnum):
@@ -61,22 +64,26 @@ class Route:
         provider: the provider's name; None for a path of no provider.
         type: its type; None exactly when ``provider`` is.
         supported: whether the provider's type lists this method and path.
-        label: ``METHOD /path`` for the text of a 404, nothing is decided on it.
+        own_only: whether that is so for the user's own credential only, and is a 404 without it.
+        label: ``METHOD /path`` and advice for the text of a 404, nothing is decided on it.
         central_key: whether the central key may be used for this path.
         keyless: whether the provider answers here without a credential, too.
         signed: whether Envoy signs what has no credential of the user's own, so that no central
             key is needed.
+        open: whether the provider takes no credential at all, so that no central key is needed.
         query: what credentials stand in the query.
     """
 
     provider: str | None = None
     type: ProviderType | None = None
     supported: bool = False
+    own_only: bool = False
     label: str = ""
     kind: Kind = Kind.PROVIDER
     central_key: bool = True
     keyless: bool = False
     signed: bool = False
+    open: bool = False
     query: QueryCredentials = query.NONE
 
 

@@ -3,12 +3,16 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import (
     Field,
+    SerializerFunctionWrapHandler,
     StrictBool,
     StrictStr,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_serializer,
     model_validator,
 )
 
@@ -44,10 +48,22 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class KeyReference(Section):
-    """Where a central key is kept: exactly one of an environment variable and a file."""
+    """Where a central key is kept: exactly one of an environment variable and a file.
+
+    Neither is the word ``none`` in its place, for a provider that takes no credential.
+    """
 
     env: StrictStr | None = None
     file: Path | None = None
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> Any:
+        return "none" if self.is_none else write(self)
+
+    @property
+    def is_none(self) -> bool:
+        """Whether it says that there is no key to be kept."""
+        return self.env is None and self.file is None
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
@@ -69,13 +85,17 @@ class KeyReference(Section):
         return EnvKey(self.env or "", environ)
 
 
+def _or_none(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    return KeyReference.model_construct() if value == "none" else read(value)
+
+
 class Provider(Section):
     """One provider that requests may go to.
 
     Attributes:
         public_url: the URL that clients of the AI Gateway Proxy know, where it is not the base
             URL, as behind a mirror.
-        key: the central key.
+        key: the central key, or ``none`` for a provider that takes no credential.
         keys: up to five central keys in place of one; the first that the provider does not refuse
             serves (``coder-contract.md`` 2.6).
         aws: how Envoy signs requests that bring no credential of the user's own.
@@ -87,7 +107,7 @@ class Provider(Section):
     type: TypeName
     base_url: Url
     public_url: Url | None = None
-    key: KeyReference | None = None
+    key: Annotated[KeyReference | None, WrapValidator(_or_none)] = None
     keys: tuple[KeyReference, ...] = ()
     aws: Aws | None = None
     websocket: StrictBool | None = None
@@ -121,6 +141,8 @@ class Provider(Section):
             raise ValueError(f"aws: type {self.type} takes no AWS signature")
         if self.base_url.host.endswith(".api.aws") and self.base_url.path != "/":
             raise ValueError("base_url: without a path, since the gateway adds what is needed")
+        if self.is_open and not kind.may_be_open:
+            raise ValueError(f"key: none is for type openai-compat; type {self.type} takes a key")
         has_central = kind.central_header is not None or kind.signed
         for index, extra in enumerate(self.extra_paths):
             where = f"extra_paths[{index}]"
@@ -139,8 +161,13 @@ class Provider(Section):
     def key_references(self) -> tuple[tuple[str, KeyReference], ...]:
         """Where the central keys are kept, each with its path in the file."""
         if self.key is not None:
-            return (("key", self.key),)
+            return () if self.key.is_none else (("key", self.key),)
         return tuple((f"keys[{index}]", reference) for index, reference in enumerate(self.keys))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the provider takes no credential, so that a Coder token alone is enough."""
+        return self.key is not None and self.key.is_none
 
     @property
     def signed(self) -> bool:

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from authz.demo import anthropic, gemini, openai
 from authz.demo.accounts import Accounts, Credential, Presented, present
+from authz.demo.compression import Compression
 from authz.demo.errors import ProviderError, error_response, unauthorized
 from authz.demo.visit import Seen, Visit, new_id, visit_of
 
@@ -50,7 +51,10 @@ def create_app(
     ]
     app = Starlette(
         routes=mounts,
-        middleware=[Middleware(Door, accounts, observer, chunk_delay)],
+        middleware=[
+            Middleware(Compression),
+            Middleware(Door, accounts, observer, chunk_delay),
+        ],
         exception_handlers={
             ProviderError: _provider_error,
             HTTPException: _http_error,

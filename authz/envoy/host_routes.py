@@ -20,14 +20,16 @@ from authz.settings import Config, Provider
 
 _EVERY = AllowedPath(ANY, "/.*", central_key=False)
 """Whatever a host has, for the user's own credential alone."""
+_EVERY_ELSE = replace(_EVERY, own_only=True)
+"""The same where a central key serves listed paths: without an own credential it is a 404."""
 
 
 def host_routes(providers: Sequence[Provider], config: Config) -> list[Route]:
     """Return the routes of a host; the first match serves.
 
     The proxy opens a host as a whole, so that clients can't get past it to what a provider does
-    not list: Codex with a ChatGPT log-in asks for the account beside its models. Where no central
-    key can be misused, all of it passes, and the user's own credential decides, as Copilot's does.
+    not list: Claude Code and Codex with a log-in ask for the account beside their models. All of
+    it passes with the user's own credential; a central key gets no further than the listed paths.
 
     Args:
         providers: those on the host. Of two with one path, the first has it.
@@ -37,16 +39,18 @@ def host_routes(providers: Sequence[Provider], config: Config) -> list[Route]:
     # The longest first: Google's OpenAI-compatible API lies below its native one.
     mounts.sort(key=lambda each: len(each[1].prefix), reverse=True)
     routes = [route for each in mounts for route in listed_routes(*each, config)]
-    if not any(map(_has_central_key, providers)):
-        for provider, mount in mounts:
-            if any(path.pattern == _EVERY.pattern for path in provider.paths):
-                continue
-            every = _widened(provider, mount)
-            routes += [
-                not_climbing(provider, every),
-                no_websocket(provider, every, [_EVERY]),
-                *served(provider, every, config, [_EVERY]),
-            ]
+    every = _EVERY_ELSE if any(map(_has_central_key, providers)) else _EVERY
+    # What lies below a provider's own path is the provider's, the rest that of the shortest path.
+    *_, shortest = mounts
+    mounts[-1] = (shortest[0], _widened(*shortest))
+    for provider, mount in mounts:
+        if any(path.pattern == every.pattern for path in provider.paths):
+            continue
+        routes += [
+            not_climbing(provider, mount),
+            no_websocket(provider, mount, [every]),
+            *served(provider, mount, config, [every]),
+        ]
     return [*routes, not_served(providers[0], "/.*")]
 
 
@@ -76,4 +80,4 @@ def _widened(provider: Provider, mount: Mount) -> Mount:
 
 
 def _has_central_key(provider: Provider) -> bool:
-    return bool(provider.key_references) or provider.signed
+    return bool(provider.key_references) or provider.signed or provider.is_open

@@ -106,7 +106,8 @@ def connection_manager(
         use_remote_address=True,
         normalize_path=True,
         merge_slashes=True,
-        path_with_escaped_slashes_action=escaped_slashes.REJECT_REQUEST,
+        # Routes decide: names of models hold escaped slashes, and nothing else may.
+        path_with_escaped_slashes_action=escaped_slashes.KEEP_UNCHANGED,
         local_reply_config=local_replies(),
         # Were it off here, Envoy would answer 403 before a route could answer anything else.
         upgrade_configs=[HttpConnectionManagerUpgradeConfig(upgrade_type="websocket")],

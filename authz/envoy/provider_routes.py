@@ -35,6 +35,7 @@ from authz.ext_authz import (
     CONTEXT_SUPPORTED,
     KIND_OWN,
     METADATA_NAMESPACE,
+    SUPPORTED_OWN,
 )
 from authz.providers import AllowedPath
 from authz.settings import Config, Provider
@@ -51,7 +52,7 @@ ACTOR_HEADERS = {
 }
 """Coder's names (``coder-contract.md`` 2.5), and where the values are in authz's answer."""
 
-_CLIMBING = r"(?:\.\.|%25)"
+_CLIMBING = r"(?:\.\.|%(?:25|2[fF]|5[cC]))"
 _RETRY_BUFFER_BYTES = 1 << 20
 _UPGRADE = HeaderMatcher(
     name="upgrade", string_match=StringMatcher(exact="websocket", ignore_case=True)
@@ -117,19 +118,23 @@ def provider_routes(provider: Provider, mount: Mount, config: Config) -> list[Ro
 def listed_routes(provider: Provider, mount: Mount, config: Config) -> list[Route]:
     """Return the routes of what a provider lists; those for the rest are to follow."""
     refused = [*provider.paths, *_websocket_paths(provider)]
+    # The patterns of these rule out climbing themselves.
+    before = [path for path in provider.paths if path.escaped_slash]
+    after = [path for path in provider.paths if not path.escaped_slash]
     return [
-        not_climbing(provider, mount),
         *_websocket_routes(provider, mount, config),
         no_websocket(provider, mount, refused),
-        *served(provider, mount, config, provider.paths),
+        *served(provider, mount, config, before),
+        not_climbing(provider, mount),
+        *served(provider, mount, config, after),
     ]
 
 
 def not_climbing(provider: Provider, mount: Mount) -> Route:
-    """Refuse paths that climb.
+    """Refuse paths that climb, or could.
 
-    Envoy has normalized the path once. Behind it may be a server that does it once more, for
-    which these would leave the allowed paths.
+    Envoy has normalized the path once, escaped slashes apart. Behind it may be a server that
+    decodes and normalizes once more, for which these would leave the allowed paths.
     """
     return not_served(provider, f"{mount.prefix}/.*{_CLIMBING}.*")
 
@@ -181,7 +186,7 @@ def served(
                 ),
                 route=action,
                 request_headers_to_add=_actor_headers(config, like),
-                request_headers_to_remove=list(provider.provider_type.removed_headers),
+                request_headers_to_remove=_removed_headers(provider, config, like),
                 typed_per_filter_config={EXT_AUTHZ: _context(provider, like)},
                 # A larger body is not kept for a retry, it streams.
                 request_body_buffer_limit=_RETRY_BUFFER_BYTES,
@@ -263,6 +268,16 @@ def _actor_headers(config: Config, path: AllowedPath) -> list[HeaderValueOption]
     ]
 
 
+def _removed_headers(provider: Provider, config: Config, path: AllowedPath) -> list[str]:
+    """Return what the provider must not get.
+
+    Envoy can't read tokens out of a compressed answer, and providers compress when they are asked
+    to. Every path with a POST counts: only those answer with what a model used.
+    """
+    metered = config.usage.enabled and "POST" in path.methods
+    return [*provider.provider_type.removed_headers, *(["accept-encoding"] if metered else [])]
+
+
 def _any_of(patterns: list[str]) -> str:
     return patterns[0] if len(patterns) == 1 else f"(?:{'|'.join(patterns)})"
 
@@ -272,7 +287,9 @@ def _context(provider: Provider, path: AllowedPath | None) -> Any:
     facts = {
         CONTEXT_PROVIDER: provider.name,
         CONTEXT_BASE_URL: str(provider.base_url),
-        CONTEXT_SUPPORTED: "false" if path is None else "true",
+        CONTEXT_SUPPORTED: (
+            "false" if path is None else SUPPORTED_OWN if path.own_only else "true"
+        ),
     }
     if path is not None and path.keyless:
         facts[CONTEXT_KEYLESS] = "true"

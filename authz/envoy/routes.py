@@ -15,7 +15,7 @@ from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import ExtAuthz
 
 from authz.envoy.api_routes import AUTHZ_HTTP_CLUSTER, api_routes, is_api_route
 from authz.envoy.filters import EXT_AUTHZ, REMOVED_RESPONSE_HEADERS
-from authz.envoy.packing import packed
+from authz.envoy.packing import packed, regex
 from authz.envoy.page_routes import is_page_route, page_routes
 from authz.envoy.provider_routes import (
     gateway_mount,
@@ -34,12 +34,14 @@ CA_CERTIFICATE_PATH = "/proxy/ca-cert.pem"
 def gateway_routes(config: Config) -> RouteConfiguration:
     """Return the routes of the gateway listener; the first match serves."""
     routes = [_health("/healthz"), _health("/readyz")]
-    routes += api_routes()
     if config.proxy is not None:
         routes += [_ca_certificate(prefix) for prefix in API_PREFIXES]
     for provider in config.providers:
         mount = gateway_mount(provider)
         routes += provider_routes(provider, mount, config)
+    # Behind it are only paths of authz itself, in which no slash is escaped.
+    routes.append(_escaped_slash())
+    routes += api_routes()
     routes += page_routes()
     routes.append(_unknown())
     for route in routes:
@@ -83,6 +85,14 @@ def _health(path: str) -> Route:
             retry_policy=RetryPolicy(retry_on="connect-failure,reset", num_retries=2),
         ),
         typed_per_filter_config={EXT_AUTHZ: packed(ExtAuthzPerRoute(disabled=True))},
+    )
+
+
+def _escaped_slash() -> Route:
+    return Route(
+        name="escaped slash",
+        match=RouteMatch(safe_regex=regex(".*%(?:2[fF]|5[cC]).*")),
+        direct_response=DirectResponseAction(status=404),
     )
 
 

@@ -1,7 +1,7 @@
 """Anthropic's own API."""
 
 from authz.headers import AUTHORIZATION, X_API_KEY
-from authz.providers.base import READ, AllowedPath, ErrorShape, ProviderType
+from authz.providers.base import READ, AllowedPath, ErrorShape, ProviderType, models
 
 ANTHROPIC = ProviderType(
     name="anthropic",
@@ -14,7 +14,8 @@ ANTHROPIC = ProviderType(
         AllowedPath(("POST",), "/v1/messages", inference=True),
         AllowedPath(("POST",), "/v1/messages/count_tokens"),
         AllowedPath(("POST",), "/api/event_logging/.*"),
-        # Read only: with an administrator's key a DELETE would destroy a model for everyone.
-        AllowedPath(READ, "/v1/models(?:/.*)?"),
+        # Claude Code asks it at its first start, before it has a credential.
+        AllowedPath(READ, "/api/hello", keyless=True),
+        models("/v1/models"),
     ),
 )

@@ -1,8 +1,13 @@
 """Azure OpenAI: OpenAI's format below ``/openai``, with and without deployments in the path."""
 
 from authz.headers import API_KEY, AUTHORIZATION
-from authz.providers.base import READ, AllowedPath, ErrorShape, ProviderType
+from authz.providers.base import AllowedPath, ErrorShape, ProviderType, models
 from authz.providers.openai import STORED
+
+_OF_A_MODEL = (
+    "chat/completions|completions|embeddings|images/(?:generations|edits)"
+    "|audio/(?:speech|transcriptions|translations)"
+)
 
 AZURE = ProviderType(
     name="azure",
@@ -12,12 +17,12 @@ AZURE = ProviderType(
     central_header=API_KEY,
     client_prefix="",
     paths=(
-        AllowedPath(("POST",), "/openai/deployments/[^/%]+/chat/completions", inference=True),
+        AllowedPath(("POST",), f"/openai/deployments/[^/%]+/(?:{_OF_A_MODEL})", inference=True),
         AllowedPath(("POST",), "/openai/(?:v1/)?responses", inference=True),
-        AllowedPath(("POST",), "/openai/v1/chat/completions", inference=True),
+        AllowedPath(("POST",), f"/openai/v1/(?:{_OF_A_MODEL})", inference=True),
         AllowedPath(STORED, "/openai/(?:v1/)?responses/.*"),
         AllowedPath(STORED, "/openai/v1/conversations(?:/.*)?"),
-        AllowedPath(READ, "/openai/(?:v1/)?models(?:/.*)?"),
+        models("/openai/(?:v1/)?models"),
     ),
     token_header=API_KEY,
     query_credentials=("api-key", "subscription-key"),

@@ -6,6 +6,15 @@ from enum import StrEnum
 from authz.headers import AUTHORIZATION
 
 READ = ("GET", "HEAD")
+_ESCAPED = "%(?:[346-9abd-fABD-F][0-9a-fA-F]|2[0-46-9a-fA-F]|5[0-9abd-fABD-F]|[cC][2-9a-fA-F])"
+"""Every escape but those of control characters, ``%`` and the backslash, and overlong UTF-8."""
+
+BELOW_MODELS = rf"(?:/(?:\.?(?:[^.%]|{_ESCAPED}))*\.?)?"
+"""Behind a list of models: nothing, or a name, in which a slash may be escaped.
+
+A name never holds ``..`` or an escaped ``%``, so that no path leaves the list, however often it is
+decoded.
+"""
 ANY = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
@@ -31,6 +40,9 @@ class AllowedPath:
         keyless: whether the provider answers without a credential, too.
         central_key: whether the central key may be used here.
         below: what the provider has in front of this path, where clients of the gateway do not.
+        escaped_slash: whether the path may hold ``%2F``; the pattern itself must rule out paths
+            that climb.
+        own_only: whether it is a 404 without the user's own credential.
     """
 
     methods: tuple[str, ...]
@@ -39,6 +51,19 @@ class AllowedPath:
     keyless: bool = False
     central_key: bool = True
     below: str = ""
+    escaped_slash: bool = False
+    own_only: bool = False
+
+
+def models(listing: str) -> AllowedPath:
+    """Return a list of models and the models below it, read only.
+
+    With an administrator's key a DELETE would destroy a model for everyone.
+
+    Args:
+        listing: pattern of the list's path.
+    """
+    return AllowedPath(READ, f"{listing}{BELOW_MODELS}", escaped_slash=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +82,7 @@ class ProviderType:
         query_credentials: names of query parameters that the provider would take a credential
             from.
         signed: whether Envoy signs centralized requests with AWS credentials instead of a key.
+        may_be_open: whether there are such providers without any credential (``key: none``).
         removed_headers: of a client, which the provider must not get.
     """
 
@@ -70,6 +96,7 @@ class ProviderType:
     token_header: str | None = None
     query_credentials: tuple[str, ...] = ()
     signed: bool = False
+    may_be_open: bool = False
     removed_headers: tuple[str, ...] = ()
 
     def credential_value(self, key: str) -> str:

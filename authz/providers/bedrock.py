@@ -4,7 +4,7 @@ Anthropic's format is below ``/anthropic`` there, which clients of the gateway l
 """
 
 from authz.headers import AUTHORIZATION, X_API_KEY
-from authz.providers.base import READ, AllowedPath, ErrorShape, ProviderType
+from authz.providers.base import AllowedPath, ErrorShape, ProviderType, models
 
 _ANTHROPIC = "/anthropic"
 
@@ -20,7 +20,7 @@ BEDROCK = ProviderType(
         AllowedPath(("POST",), "/v1/messages/count_tokens", below=_ANTHROPIC),
         AllowedPath(("POST",), "/api/event_logging/.*", below=_ANTHROPIC),
         AllowedPath(("POST",), "(?:/openai)?/v1/(?:chat/completions|responses)", inference=True),
-        AllowedPath(READ, "(?:/openai)?/v1/models(?:/.*)?"),
+        models("(?:/openai)?/v1/models"),
     ),
     signed=True,
     # What belongs to a signature is Envoy's to set, and nobody else's.

@@ -12,7 +12,9 @@ COPILOT = ProviderType(
     paths=(
         # Copilot's clients ask these before they have a credential (``coder-contract.md`` 4.5).
         AllowedPath(ANY, "/(?:_ping|auto)", keyless=True),
-        AllowedPath(("POST",), "/(?:chat/completions|responses|v1/messages)", inference=True),
+        AllowedPath(
+            ("POST",), "/(?:chat/completions|responses|embeddings|v1/messages)", inference=True
+        ),
         # Everything: no central key can be misused, the user's own GitHub token decides.
         AllowedPath(ANY, "/.*"),
     ),

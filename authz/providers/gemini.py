@@ -15,9 +15,17 @@ GEMINI = ProviderType(
     central_header=X_GOOG_API_KEY,
     client_prefix="",
     paths=(
-        AllowedPath(("POST",), f"{_MODEL}:(?:g|streamG)enerateContent", inference=True),
-        AllowedPath(("POST",), f"{_MODEL}:(?:countTokens|embedContent|batchEmbedContents)"),
-        AllowedPath(READ, f"(?:/v1(?:beta)?/models|{_MODEL})"),
+        AllowedPath(
+            ("POST",),
+            f"{_MODEL}:(?:generateContent|streamGenerateContent|embedContent|batchEmbedContents"
+            "|predict)",
+            inference=True,
+        ),
+        AllowedPath(("POST",), f"{_MODEL}:countTokens"),
+        # No colon, no slash but an escaped one, and nothing that climbs.
+        AllowedPath(
+            READ, r"/v1(?:beta)?/models(?:/(?:\.?(?:[^/:.%]|%2[fF]))+\.?)?", escaped_slash=True
+        ),
     ),
     token_header=X_GOOG_API_KEY,
     query_credentials=GOOGLE_QUERY_CREDENTIALS,

@@ -75,7 +75,7 @@ NOT_SERVED = (
     "/openai/v1/responses/../files",
     "/openai/v1/conversations/../../v1/organization/admin_api_keys",
     "/openai/v1/files",
-    "/openai/v1/completions",
+    "/openai/v1/batches",
     "/openai/v2/responses",
     "/openai/responses",
     "/openai/v1/v1/responses/../../files",
@@ -89,13 +89,59 @@ NOT_SERVED = (
     "/anthropic/http:/api.anthropic.com/v1/messages",
     "http://evil.test/v1/messages",
     "http://evil.test",
+    # An escaped slash is one to some servers and a letter to others.
+    "/anthropic%2Fv1/messages",
+    "/anthropic%2fv1/messages",
+    "/anthropic/v1%5Cmessages",
+    "/anthropic/v1%2Fmessages",
+    "/anthropic/v1/messages%2Fcount_tokens",
+    "/anthropic/v1/messages%2F..%2Fmessages",
+    "/anthropic/api/event_logging/..%2f..%2fv1/organizations",
+    "/anthropic/v1%2Fmodels/x",
+    "/%2Fanthropic/v1/messages",
+    "/api%2Fv2/ai-gateway/anthropic/v1/messages",
+    "/api/v2/ai-gateway/anthropic%2Fv1%2Fmessages",
+    "/api/v2/users/me%2Fkeys",
+    "/api/v2/users/me%2Fkeys%2Ftokens",
+    "/api/v2/users/me/keys%5Ctokens",
+    "/api/v2/users/..%2F..%2Fx",
+    "/ui/static/..%2Faudit",
+    "/ui%2Fsign-in",
+    "/healthz%2F",
+    "/healthz%2F..%2Fanthropic/v1/messages",
+    "/openai/v1/responses%2Fx",
+    "/openai/v1/responses/x%2Fcancel",
+    "/openai/v1/conversations/..%2f..%2ffiles",
+    "/openai/v1/chat%2Fcompletions",
+    "/nope/v1/models/a%2Fb",
 )
+BELOW_MODELS = (
+    "..%2F..%2Ffiles",
+    "..%2f..%2fv1/organizations",
+    "x%2F..%2F..%2Ffiles",
+    "%2e%2e%2Ffiles",
+    "%2E%2E%2f%2E%2E%2ffiles",
+    ".%2e%2ffiles",
+    "..;%2Ffiles",
+    "%2e%2e%5corganizations",
+    "..%5C..%5Cfiles",
+    "x%5Cy",
+    "%5C%5Cevil.test%5Cx",
+    "x%252Ffiles",
+    "%252e%252e%252ffiles",
+    "..%25%32%66files",
+    "%%32%66files",
+    "%%35%63files",
+    "..%c0%affiles",
+    "%c0%ae%c0%ae%2Ffiles",
+    "%c1%9cfiles",
+    ".%09.%2Ffiles",
+    ".%0d.%2Ffiles",
+    "a%2F../../../files",
+    "a%2F%2e%2e/files",
+)
+"""Ways out of a list of models, for whoever decodes once more."""
 MALFORMED = (
-    b"/anthropic%2Fv1/messages",
-    b"/anthropic%2fv1/messages",
-    b"/anthropic/v1%5Cmessages",
-    b"/anthropic/v1/models/..%2f..%2fv1/organizations",
-    b"/anthropic/v1/models/%2e%2e%5corganizations",
     b"/anthropic/v1/messages%00",
     b"/anthropic/v1/messages%00.json",
     b"/anthropic/v1/messages#x",
@@ -148,6 +194,49 @@ def test_path_that_is_not_served(target: Target, path: str) -> None:
     outcome = target.post([], path)
     assert (outcome.status, outcome.error_type) == (401, "authentication_error")
     assert outcome.seen == []
+
+
+@pytest.mark.parametrize("name", ["mistralai%2Fmistral-7b", "a%2fb%2Fc", "org%2Fm-1.5:free"])
+@pytest.mark.parametrize("at", ["openai", "anthropic", "chatgpt"])
+def test_a_slash_in_the_name_of_a_model(target: Target, at: str, name: str) -> None:
+    """It reaches the provider as it came, and needs a token as all."""
+    headers = target.valid()
+    if at == "chatgpt":
+        own = f"Bearer {OWN_KEYS[at]}"
+        headers = [("x-coder-ai-governance-token", target.token), ("authorization", own)]
+    path = f"/{at}/v1/models/{name}"
+    (visit,) = target.get(path, headers).seen
+    assert visit.path.endswith(f"/models/{name}")
+    refused = target.get(path, [])
+    assert (refused.status, refused.error_type) == (401, "authentication_error")
+    assert refused.seen == []
+
+
+@pytest.mark.parametrize("rest", BELOW_MODELS)
+@pytest.mark.parametrize("at", ["openai", "anthropic", "nope"])
+def test_a_way_out_of_the_list_of_models(target: Target, at: str, rest: str) -> None:
+    """A name that could climb when it is decoded once more leads nowhere."""
+    for prefix in ("", "/api/v2/ai-gateway"):
+        for headers, statuses in ((target.valid(), (400, 404)), ([], (400, 401))):
+            outcome = target.get(f"{prefix}/{at}/v1/models/{rest}", headers)
+            assert outcome.status in statuses
+            assert outcome.seen == []
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+def test_a_slash_in_the_name_of_a_model_is_for_reading(target: Target, method: str) -> None:
+    """No other method gets there."""
+    outcome = target.send(raw.request(method, "/openai/v1/models/a%2Fb", target.valid()))
+    assert (outcome.status, outcome.error_type) == (404, "not_found_error")
+    assert outcome.seen == []
+
+
+def test_an_escaped_slash_is_explained(target: Target) -> None:
+    """The text says what is wrong and where it would not be."""
+    outcome = target.get("/openai/v1/files/a%2Fb")
+    assert outcome.answer is not None
+    assert "%2F" in outcome.answer.error["message"]
+    assert "below /models" in outcome.answer.error["message"]
 
 
 @pytest.mark.parametrize("path", MALFORMED)

@@ -8,7 +8,7 @@ import pytest
 
 from authz.envoy.filters import TRY_SECONDS
 from tests.support.coder import Coder
-from tests.support.pair import free_port
+from tests.support.pair import BUSY, free_port
 from tests.support.replicas import Asker, Replicas, askers, replicas
 
 """Envoy's, after which it answers by itself."""
@@ -59,7 +59,7 @@ async def test_no_answer_is_a_503_in_time(coder: Coder, port: int, strict: Repli
             assert await asker.status(token) == 200
             coder.hang = True
             status, took = await _timed(asker, token)
-            assert (status, took < TRY_SECONDS) == (503, True)
+            assert (status, took < BUSY * TRY_SECONDS) == (503, True)
             coder.hang = False
             coder.reset = True
             assert (await _timed(asker, token))[0] == 503
@@ -69,11 +69,11 @@ async def test_no_answer_is_a_503_in_time(coder: Coder, port: int, strict: Repli
             coder.rate_limit = None
             assert await asker.status(token) == 200
         status, took = await _timed(asker, token)
-        assert (status, took < TRY_SECONDS) == (503, True)
+        assert (status, took < BUSY * TRY_SECONDS) == (503, True)
         with coder.running(port=port):
             began = time.monotonic()
             while await asker.status(token) != 200:
-                assert time.monotonic() - began < 5
+                assert time.monotonic() - began < 60
             print(f"\nrecovered {(time.monotonic() - began) * 1000:.0f} ms after Coder was back")
 
 

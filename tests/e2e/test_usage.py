@@ -363,6 +363,73 @@ def test_usage_in_words(gateway_in_use: Pair) -> None:
     assert lines[0].startswith("mode,requests,refusals,input_tokens")
 
 
+MESSAGES = [{"role": "user", "content": "Hello"}]
+CALLS: dict[str, tuple[str, dict[str, Any]]] = {
+    "anthropic": ("/anthropic/v1/messages", {"max_tokens": 9, "messages": MESSAGES}),
+    "chat": ("/openai/v1/chat/completions", {"messages": MESSAGES}),
+    "responses": ("/openai/v1/responses", {"input": "Hello"}),
+}
+COMPRESSED = {"accept-encoding": "gzip, deflate, br, zstd"}
+"""What Claude Code and most SDKs send."""
+
+
+@pytest.fixture(scope="module")
+def gateway_with_compression() -> Iterator[Pair]:
+    """A pair whose provider compresses whenever the client accepts it."""
+    with pair() as running:
+        running.create_user("alice")
+        yield running
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["JSON", "stream"])
+@pytest.mark.parametrize("name", list(CALLS))
+def test_a_client_that_accepts_compression(
+    gateway_with_compression: Pair, name: str, stream: bool
+) -> None:
+    """Its tokens are known as any other's: the provider is not asked to compress."""
+    gateway = gateway_with_compression
+    path, call = CALLS[name]
+    call = {"model": "m", "stream": stream, **call}
+    if stream and name == "chat":
+        call["stream_options"] = {"include_usage": True}
+    before = len(_used(gateway))
+    gateway.provider.take()
+    headers = {"x-api-key": gateway.create_token("alice"), **COMPRESSED}
+    answer = httpx.post(f"{gateway.url}{path}", headers=headers, json=call)
+    assert answer.status_code == 200
+    assert "content-encoding" not in answer.headers
+    assert "Hello" in answer.text
+    (seen,) = gateway.provider.take()
+    assert seen.all("accept-encoding") == []
+    line = _last_line(gateway, before)
+    assert line["usage"] == 1
+    assert line["input_tokens"] > 0
+    assert line["output_tokens"] > 0
+
+
+def test_what_holds_no_tokens_stays_compressed(gateway_with_compression: Pair) -> None:
+    """A list of models is compressed where the client accepts it."""
+    gateway = gateway_with_compression
+    headers = {"x-api-key": gateway.create_token("alice"), **COMPRESSED}
+    answer = httpx.get(f"{gateway.url}/openai/v1/models", headers=headers)
+    assert answer.headers["content-encoding"] == "gzip"
+    assert answer.json()["data"]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["JSON", "stream"])
+def test_compression_where_nothing_is_metered(stream: bool) -> None:
+    """Without usage the client's wish reaches the provider, and the answer stays compressed."""
+    with pair(usage={"enabled": False}) as running:
+        running.create_user("alice")
+        headers = {"x-api-key": running.create_token("alice"), **COMPRESSED}
+        call = {"model": "m", "stream": stream, **CALLS["anthropic"][1]}
+        answer = httpx.post(f"{running.url}/anthropic/v1/messages", headers=headers, json=call)
+        assert answer.headers["content-encoding"] == "gzip"
+        assert "Hello" in answer.text
+        (seen,) = running.provider.take()
+        assert seen.all("accept-encoding") == [COMPRESSED["accept-encoding"]]
+
+
 def test_switched_off() -> None:
     """Without usage nothing is read from answers, streamed to authz or written."""
     with pair(usage={"enabled": False}) as running:

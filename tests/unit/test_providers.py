@@ -1,8 +1,12 @@
 """authz.providers."""
 
+import posixpath
 import re
+from urllib.parse import unquote
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from authz.headers import (
     API_KEY,
@@ -29,6 +33,32 @@ SERVED = [
     ("openai", "GET", "/v1/models"),
     ("openai", "POST", "/v1/conversations"),
     ("openai", "GET", "/v1/conversations/conv_1/items"),
+    ("openai", "GET", "/v1/models/mistralai%2Fmistral-7b"),
+    ("openai", "GET", "/v1/models/a/b-1.5:free"),
+    *(
+        (name, "POST", f"/v1/{path}")
+        for name in ("openai", "google", "openrouter", "vercel", "openai-compat")
+        for path in (
+            "completions",
+            "embeddings",
+            "moderations",
+            "images/generations",
+            "images/edits",
+            "images/variations",
+            "audio/speech",
+            "audio/transcriptions",
+            "audio/translations",
+        )
+    ),
+    *((name, "POST", "/v1/rerank") for name in ("openrouter", "vercel", "openai-compat")),
+    ("anthropic", "GET", "/api/hello"),
+    ("azure", "POST", "/openai/deployments/d/embeddings"),
+    ("azure", "POST", "/openai/deployments/d/audio/transcriptions"),
+    ("azure", "POST", "/openai/deployments/d/images/generations"),
+    ("azure", "POST", "/openai/v1/embeddings"),
+    ("copilot", "POST", "/embeddings"),
+    ("gemini", "POST", "/v1beta/models/imagen-4:predict"),
+    ("gemini", "GET", "/v1beta/models/models%2Fgemini-2.5-flash"),
     ("copilot", "POST", "/chat/completions"),
     ("copilot", "GET", "/_ping"),
     ("copilot", "POST", "/v1/messages"),
@@ -60,16 +90,27 @@ NOT_SERVED = [
     ("anthropic", "GET", "/v1/organizations/api_keys"),
     ("anthropic", "POST", "/v1/files"),
     ("anthropic", "POST", "/v1/complete"),
-    ("openai", "POST", "/v1/completions"),
     ("openai", "GET", "/v1/files"),
     ("openai", "GET", "/v1/organization/projects"),
     ("openai", "POST", "/v1/fine_tuning/jobs"),
     ("openai", "DELETE", "/v1/models/ft:mine"),
-    ("openai", "POST", "/v1/embeddings"),
+    ("openai", "POST", "/v1/batches"),
+    ("openai", "POST", "/v1/uploads"),
+    ("openai", "POST", "/v1/rerank"),
+    ("google", "POST", "/v1/rerank"),
+    ("openai", "GET", "/v1/embeddings"),
+    ("openai", "POST", "/v1/images"),
+    ("openai", "POST", "/v1/audio/voices"),
+    ("openai", "GET", "/v1/models/.."),
+    ("openai", "GET", "/v1/models/..%2Ffiles"),
+    ("openai", "GET", "/v1/models/x%252Ffiles"),
+    ("openai", "GET", "/v1/models/x%5Cfiles"),
+    ("openai", "DELETE", "/v1/models/a%2Fb"),
     ("openai", "POST", "/v1/chat/completions/x"),
     ("openai", "POST", "/chat/completions"),
     ("copilot", "CONNECT", "/"),
-    ("azure", "POST", "/openai/deployments/d/completions"),
+    ("azure", "POST", "/openai/deployments/d/images/variations"),
+    ("azure", "POST", "/openai/v1/rerank"),
     ("azure", "POST", "/openai/deployments/d%2Fx/chat/completions"),
     ("azure", "POST", "/openai/deployments"),
     ("azure", "DELETE", "/openai/models/m"),
@@ -81,6 +122,10 @@ NOT_SERVED = [
     ("gemini", "POST", "/v1beta/models/m%3Atune:generateContent"),
     ("gemini", "POST", "/v1beta/tunedModels/m:generateContent"),
     ("gemini", "GET", "/v1beta/files"),
+    ("gemini", "GET", "/v1beta/models/m/operations"),
+    ("gemini", "GET", "/v1beta/models/..%2Ffiles"),
+    ("gemini", "GET", "/v1beta/models/m%3AgenerateContent"),
+    ("gemini", "POST", "/v1beta/models/m:batchGenerateContent"),
     ("bedrock", "POST", "/model/m/invoke"),
     ("bedrock", "DELETE", "/v1/models/m"),
     ("bedrock", "GET", "/v1/responses/r"),
@@ -174,12 +219,52 @@ def test_only_bedrock_is_signed() -> None:
 
 
 def test_what_needs_no_credential() -> None:
-    """Copilot's two questions, and nothing that has a central key."""
+    """Copilot's two questions and the one of Claude Code's first start."""
     keyless = [(t.name, p.pattern) for t in PROVIDER_TYPES.values() for p in t.paths if p.keyless]
-    assert keyless == [("copilot", "/(?:_ping|auto)")]
+    assert keyless == [("anthropic", "/api/hello"), ("copilot", "/(?:_ping|auto)")]
 
 
 def test_reserved_names() -> None:
     """The words of Coder's own routes can't be providers."""
     words = {"api", "healthz", "readyz", "sessions", "models", "clients"}
     assert words == RESERVED_NAMES
+
+
+_PLAIN = ["a", "B", "7", "2f", "files", "models"]
+_PIECES = st.sampled_from(
+    _PLAIN
+    + re.findall(r"\S+", ". .. - / ~ @ ; : % %% %2F %2f %2e %2E %25 %252f %5c %5C %0d %09 %20")
+    + re.findall(r"\S+", "%3A %c0%ae %c0%af %C3%A9 %u002e")
+)
+_LISTINGS = {
+    "anthropic": "/v1/models",
+    "openai": "/v1/models",
+    "azure": "/openai/models",
+    "bedrock": "/openai/v1/models",
+    "gemini": "/v1beta/models",
+}
+
+
+@given(st.sampled_from(sorted(_LISTINGS)), st.lists(_PIECES, max_size=8).map("".join))
+@example("openai", "/mistralai%2Fmistral-7b")
+@example("gemini", "/..%2F..%2Ffiles")
+@example("openai", "/%%35c..%%35cfiles")
+def test_no_name_of_a_model_climbs(name: str, rest: str) -> None:
+    """However often a served path is decoded, it stays below the list of models."""
+    listing = _LISTINGS[name]
+    # As Envoy does it before a route is chosen.
+    path = re.sub("%2[eE]", ".", listing + rest)
+    if not _serves(PROVIDER_TYPES[name], "GET", path):
+        return
+    for _ in range(4):
+        assert "\\" not in path
+        assert posixpath.normpath(path).startswith(listing), path
+        path = unquote(path, errors="surrogateescape")
+
+
+@given(st.lists(st.sampled_from(_PLAIN), min_size=1, max_size=4))
+def test_a_slash_in_a_models_name(words: list[str]) -> None:
+    """Any number of slashes may be escaped in the name of a model."""
+    for slash in ("%2F", "%2f"):
+        for name, listing in _LISTINGS.items():
+            assert _serves(PROVIDER_TYPES[name], "GET", f"{listing}/{slash.join(words)}")

@@ -273,3 +273,32 @@ def test_further_paths_fit_their_type() -> None:
 def test_methods_of_further_paths(methods: object) -> None:
     """Those that a provider's own paths may have."""
     assert "methods" in _problem(ExtraPath, {"path": "/v1/x", "methods": methods})
+
+
+LOCAL = {"name": "local", "type": "openai-compat", "base_url": "http://127.0.0.1:11434/v1"}
+
+
+def test_a_provider_that_takes_no_key() -> None:
+    """`key: none` is no key to be read, and is written as it was."""
+    provider = _provider(**LOCAL, key="none")
+    assert provider.is_open
+    assert provider.key_references == ()
+    assert provider.model_dump(mode="json")["key"] == "none"
+    assert Provider.model_validate(provider.model_dump(mode="json")) == provider
+    assert not _provider(**LOCAL).is_open
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({**LOCAL, "type": "openai", "key": "none"}, "key: none is for type openai-compat"),
+        ({**LOCAL, "key": "None"}, "key"),
+        ({**LOCAL, "keys": ["none", "none"]}, "keys"),
+        ({**LOCAL, "key": {}}, "must be {env: NAME} or {file: PATH}"),
+    ],
+)
+def test_where_a_key_is_needed(settings: dict[str, Any], message: str) -> None:
+    """Other types take a key, and no other word stands for none."""
+    with pytest.raises(ValidationError) as caught:
+        _provider(**settings)
+    assert message in str(caught.value)

@@ -240,3 +240,25 @@ def test_words_are_counted_in_text_only() -> None:
 def test_nothing_said(messages: object) -> None:
     """Messages without text are no error, there is just nothing to quote."""
     assert last_said(messages) == ""
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["JSON", "stream"])
+def test_compression(http: httpx.Client, stream: bool) -> None:
+    """An answer is compressed for a client that accepts gzip, and for no other."""
+    call = {"model": "gpt-5", "messages": [{"role": "user", "content": "Hi"}], "stream": stream}
+    for accepted, encoding in (("br, gzip;q=0.5", "gzip"), ("identity", None)):
+        headers = {**BEARER, "accept-encoding": accepted}
+        answer = http.post("/openai/v1/chat/completions", headers=headers, json=call)
+        assert answer.headers.get("content-encoding") == encoding
+        assert "stand-in" in answer.text
+
+
+def test_a_compressed_stream_is_not_held_back(http: httpx.Client) -> None:
+    """Each event can be read when it is sent."""
+    call = {"model": "slow-2", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
+    headers = {**BEARER, "accept-encoding": "gzip"}
+    with http.stream("POST", "/openai/v1/chat/completions", headers=headers, json=call) as answer:
+        arrived = [(time.monotonic(), line) for line in answer.iter_lines() if "content" in line]
+    first = next(at for at, line in arrived if "Hello" in line)
+    last = next(at for at, line in arrived if "Tick 2" in line)
+    assert last - first > 0.5

@@ -43,27 +43,53 @@ def test_two_providers_on_one_host(method: str, path: str, provider: str, revers
     assert facts(route)["provider"] == provider
 
 
-@pytest.mark.parametrize("path", ["/v1beta/openai/files", "/v1beta/files", "/", "/x/../v1beta"])
-def test_the_rest_of_a_host_with_a_central_key(path: str) -> None:
-    """Of a host with a central key nothing else is served, and authz is still asked who it is."""
+@pytest.mark.parametrize(
+    ("path", "provider"),
+    [
+        ("/v1beta/openai/files", "google"),
+        ("/v1beta/files", "gemini"),
+        ("/", "gemini"),
+        ("/upload/v1beta/files", "gemini"),
+    ],
+)
+def test_the_rest_of_a_host_with_a_central_key(path: str, provider: str) -> None:
+    """It is for the user's own credential, of the provider whose path it lies below."""
+    route = first(_routes(GOOGLE, *TWO_ON_ONE_HOST), "GET", path)
+    assert route["route"]["cluster"] == f"provider_{provider}"
+    told = facts(route)
+    assert told["provider"] == provider
+    assert (told["supported"], told["central_key"]) == ("own", "false")
+
+
+@pytest.mark.parametrize("path", ["/x/../v1beta", "/v1beta/x%2Fy", "/v1beta/x%5cy", "/a%252fb"])
+def test_climbing_on_a_host_with_a_central_key(path: str) -> None:
+    """What could climb is served to nobody, and authz is still asked who it is."""
     route = first(_routes(GOOGLE, *TWO_ON_ONE_HOST), "GET", path)
     assert route["direct_response"] == {"status": 404}
     assert facts(route)["supported"] == "false"
 
 
-def test_several_central_keys_close_the_host() -> None:
-    """Keys of a pool are central keys, too."""
-    pooled = {**CHATGPT, "keys": [{"env": "A_KEY"}, {"env": "B_KEY"}]}
-    route = first(_routes("chatgpt.com", pooled), "GET", "/backend-api/wham/x")
-    assert "direct_response" in route
+@pytest.mark.parametrize(
+    "key",
+    [{"keys": [{"env": "A_KEY"}, {"env": "B_KEY"}]}, {"key": {"env": "A_KEY"}}, {"key": "none"}],
+    ids=["pool", "key", "none"],
+)
+def test_no_central_key_reaches_the_rest(key: dict[str, Any]) -> None:
+    """A pool, a key, or none that is needed: each counts for the listed paths only."""
+    compat = {**CHATGPT, "type": "openai-compat", **key}
+    route = first(_routes("chatgpt.com", compat), "GET", "/backend-api/wham/x")
+    assert facts(route)["supported"] == "own"
+    assert facts(route)["central_key"] == "false"
+    listed = first(_routes("chatgpt.com", compat), "GET", "/backend-api/codex/models")
+    assert facts(listed)["supported"] == "true"
 
 
-def test_one_central_key_closes_the_host() -> None:
-    """A provider without a key does not open a host on which another one has one."""
+def test_one_central_key_counts_for_the_host() -> None:
+    """Nothing of a host is open to a Coder token alone, on which any provider has a key."""
     keyless = {key: value for key, value in TWO_ON_ONE_HOST[0].items() if key != "key"}
     found = _routes(GOOGLE, keyless, TWO_ON_ONE_HOST[1])
     for path in ("/v1beta/openai/files", "/v1beta/files"):
-        assert "direct_response" in first(found, "GET", path)
+        assert facts(first(found, "GET", path))["supported"] == "own"
 
 
 @pytest.mark.parametrize(

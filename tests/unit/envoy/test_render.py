@@ -144,7 +144,7 @@ def test_the_listener_is_hardened(document: dict[str, Any]) -> None:
     assert config["use_remote_address"] is True
     assert config["normalize_path"] is True
     assert config["merge_slashes"] is True
-    assert config["path_with_escaped_slashes_action"] == "REJECT_REQUEST"
+    assert config["path_with_escaped_slashes_action"] == "KEEP_UNCHANGED"
     common = config["common_http_protocol_options"]
     assert common["headers_with_underscores_action"] == "REJECT_REQUEST"
     assert common["max_headers_count"] == 100

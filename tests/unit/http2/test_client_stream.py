@@ -52,7 +52,7 @@ def _log(channel: grpc.aio.Channel, messages: AsyncIterator[bytes]) -> asyncio.F
 
 
 async def _until(received: Received, count: int) -> None:
-    for _ in range(1000):
+    for _ in range(10_000):
         if len(received) >= count:
             return
         await asyncio.sleep(0.005)
@@ -119,8 +119,8 @@ async def test_a_stop_ends_the_stream(kind: type[Server], tmp_path: Path) -> Non
         call = _log(channel, messages())
         await _until(received, 1)
         began = time.monotonic()
-        await server.stop(5)
-        assert time.monotonic() - began < 2
+        await server.stop(300)
+        assert time.monotonic() - began < 100
         assert await call == b""
 
 

@@ -15,7 +15,7 @@ from tests.unit.http2.served import Checks, Server, method_of
 
 
 async def _until_cancelled(checks: Checks, count: int = 1) -> None:
-    for _ in range(200):
+    for _ in range(6000):
         if checks.cancelled == count:
             return
         await asyncio.sleep(0.01)

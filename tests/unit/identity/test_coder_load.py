@@ -1,7 +1,6 @@
 """authz.identity.coder_api: requests that share calls, floods, and closing."""
 
 import asyncio
-import time
 
 import pytest
 
@@ -58,12 +57,11 @@ async def test_a_flood_of_unknown_tokens_does_not_starve_good_ones(
         await coder_source.verify(token)
     coder.hang_unknown = True
     flood = [asyncio.create_task(coder_source.verify(unknown())) for _ in range(2000)]
-    await asyncio.sleep(0.2)
-    assert 0 < coder.hanging <= CONNECTIONS // 2
-    began = time.monotonic()
+    await reached(lambda: coder.hanging > 0)
+    # A good token that had to wait for the flood would not be answered in its time.
     for token in good:
         assert isinstance(await coder_source.verify(token), Identity)
-    assert time.monotonic() - began < 0.3
+        assert coder.hanging <= CONNECTIONS // 2
     outcomes = await asyncio.gather(*flood, return_exceptions=True)
     assert all(isinstance(one, IdentityUnavailable) for one in outcomes)
     assert sum("too many" in str(one) for one in outcomes) > 500
@@ -81,7 +79,7 @@ async def test_an_id_alone_gets_no_place_among_the_good(
     coder.hang_unknown = True
     forged = [read(f"{text[:10]}-{number:022d}") for number in range(CONNECTIONS)]
     flood = [asyncio.create_task(coder_source.verify(one)) for one in forged]
-    await asyncio.sleep(0.1)
+    await reached(lambda: coder.hanging > 0)
     assert isinstance(await coder_source.verify(read(text)), Identity)
     for task in flood:
         task.cancel()
