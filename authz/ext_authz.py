@@ -21,6 +21,8 @@ METADATA_NAMESPACE = "envoy.filters.http.ext_authz"
 
 METADATA_ENTRY = "entry"
 """The id of a request in the logs (``usage/ids.py``)."""
+METADATA_NAMELESS = "nameless_token"
+"""The id of a token whose user the source does not tell; absent where it does."""
 METADATA_KEY_INDEX = "key_index"
 """Which key of a pool was used; Envoy's access log stream brings it back to us."""
 

@@ -7,7 +7,8 @@ from urllib.parse import unquote
 import structlog
 
 from authz import hints
-from authz.ext_authz import METADATA_KEY_INDEX, Check
+from authz.ext_authz import METADATA_KEY_INDEX, METADATA_NAMELESS, Check
+from authz.identity import Identity
 from authz.outcome import Allow, Deny
 from authz.providers import API_PREFIXES
 from authz.settings import Provider
@@ -77,11 +78,19 @@ def _short_path(path: str) -> str:
     return path
 
 
+def name_of(identity: Identity) -> str:
+    """Return who is counted and logged: the user, or the token where its user is not known.
+
+    No user is called so: a name has no colon.
+    """
+    return identity.username or f"token:{identity.token_id}"
+
+
 def allowed_metadata(allowed: Allow) -> dict[str, str]:
     """Return what the logs say of a request that passes."""
     metadata = {
         "decision": "allow",
-        "user": allowed.identity.username,
+        "user": name_of(allowed.identity),
         "user_id": allowed.identity.user_id,
         "token_id": allowed.identity.token_id,
         "token_name": allowed.identity.token_name,
@@ -92,6 +101,8 @@ def allowed_metadata(allowed: Allow) -> dict[str, str]:
         metadata["credential_hint"] = allowed.hint
     if allowed.key_index is not None:
         metadata[METADATA_KEY_INDEX] = str(allowed.key_index)
+    if not allowed.identity.username:
+        metadata[METADATA_NAMELESS] = allowed.identity.token_id
     if allowed.identity.stale:
         metadata["identity_stale"] = "true"
     return metadata
@@ -109,7 +120,7 @@ def refused_metadata(denied: Deny, provider: str | None) -> dict[str, str]:
         metadata["token_id"] = denied.token_id
     if denied.identity:
         metadata |= {
-            "user": denied.identity.username,
+            "user": name_of(denied.identity),
             "user_id": denied.identity.user_id,
             "token_name": denied.identity.token_name,
         }
@@ -130,6 +141,6 @@ def log_refusal(denied: Deny, provider: str | None, label: str, request_id: str)
         provider=provider,
         request=label,
         token_id=denied.token_id,
-        user=denied.identity.username if denied.identity else None,
+        user=name_of(denied.identity) if denied.identity else None,
         request_id=request_id,
     )

@@ -5,12 +5,13 @@ library, because one of the servers has none.
 """
 
 import errno
+import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from authz.addresses import TcpAddress
+from authz.addresses import Address, TcpAddress, UnixAddress
 
 Answer = Callable[[bytes], Awaitable[bytes]]
 """Takes a serialized request message and returns a serialized response message."""
@@ -57,6 +58,9 @@ def services_of(methods: Methods) -> frozenset[str]:
     return frozenset(path.split("/")[1] for path in methods)
 
 
+BACKLOG = 1024
+"""Connections that wait to be accepted."""
+
 DRAIN_SECONDS = 1.5
 """How long a server at a TCP address says that it is not serving before it takes nothing more:
 longer than between two of Envoy's questions (``authz/envoy/authz_clusters.py``)."""
@@ -70,6 +74,37 @@ def can_listen(address: TcpAddress) -> None:
     """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     socket.create_server((address.host, address.port), family=family).close()
+
+
+def bind(address: Address) -> socket.socket:
+    """Return a socket that listens; who may connect to a Unix socket is this user alone.
+
+    Raises:
+        OSError: the address can't be bound.
+    """
+    if not isinstance(address, UnixAddress):
+        return socket.create_server(
+            (address.host, address.port),
+            family=socket.AF_INET6 if ":" in address.host else socket.AF_INET,
+            backlog=BACKLOG,
+            # As grpcio: every address is also every IPv4 address.
+            dualstack_ipv6=address.host == "::" and socket.has_dualstack_ipv6(),
+        )
+    path = Path(address.path)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    remove_stale_socket(path)
+    listener = socket.socket(socket.AF_UNIX)
+    # Whoever can connect can ask for provider keys.
+    mask = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    except BaseException:
+        listener.close()
+        raise
+    finally:
+        os.umask(mask)
+    listener.listen(BACKLOG)
+    return listener
 
 
 def remove_stale_socket(path: Path) -> None:

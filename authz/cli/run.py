@@ -77,14 +77,14 @@ def up(*, demo: bool, allow_byok: bool | None, config_path: Path | None) -> None
     "processor.",
 )
 @click.option("--worker-index", type=int, hidden=True)
-@click.option("--http-descriptor", type=int, hidden=True)
+@click.option("--http-descriptor", "http_descriptors", type=int, multiple=True, hidden=True)
 @_allow_byok_option
 @config_option
 def serve(
     *,
     workers: int | None,
     worker_index: int | None,
-    http_descriptor: int | None,
+    http_descriptors: tuple[int, ...],
     allow_byok: bool | None,
     config_path: Path | None,
 ) -> None:
@@ -102,8 +102,9 @@ def serve(
         logs.configure(loaded.log.level, loaded.log.format)
         return loaded
 
-    if worker_index is not None and http_descriptor is not None:
-        run(load, Worker(worker_index, socket.socket(fileno=http_descriptor)))
+    if worker_index is not None and http_descriptors:
+        listeners = [socket.socket(fileno=descriptor) for descriptor in http_descriptors]
+        run(load, Worker(worker_index, listeners))
         return
     loaded = load()
     count = workers or loaded.authz.workers or available_cores()

@@ -1,7 +1,6 @@
 """The server: listening, health, graceful stop. It has the same face as ``GrpcServer``."""
 
 import asyncio
-import os
 import select
 import socket
 from pathlib import Path
@@ -14,11 +13,12 @@ from authz.http2.connection import Connection
 from authz.http2.grpc import CallFailed, Status
 from authz.mutual_tls import TlsFiles, keep_fresh
 from authz.serving import (
+    BACKLOG,
     DRAIN_SECONDS,
     ClientStream,
     Methods,
     UnaryMethod,
-    remove_stale_socket,
+    bind,
     services_of,
 )
 
@@ -26,7 +26,6 @@ _HEALTH = "/grpc.health.v1.Health/Check"
 _POLL_SECONDS = 0.005
 HANDSHAKE_SECONDS = 5.0
 """How long a peer may take for TLS; before that it costs a socket and some kilobytes."""
-_BACKLOG = 1024
 _ACCEPT_TURNS = 5
 """Of the loop, between the accept of a connection and its being known."""
 _ACCEPT_SECONDS = 0.1
@@ -63,7 +62,7 @@ class Http2Server:
             StartError: the address is in use or can't be bound.
         """
         try:
-            self._listener = _listen(self._address)
+            self._listener = bind(self._address)
         except OSError as error:
             raise StartError(f"authz.grpc: {self._address}: {error.strerror}") from None
         await self._accept()
@@ -84,7 +83,7 @@ class Http2Server:
             lambda: Connection(self._methods, self._connections),
             sock=listener,
             # The loop listens once more, with this.
-            backlog=_BACKLOG,
+            backlog=BACKLOG,
             ssl=self._tls.context if self._tls else None,
             ssl_handshake_timeout=HANDSHAKE_SECONDS if self._tls else None,
         )
@@ -150,29 +149,3 @@ async def _accept_waiting(listener: socket.socket) -> None:
         await asyncio.sleep(0)
     for _ in range(_ACCEPT_TURNS):
         await asyncio.sleep(0)
-
-
-def _listen(address: Address) -> socket.socket:
-    if not isinstance(address, UnixAddress):
-        return socket.create_server(
-            (address.host, address.port),
-            family=socket.AF_INET6 if ":" in address.host else socket.AF_INET,
-            backlog=_BACKLOG,
-            # As grpcio: every address is also every IPv4 address.
-            dualstack_ipv6=address.host == "::" and socket.has_dualstack_ipv6(),
-        )
-    path = Path(address.path)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    remove_stale_socket(path)
-    listener = socket.socket(socket.AF_UNIX)
-    # Whoever can connect can ask for provider keys.
-    mask = os.umask(0o177)
-    try:
-        listener.bind(str(path))
-    except BaseException:
-        listener.close()
-        raise
-    finally:
-        os.umask(mask)
-    listener.listen(_BACKLOG)
-    return listener

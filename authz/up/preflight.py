@@ -23,6 +23,8 @@ def check_addresses(config: Config) -> None:
         "authz.http": config.authz.http,
         "envoy.admin": config.admin_address,
     }
+    if config.authz.http_for_envoy is not None:
+        addresses["authz.envoy_http"] = config.authz.http_for_envoy
     if config.envoy.metrics is not None:
         addresses["envoy.metrics"] = config.envoy.metrics
     if config.proxy is not None:

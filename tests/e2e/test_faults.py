@@ -247,7 +247,7 @@ def test_identity_database_fails(pair: Parts, token: str, damage: Callable[[Path
         for path in (PATHS["anthropic"], PATHS["openai"]):
             _unavailable(pair, token, path)
         for url in (pair.url, f"http://127.0.0.1:{pair.http_port}"):
-            assert httpx.get(f"{url}/readyz").status_code == 503
+            _ready(url, 503)
             assert httpx.get(f"{url}/healthz").status_code == 200
         wait_until(lambda: "identity_unavailable" in pair.stdout, 3, "the reason in the log")
     finally:
@@ -258,7 +258,12 @@ def test_identity_database_fails(pair: Parts, token: str, damage: Callable[[Path
             shutil.copy2(file, pair.folder)
         shutil.rmtree(kept)
     _recovers(pair, token)
-    assert httpx.get(f"{pair.url}/readyz").status_code == 200
+    _ready(pair.url, 200)
+
+
+def _ready(url: str, status: int) -> None:
+    # The answer may be a second old.
+    wait_until(lambda: httpx.get(f"{url}/readyz").status_code == status, what="readiness")
 
 
 def _no_answer(connection: socket.socket) -> None:

@@ -99,11 +99,12 @@ def test_not_ready_without_the_store(serving: Serving) -> None:
     away = file.with_suffix(".away")
     file.rename(away)
     try:
-        assert serving.status("/readyz") == 503
+        # The answer may be a second old.
+        wait_until(lambda: serving.status("/readyz") == 503, what="not ready")
         assert serving.status("/healthz") == 200
     finally:
         away.rename(file)
-    assert serving.status("/readyz") == 200
+    wait_until(lambda: serving.status("/readyz") == 200, what="ready again")
 
 
 def test_socket_is_private(serving: Serving) -> None:

@@ -86,6 +86,59 @@ async def test_an_id_alone_gets_no_place_among_the_good(
     await asyncio.gather(*flood, return_exceptions=True)
 
 
+async def test_invented_tokens_leave_room_for_revoked_ones(
+    coder: Coder, coder_source: CoderSource
+) -> None:
+    """A flood asks Coder so seldom that its limit is kept: a revoked token is still a 401."""
+    good, revoked = (read(coder.state.create_key("alice")) for _ in range(2))
+    for token in (good, revoked):
+        await coder_source.verify(token)
+    coder.bad_limit = 512
+    outcomes = await asyncio.gather(
+        *(coder_source.verify(unknown()) for _ in range(2000)), return_exceptions=True
+    )
+    assert set(map(repr, outcomes)) >= {repr(Rejection.UNKNOWN)}
+    assert coder.calls[USERS_ME] < 512
+    assert revoked.text is not None
+    coder.state.delete_key(revoked.text.reveal())
+    assert await coder_source.verify(revoked) is Rejection.UNKNOWN
+    assert isinstance(await coder_source.verify(good), Identity)
+
+
+async def test_a_bad_token_again_and_again_costs_one_call(
+    coder: Coder, coder_source: CoderSource
+) -> None:
+    """A client that goes on with a dead token is refused without asking Coder each time."""
+    token = unknown()
+    for _ in range(3):
+        verdicts = await asyncio.gather(*(coder_source.verify(token) for _ in range(100)))
+        assert set(verdicts) == {Rejection.UNKNOWN}
+    assert coder.calls[USERS_ME] == 1
+
+
+async def test_coders_limit_for_bad_tokens(coder: Coder, coder_source: CoderSource) -> None:
+    """While Coder answers 429 for bad tokens none passes, and good ones do, also new ones."""
+    known, revoked = (read(coder.state.create_key("alice")) for _ in range(2))
+    for token in (known, revoked):
+        await coder_source.verify(token)
+    coder.bad_limit = 0
+    assert revoked.text is not None
+    coder.state.delete_key(revoked.text.reveal())
+    invented = unknown()
+    for token in (revoked, invented, invented):
+        with pytest.raises(IdentityUnavailable, match="429"):
+            await coder_source.verify(token)
+    for token in (known, read(coder.state.create_key("alice"))):
+        assert isinstance(await coder_source.verify(token), Identity)
+
+
+async def test_new_tokens_cost_nothing(coder: Coder, coder_source: CoderSource) -> None:
+    """After a start all tokens are unknown; the good ones use nothing up, however many they are."""
+    tokens = [read(coder.state.create_key("alice")) for _ in range(200)]
+    verdicts = await asyncio.gather(*(coder_source.verify(token) for token in tokens))
+    assert all(isinstance(one, Identity) for one in verdicts)
+
+
 async def test_close(coder: Coder) -> None:
     """Closing fails who waits, leaves no task and no connection, and may be done twice."""
     before = asyncio.all_tasks()
