@@ -92,13 +92,15 @@ class Authorizer:
         self._allow_byok = config.allow_byok
         self._source = source
         self._under_way = 0
-        self._readings = Readings()
+        self._further = frozenset(
+            name for provider in config.providers for name in provider.credential_headers
+        )
+        self._readings = Readings(self._further)
         self._keys = open_pools(config) if keys is None else keys
         # The base URL is part of the key: a central key goes to no other upstream than the one
         # that our own configuration names beside it, however old Envoy's configuration is.
         self._providers = {
-            (provider.name, str(provider.base_url)): (provider.provider_type, provider.signed)
-            for provider in config.providers
+            (provider.name, str(provider.base_url)): provider for provider in config.providers
         }
 
     @property
@@ -110,7 +112,7 @@ class Authorizer:
     def allow_byok(self, allowed: bool) -> None:
         self._allow_byok = allowed
         # A new one: a request that waits for its token's look-up now must keep nothing for later.
-        self._readings = Readings()
+        self._readings = Readings(self._further)
 
     async def check(self, message: bytes) -> bytes:
         """Answer one check.
@@ -230,7 +232,7 @@ class Authorizer:
                 lambda verdict, _: decide_connect(connecting, verdict),
             )
         try:
-            credentials = read(read_field(field) for field in key[2])
+            credentials = read((read_field(field) for field in key[2]), self._further)
         except BadHeader as error:
             return Deny(
                 status=400,
@@ -240,7 +242,7 @@ class Authorizer:
                 reason=Reason.BAD_HEADER,
             )
         allow_byok = self._allow_byok
-        token = screen(credentials, route.type, allow_byok=allow_byok)
+        token = screen(credentials, route.type, allow_byok=allow_byok, in_query=route.query)
         if isinstance(token, Deny):
             return token
         return Reading(
@@ -270,10 +272,10 @@ class Authorizer:
             return Route(
                 kind=_KINDS.get(context.get(CONTEXT_KIND, ""), Kind.PROVIDER), label=label_of(check)
             )
-        known = self._providers.get((name, context.get(CONTEXT_BASE_URL, "")))
-        if known is None:
+        provider = self._providers.get((name, context.get(CONTEXT_BASE_URL, "")))
+        if provider is None:
             raise UnknownRoute(f"provider {name!r} with that base_url is not in gateway.yaml")
-        provider_type, signed = known
+        provider_type = provider.provider_type
         return Route(
             provider=name,
             type=provider_type,
@@ -282,6 +284,7 @@ class Authorizer:
             # Only a route that is not for the central key says anything about it.
             central_key=context.get(CONTEXT_CENTRAL_KEY, "true") == "true",
             keyless=context.get(CONTEXT_KEYLESS) == "true",
-            signed=signed,
-            query=query.find(check.path, provider_type.query_credentials),
+            signed=provider.signed,
+            query=query.find(check.path, provider_type.query),
+            accounts=tuple(provider.account_headers.items()),
         )

@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 
 from authz.answers import Answer
 from authz.decision import Allow, Kind
-from authz.headers import CREDENTIAL_HEADERS
+from authz.header_names import CREDENTIAL_HEADERS
 from authz.pb import ext_authz_pb2 as pb
 
 METHOD = "/envoy.service.auth.v3.Authorization/Check"
@@ -138,8 +138,11 @@ def allow(decision: Allow, metadata: Mapping[str, str]) -> bytes:
     ok = response.ok_response
     if decision.credential is not None and decision.header is not None:
         _set(ok.headers.add(), decision.header, decision.credential.reveal())
-    ok.headers_to_remove.extend(name for name in CREDENTIAL_HEADERS if name != decision.header)
-    ok.headers_to_remove.extend(decision.stray)
+    for name, value in decision.headers:
+        _set(ok.headers.add(), name, value)
+    kept = {decision.header, *(name for name, _ in decision.headers)}
+    removed = dict.fromkeys((*CREDENTIAL_HEADERS, *decision.stray))
+    ok.headers_to_remove.extend(name for name in removed if name not in kept)
     ok.query_parameters_to_remove.extend(decision.query)
     return _finished(response, metadata)
 

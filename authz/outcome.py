@@ -67,6 +67,7 @@ class Route:
         signed: whether Envoy signs what has no credential of the user's own, so that no central
             key is needed.
         query: what credentials stand in the query.
+        accounts: headers that a centralized request gets, with their values.
     """
 
     provider: str | None = None
@@ -78,6 +79,7 @@ class Route:
     keyless: bool = False
     signed: bool = False
     query: QueryCredentials = query.NONE
+    accounts: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +116,11 @@ class Allow:
         header: the one credential header that stays, if any; every other is removed.
         credential: the value to put there, or None to keep what the user sent.
         hint: the credential, masked, for the access log.
-        stray: further headers to remove, because a Coder token stands in them.
-        query: names of query parameters to remove, because a credential stands in them.
+        stray: further headers to remove: those in which a Coder token stands, that choose an
+            account, or that the configuration calls credentials. ``header`` and ``headers`` win.
+        headers: further headers to set, with their values.
+        query: names of query parameters to remove, because a credential stands in them or because
+            they choose an account.
         key_index: which key of a pool is used; None where there is no pool.
     """
 
@@ -126,6 +131,7 @@ class Allow:
     credential: Secret | None
     hint: str
     stray: tuple[str, ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
     query: tuple[str, ...] = ()
     key_index: int | None = None
 

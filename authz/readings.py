@@ -67,9 +67,14 @@ class Reading:
 
 
 class Readings:
-    """Keeps readings, a bounded number of them."""
+    """Keeps readings, a bounded number of them.
 
-    def __init__(self) -> None:
+    Args:
+        further: names of credential headers, as ``headers.read`` takes them.
+    """
+
+    def __init__(self, further: frozenset[str] = frozenset()) -> None:
+        self._further = further
         self._plain: set[bytes] = set()
         self._readings: dict[Key, Reading] = {}
 
@@ -111,7 +116,7 @@ class Readings:
         if _REQUEST_ID.fullmatch(field):
             return False
         name, value = read_field(field)
-        if not is_plain(name, value):
+        if not is_plain(name, value, self._further):
             return True
         if len(field) <= _MAX_FIELD_BYTES:
             if len(self._plain) >= _MAX_PLAIN:
