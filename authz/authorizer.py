@@ -26,6 +26,7 @@ from authz.ext_authz import (
     CONTEXT_PROVIDER,
     CONTEXT_SUPPORTED,
     Check,
+    FinishedAnswer,
     read_field,
 )
 from authz.facts import (
@@ -114,7 +115,7 @@ class Authorizer:
         # A new one: a request that waits for its token's look-up now must keep nothing for later.
         self._readings = Readings(self._further)
 
-    async def check(self, message: bytes) -> bytes:
+    async def check(self, message: bytes) -> FinishedAnswer:
         """Answer one check.
 
         Args:
@@ -146,6 +147,8 @@ class Authorizer:
             outcome = await self._decide(reading)
             if isinstance(outcome, Deny):
                 return self._refused(outcome, check, reading.provider, shape)
+            if reading.answer is None:
+                raise ValueError("an allow was not written out")
             if kept is None:
                 readings.keep(key, reading)
             self._metrics.count_check("allow", "", reading.provider, outcome.mode or "")
@@ -179,14 +182,14 @@ class Authorizer:
             self._metrics.check_took(perf_counter() - began)
         return self._unavailable(reason, shape, request_id_of(check) if check else "")
 
-    def _unavailable(self, reason: str, shape: ErrorShape, request_id: str) -> bytes:
+    def _unavailable(self, reason: str, shape: ErrorShape, request_id: str) -> FinishedAnswer:
         self._metrics.count_check("unavailable", reason)
         answer = answers.unavailable(shape, request_id)
         return ext_authz.unavailable(answer, {"decision": "unavailable", "reason": reason})
 
     def _refused(
         self, refusal: Deny, check: Check, provider: str | None, shape: ErrorShape
-    ) -> bytes:
+    ) -> FinishedAnswer:
         self._metrics.count_check("deny", refusal.reason, provider)
         request_id = request_id_of(check)
         log_refusal(refusal, provider, label_of(check), request_id)
@@ -194,7 +197,9 @@ class Authorizer:
         denied = ext_authz.deny(answer, refused_metadata(refusal, provider))
         return self._finished(denied, check, provider)
 
-    def _finished(self, answer: bytes, check: Check, provider: str | None) -> bytes:
+    def _finished(
+        self, answer: FinishedAnswer, check: Check, provider: str | None
+    ) -> FinishedAnswer:
         """Add what is different for each request: where it goes and its number, for the logs."""
         answer = ext_authz.at(answer, place_of(check))
         # What leads to no provider is no use of one.
@@ -210,8 +215,8 @@ class Authorizer:
         if outcome is None:
             outcome = reading.decide(verdict, chosen)
             # Written first: what can't be written must not be found as a decision by the next
-            # request, whose answer would be empty, which means allow.
-            answer = b""
+            # request.
+            answer = None
             if isinstance(outcome, Allow):
                 answer = ext_authz.allow(outcome, allowed_metadata(outcome))
             reading.answer = answer

@@ -21,7 +21,7 @@ GATEWAY_KEYS = (
     "helicone-auth",
     "apikey",
 )
-"""Where other gateways with OpenAI's API read a key: LiteLLM, Portkey, Cloudflare, Helicone, Kong."""
+"""Where gateways with OpenAI's API read a key: LiteLLM, Portkey, Cloudflare, Helicone, Kong."""
 
 CREDENTIAL_HEADERS = (
     GOVERNANCE,

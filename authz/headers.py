@@ -80,7 +80,7 @@ class Credentials:
         others: names and values of the other credential headers, in order of their names.
         accounts: names of the headers that choose an account of the provider.
         subprotocol_token: the Coder token that a WebSocket brings as a subprotocol.
-        subprotocols: the other subprotocols, for the provider; None where the header stays as it is.
+        subprotocols: the other subprotocols, for the provider; None where the header stays.
         stray: names of other headers (or ``:path``) in which a Coder token stands, whosesoever.
     """
 

@@ -43,6 +43,7 @@ class QueryCredentials:
     override: str | None = None
 
 
+NO_NAMES = QueryNames()
 NONE = QueryCredentials()
 
 

@@ -96,7 +96,7 @@ class Provider(Section):
     websocket: StrictBool | None = None
     extra_paths: tuple[ExtraPath, ...] = ()
     credential_headers: CredentialHeaders = ()
-    account_headers: AccountHeaders = {}
+    account_headers: AccountHeaders = Field(default_factory=dict)
     ca_file: CaFile | None = None
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from authz.headers import AUTHORIZATION
-from authz.query import QueryNames
+from authz.query import NO_NAMES, QueryNames
 
 READ = ("GET", "HEAD")
 ANY = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -69,7 +69,7 @@ class ProviderType:
     paths: tuple[AllowedPath, ...]
     websocket_paths: tuple[str, ...] = ()
     token_header: str | None = None
-    query: QueryNames = QueryNames()
+    query: QueryNames = NO_NAMES
     bearer_prefixes: tuple[str, ...] = ()
     signed: bool = False
     removed_headers: tuple[str, ...] = ()

@@ -2,7 +2,7 @@
 
 from authz.header_names import AUTHORIZATION, GATEWAY_KEYS, X_GOOG_API_KEY
 from authz.providers.base import READ, AllowedPath, ErrorShape, ProviderType
-from authz.query import QueryNames
+from authz.query import NO_NAMES, QueryNames
 
 STORED = ("GET", "HEAD", "POST", "DELETE")
 """Methods for what the API stores: responses and conversations."""
@@ -20,7 +20,7 @@ def _openai_format(
     name: str,
     websocket_paths: tuple[str, ...] = (),
     own_headers: tuple[str, ...] = (),
-    query: QueryNames = QueryNames(),  # noqa: B008 - frozen
+    query: QueryNames = NO_NAMES,
 ) -> ProviderType:
     return ProviderType(
         name=name,

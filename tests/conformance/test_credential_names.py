@@ -101,7 +101,7 @@ def test_no_credential_passes_beside_the_central_key(
 ) -> None:
     """Without a governance header none of them is a credential, and none reaches the provider."""
     further = {header for _, header in FURTHER_OWN} - {"x-goog-api-key"}
-    headers = {header: "sk-smuggled" for header in (*further, *NEVER)}
+    headers = dict.fromkeys((*further, *NEVER), "sk-smuggled")
     headers |= ACCOUNTS | OVERRIDES
     headers["authorization"] = f"Bearer {token_without_byok}"
     (seen,) = one(every_type_without_byok, "GET", PATHS[name], headers).seen
