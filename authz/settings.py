@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -39,7 +40,7 @@ from authz.governance_settings import Limits, Log, Tracing, Usage
 from authz.identity.url import CoderURL, parse_identity_url
 from authz.key_pool import MAX_KEYS
 from authz.keys import CentralKey, EnvKey, FileKey
-from authz.provider_settings import Aws, ExtraPath
+from authz.provider_settings import AccountHeaders, Aws, CredentialHeaders, ExtraPath
 from authz.providers import PROVIDER_TYPES, AllowedPath, ProviderType
 from authz.proxy.settings import Proxy
 from authz.service_settings import Service
@@ -101,6 +102,8 @@ class Provider(Section):
         aws: how Envoy signs requests that bring no credential of the user's own.
         websocket: whether it has WebSockets; None asks the type.
         extra_paths: served beside those of the type.
+        credential_headers: where the provider reads a credential, beside those of the type.
+        account_headers: what centralized requests get, such as ``openai-organization``.
     """
 
     name: ProviderName
@@ -112,6 +115,8 @@ class Provider(Section):
     aws: Aws | None = None
     websocket: StrictBool | None = None
     extra_paths: tuple[ExtraPath, ...] = ()
+    credential_headers: CredentialHeaders = ()
+    account_headers: AccountHeaders = Field(default_factory=dict)
     ca_file: CaFile | None = None
 
     @model_validator(mode="after")
@@ -188,7 +193,10 @@ class Provider(Section):
     @property
     def provider_type(self) -> ProviderType:
         """How this provider takes its credential."""
-        return PROVIDER_TYPES[self.type]
+        kind = PROVIDER_TYPES[self.type]
+        if not self.credential_headers:
+            return kind
+        return replace(kind, own_headers=kind.own_headers + self.credential_headers)
 
 
 def _provider(name: str, kind: str, base_url: str, variable: str | None = None) -> Provider:

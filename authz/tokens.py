@@ -49,6 +49,16 @@ def parse(value: str) -> CoderToken | None:
     return CoderToken(match[1], hash_secret(match[2]), Secret(value))
 
 
+# Only white space and punctuation ends a token: a provider's key in base64url may well have these
+# lengths between its own hyphens.
+_WORD = re.compile(rf"(?<![\w-]){_TOKEN.pattern}(?![\w-])", re.ASCII)
+
+
+def holds_token(text: str) -> bool:
+    """Say whether one of the words of a text is a Coder token."""
+    return _WORD.search(text) is not None
+
+
 def has_token_shape(value: str) -> bool:
     """Say whether Coder's own, looser parser would take the value for a token.
 

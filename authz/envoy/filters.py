@@ -41,6 +41,7 @@ from authz.envoy.tracing import TRACEPARENT
 from authz.envoy.typed_struct import typed_struct
 from authz.envoy.websocket_replies import websocket_replies
 from authz.ext_authz import METADATA_NAMESPACE
+from authz.header_names import REMOVED_HEADERS, REMOVED_PREFIXES
 from authz.settings import Config
 from authz.usage.names import REQUEST_ID_KEY
 
@@ -60,20 +61,6 @@ RETRIES = 8
 FIRST_BACK_OFF_SECONDS = 0.05
 """The first retry comes at random within this time, the next within twice that, and so on. So
 another replica is asked at once, and the only one has most of ``CHECK_SECONDS`` to come back."""
-
-REMOVED_HEADERS = ("cookie", "forwarded", "via", "x-request-id")
-REMOVED_PREFIXES = (
-    "coder-",
-    "x-coder-",
-    "x-ai-bridge-actor",
-    "x-forwarded-",
-    "x-envoy-",
-    "proxy-",
-)
-"""Nothing that belongs to Coder or to the gateway reaches a provider (``interface.md`` section 6).
-
-The credential headers are not here: which of them stays is authz's decision.
-"""
 
 REMOVED_RESPONSE_HEADERS = ("set-cookie", "alt-svc")
 """A provider's cookies and its offer of HTTP/3 are about its own host, not about the gateway."""

@@ -352,7 +352,9 @@ def test_nobody_else_is_told(
     "value",
     [
         "realtime, openai-insecure-api-key.sk-own, openai-beta.realtime-v1",
-        "openai-insecure-api-key.{token}",
+        "openai-insecure-api-key.{token}, openai-insecure-api-key.{token}",
+        "openai-insecure-api-key.{token}x",
+        "openai-insecure-api-key",
         "realtime,OpenAI-Insecure-API-Key.sk-own",
     ],
 )

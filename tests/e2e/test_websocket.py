@@ -349,8 +349,50 @@ def test_no_websocket_on_health_checks(sockets: Pair) -> None:
     assert response.status_code == 403
 
 
+@pytest.mark.parametrize(
+    "offered",
+    [
+        ["realtime", "openai-insecure-api-key.{token}", "openai-beta.realtime-v1"],
+        ["OpenAI-Insecure-Api-Key.{token}", "realtime"],
+    ],
+)
+@pytest.mark.parametrize("path", BOTH)
+def test_token_in_the_subprotocol(
+    sockets: Pair, upstream: WebSocketProvider, token: str, path: str, offered: list[str]
+) -> None:
+    """A browser's only place for the Coder token: it serves, and the provider gets the others."""
+    upstream.take()
+    names = [name.format(token=token) for name in offered]
+    with _open(sockets, path, {}, subprotocols=names) as connection:
+        assert connection.subprotocol == "realtime"
+        assert _echoes(connection)
+    (handshake,) = upstream.take()
+    assert _credentials(handshake) == [("authorization", f"Bearer {CENTRAL_KEYS['openai']}")]
+    others = ", ".join(name for name in names if token not in name)
+    assert handshake.all("sec-websocket-protocol") == [others]
+    assert token not in repr(handshake.headers)
+
+
+def test_token_as_the_only_subprotocol(
+    sockets: Pair, upstream: WebSocketProvider, token: str
+) -> None:
+    """The provider then sees no subprotocol at all; a deleted token opens nothing."""
+    upstream.take()
+    names = [f"openai-insecure-api-key.{token}"]
+    with _open(sockets, BOTH[1], {}, subprotocols=names) as connection:
+        assert connection.subprotocol is None
+    (handshake,) = upstream.take()
+    assert handshake.all("sec-websocket-protocol") == []
+    deleted = sockets.create_token("alice")
+    sockets.delete_token(deleted)
+    names = [f"openai-insecure-api-key.{deleted}", "realtime"]
+    response, _ = _refused(sockets, BOTH[1], {}, subprotocols=names)
+    assert response.status_code == 401
+    assert upstream.take() == []
+
+
 def test_key_in_the_subprotocol(sockets: Pair, upstream: WebSocketProvider, token: str) -> None:
-    """A key in the subprotocol, which would pass by every rule, is refused; others pass."""
+    """A provider's key in the subprotocol, which would pass by every rule, is refused."""
     upstream.take()
     headers = {"authorization": f"Bearer {token}"}
     offered = ["realtime", f"openai-insecure-api-key.{OWN_KEYS['openai']}"]
