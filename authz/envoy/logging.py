@@ -23,6 +23,13 @@ from envoy_data_plane.envoy.type.matcher.v3 import (
 )
 
 from authz import answers
+from authz.envoy.early_refusals import (
+    CLIENT_FIELDS,
+    CLIENT_KIB,
+    HTTP_1_0,
+    TOO_LARGE,
+    is_refused_early,
+)
 from authz.envoy.filters import EXT_AUTHZ
 from authz.envoy.packing import exactly, set_header, struct
 from authz.providers import ErrorShape
@@ -42,6 +49,21 @@ def local_replies() -> LocalReplyConfig:
     """
     return LocalReplyConfig(
         mappers=[
+            _mapper(
+                [is_refused_early(TOO_LARGE)],
+                "invalid_request_error",
+                "headers_too_large",
+                f"The request's headers are too large: the gateway takes {CLIENT_FIELDS} fields "
+                f"and {CLIENT_KIB} KiB.",
+                status=431,
+            ),
+            _mapper(
+                [is_refused_early(HTTP_1_0)],
+                "invalid_request_error",
+                "bad_request",
+                "An HTTP/1.0 request can't upgrade. Send it as HTTP/1.1.",
+                status=400,
+            ),
             _mapper(
                 [status_is(ComparisonFilterOp.EQ, 503), _flag("UAEX"), _not_from_authz("decision")],
                 "api_error",
@@ -91,6 +113,7 @@ def _mapper(
     code: str,
     message: str,
     retry_after: int | None = None,
+    status: int | None = None,
 ) -> ResponseMapper:
     body: dict[str, Anything] = answers.error_body(
         ErrorShape.ANY, error_type, code, message, REQUEST_ID
@@ -99,7 +122,12 @@ def _mapper(
     if retry_after:
         added.append(set_header("retry-after", str(retry_after)))
     return ResponseMapper(
-        filter=AccessLogFilter(and_filter=AndFilter(filters=conditions)),
+        filter=(
+            conditions[0]
+            if len(conditions) == 1
+            else AccessLogFilter(and_filter=AndFilter(filters=conditions))
+        ),
+        status_code=status,
         body_format_override=SubstitutionFormatString(
             json_format=struct(body), content_type="application/json"
         ),

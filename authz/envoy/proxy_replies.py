@@ -2,18 +2,17 @@
 
 from envoy_data_plane.envoy.config.accesslog.v3 import (
     AccessLogFilter,
-    ExtensionFilter,
     ResponseFlagFilter,
 )
 from envoy_data_plane.envoy.config.core.v3 import SubstitutionFormatString
-from envoy_data_plane.envoy.extensions.access_loggers.filters.cel.v3 import ExpressionFilter
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     ResponseMapper,
 )
 
 from authz import answers
+from authz.envoy.early_refusals import cel
 from authz.envoy.logging import REQUEST_ID, REQUEST_ID_HEADER
-from authz.envoy.packing import packed, struct
+from authz.envoy.packing import struct
 from authz.providers import ErrorShape
 
 _ALL_ADDRESSES_REFUSED = 'response.code_details == "dns_resolution_failure{address_denied}"'
@@ -27,12 +26,7 @@ def tunnel_replies() -> list[ResponseMapper]:
     A name with none but private addresses is a 403 as one of them is, what can't be reached a 502
     (``coder-contract.md`` 4.6).
     """
-    refused = AccessLogFilter(
-        extension_filter=ExtensionFilter(
-            name="envoy.access_loggers.extension_filters.cel",
-            typed_config=packed(ExpressionFilter(expression=_ALL_ADDRESSES_REFUSED)),
-        )
-    )
+    refused = cel(_ALL_ADDRESSES_REFUSED)
     not_reached = AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=_NOT_REACHED))
     return [
         _mapper(
