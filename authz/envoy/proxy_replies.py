@@ -2,6 +2,7 @@
 
 from envoy_data_plane.envoy.config.accesslog.v3 import (
     AccessLogFilter,
+    AndFilter,
     ResponseFlagFilter,
 )
 from envoy_data_plane.envoy.config.core.v3 import SubstitutionFormatString
@@ -11,13 +12,17 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 
 from authz import answers
 from authz.envoy.early_refusals import cel
-from authz.envoy.logging import REQUEST_ID, REQUEST_ID_HEADER
+from authz.envoy.logging import REQUEST_ID, REQUEST_ID_HEADER, details_have
 from authz.envoy.packing import struct
+from authz.envoy.reply_texts import NO_ANSWER
 from authz.providers import ErrorShape
 
 _ALL_ADDRESSES_REFUSED = 'response.code_details == "dns_resolution_failure{address_denied}"'
 _NOT_REACHED = ["DF", "UF", "UH", "URX"]
 """Envoy's flags for: no address, no connection, no host, no connection after retries."""
+
+_UNREACHABLE = (502, "api_error", "host_unreachable")
+_SAID = "The host can't be reached"
 
 
 def tunnel_replies() -> list[ResponseMapper]:
@@ -36,14 +41,16 @@ def tunnel_replies() -> list[ResponseMapper]:
             "private_address",
             "The host has a private address, which no tunnel goes to.",
         ),
-        _mapper(
-            not_reached,
-            502,
-            "api_error",
-            "host_unreachable",
-            "The host can't be reached (%RESPONSE_CODE_DETAILS%).",
+        *(
+            _mapper(_both(not_reached, details_have(part)), *_UNREACHABLE, f"{_SAID}: {reason}.")
+            for part, reason in NO_ANSWER
         ),
+        _mapper(not_reached, *_UNREACHABLE, f"{_SAID}."),
     ]
+
+
+def _both(condition: AccessLogFilter, expression: str) -> AccessLogFilter:
+    return AccessLogFilter(and_filter=AndFilter(filters=[condition, cel(expression)]))
 
 
 def _mapper(
