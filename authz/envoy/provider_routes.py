@@ -46,6 +46,8 @@ API_PREFIX = "(?:/api/v2/(?:ai-gateway|aibridge))?"
 # Nothing of the request has reached the provider when one of these happens, so that no answer is
 # paid for twice.
 _RETRY_ON = "connect-failure,refused-stream,reset-before-request"
+_RETRY_READS_ON = ",reset"
+"""Reading is free, so a GET is also sent again when its connection closes without an answer."""
 ACTOR_HEADERS = {
     "x-ai-bridge-actor-id": "user_id",
     "x-ai-bridge-actor-metadata-username": "user",
@@ -176,7 +178,8 @@ def served(
     for like, group in groupby(paths, key):
         action = _to_provider(provider, mount, like, provider_cluster(provider))
         keyless = " keyless" if like.keyless else ""
-        action.retry_policy = RetryPolicy(retry_on=_RETRY_ON, num_retries=1)
+        retry_on = _RETRY_ON + (_RETRY_READS_ON if _reads(like) else "")
+        action.retry_policy = RetryPolicy(retry_on=retry_on, num_retries=1)
         routes.append(
             Route(
                 name=f"{provider.name} {'|'.join(like.methods)}{keyless}",
@@ -276,6 +279,10 @@ def _removed_headers(provider: Provider, config: Config, path: AllowedPath) -> l
     """
     metered = config.usage.enabled and "POST" in path.methods
     return [*provider.provider_type.removed_headers, *(["accept-encoding"] if metered else [])]
+
+
+def _reads(path: AllowedPath) -> bool:
+    return set(path.methods) <= {"GET", "HEAD"}
 
 
 def _any_of(patterns: list[str]) -> str:

@@ -319,7 +319,7 @@ def test_unknown_path(sockets: Pair, upstream: WebSocketProvider, token: str, pa
     assert upstream.take() == []
 
 
-@pytest.mark.parametrize("upgrade", ["h2c", "websocket, h2c", "foo"])
+@pytest.mark.parametrize("upgrade", ["h2c", "foo", "h2c, foo"])
 def test_other_upgrades(
     sockets: Pair, upstream: WebSocketProvider, token: str, upgrade: str
 ) -> None:
@@ -341,6 +341,26 @@ def test_other_upgrades(
     )
     assert answer.status in (403, 404, 426)
     assert upstream.take() == []
+
+
+@pytest.mark.parametrize("upgrade", ["websocket, h2c", "TLS/1.2,WebSocket"])
+def test_websocket_among_other_upgrades(
+    sockets: Pair, upstream: WebSocketProvider, token: str, upgrade: str
+) -> None:
+    """Of several offers the WebSocket is taken, and the provider sees no other."""
+    upstream.take()
+    headers = [
+        ("authorization", f"Bearer {token}"),
+        ("connection", "upgrade"),
+        ("upgrade", upgrade),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ]
+    with raw.Connection(sockets.port) as connection:
+        connection.send(raw.request("GET", BOTH[0], headers))
+        assert connection.read().status == 101
+    (handshake,) = upstream.take()
+    assert [value.lower() for value in handshake.all("upgrade")] == ["websocket"]
 
 
 def test_no_websocket_on_health_checks(sockets: Pair) -> None:

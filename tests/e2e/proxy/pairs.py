@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 from tests.e2e.proxy.company import Company
 from tests.support.certificates import Authority
 from tests.support.dns import NameServer
+from tests.support.http2_origin import Http2Origin
 from tests.support.origin import Origin, Upgrading
 from tests.support.pair import Pair, Provider, free_port, pair, stand_in
 from tests.support.threaded import served
@@ -276,6 +277,29 @@ def behind(hosts: Mapping[str, ASGIApp] | None = None) -> Iterator[Tunnelled]:
             origin_ca=authority.ca_file,
             upstream=upstream,
         )
+
+
+@dataclass
+class OverHttp2(Proxied):
+    """A pair whose Anthropic is an HTTP/2 server, reached by the gateway and by the proxy."""
+
+    origin: Http2Origin = field(kw_only=True)
+
+
+@contextlib.contextmanager
+def over_http2() -> Iterator[OverHttp2]:
+    """A gateway and a proxy in front of a provider that speaks HTTP/2."""
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        authority = Authority(folder, "provider-ca")
+        origin = stack.enter_context(Http2Origin(authority.issue()))
+        running = stack.enter_context(pair(start=False, proxy=_proxy()))
+        _go_native(running, None)
+        for provider in running.settings["providers"]:
+            if provider["name"] == "anthropic":
+                provider |= {"base_url": origin.url, "ca_file": str(authority.ca_file)}
+        ready = _started(running)
+        yield OverHttp2(running, ready.ca_file, ready.token, origin=origin)
 
 
 def _proxy(**settings: Any) -> dict[str, Any]:
