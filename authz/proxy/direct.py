@@ -1,5 +1,7 @@
 """The hosts that tools reach without the AI Gateway Proxy."""
 
+from collections.abc import Iterable, Sequence
+
 from authz.settings import Config
 
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
@@ -15,16 +17,14 @@ def direct_hosts(config: Config) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*_THIS_MACHINE, config.listen.for_clients.host, *more)))
 
 
-def bypassed_providers(config: Config) -> list[tuple[int, str]]:
-    """Return the entries of ``proxy.no_proxy`` that match a provider, by index, with its host.
+def bypassed(entries: Sequence[str], hosts: Iterable[str]) -> list[tuple[int, str]]:
+    """Return the index of each entry of ``NO_PROXY`` that matches a host, with the host.
 
     Clients differ in whether an entry without a dot in front matches subdomains; here it does.
     """
-    if config.proxy is None:
-        return []
     return [
         (index, host)
-        for index, entry in enumerate(config.proxy.no_proxy)
-        for host in config.intercepted_hosts
+        for index, entry in enumerate(entries)
+        for host in dict.fromkeys(hosts)
         if f".{host}".endswith(f".{entry.partition(':')[0].lstrip('.').lower()}")
     ]
