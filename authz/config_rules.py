@@ -75,9 +75,10 @@ def addresses(config: Config) -> dict[str, Address]:
         if known(service, "http"):
             found["authz.http"] = service.http
     if known(config, "envoy"):
-        if known(config, "listen", "authz") and known(config.envoy, "admin"):
-            if config.envoy.admin is not None or known(config.authz, "grpc"):
-                found["envoy.admin"] = config.admin_address
+        if known(config.envoy, "admin") and config.envoy.admin is not None:
+            found["envoy.admin"] = config.envoy.admin
+        elif known(config, "listen", "authz") and known(config.authz, "grpc"):
+            found["envoy.admin"] = config.admin_address
         if known(config.envoy, "metrics") and config.envoy.metrics is not None:
             found["envoy.metrics"] = config.envoy.metrics
     if known(config, "proxy") and config.proxy is not None and known(config.proxy, "listen"):

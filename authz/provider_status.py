@@ -41,7 +41,7 @@ def has_central(provider: Provider, environ: Mapping[str, str] = os.environ) -> 
     return _status(provider, True, environ).central
 
 
-def _status(provider: Provider, own: bool, environ: Mapping[str, str]) -> ProviderStatus:  # noqa: FBT001
+def _status(provider: Provider, own: bool, environ: Mapping[str, str]) -> ProviderStatus:
     references = [reference for _, reference in provider.key_references]
     missing = [one for one in references if not _is_there(one, environ)]
     central = provider.signed or len(missing) < len(references)

@@ -15,6 +15,7 @@ from authz.cli.configuration import config
 from authz.cli.db import db
 from authz.cli.envoy import envoy
 from authz.cli.login import login
+from authz.cli.providers import providers
 from authz.cli.proxy import proxy
 from authz.cli.run import reload, serve, up
 from authz.cli.tokens import tokens
@@ -42,6 +43,7 @@ for command in (
     config,
     db,
     client,
+    providers,
     proxy,
     users,
     tokens,

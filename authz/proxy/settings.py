@@ -10,7 +10,6 @@ from pydantic import AfterValidator, Field, IPvAnyNetwork, StrictBool, StrictStr
 from authz.addresses import TcpAddress
 from authz.fields import Section, Tcp, Tls, Url
 
-
 _DOMAIN = re.compile(r"\.?[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*(:[0-9]{1,5})?")
 
 

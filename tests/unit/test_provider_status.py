@@ -29,7 +29,7 @@ BASE = {"name": "a", "type": "openai", "base_url": "https://a.example/v1"}
         ),
     ],
 )
-def test_status(values: dict[str, Any], text: str, central: bool) -> None:  # noqa: FBT001
+def test_status(values: dict[str, Any], text: str, central: bool) -> None:
     """Each provider says which credential it can be asked with."""
     environ = {"SET": "sk-a", "OTHER": "sk-b", "EMPTY": ""}
     config = Config.model_validate({"providers": [{**BASE, **values}]})

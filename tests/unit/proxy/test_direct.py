@@ -41,7 +41,7 @@ def test_more_hosts() -> None:
         ("10.0.0.0/8", False),
     ],
 )
-def test_entries_that_lead_around_the_gateway(entry: str, bypasses: bool) -> None:  # noqa: FBT001
+def test_entries_that_lead_around_the_gateway(entry: str, bypasses: bool) -> None:
     """An entry that matches a provider's host is found, one that only looks alike is not."""
     found = bypassed(("corp.example", entry), ["api.openai.com", "api.anthropic.com"])
     assert ((1, "api.anthropic.com") in found) == bypasses
