@@ -36,10 +36,15 @@ def urls(config: Config) -> dict[str, str]:
         ``anthropic``, ``openai`` and ``chatgpt`` to the URL that a client takes, of the first
         provider of that kind.
     """
-    found = {kind_of(provider) for provider in config.providers}
-    return {
-        kind: client_url(config, _provider(kind, config)) for kind in PLACEHOLDERS if kind in found
-    }
+    found = _by_kind(config)
+    return {kind: client_url(config, provider) for kind, provider in found.items()}
+
+
+def _by_kind(config: Config) -> dict[str, Provider]:
+    found: dict[str, Provider] = {}
+    for provider in config.providers:
+        found.setdefault(kind_of(provider), provider)
+    return {kind: found[kind] for kind in PLACEHOLDERS if kind in found}
 
 
 def base_url(config: Config) -> str:
@@ -97,14 +102,9 @@ def paste(client: Client, config: Config) -> str:
     return "\n".join(parts)
 
 
-def _provider(kind: str, config: Config) -> Provider:
-    """Return the first provider of a kind, of which there is one."""
-    return next(one for one in config.providers if kind_of(one) == kind)
-
-
 def _unset(kind: str, config: Config) -> str | None:
-    """Say where the company's key is not in this shell; the gateway's may have it."""
-    provider = _provider(kind, config)
+    """Say that the company's key is not in this shell; the gateway's may have it."""
+    provider = _by_kind(config)[kind]
     if has_central(provider):
         return None
     variables = ", ".join(f"${one.env}" for _, one in provider.key_references if one.env)
@@ -119,7 +119,7 @@ def _missing(mode: str, kind: str, known: Mapping[str, str], config: Config) -> 
         return "allow_byok is false"
     if mode.startswith("proxy") and config.proxy is None:
         return "gateway.yaml has no proxy section"
-    provider = _provider(kind, config)
+    provider = _by_kind(config)[kind]
     if mode in ("centralized", "proxy") and not provider.key_references and not provider.signed:
         return f"{provider.name} has no central key"
     return None

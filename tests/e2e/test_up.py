@@ -88,6 +88,16 @@ def test_address_in_use(provider: Provider, key: str, family: str) -> None:
         assert _files(stopped.folder) == before
 
 
+def test_public_listener_without_tls(provider: Provider) -> None:
+    """A listener for other machines starts with one warning, which names its line."""
+    with _not_started(provider) as stopped:
+        stopped.settings["listen"] = f"0.0.0.0:{stopped.port}"
+        stopped.start()
+        (line,) = [line for line in stopped.stderr.splitlines() if "without TLS" in line]
+        assert line.startswith("authz: warning: gateway.yaml:")
+        assert f": listen: 0.0.0.0:{stopped.port} is reachable from other machines" in line
+
+
 def test_default_admin_socket_in_use(provider: Provider) -> None:
     """A pair whose admin socket another one listens on is refused, and the socket stays."""
     with _not_started(provider) as stopped:

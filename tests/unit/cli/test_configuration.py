@@ -184,3 +184,10 @@ def test_says_which_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         "copilot      own key only",
         "The configuration is valid.",
     ]
+
+
+def test_the_page_about_it(tmp_path: Path) -> None:
+    """The example of docs/configuration.md prints exactly what the page shows."""
+    page = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text()
+    example, printed = re.findall(r"^```(?:yaml)?\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)[:2]
+    assert _check(tmp_path, example).stderr == printed
