@@ -116,7 +116,7 @@ class Service(Section):
                 raise ValueError("tls: is for host:port; grpc is a Unix socket")
         elif self.in_clear(self.grpc):
             raise ValueError(
-                "grpc carries credentials in clear: set tls, use unix:path or a loopback host, "
+                "grpc: carries credentials in clear: set tls, use unix:path or a loopback host, "
                 "or say insecure: true"
             )
         return self

@@ -132,9 +132,17 @@ class Provider(Section):
             raise ValueError(f"keys: at most {MAX_KEYS}")
         for index, reference in enumerate(self.keys):
             if reference in self.keys[:index]:
-                raise ValueError(f"keys[{index}]: stands there twice")
+                raise ValueError(f"keys[{index}]: appears twice")
+        return self
+
+    @model_validator(mode="after")
+    def _trust(self) -> Self:
         if self.ca_file is not None and not self.base_url.tls:
-            raise ValueError("ca_file needs an https:// base_url")
+            raise ValueError("ca_file: needs an https:// base_url")
+        return self
+
+    @model_validator(mode="after")
+    def _websocket_of_type(self) -> Self:
         if self.websocket and not self.provider_type.websocket_paths:
             raise ValueError(f"websocket: type {self.type} has no WebSockets")
         return self
@@ -148,6 +156,11 @@ class Provider(Section):
             raise ValueError("base_url: without a path, since the gateway adds what is needed")
         if self.is_open and not kind.may_be_open:
             raise ValueError(f"key: none is for type openai-compat; type {self.type} takes a key")
+        return self
+
+    @model_validator(mode="after")
+    def _extra_paths_of_type(self) -> Self:
+        kind = self.provider_type
         has_central = kind.central_header is not None or kind.signed
         for index, extra in enumerate(self.extra_paths):
             where = f"extra_paths[{index}]"
@@ -292,7 +305,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _unique_providers(self) -> Self:
-        names = [provider.name for provider in self.providers]
+        # One without a valid name says nothing about the others.
+        names = [one.name for one in self.providers if "name" in vars(one)]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"providers: name used twice: {', '.join(twice)}")

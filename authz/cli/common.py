@@ -33,6 +33,11 @@ def config_option(command: _Command) -> _Command:
     )(command)
 
 
+def tell_warning(text: str) -> None:
+    """Print a warning of the configuration."""
+    click.echo(f"authz: warning: {text}", err=True)
+
+
 def output_option(command: _Command) -> _Command:
     """Give a command ``-o table|json``, which it gets as ``output``."""
     return click.option(

@@ -15,6 +15,7 @@ from authz.cli.configuration import config
 from authz.cli.db import db
 from authz.cli.envoy import envoy
 from authz.cli.login import login
+from authz.cli.providers import providers
 from authz.cli.proxy import proxy
 from authz.cli.run import reload, serve, up
 from authz.cli.tokens import tokens
@@ -42,6 +43,7 @@ for command in (
     config,
     db,
     client,
+    providers,
     proxy,
     users,
     tokens,
@@ -71,8 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted")
     except ConfigError as error:
-        # One line here; `authz config check` prints one line per problem.
-        _fail("; ".join(error.problems))
+        # The lines of `authz config check`, each with this program's name.
+        _fail(*error.problems)
     except AuthzError as error:
         _fail(str(error))
     except OSError as error:
@@ -99,6 +101,7 @@ def _open_standard_streams() -> None:
             setattr(sys, name, stream)
 
 
-def _fail(text: str) -> None:
-    click.echo(f"authz: {' '.join(text.split())}", err=True)
+def _fail(*texts: str) -> None:
+    for text in texts:
+        click.echo(f"authz: {' '.join(text.split())}", err=True)
     sys.exit(1)

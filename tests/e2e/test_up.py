@@ -46,7 +46,7 @@ def _fails_as_it_is(stopped: Pair, *arguments: str, environ: dict[str, str] | No
     )
     assert result.returncode == 1, result.stderr
     assert result.stdout == ""
-    lines = result.stderr.splitlines()
+    lines = [line for line in result.stderr.splitlines() if not line.startswith("authz: warning: ")]
     assert len(lines) == 1, result.stderr
     assert lines[0].startswith("authz: ")
     assert "Traceback" not in lines[0]
@@ -84,6 +84,16 @@ def test_address_in_use(provider: Provider, key: str, family: str) -> None:
         assert f"{key}: {address}" in line
         assert line.lower().endswith("in use")
         assert _files(stopped.folder) == before
+
+
+def test_public_listener_without_tls(provider: Provider) -> None:
+    """A listener for other machines starts with one warning, which names its line."""
+    with _not_started(provider) as stopped:
+        stopped.settings["listen"] = f"0.0.0.0:{stopped.port}"
+        stopped.start()
+        (line,) = [line for line in stopped.stderr.splitlines() if "without TLS" in line]
+        assert line.startswith("authz: warning: gateway.yaml:")
+        assert f": listen: 0.0.0.0:{stopped.port} is reachable from other machines" in line
 
 
 def test_default_admin_socket_in_use(provider: Provider) -> None:

@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from authz.clients.catalog import Client, clients, curl
 from authz.clients.rendering import HEADINGS, client_url, fill, kind_of
+from authz.provider_status import has_central
 from authz.rules import Mode, TokenRules
 from authz.secret import Secret
 from authz.settings import Config, Provider
@@ -65,7 +66,7 @@ def _gateway(request: Request) -> str | None:
 def _mode(provider: Provider, rules: TokenRules, *, allow_byok: bool) -> str:
     if not rules.allow_provider(provider.name):
         return ""
-    if provider.key_references and rules.allow_mode(Mode.CENTRALIZED):
+    if rules.allow_mode(Mode.CENTRALIZED) and has_central(provider):
         return "centralized"
     return "byok" if allow_byok and rules.allow_mode(Mode.BYOK) else ""
 
