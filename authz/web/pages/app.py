@@ -52,6 +52,7 @@ _PLACES = (
         for prefix in (_TOKENS, f"{_USER}/tokens")
         for place in (
             _Place(f"{prefix}/new", tokens.show_new, tokens.create),
+            _Place(f"{prefix}/{{key}}/created", tokens.show_created),
             _Place(f"{prefix}/{{key}}/delete", tokens.ask_delete, tokens.delete),
             _Place(f"{prefix}/{{key}}/expire", tokens.ask_expire, tokens.expire),
         )
