@@ -25,6 +25,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import (
 from authz import answers
 from authz.envoy.filters import EXT_AUTHZ
 from authz.envoy.packing import exactly, set_header, struct
+from authz.envoy.page_replies import page_replies
 from authz.providers import ErrorShape
 from authz.usage.names import REQUEST_ID_KEY
 
@@ -42,6 +43,7 @@ def local_replies() -> LocalReplyConfig:
     """
     return LocalReplyConfig(
         mappers=[
+            *page_replies(_not_from_authz("reason")),
             _mapper(
                 [status_is(ComparisonFilterOp.EQ, 503), _flag("UAEX"), _not_from_authz("decision")],
                 "api_error",
