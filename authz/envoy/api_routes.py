@@ -58,7 +58,7 @@ def unknown_api_routes() -> list[Route]:
     return [
         _to_authz(f"{_PREFIX}/{_MANAGEMENT}"),
         unknown(f"{_PREFIX}/{_GATEWAY}(?:/.*)?"),
-        _to_authz(f"{_PREFIX}(?:/.*)?"),
+        _to_authz(f"{_PREFIX}/.*"),
     ]
 
 

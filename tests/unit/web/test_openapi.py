@@ -94,7 +94,6 @@ def test_the_rest_of_coders_api_is_authzs_to_refuse() -> None:
     provider = {"name": "users", "type": "anthropic", "base_url": "https://api.anthropic.com"}
     document = rendered(providers=[provider])
     for path in (
-        "/api/v2",
         "/api/v2/",
         "/api/v2/templates",
         "/api/v2/users/",
@@ -110,6 +109,7 @@ def test_the_rest_of_coders_api_is_authzs_to_refuse() -> None:
             assert route["route"]["cluster"] == "authz_http"
     for path in (
         "/api",
+        "/api/v2",
         "/api/v2x",
         "/api/v1/users",
         "/api/v2/ai-gateway",
