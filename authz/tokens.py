@@ -80,8 +80,14 @@ def generate() -> tuple[str, CoderToken]:
         The text to show its owner once, and what may be kept.
     """
     token_id = "".join(secrets.choice(_ALPHABET) for _ in range(ID_LENGTH))
+    text, digest = generate_for(token_id)
+    return text, CoderToken(token_id, digest)
+
+
+def generate_for(token_id: str) -> tuple[str, bytes]:
+    """Make a secret for a token's id; return the token's text and the digest of its secret."""
     secret = "".join(secrets.choice(_ALPHABET) for _ in range(SECRET_LENGTH))
-    return f"{token_id}-{secret}", CoderToken(token_id, hash_secret(secret))
+    return f"{token_id}-{secret}", hash_secret(secret)
 
 
 def hash_secret(secret: str) -> bytes:

@@ -31,6 +31,7 @@ from authz.envoy.early_refusals import (
 )
 from authz.envoy.filters import EXT_AUTHZ
 from authz.envoy.packing import exactly, set_header, struct
+from authz.envoy.page_replies import page_replies
 from authz.envoy.reply_texts import HEADERS_TOO_LARGE, NO_ANSWER, REFUSED, REFUSED_BY_STATUS
 from authz.providers import ErrorShape
 from authz.usage.names import REQUEST_ID_KEY
@@ -51,6 +52,7 @@ def local_replies() -> LocalReplyConfig:
     """
     return LocalReplyConfig(
         mappers=[
+            *page_replies(_not_from_authz("reason")),
             _mapper(
                 [is_refused_early(TOO_LARGE)],
                 "invalid_request_error",

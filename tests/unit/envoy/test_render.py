@@ -109,7 +109,7 @@ def test_authz_is_asked_before_anything_leaves(document: dict[str, Any]) -> None
     assert on == ["openai WebSocket", "chatgpt WebSocket"]
     api = "envoy.filters.http.header_mutation.api"
     on = [one["name"] for one in routes(document) if api in one.get("typed_per_filter_config", {})]
-    assert on == ["token API", "page"]
+    assert on == ["token API", "page", "token API", "token API"]
 
 
 def test_what_fails_is_refused(document: dict[str, Any]) -> None:

@@ -404,12 +404,14 @@ async def test_a_narrow_scope_reaches_nothing(any_api: Api) -> None:
 async def test_another_sites_page_changes_nothing(api: Api, headers: dict[str, str]) -> None:
     """A browser says where a change comes from; reading is left to the browser's own rules."""
     cookie = {"cookie": f"coder_session_token={api.tokens['alice']}"}
-    answer = await api.client.post("/api/v2/users/me/keys/tokens", headers={**cookie, **headers})
+    answer = await api.client.post(
+        "/api/v2/users/me/keys/tokens", headers={**cookie, **headers}, json={}
+    )
     assert answer.status_code == 400
     assert answer.json()["message"].startswith("Something is wrong with your CSRF token.")
     assert len(await api.store.list_tokens(api.users["alice"])) == 1
     own = {**cookie, "sec-fetch-site": "same-origin", "origin": "https://gateway.test"}
-    answer = await api.client.post("/api/v2/users/me/keys/tokens", headers=own)
+    answer = await api.client.post("/api/v2/users/me/keys/tokens", headers=own, json={})
     assert answer.status_code == 201
 
 
