@@ -10,6 +10,7 @@ from authz import hints
 from authz.ext_authz import METADATA_KEY_INDEX, METADATA_NAMELESS, Check
 from authz.identity import Identity
 from authz.outcome import Allow, Deny
+from authz.printable import printable
 from authz.providers import API_PREFIXES
 from authz.settings import Provider
 from authz.tokens import without_tokens
@@ -17,11 +18,13 @@ from authz.tokens import without_tokens
 _log = structlog.get_logger(__name__)
 
 _PLACE_MAX = 200
+_ID_MAX = 100
+_METHOD_MAX = 32
 
 
 def request_id_of(check: Check) -> str:
     """Return the id that Envoy gave to a request."""
-    return check.header("x-request-id")
+    return printable(check.header("x-request-id"), _ID_MAX)
 
 
 def place_of(check: Check) -> str:
@@ -38,17 +41,12 @@ def place_of(check: Check) -> str:
 def _masked(place: str) -> str:
     if "%" in place:
         place = unquote(place, errors="replace")
-    place = without_tokens(place)[:_PLACE_MAX]
-    if not place.isprintable():
-        # Line separators, terminal escapes, writing from right to left: who reads a log sees
-        # what is there.
-        place = "".join(letter if letter.isprintable() else "\ufffd" for letter in place)
-    return place
+    return printable(without_tokens(place), _PLACE_MAX)
 
 
 def label_of(check: Check) -> str:
     """Return ``METHOD /path`` for texts; nothing is decided on it."""
-    return f"{check.method} {_short_path(place_of(check))}"
+    return f"{printable(check.method, _METHOD_MAX)} {_short_path(place_of(check))}"
 
 
 def advised_label(

@@ -22,7 +22,10 @@ from authz.cli.tokens import tokens
 from authz.cli.usage import usage
 from authz.cli.users import users
 from authz.errors import AuthzError, ConfigError
+from authz.printable import printable
 from authz.tokens import without_tokens
+
+_ERROR_MAX = 10_000
 
 
 @click.group(
@@ -103,5 +106,6 @@ def _open_standard_streams() -> None:
 
 def _fail(*texts: str) -> None:
     for text in texts:
-        click.echo(f"authz: {' '.join(text.split())}", err=True)
+        line = printable(" ".join(text.split()), _ERROR_MAX)
+        click.echo(f"authz: {line}", err=True)
     sys.exit(1)
