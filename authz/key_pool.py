@@ -105,9 +105,7 @@ class KeyPool:
         limited = [rest.until for rest in rests if rest.is_rate_limit]
         return Exhausted(math.ceil(min(limited) - self._clock()) if limited else None)
 
-    def refused(
-        self, index: int, hint: str, status: int, retry_after: str, who: Requester
-    ) -> None:
+    def refused(self, index: int, hint: str, status: int, retry_after: str, who: Requester) -> None:
         """Let a key rest, since the provider has refused it.
 
         A rest that is under way is never shortened.
