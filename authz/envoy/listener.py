@@ -13,6 +13,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
     HttpProtocolOptions,
     HttpProtocolOptionsHeadersWithUnderscoresAction,
     PathConfigSource,
+    SchemeHeaderTransformation,
     TransportSocket,
     WatchedDirectory,
 )
@@ -115,6 +116,8 @@ def connection_manager(
         # Routes decide: names of models hold escaped slashes, and nothing else may.
         path_with_escaped_slashes_action=escaped_slashes.KEEP_UNCHANGED,
         local_reply_config=local_replies(),
+        # A client of HTTP/2 may claim any scheme; the provider's connection says which it is.
+        scheme_header_transformation=SchemeHeaderTransformation(match_upstream=True),
         # Were it off here, Envoy would answer 403 before a route could answer anything else.
         upgrade_configs=[HttpConnectionManagerUpgradeConfig(upgrade_type="websocket")],
     )
