@@ -29,7 +29,7 @@ def check(*, config_path: Path | None) -> None:
             click.echo(problem, err=True)
         raise click.exceptions.Exit(1) from None
     for status in provider_statuses(loaded):
-        click.echo(f"{status.name:<12} {status.text}")
+        click.echo(status.line)
     click.echo("The configuration is valid.")
 
 

@@ -39,11 +39,12 @@ def banner(
     if demo:
         lines += ["The providers are played by a stand-in on this machine (--demo).", ""]
     statuses = provider_statuses(config)
-    lines += ["Base URLs, and with which credential"]
+    lines += ["Base URLs"]
     lines += [
-        f"  {status.name:<12} {client_url(config, provider)}  ({status.text})"
-        for provider, status in zip(config.providers, statuses, strict=True)
+        f"  {provider.name:<12} {client_url(config, provider)}" for provider in config.providers
     ]
+    lines += ["", "Credentials"]
+    lines += [f"  {status.line}" for status in statuses]
     lines += ["", *_page_lines(config, code)]
     lines += ["", *_token_lines(config, first, user, command)]
     for provider, status in zip(config.providers, statuses, strict=True):
