@@ -94,7 +94,9 @@ async def serve(config: Config, load: Callable[[], Config], worker: Worker | Non
         pages = create_pages(
             Pages(own_store, sign_in, secure, lambda: reloadable.config, usage_rows)
         )
-        http_server = HttpServer(create_app(source, metrics, config.proxy, api, pages), listener)
+        http_server = HttpServer(
+            create_app(source, metrics, config.proxy, api, pages, lambda: usage.problem), listener
+        )
         await grpc_server.start()
         usage.start()
         reloadable.start()

@@ -1,5 +1,6 @@
 """``authz config check``."""
 
+import asyncio
 from pathlib import Path
 
 import click
@@ -7,6 +8,7 @@ import click
 from authz.cli.common import config_option, example
 from authz.config import load, open_pools
 from authz.errors import ConfigError
+from authz.usage.service import find_problem
 
 
 @click.group(epilog=example("authz config check"))
@@ -35,4 +37,6 @@ def check(*, config_path: Path | None) -> None:
         if pool is not None and pool.choose() is None:
             variables = ", ".join(f"${key.env}" for _, key in provider.key_references)
             click.echo(f"note: {provider.name} has no central key: {variables} is not set")
+    if problem := asyncio.run(find_problem(loaded)):
+        click.echo(f"note: usage: {problem}")
     click.echo("The configuration is valid.")

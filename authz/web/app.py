@@ -1,10 +1,12 @@
 """The HTTP application."""
 
+from collections.abc import Callable
+
 import structlog
 from cryptography import x509
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
 from authz.errors import IdentityUnavailable
@@ -24,6 +26,7 @@ def create_app(
     proxy: Proxy | None = None,
     api: Starlette | None = None,
     pages: Starlette | None = None,
+    notice: Callable[[], str | None] = lambda: None,
 ) -> Starlette:
     """Build the application; it is started after gRPC and stopped before it.
 
@@ -38,6 +41,7 @@ def create_app(
         proxy: whose CA certificate is served.
         api: the token API, for ``/api/v2``.
         pages: the page, for ``/ui``.
+        notice: returns what ``/readyz`` says beside 200, such as that usage is not written.
     """
 
     async def healthz(_request: Request) -> Response:
@@ -49,7 +53,8 @@ def create_app(
         except IdentityUnavailable as error:
             _log.warning("not ready", why=str(error))
             return Response(status_code=503, headers={"retry-after": "1"})
-        return Response()
+        text = notice()
+        return PlainTextResponse(text) if text else Response()
 
     async def metrics_text(_request: Request) -> Response:
         return Response(metrics.text(), headers={"content-type": CONTENT_TYPE})

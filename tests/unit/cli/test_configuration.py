@@ -99,3 +99,16 @@ def test_good_certificate_files(tmp_path: Path) -> None:
     }
     done = _check(tmp_path, yaml.safe_dump(settings))
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_rows_that_cannot_be_written_are_noted(tmp_path: Path) -> None:
+    """A usage database that can't be made is named in a note, with the reason."""
+    (tmp_path / "state").write_text("a file where a folder has to be")
+    identity = "identity: https://coder.example.com\n"
+    done = _check(tmp_path, identity + "usage: {database: 'sqlite:///./state/usage.db'}\n")
+    assert done.returncode == 0
+    assert "note: usage: no request can be recorded: state/usage.db can't be made" in done.stdout
+    assert "note: usage" in _check(tmp_path, identity).stdout
+    done = _check(tmp_path, identity + "usage: {database: 'sqlite:///./usage.db'}\n")
+    assert "note: usage" not in done.stdout
+    assert not (tmp_path / "usage.db").exists()
