@@ -157,7 +157,9 @@ def _traces(config: Config, reloadable: Reloadable) -> "CheckTraces | None":
     try:
         from authz.tracing import CheckTraces
     except ImportError:
-        raise StartError("tracing: needs OpenTelemetry: pip install 'authz[otel]'") from None
+        raise StartError(
+            "tracing: needs opentelemetry-sdk and opentelemetry-exporter-otlp-proto-grpc"
+        ) from None
     return CheckTraces(reloadable.check, config.tracing)
 
 
