@@ -41,7 +41,8 @@ def place_of(check: Check) -> str:
 def _masked(place: str) -> str:
     if "%" in place:
         place = unquote(place, errors="replace")
-    return printable(without_tokens(place), _PLACE_MAX)
+    # Without spaces: in a line of text it is one word, behind which others follow.
+    return printable(without_tokens(place).replace(" ", "%20"), _PLACE_MAX)
 
 
 def label_of(check: Check) -> str:

@@ -68,14 +68,14 @@ def local_replies() -> LocalReplyConfig:
                 status=400,
             ),
             _mapper(
-                [status_is(ComparisonFilterOp.EQ, 503), _flag("UAEX"), _not_from_authz("decision")],
+                [status_is(ComparisonFilterOp.EQ, 503), _flag("UAEX"), not_from_authz("decision")],
                 "api_error",
                 "identity_unavailable",
                 "The gateway can't check Coder tokens at the moment. Try again shortly.",
                 retry_after=answers.RETRY_AFTER_SECONDS,
             ),
             _mapper(
-                [status_is(ComparisonFilterOp.EQ, 429), _not_from_authz("reason")],
+                [status_is(ComparisonFilterOp.EQ, 429), not_from_authz("reason")],
                 "rate_limit_error",
                 "user_rate_limited",
                 "You have asked more often than this gateway lets you (limits in gateway.yaml). "
@@ -84,26 +84,26 @@ def local_replies() -> LocalReplyConfig:
             *_refused(),
             # A transfer coding that HTTP/1.1 lets a server refuse (RFC 9112 6.1).
             _mapper(
-                [status_is(ComparisonFilterOp.EQ, 501), _not_from_authz("reason")],
+                [status_is(ComparisonFilterOp.EQ, 501), not_from_authz("reason")],
                 "invalid_request_error",
                 "bad_request",
                 "The gateway can't serve this request.",
             ),
             *_no_answer(),
             _mapper(
-                [status_is(ComparisonFilterOp.GE, 500), _not_from_authz("reason")],
+                [status_is(ComparisonFilterOp.GE, 500), not_from_authz("reason")],
                 "api_error",
                 "provider_unreachable",
                 "The gateway got no answer from the provider.",
             ),
             _mapper(
-                [status_is(ComparisonFilterOp.EQ, 404), _not_from_authz("reason")],
+                [status_is(ComparisonFilterOp.EQ, 404), not_from_authz("reason")],
                 "not_found_error",
                 "route_not_supported",
                 "There is nothing at this address.",
             ),
             _mapper(
-                [status_is(ComparisonFilterOp.GE, 400), _not_from_authz("reason")],
+                [status_is(ComparisonFilterOp.GE, 400), not_from_authz("reason")],
                 "invalid_request_error",
                 "bad_request",
                 "The gateway can't serve this request.",
@@ -191,7 +191,7 @@ def _flag(flag: str) -> AccessLogFilter:
     return AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=[flag]))
 
 
-def _not_from_authz(key: str) -> AccessLogFilter:
+def not_from_authz(key: str) -> AccessLogFilter:
     """Match where authz gave no metadata ``key``: a refusal always has a reason."""
     return AccessLogFilter(
         metadata_filter=MetadataFilter(

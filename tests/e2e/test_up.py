@@ -284,12 +284,19 @@ def test_wrong_usage(provider: Provider) -> None:
             assert "Usage: authz up" in result.stderr
 
 
-def test_first_start_prints_a_token_once(provider: Provider) -> None:
-    """The first start prints one token, which works at once; the second start prints none."""
+def test_first_start_makes_a_token_once(provider: Provider) -> None:
+    """The first start makes one token, which works at once; the second start makes none.
+
+    It is in a file for its owner alone, and not in a standard output that may be a log.
+    """
     with _not_started(provider) as stopped:
         stopped.start()
-        (token,) = TOKEN.findall(stopped.stdout)
-        assert token not in stopped.stderr
+        token = stopped.first_token
+        assert token not in stopped.stdout + stopped.stderr
+        file = stopped.folder / f"first-token-{stopped.port}"
+        assert file.stat().st_mode & 0o777 == 0o600
+        assert f'export CODER_TOKEN="$(cat {file})"' in stopped.stdout
+        assert "#" not in stopped.stdout.partition("first-administrator")[2].partition("\n")[0]
         answer = _ask(stopped, token)
         assert answer.status_code == 200
         assert stopped.folder.joinpath("identity.db").stat().st_mode & 0o777 == 0o600
@@ -297,7 +304,7 @@ def test_first_start_prints_a_token_once(provider: Provider) -> None:
         assert running_in(stopped.folder) == {}
         assert not list(stopped.folder.glob("*.sock"))
         stopped.start()
-        assert TOKEN.search(stopped.stdout) is None
+        assert "$(cat " not in stopped.stdout.partition("A Coder token")[2]
         assert "authz tokens create" in stopped.stdout
         assert _ask(stopped, token).status_code == 200
         assert stopped.stop(signal.SIGTERM) == 0
