@@ -52,7 +52,7 @@ def local_replies() -> LocalReplyConfig:
     """
     return LocalReplyConfig(
         mappers=[
-            *page_replies(_not_from_authz("reason")),
+            *page_replies(not_from_authz("reason")),
             _mapper(
                 [is_refused_early(TOO_LARGE)],
                 "invalid_request_error",
@@ -120,7 +120,7 @@ def _refused() -> list[ResponseMapper]:
     ]
     return [
         _mapper(
-            [cel(condition), _not_from_authz("reason")],
+            [cel(condition), not_from_authz("reason")],
             "invalid_request_error",
             "bad_request",
             text,
@@ -136,7 +136,7 @@ def _no_answer() -> list[ResponseMapper]:
             [
                 cel(details_have(part)),
                 status_is(ComparisonFilterOp.GE, 500),
-                _not_from_authz("reason"),
+                not_from_authz("reason"),
             ],
             "api_error",
             "provider_unreachable",
