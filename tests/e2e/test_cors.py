@@ -33,7 +33,8 @@ def client(cross: Pair) -> Iterator[httpx.Client]:
 
 
 def _allowed(answer: httpx.Response) -> str | None:
-    return answer.headers.get("access-control-allow-origin")
+    origin: str | None = answer.headers.get("access-control-allow-origin")
+    return origin
 
 
 @pytest.mark.parametrize("origin", [ORIGIN, "http://localhost:5173"])
