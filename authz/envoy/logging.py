@@ -42,7 +42,7 @@ REQUEST_ID = f"%FILTER_STATE({REQUEST_ID_KEY}:PLAIN)%"
 REQUEST_ID_HEADER = set_header(answers.REQUEST_ID_HEADER, REQUEST_ID)
 """What Envoy adds to an answer of its own, as authz does to its answers."""
 
-_CLIENTS_FAULT = "(response.code < 500 || response.code == 501)"
+_REFUSAL = "(response.code < 500 || response.code == 501)"
 
 
 def local_replies() -> LocalReplyConfig:
@@ -115,16 +115,14 @@ def local_replies() -> LocalReplyConfig:
 def _refused() -> list[ResponseMapper]:
     """Say what is wrong with a request that Envoy itself refuses."""
     conditions = [
-        *((f"{details_have(part)} && {_CLIENTS_FAULT}", text) for part, text in REFUSED),
-        *((f"response.code == {status}", text) for status, text in REFUSED_BY_STATUS),
+        *(([cel(f"{details_have(part)} && {_REFUSAL}")], text) for part, text in REFUSED),
+        *(
+            ([status_is(ComparisonFilterOp.EQ, status), not_from_authz("reason")], text)
+            for status, text in REFUSED_BY_STATUS
+        ),
     ]
     return [
-        _mapper(
-            [cel(condition), not_from_authz("reason")],
-            "invalid_request_error",
-            "bad_request",
-            text,
-        )
+        _mapper(condition, "invalid_request_error", "bad_request", text)
         for condition, text in conditions
     ]
 
@@ -133,11 +131,7 @@ def _no_answer() -> list[ResponseMapper]:
     """Say why there is no answer of the provider, or of authz's own pages."""
     return [
         _mapper(
-            [
-                cel(details_have(part)),
-                status_is(ComparisonFilterOp.GE, 500),
-                not_from_authz("reason"),
-            ],
+            [cel(f"{details_have(part)} && response.code >= 500")],
             "api_error",
             "provider_unreachable",
             f"The gateway got no answer: {reason}.",
