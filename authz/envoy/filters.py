@@ -42,7 +42,8 @@ from authz.envoy.tracing import TRACEPARENT
 from authz.envoy.typed_struct import typed_struct
 from authz.envoy.websocket_replies import websocket_replies
 from authz.ext_authz import METADATA_NAMESPACE
-from authz.header_names import REMOVED_HEADERS, REMOVED_PREFIXES
+from authz.header_names import REMOVED_HEADERS as REMOVED_HEADERS
+from authz.header_names import REMOVED_PREFIXES as REMOVED_PREFIXES
 from authz.settings import Config
 from authz.usage.names import REQUEST_ID_KEY
 

@@ -386,7 +386,10 @@ def test_a_subprotocol_is_the_last_place_of_the_token() -> None:
 def test_a_log_ins_token_goes_as_a_bearer(header: str) -> None:
     """Anthropic refuses it in X-Api-Key, where Claude Code's apiKeyHelper puts it, too."""
     oauth = "sk-ant-oat01-0123456789abcdef"
-    allowed = _decide(replace(GOVERNED, **{header: Secret(oauth)}))
+    where = Credentials(bearer=Secret(oauth))
+    if header == "api_key":
+        where = Credentials(api_key=Secret(oauth))
+    allowed = _decide(replace(where, governance=GOVERNED.governance))
     assert isinstance(allowed, Allow)
     assert (allowed.mode, allowed.header) == (Mode.BYOK, AUTHORIZATION)
     sent = Secret(f"Bearer {oauth}") if header == "api_key" else None

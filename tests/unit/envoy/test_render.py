@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from authz.envoy.binary import validate
-from authz.envoy.filters import REMOVED_HEADERS, REMOVED_PREFIXES
 from authz.envoy.render import render
-from authz.headers import CREDENTIAL_HEADERS
+from authz.header_names import CREDENTIAL_HEADERS, REMOVED_HEADERS, REMOVED_PREFIXES
 from authz.settings import Config
 from authz.trust import system_roots
 from tests.unit.envoy.rendered import http_filter, listener, manager, rendered, routes
