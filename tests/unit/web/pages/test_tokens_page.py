@@ -79,6 +79,17 @@ async def test_the_lines_to_paste_are_this_gateways(site: Site) -> None:
             assert target in blocks
 
 
+async def test_the_lines_to_paste_can_work(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lines use the company's key where the gateway has it now, else the user's own."""
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-0123456789")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    alice = await site.signed_in("alice")
+    made = await alice.post(NEW)
+    blocks = {pre.attributes["id"]: pre.text for pre in made.all("pre")}
+    assert "ANTHROPIC_AUTH_TOKEN" in blocks["claude-code-anthropic"]
+    assert "authorization: Bearer $OPENAI_API_KEY" in blocks["curl-openai"]
+
+
 async def test_rules_limit_a_token_and_its_lines(site: Site) -> None:
     """Chosen providers and modes are the token's rules; only what they allow is shown to paste."""
     alice = await site.signed_in("alice")
