@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from authz.clients.catalog import MODES, Client
+from authz.providers.openai import OPENAI_FORMAT
 from authz.settings import Config, Provider
 
 HEADINGS = {
@@ -33,11 +34,15 @@ def urls(config: Config) -> dict[str, str]:
 
     Returns:
         ``anthropic``, ``openai`` and ``chatgpt`` to the URL that a client takes, of the first
-        provider of that kind.
+        provider of that kind. Where none is OpenAI itself, the first that speaks its format
+        stands for it, as a model on this machine does.
     """
     found: dict[str, str] = {}
     for provider in config.providers:
         found.setdefault(kind_of(provider), client_url(config, provider))
+    for provider in config.providers:
+        if provider.provider_type in OPENAI_FORMAT and kind_of(provider) != "chatgpt":
+            found.setdefault("openai", client_url(config, provider))
     return {kind: found[kind] for kind in PLACEHOLDERS if kind in found}
 
 

@@ -36,7 +36,7 @@ def demo(config: Config) -> Iterator[tuple[Config, Path]]:
     central = {
         provider.name: _demo_key(types[provider.name])
         for provider in config.providers
-        if provider.key_references or provider.aws is not None
+        if provider.key_references or provider.aws is not None or provider.is_open
     }
     with Server(Accounts(central=central, types=types), port=_free_port()) as server:
         providers = []

@@ -140,7 +140,7 @@ def test_an_oauth_token_of_ones_own(every_type: Pair, token: str, name: str) -> 
         ("GET", "/bedrock/v1/messages"),
         ("POST", "/bedrock/v1/messages/batches"),
         ("POST", "/openai/v1/files"),
-        ("GET", "/openai/v1/embeddings"),
+        ("GET", "/openai/v1/batches"),
         ("GET", "/openai/v1/files"),
         ("POST", "/openai/v1/files/a"),
     ],
@@ -289,13 +289,13 @@ def test_a_further_path_is_for_ones_own_credential(every_type: Pair, token: str)
     """The central key goes there only where the configuration says so."""
     central = {"authorization": f"Bearer {token}"}
     own = {GOVERNANCE: token, "authorization": f"Bearer {OWN['openai']}"}
-    denied = _post(every_type, "/openai/v1/embeddings", central)
+    denied = _post(every_type, "/openai/v1/batches", central)
     assert denied.answer.status_code == 401
     assert denied.seen == []
     error = denied.answer.json()["error"]
     assert error["code"] == "provider_credential_required"
     assert "not for this path" in error["message"]
-    passed = _post(every_type, "/openai/v1/embeddings", own)
+    passed = _post(every_type, "/openai/v1/batches", own)
     assert passed.credentials == [("authorization", f"Bearer {OWN['openai']}")]
     opted_in = one(every_type, "GET", "/openai/v1/files/f/content", central)
     assert opted_in.credentials == [("authorization", f"Bearer {CENTRAL['openai']}")]

@@ -65,7 +65,8 @@ def _gateway(request: Request) -> str | None:
 def _mode(provider: Provider, rules: TokenRules, *, allow_byok: bool) -> str:
     if not rules.allow_provider(provider.name):
         return ""
-    if provider.key_references and rules.allow_mode(Mode.CENTRALIZED):
+    has_central = bool(provider.key_references) or provider.is_open
+    if has_central and rules.allow_mode(Mode.CENTRALIZED):
         return "centralized"
     return "byok" if allow_byok and rules.allow_mode(Mode.BYOK) else ""
 
