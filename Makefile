@@ -17,7 +17,7 @@ test: $(VENV)/.test  ## every test, against a real Envoy
 	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
 
 test-clients: $(VENV)/.test  ## real clients, headless, in every mode; AUTHZ_RECORD=1 notes the results
-	$(BIN)/python -m pytest -s tests/clients/run_clients.py tests/clients/run_codex_websocket.py $(if $(CLIENT),-k '$(CLIENT)')
+	$(BIN)/python -m pytest -s tests/clients/run_*.py $(if $(CLIENT),-k '$(CLIENT)')
 
 lint: $(VENV)/.test  ## what CI checks before the tests
 	$(BIN)/ruff check .

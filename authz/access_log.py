@@ -10,7 +10,7 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from authz.ext_authz import METADATA_KEY_INDEX, METADATA_NAMESPACE
-from authz.key_pool import KeyPool
+from authz.key_pool import KeyPool, Requester
 from authz.metrics import KEY_REFUSALS
 from authz.pb import access_log_pb2 as pb
 
@@ -78,4 +78,9 @@ class RefusedKeys:
             facts["credential_hint"].string_value,
             status,
             entry.response.response_headers.get(RETRY_AFTER, ""),
+            Requester(
+                user_id=facts["user_id"].string_value,
+                token_id=facts["token_id"].string_value,
+                user=facts["user"].string_value,
+            ),
         )

@@ -119,9 +119,16 @@ def parse_address(text: str) -> Address:
     path = text.removeprefix("unix:")
     if not path or "\0" in path:
         raise ValueError("must be unix:path, for example unix:./.authz/authz.sock")
-    if len(path.encode()) > _UNIX_PATH_MAX:
-        raise ValueError(f"the path of a Unix socket has at most {_UNIX_PATH_MAX} bytes")
+    problem = unix_path_problem(path)
+    if problem:
+        raise ValueError(problem)
     return UnixAddress(path)
+
+
+def unix_path_problem(path: str) -> str | None:
+    """Return why a path can't be that of a Unix socket, or None."""
+    too_long = len(path.encode()) > _UNIX_PATH_MAX
+    return f"the path of a Unix socket has at most {_UNIX_PATH_MAX} bytes" if too_long else None
 
 
 def parse_base_url(text: str) -> BaseUrl:

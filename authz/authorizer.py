@@ -27,6 +27,7 @@ from authz.ext_authz import (
     CONTEXT_SUPPORTED,
     SUPPORTED_OWN,
     Check,
+    FinishedAnswer,
     read_field,
 )
 from authz.facts import (
@@ -94,13 +95,17 @@ class Authorizer:
         self._allow_byok = config.allow_byok
         self._source = source
         self._under_way = 0
-        self._readings = Readings()
+        self._further = frozenset(
+            name for provider in config.providers for name in provider.credential_headers
+        )
+        self._readings = Readings(self._further)
         self._keys = open_pools(config) if keys is None else keys
         # The base URL is part of the key: a central key goes to no other upstream than the one
         # that our own configuration names beside it, however old Envoy's configuration is.
         self._providers = {
             (provider.name, str(provider.base_url)): provider for provider in config.providers
         }
+        self._names = tuple(provider.name for provider in config.providers)
 
     @property
     def allow_byok(self) -> bool:
@@ -111,9 +116,9 @@ class Authorizer:
     def allow_byok(self, allowed: bool) -> None:
         self._allow_byok = allowed
         # A new one: a request that waits for its token's look-up now must keep nothing for later.
-        self._readings = Readings()
+        self._readings = Readings(self._further)
 
-    async def check(self, message: bytes) -> bytes:
+    async def check(self, message: bytes) -> FinishedAnswer:
         """Answer one check.
 
         Args:
@@ -145,6 +150,8 @@ class Authorizer:
             outcome = await self._decide(reading)
             if isinstance(outcome, Deny):
                 return self._refused(outcome, check, reading.provider, shape)
+            if reading.answer is None:
+                raise ValueError("an allow was not written out")
             if kept is None:
                 readings.keep(key, reading)
             self._metrics.count_check("allow", "", reading.provider, outcome.mode or "")
@@ -178,14 +185,14 @@ class Authorizer:
             self._metrics.check_took(perf_counter() - began)
         return self._unavailable(reason, shape, request_id_of(check) if check else "")
 
-    def _unavailable(self, reason: str, shape: ErrorShape, request_id: str) -> bytes:
+    def _unavailable(self, reason: str, shape: ErrorShape, request_id: str) -> FinishedAnswer:
         self._metrics.count_check("unavailable", reason)
         answer = answers.unavailable(shape, request_id)
         return ext_authz.unavailable(answer, {"decision": "unavailable", "reason": reason})
 
     def _refused(
         self, refusal: Deny, check: Check, provider: str | None, shape: ErrorShape
-    ) -> bytes:
+    ) -> FinishedAnswer:
         self._metrics.count_check("deny", refusal.reason, provider)
         request_id = request_id_of(check)
         log_refusal(refusal, provider, label_of(check), request_id)
@@ -193,7 +200,9 @@ class Authorizer:
         denied = ext_authz.deny(answer, refused_metadata(refusal, provider))
         return self._finished(denied, check, provider)
 
-    def _finished(self, answer: bytes, check: Check, provider: str | None) -> bytes:
+    def _finished(
+        self, answer: FinishedAnswer, check: Check, provider: str | None
+    ) -> FinishedAnswer:
         """Add what is different for each request: where it goes and its number, for the logs."""
         answer = ext_authz.at(answer, place_of(check))
         # What leads to no provider is no use of one.
@@ -209,8 +218,8 @@ class Authorizer:
         if outcome is None:
             outcome = reading.decide(verdict, chosen)
             # Written first: what can't be written must not be found as a decision by the next
-            # request, whose answer would be empty, which means allow.
-            answer = b""
+            # request.
+            answer = None
             if isinstance(outcome, Allow):
                 answer = ext_authz.allow(outcome, allowed_metadata(outcome))
             reading.answer = answer
@@ -231,7 +240,7 @@ class Authorizer:
                 lambda verdict, _: decide_connect(connecting, verdict),
             )
         try:
-            credentials = read(read_field(field) for field in key[2])
+            credentials = read((read_field(field) for field in key[2]), self._further)
         except BadHeader as error:
             return Deny(
                 status=400,
@@ -241,7 +250,7 @@ class Authorizer:
                 reason=Reason.BAD_HEADER,
             )
         allow_byok = self._allow_byok
-        token = screen(credentials, route.type, allow_byok=allow_byok)
+        token = screen(credentials, route.type, allow_byok=allow_byok, in_query=route.query)
         if isinstance(token, Deny):
             return token
         return Reading(
@@ -269,24 +278,23 @@ class Authorizer:
         name = context.get(CONTEXT_PROVIDER, "")
         if not name:
             kind = _KINDS.get(context.get(CONTEXT_KIND, ""), Kind.PROVIDER)
-            names = [known for known, _ in self._providers] if kind is Kind.PROVIDER else []
-            return Route(kind=kind, label=advised_label(check, None, names))
-        known = self._providers.get((name, context.get(CONTEXT_BASE_URL, "")))
-        if known is None:
+            return Route(kind=kind, label=advised_label(check, None, self._names))
+        provider = self._providers.get((name, context.get(CONTEXT_BASE_URL, "")))
+        if provider is None:
             raise UnknownRoute(f"provider {name!r} with that base_url is not in gateway.yaml")
         supported = context.get(CONTEXT_SUPPORTED)
-        own_only = supported == SUPPORTED_OWN
-        is_listed = supported == "true"
+        is_listed, own_only = supported == "true", supported == SUPPORTED_OWN
         return Route(
             provider=name,
-            type=known.provider_type,
+            type=provider.provider_type,
             supported=is_listed or own_only,
             own_only=own_only,
-            label="" if is_listed else advised_label(check, known, own_passes=own_only),
+            label="" if is_listed else advised_label(check, provider, own_passes=own_only),
             # Only a route that is not for the central key says anything about it.
             central_key=context.get(CONTEXT_CENTRAL_KEY, "true") == "true",
             keyless=context.get(CONTEXT_KEYLESS) == "true",
-            signed=known.signed,
-            open=known.is_open,
-            query=query.find(check.path, known.provider_type.query_credentials),
+            signed=provider.signed,
+            open=provider.is_open,
+            query=query.find(check.path, provider.provider_type.query),
+            accounts=tuple(provider.account_headers.items()),
         )

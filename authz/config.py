@@ -1,22 +1,18 @@
 """Reading ``gateway.yaml``, environment and flags into one frozen object, validated whole."""
 
 import os
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
-import yaml
-from pydantic import ValidationError
-
+from authz.config_file import Location, location_of, read_file, shown, written
+from authz.config_rules import broken_rules, warnings
+from authz.config_validation import known, validated
 from authz.errors import ConfigError
 from authz.key_pool import KeyPool
 from authz.keys import CentralKey
-from authz.secret import mask
 from authz.settings import Config
 
 DEFAULT_FILE = Path("gateway.yaml")
-_PLAIN_NAME = re.compile(r"[A-Za-z_]+|.{1,19}")
 ALLOW_BYOK_VARIABLES = ("CODER_AI_GATEWAY_ALLOW_BYOK", "CODER_AIBRIDGE_ALLOW_BYOK")
 
 
@@ -25,6 +21,8 @@ def load(
     *,
     allow_byok: bool | None = None,
     keys: bool = True,
+    ca: bool = False,
+    warn: Callable[[str], None] | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Config:
     """Read the configuration: flag over environment over file over default.
@@ -34,26 +32,45 @@ def load(
             else the embedded defaults.
         allow_byok: the flag, where it was given.
         keys: whether the central keys are looked at, too; where none is used, none is read.
+        ca: whether the proxy's CA is looked at, too, which ``authz proxy ca`` makes.
+        warn: called with each warning of a valid configuration.
         environ: the environment.
 
     Raises:
-        ConfigError: every problem, one line each with the key's path.
+        ConfigError: every problem, one line each with the file, the line and the key's path.
     """
+    file = read_file(path or _found_file(environ))
     problems: list[str] = []
-    values = _read_file(path or _found_file(environ))
+    values = file.values
     if allow_byok is None:
         allow_byok = _allow_byok_from(environ, problems)
     if allow_byok is not None:
         values = {**values, "allow_byok": allow_byok}
-    try:
-        config = Config.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(problems + [_line(detail) for detail in error.errors()]) from None
-    if keys:
-        open_pools(config, environ, problems)
+    config, found = validated(values)
+    messages = [
+        (file.line(location), f"{file.place(location)}{_message(location, text)}")
+        for location, text in found
+    ]
+    messages += [(n, f"{file.path}:{n}: key {shown(key)!r} appears twice") for key, n in file.twice]
+    said = list(broken_rules(config))
+    if keys and known(config, "providers"):
+        open_pools(config, environ, said)
+    if ca:
+        said += _ca_problems(config)
+    for text in said:
+        location = location_of(text)
+        messages.append((file.line(location), f"{file.place(location)}{text}"))
+    problems += [text for _, text in sorted(messages, key=lambda message: message[0])]
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError(list(dict.fromkeys(problems)))
+    if warn is not None:
+        for text in warnings(config):
+            warn(f"{file.place(location_of(text))}{text}")
     return config
+
+
+def _message(location: Location, text: str) -> str:
+    return f"{written(location)}: {text}" if location else text
 
 
 def open_pools(
@@ -70,6 +87,8 @@ def open_pools(
     found: list[str] = [] if problems is None else problems
     pools = {}
     for index, provider in enumerate(config.providers):
+        if not known(provider, "name", "key", "keys"):
+            continue
         keys: list[CentralKey] = []
         for name, reference in provider.key_references:
             where = f"providers[{index}].{name}"
@@ -90,6 +109,21 @@ def open_pools(
     if problems is None and found:
         raise ConfigError(found)
     return pools
+
+
+def _ca_problems(config: Config) -> list[str]:
+    if not known(config, "proxy") or config.proxy is None or not known(config.proxy, "ca"):
+        return []
+    if not known(config.proxy.ca, "cert_file", "key_file"):
+        return []
+    # cryptography takes a moment to import, which the other commands shall not wait for.
+    from authz.proxy.ca import load_ca
+
+    try:
+        load_ca(config.proxy.ca.cert_file, config.proxy.ca.key_file)
+    except ConfigError as error:
+        return error.problems
+    return []
 
 
 def parse_bool(text: str) -> bool:
@@ -123,63 +157,3 @@ def _found_file(environ: Mapping[str, str]) -> Path | None:
         return Path(environ["AUTHZ_CONFIG"])
     # A link to nowhere is a file that can't be read, not one that nobody wrote.
     return DEFAULT_FILE if DEFAULT_FILE.is_symlink() or DEFAULT_FILE.exists() else None
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML without the silent loss of a key that is given twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                continue  # PyYAML says what is wrong with it
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"key {_shown(key.value)!r} stands twice", problem_mark=key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-def _read_file(path: Path | None) -> dict[str, Any]:
-    if path is None:
-        return {}
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - is a SafeLoader
-    except OSError as error:
-        raise ConfigError([f"{path}: {error.strerror}"]) from None
-    except UnicodeDecodeError:
-        raise ConfigError([f"{path}: is not UTF-8 text"]) from None
-    except yaml.MarkedYAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigError([f"{path}{line}: {error.problem or 'is not YAML'}"]) from None
-    except yaml.YAMLError:
-        raise ConfigError([f"{path}: is not YAML"]) from None
-    if values is None:
-        return {}
-    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise ConfigError([f"{path}: must be a mapping of keys to values"])
-    return values
-
-
-def _shown(key: Any) -> str:
-    """Return a key's name, masked where it may be a secret that was written as ``{secret}``."""
-    name = str(key)
-    return name if _PLAIN_NAME.fullmatch(name) else mask(name)
-
-
-def _line(detail: Any) -> str:
-    path = ""
-    for part in detail["loc"]:
-        path += (
-            f"[{part}]" if isinstance(part, int) else f".{_shown(part)}" if path else _shown(part)
-        )
-    message = {
-        "extra_forbidden": "unknown key",
-        "missing": "is required",
-        "bool_type": "must be true or false",
-        "int_type": "must be a whole number",
-        "string_type": "must be text",
-        "model_type": "must be a mapping of keys to values",
-    }.get(detail["type"], detail["msg"].removeprefix("Value error, "))
-    return f"{path}: {message}" if path else message

@@ -1,11 +1,13 @@
 """The decision, a pure function of facts: no I/O, no protobuf, no framework.
 
-``screen`` says what can be said before the token is looked up, ``decide`` the rest. Both follow
-``interface.md`` sections 5 and 6 and ``coder-contract.md`` 2.2 to 2.8.
+``screen`` says what can be said before the token is looked up, ``decide`` the rest.
 """
 
-from authz import tokens
-from authz.headers import AUTHORIZATION, GOVERNANCE, Credentials
+from dataclasses import dataclass
+
+from authz import query, refusals, tokens
+from authz.header_names import AUTHORIZATION, CREDENTIAL_HEADERS, GOVERNANCE, X_API_KEY
+from authz.headers import SUBPROTOCOL, Credentials
 from authz.identity import Identity, Rejection
 from authz.outcome import (
     OPEN_HINT,
@@ -20,6 +22,7 @@ from authz.outcome import (
     Route,
 )
 from authz.providers import ProviderType
+from authz.query import QueryCredentials
 from authz.secret import Secret
 from authz.tokens import CoderToken
 
@@ -37,50 +40,58 @@ __all__ = [
 
 
 def screen(
-    credentials: Credentials, provider_type: ProviderType | None, *, allow_byok: bool
+    credentials: Credentials,
+    provider_type: ProviderType | None,
+    *,
+    allow_byok: bool,
+    in_query: QueryCredentials = query.NONE,
 ) -> CoderToken | Deny:
     """Find the Coder token of a request, or refuse it without a look-up.
 
-    The BYOK gate comes before the token, as Coder has it (``coder-contract.md`` 2.7).
+    The BYOK gate comes before the token, as Coder has it.
 
     Args:
         credentials: what the request brings.
         provider_type: from the route; None for a path of no provider.
         allow_byok: the setting.
+        in_query: what stands in the query; a credential there counts as the user's own.
 
     Returns:
         The token to look up, or the refusal.
     """
-    if not allow_byok and own_credential(credentials, provider_type) is not None:
-        return Deny(
-            status=403,
-            error_type="permission_error",
-            code="byok_disabled",
-            message="Bring Your Own Key (BYOK) is switched off here (allow_byok: false). "
-            "Remove your own provider credential, or ask your administrator to enable it.",
-            reason=Reason.BYOK_DISABLED,
-        )
-    presented = credentials.governance or credentials.bearer or credentials.api_key
-    if presented is None and provider_type is not None and provider_type.token_header:
-        presented = credentials.named(provider_type.token_header)
-    if presented is None:
-        return Deny(
-            status=401,
-            error_type="authentication_error",
-            code="missing_token",
-            message="No Coder token was sent. Send it as Authorization: Bearer or as X-Api-Key, or "
-            "in X-Coder-AI-Governance-Token beside your own provider credential.",
-            reason=Reason.TOKEN_MISSING,
-        )
     if any(name.startswith(":") for name in credentials.stray):
-        return Deny(
-            status=400,
-            error_type="invalid_request_error",
-            code="token_in_url",
-            message="The Coder token is part of the URL. Send it in a header only.",
-            reason=Reason.TOKEN_IN_URL,
-        )
-    return tokens.parse(presented.reveal()) or _bad_token(Reason.TOKEN_MALFORMED, None)
+        return refusals.token_in_url()
+    own = own_credential(credentials, provider_type)
+    in_url = credentials.governance is not None and in_query.plain
+    if not allow_byok and (own is not None or in_url):
+        return refusals.byok_disabled()
+    places = _token_places(credentials, provider_type)
+    if not places:
+        return refusals.missing_token()
+    for _, value in places:
+        token = tokens.parse(value.reveal())
+        if token is not None:
+            return token
+    return refusals.no_token([header for header, _ in places])
+
+
+def _token_places(
+    credentials: Credentials, provider_type: ProviderType | None
+) -> list[tuple[str, Secret]]:
+    """Return the headers in which the Coder token may be, with their values.
+
+    Beside the governance header the others are for a credential of the user's own. Without it, a
+    client may well send something else in one of them: what its log-in left there, or
+    ``undefined``.
+    """
+    if credentials.governance is not None:
+        return [(GOVERNANCE, credentials.governance)]
+    places = [(AUTHORIZATION, credentials.bearer), (X_API_KEY, credentials.api_key)]
+    if provider_type is not None and provider_type.token_header:
+        header = provider_type.token_header
+        places.append((header, credentials.named(header)))
+    places.append((SUBPROTOCOL, credentials.subprotocol_token))
+    return [(header, value) for header, value in places if value is not None]
 
 
 def decide(
@@ -106,7 +117,7 @@ def decide(
         The one credential that the provider gets, or the refusal.
     """
     if isinstance(verdict, Rejection):
-        return _bad_token(verdict, token.id)
+        return refusals.bad_token(verdict, token.id)
     if route.kind is Kind.OWN:
         return Allow(
             identity=verdict,
@@ -119,67 +130,65 @@ def decide(
         )
     own_missing = route.own_only and own_credential(credentials, route.type) is None
     if route.provider is None or route.type is None or not route.supported or own_missing:
-        return Deny(
-            status=404,
-            error_type="not_found_error",
-            code="route_not_supported",
-            message=f"route not supported: {route.label}",
-            reason=Reason.ROUTE_NOT_SUPPORTED,
-            identity=verdict,
-            token_id=token.id,
-        )
+        return refusals.not_served(route, verdict, token)
     if not verdict.rules.allow_provider(route.provider):
-        return _against_rules(Reason.RULE_PROVIDER, f'provider "{route.provider}"', verdict, token)
-    if route.query.hidden:
-        return Deny(
-            status=400,
-            error_type="invalid_request_error",
-            code="key_in_url",
-            message="A credential stands in the URL's query. Send it in a header.",
-            reason=Reason.KEY_IN_URL,
-            identity=verdict,
-            token_id=token.id,
+        return refusals.against_rules(
+            Reason.RULE_PROVIDER, f'provider "{route.provider}"', verdict, token
         )
     passed = _passed(credentials, route, central_key)
+    in_url = _wrong_in_query(credentials, route, route.type)
+    if in_url:
+        return refusals.key_in_url(in_url, verdict, token)
     if passed is None:
-        return _credential_required(route, verdict, token, allow_byok=allow_byok)
-    used = Mode.CENTRALIZED if isinstance(passed, Exhausted) else passed[0]
+        return refusals.credential_required(route, verdict, token, allow_byok=allow_byok)
+    used = Mode.CENTRALIZED if isinstance(passed, Exhausted) else passed.mode
     if not verdict.rules.allow_mode(used):
-        return _against_rules(Reason.RULE_MODE, used.text, verdict, token)
+        return refusals.against_rules(Reason.RULE_MODE, used.text, verdict, token)
     if isinstance(passed, Exhausted):
-        return _exhausted(passed, route, verdict, token)
-    mode, header, credential, hint, key_index = passed
+        return refusals.exhausted(passed, route, verdict, token)
+    is_central = passed.mode is Mode.CENTRALIZED
     return Allow(
         identity=verdict,
         provider=route.provider,
-        mode=mode,
-        header=header,
-        credential=credential,
-        hint=hint,
-        stray=credentials.stray,
-        query=route.query.plain,
-        key_index=key_index,
+        mode=passed.mode,
+        header=passed.header,
+        credential=passed.credential,
+        hint=passed.hint,
+        stray=credentials.stray + _further_removed(credentials, is_central=is_central),
+        headers=_further_headers(credentials, route, is_central=is_central),
+        query=route.query.plain + (route.query.accounts if is_central else ()),
+        key_index=passed.key_index,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Passed:
+    """What the provider gets: the mode, the header, and the value to put there."""
+
+    mode: Mode
+    header: str | None
+    credential: Secret | None
+    hint: str
+    key_index: int | None = None
 
 
 def _passed(
     credentials: Credentials, route: Route, central_key: ChosenKey | Exhausted | None
-) -> tuple[Mode, str | None, Secret | None, str, int | None] | Exhausted | None:
-    """Choose what the provider gets: mode, header, value to put there, hint, place in the pool.
-
-    None is for nothing, and ``Exhausted`` for nothing now.
-    """
+) -> _Passed | Exhausted | None:
+    """Choose what the provider gets; None is for nothing, and ``Exhausted`` for nothing now."""
     own = own_credential(credentials, route.type)
-    if own is not None:
+    if own is not None and route.type is not None:
         header, value = own
-        return Mode.BYOK, header, None, value.hint, None
+        if header != AUTHORIZATION and value.reveal().startswith(route.type.bearer_prefixes):
+            # The provider refuses it where an API key belongs.
+            return _Passed(Mode.BYOK, AUTHORIZATION, Secret(f"Bearer {value.reveal()}"), value.hint)
+        return _Passed(Mode.BYOK, header, None, value.hint)
     if route.keyless:
-        return Mode.BYOK, None, None, "", None
+        return _Passed(Mode.BYOK, None, None, "")
     if not route.central_key or route.type is None:
         return None
     if route.open or (route.signed and route.type.signed):
-        hint = OPEN_HINT if route.open else SIGNED_HINT
-        return Mode.CENTRALIZED, None, None, hint, None
+        return _Passed(Mode.CENTRALIZED, None, None, OPEN_HINT if route.open else SIGNED_HINT)
     header_name = route.type.central_header
     if central_key is None or header_name is None:
         return None
@@ -187,7 +196,7 @@ def _passed(
         return central_key
     key = central_key.key
     value = Secret(route.type.credential_value(key.reveal()))
-    return Mode.CENTRALIZED, header_name, value, key.hint, central_key.index
+    return _Passed(Mode.CENTRALIZED, header_name, value, key.hint, central_key.index)
 
 
 def own_credential(
@@ -210,90 +219,55 @@ def own_credential(
             continue
         text = value.reveal()
         holds_token = tokens.has_token_shape(governance) and governance in text
-        if not tokens.has_token_shape(text) and not holds_token:
+        if not holds_token and not tokens.has_token_shape(text) and not tokens.holds_token(text):
             return header, value
     return None
 
 
-def _bad_token(reason: Reason | Rejection, token_id: str | None) -> Deny:
-    # One text for every bad token: no answer says whether a token id exists.
-    return Deny(
-        status=401,
-        error_type="authentication_error",
-        code="invalid_token",
-        message="The Coder token is not valid. Create a new one and try again.",
-        reason=reason,
-        token_id=token_id,
-    )
-
-
-def _credential_required(
-    route: Route, identity: Identity, token: CoderToken, *, allow_byok: bool
-) -> Deny:
-    assert route.type is not None  # noqa: S101 - a route without one is a 404
-    what = f'Provider "{route.provider}" has no central key'
-    if not route.central_key:
-        what = f'The central key of provider "{route.provider}" is not for this path'
-    headers = _header_names(route.type)
-    advice = (
-        f"send your own credential in {headers}, and the Coder token in "
-        "X-Coder-AI-Governance-Token."
-    )
-    if not allow_byok:
-        advice = (
-            f"it needs your own credential in {headers}, but Bring Your Own Key (BYOK) is switched "
-            "off here (allow_byok: false). Ask your administrator to enable it."
+def _wrong_in_query(
+    credentials: Credentials, route: Route, provider_type: ProviderType
+) -> str | None:
+    """Say what is wrong with the query, if anything is."""
+    found = route.query
+    if found.override is not None:
+        return (
+            f"The query parameter {found.override} would replace headers or the method of the "
+            "request. Leave it out."
         )
-    return Deny(
-        status=401,
-        error_type="authentication_error",
-        code="provider_credential_required",
-        message=f"{what}: {advice}",
-        reason=Reason.CREDENTIAL_REQUIRED,
-        identity=identity,
-        token_id=token.id,
-    )
-
-
-def _exhausted(keys: Exhausted, route: Route, identity: Identity, token: CoderToken) -> Deny:
-    """Refuse since every central key rests (``coder-contract.md`` 2.6)."""
-    if keys.retry_after is None:
-        return Deny(
-            status=502,
-            error_type="api_error",
-            code="central_keys_refused",
-            message=f'Provider "{route.provider}" refuses every central key. '
-            "Ask your administrator to replace them.",
-            reason=Reason.KEYS_REFUSED,
-            identity=identity,
-            token_id=token.id,
+    if found.hidden:
+        return (
+            "A parameter of the URL's query is a credential or chooses an account, in a spelling "
+            "that can be read in two ways. Send it in a header."
         )
-    return Deny(
-        status=429,
-        error_type="rate_limit_error",
-        code="central_keys_limited",
-        message=f'Every central key of provider "{route.provider}" is rate limited. '
-        f"Try again in {keys.retry_after} s.",
-        reason=Reason.KEYS_LIMITED,
-        identity=identity,
-        token_id=token.id,
-        retry_after=keys.retry_after,
+    if not found.plain or credentials.governance is None:
+        return None
+    if own_credential(credentials, provider_type) is not None:
+        # Their own key is used anyway.
+        return None
+    # Removed in silence, the company would pay for what somebody meant to pay themselves.
+    return (
+        f"Your own credential stands in the URL's query ({', '.join(found.plain)}). Send it in "
+        f"{refusals.own_header_names(provider_type)}; without it the central key is used."
     )
 
 
-def _against_rules(reason: Reason, what: str, identity: Identity, token: CoderToken) -> Deny:
-    return Deny(
-        status=403,
-        error_type="permission_error",
-        code="token_limited",
-        message=f"This Coder token may not be used for {what}: it is limited to "
-        f"{identity.rules}. Use another token.",
-        reason=reason,
-        identity=identity,
-        token_id=token.id,
-    )
+def _further_removed(credentials: Credentials, *, is_central: bool) -> tuple[str, ...]:
+    """Return what is removed beside ``CREDENTIAL_HEADERS`` and headers with a Coder token.
+
+    With the company's key, which account pays is the company's choice.
+    """
+    removed = [name for name, _ in credentials.others if name not in CREDENTIAL_HEADERS]
+    if is_central:
+        removed += credentials.accounts
+    if credentials.subprotocols == "":
+        removed.append(SUBPROTOCOL)
+    return tuple(removed)
 
 
-def _header_names(provider_type: ProviderType) -> str:
-    names = {AUTHORIZATION: "Authorization: Bearer", GOVERNANCE: "X-Coder-AI-Governance-Token"}
-    return " or ".join(names.get(h, h.title()) for h in provider_type.own_headers)
+def _further_headers(
+    credentials: Credentials, route: Route, *, is_central: bool
+) -> tuple[tuple[str, str], ...]:
+    headers = route.accounts if is_central else ()
+    if credentials.subprotocols and SUBPROTOCOL not in credentials.stray:
+        headers = (*headers, (SUBPROTOCOL, credentials.subprotocols))
+    return headers

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from authz.addresses import TcpAddress
-from authz.fields import AnyAddress, Section, Tcp
+from authz.fields import AnyAddress, Section, Tcp, WholeSeconds
 
 
 class EnvoySettings(Section):
@@ -35,9 +35,9 @@ class EnvoySettings(Section):
     metrics: Tcp | None = None
     authz_grpc: tuple[Tcp, ...] = ()
     authz_http: tuple[Tcp, ...] = ()
-    drain_timeout: Annotated[int, Field(strict=True, ge=0, le=86_400)] = 300
-    stream_idle_timeout: Annotated[int, Field(strict=True, ge=1, le=86_400)] = 900
-    websocket_timeout: Annotated[int, Field(strict=True, ge=1, le=86_400)] = 3600
+    drain_timeout: Annotated[WholeSeconds, Field(ge=0)] = 300
+    stream_idle_timeout: Annotated[WholeSeconds, Field(ge=1)] = 900
+    websocket_timeout: Annotated[WholeSeconds, Field(ge=1)] = 3600
     concurrency: Annotated[int, Field(strict=True, ge=1, le=512)] | None = None
     max_connections: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 10_000
     max_checks: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 5_000

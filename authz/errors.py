@@ -6,7 +6,8 @@
       ConfigError            gateway.yaml, environment or flags: lists every problem at once
       StoreError             the embedded store refuses: unknown user, name taken, bad lifetime
         ManagedByCoder       users and tokens are Coder's: there is no store of ours
-      IdentityUnavailable    the identity source can't be asked now; a request gets 503
+      IdentityUnavailable    nothing is known about the token now; a request gets 503
+        IdentityUnreachable  because the identity source gives no answer at all
       StartError             a part of the pair can't start: port in use, Envoy missing
       ReloadError            a new configuration can't be used, and the one before is kept
 
@@ -39,7 +40,15 @@ class ManagedByCoder(StoreError):  # noqa: N818 - a state of the source
 
 
 class IdentityUnavailable(AuthzError):  # noqa: N818 - a state of the source, named like HTTP's 503
-    """The identity source can't be asked, so nothing is known about the token."""
+    """The identity source does not say whose token it is, so nothing is known about it."""
+
+
+class IdentityUnreachable(IdentityUnavailable):
+    """The identity source gives no answer at all: it is an outage.
+
+    Only this one starts the grace of ``identity_stale_if_error``. A source that answers something
+    else than expected, such as 429, is up, and may have forgotten the token by now.
+    """
 
 
 class StartError(AuthzError):

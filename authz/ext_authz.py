@@ -1,18 +1,20 @@
 """The one module that knows protobuf: Envoy's ``Check`` in and out, as bytes.
 
 A bare ``CheckResponse()`` means allow, and so does any other with status 0. Answers are therefore
-built in three functions only: ``allow``, ``deny`` and ``unavailable``.
+built in three functions only: ``allow``, ``deny`` and ``unavailable``. They return a
+``FinishedAnswer``, and what is added to one later is an ``AnswerPart``, which is never sent alone.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NewType
 
 from google.protobuf.message import DecodeError
 
 from authz.answers import Answer
 from authz.decision import Allow, Kind
-from authz.headers import CREDENTIAL_HEADERS
+from authz.header_names import CREDENTIAL_HEADERS
 from authz.pb import ext_authz_pb2 as pb
 
 METHOD = "/envoy.service.auth.v3.Authorization/Check"
@@ -21,6 +23,8 @@ METADATA_NAMESPACE = "envoy.filters.http.ext_authz"
 
 METADATA_ENTRY = "entry"
 """The id of a request in the logs (``usage/ids.py``)."""
+METADATA_NAMELESS = "nameless_token"
+"""The id of a token whose user the source does not tell; absent where it does."""
 METADATA_KEY_INDEX = "key_index"
 """Which key of a pool was used; Envoy's access log stream brings it back to us."""
 
@@ -37,6 +41,15 @@ SUPPORTED_OWN = "own"
 KIND_CONNECT = Kind.CONNECT.value
 KIND_OWN = Kind.OWN.value
 """Values of ``kind`` for routes that lead to no provider."""
+
+FinishedAnswer = NewType("FinishedAnswer", bytes)
+"""A serialized ``CheckResponse`` with a status, from a function that decides on it."""
+
+AnswerPart = NewType("AnswerPart", bytes)
+"""A serialized ``CheckResponse`` without a status, which by itself would be an allow."""
+
+_STATUS_FIRST = b"\n"
+"""The first byte of every finished answer: the tag of its field ``status``."""
 
 _OK = 0
 _PERMISSION_DENIED = 7
@@ -131,7 +144,7 @@ def _read_facts(facts: tuple[bytes, ...]) -> Mapping[str, str]:
     return {fact.key: fact.value for fact in read}
 
 
-def allow(decision: Allow, metadata: Mapping[str, str]) -> bytes:
+def allow(decision: Allow, metadata: Mapping[str, str]) -> FinishedAnswer:
     """Let the request pass, with the provider's credential as the only one.
 
     ``headers_to_remove`` is applied after ``headers``, so no name may be in both.
@@ -140,54 +153,62 @@ def allow(decision: Allow, metadata: Mapping[str, str]) -> bytes:
     ok = response.ok_response
     if decision.credential is not None and decision.header is not None:
         _set(ok.headers.add(), decision.header, decision.credential.reveal())
-    ok.headers_to_remove.extend(name for name in CREDENTIAL_HEADERS if name != decision.header)
-    ok.headers_to_remove.extend(decision.stray)
+    for name, value in decision.headers:
+        _set(ok.headers.add(), name, value)
+    kept = {decision.header, *(name for name, _ in decision.headers)}
+    removed = dict.fromkeys((*CREDENTIAL_HEADERS, *decision.stray))
+    ok.headers_to_remove.extend(name for name in removed if name not in kept)
     ok.query_parameters_to_remove.extend(decision.query)
     return _finished(response, metadata)
 
 
-def at(answer: bytes, place: str) -> bytes:
+def at(answer: FinishedAnswer, place: str) -> FinishedAnswer:
     """Add to an answer, for the access log, where its request went.
-
-    What is concatenated in protobuf is merged, so the answer itself need not be written again.
 
     Args:
         answer: from one of the functions that build answers.
         place: masked already.
 
     Raises:
-        ValueError: there is no answer; what would come out would mean allow.
+        ValueError: ``answer`` is not finished; what would come out would mean allow.
     """
-    if not answer:
-        raise ValueError("no answer")
-    return answer + _place_metadata(place)
+    return _joined(answer, _place_part(place))
 
 
 @lru_cache(maxsize=1024)
-def _place_metadata(place: str) -> bytes:
-    # By itself this would be an allow: it must not leave this module.
-    return _finished(pb.CheckResponse(), {"path": place})
+def _place_part(place: str) -> AnswerPart:
+    return _part({"path": place})
 
 
-def numbered(answer: bytes, entry_id: bytes) -> bytes:
+def numbered(answer: FinishedAnswer, entry_id: bytes) -> FinishedAnswer:
     """Add to an answer the id of its request, for the logs.
 
     Args:
         answer: from one of the functions that build answers.
         entry_id: of ``ENTRY_ID_LENGTH`` bytes.
+
+    Raises:
+        ValueError: ``answer`` is not finished; what would come out would mean allow.
     """
     # The id is new each time, and all that is before it the same: it stands last.
-    return answer + _BEFORE_ENTRY_ID + entry_id
+    return _joined(answer, AnswerPart(_BEFORE_ENTRY_ID + entry_id))
 
 
-def deny(answer: Answer, metadata: Mapping[str, str]) -> bytes:
+def _joined(answer: FinishedAnswer, part: AnswerPart) -> FinishedAnswer:
+    """Add a part. Protobuf merges what is concatenated, so the answer is not written again."""
+    if not answer.startswith(_STATUS_FIRST):
+        raise ValueError("not a finished answer")
+    return FinishedAnswer(answer + part)
+
+
+def deny(answer: Answer, metadata: Mapping[str, str]) -> FinishedAnswer:
     """Refuse the request with a finished HTTP answer."""
     response = pb.CheckResponse(status=pb.Status(code=_PERMISSION_DENIED))
     _fill(response.denied_response, answer)
     return _finished(response, metadata)
 
 
-def unavailable(answer: Answer, metadata: Mapping[str, str]) -> bytes:
+def unavailable(answer: Answer, metadata: Mapping[str, str]) -> FinishedAnswer:
     """Say that nothing can be decided; Envoy counts an error and sends the answer."""
     response = pb.CheckResponse(status=pb.Status(code=_UNAVAILABLE))
     _fill(response.error_response, answer)
@@ -214,15 +235,24 @@ def _set(option: pb.HeaderValueOption, name: str, value: str) -> None:
     option.append_action = _OVERWRITE
 
 
-def _finished(response: pb.CheckResponse, metadata: Mapping[str, str]) -> bytes:
+def _finished(response: pb.CheckResponse, metadata: Mapping[str, str]) -> FinishedAnswer:
+    if not response.HasField("status"):
+        raise ValueError("an answer without a status would mean allow")
+    _add_metadata(response, metadata)
+    return FinishedAnswer(response.SerializeToString())
+
+
+def _part(metadata: Mapping[str, str]) -> AnswerPart:
+    part = pb.CheckResponse()
+    _add_metadata(part, metadata)
+    return AnswerPart(part.SerializeToString())
+
+
+def _add_metadata(response: pb.CheckResponse, metadata: Mapping[str, str]) -> None:
     fields = response.dynamic_metadata.fields
     for key, value in metadata.items():
         fields[key].string_value = value
-    return response.SerializeToString()
 
 
 ENTRY_ID_LENGTH = 25
-# By itself this would be an allow, too.
-_BEFORE_ENTRY_ID = _finished(pb.CheckResponse(), {METADATA_ENTRY: " " * ENTRY_ID_LENGTH})[
-    :-ENTRY_ID_LENGTH
-]
+_BEFORE_ENTRY_ID = _part({METADATA_ENTRY: " " * ENTRY_ID_LENGTH})[:-ENTRY_ID_LENGTH]

@@ -7,8 +7,10 @@ from urllib.parse import unquote
 import structlog
 
 from authz import hints
-from authz.ext_authz import METADATA_KEY_INDEX, Check
+from authz.ext_authz import METADATA_KEY_INDEX, METADATA_NAMELESS, Check
+from authz.identity import Identity
 from authz.outcome import Allow, Deny
+from authz.printable import printable
 from authz.providers import API_PREFIXES
 from authz.settings import Provider
 from authz.tokens import without_tokens
@@ -16,11 +18,13 @@ from authz.tokens import without_tokens
 _log = structlog.get_logger(__name__)
 
 _PLACE_MAX = 200
+_ID_MAX = 100
+_METHOD_MAX = 32
 
 
 def request_id_of(check: Check) -> str:
     """Return the id that Envoy gave to a request."""
-    return check.header("x-request-id")
+    return printable(check.header("x-request-id"), _ID_MAX)
 
 
 def place_of(check: Check) -> str:
@@ -37,17 +41,12 @@ def place_of(check: Check) -> str:
 def _masked(place: str) -> str:
     if "%" in place:
         place = unquote(place, errors="replace")
-    place = without_tokens(place)[:_PLACE_MAX]
-    if not place.isprintable():
-        # Line separators, terminal escapes, writing from right to left: who reads a log sees
-        # what is there.
-        place = "".join(letter if letter.isprintable() else "\ufffd" for letter in place)
-    return place
+    return printable(without_tokens(place), _PLACE_MAX)
 
 
 def label_of(check: Check) -> str:
     """Return ``METHOD /path`` for texts; nothing is decided on it."""
-    return f"{check.method} {_short_path(place_of(check))}"
+    return f"{printable(check.method, _METHOD_MAX)} {_short_path(place_of(check))}"
 
 
 def advised_label(
@@ -77,11 +76,19 @@ def _short_path(path: str) -> str:
     return path
 
 
+def name_of(identity: Identity) -> str:
+    """Return who is counted and logged: the user, or the token where its user is not known.
+
+    No user is called so: a name has no colon.
+    """
+    return identity.username or f"token:{identity.token_id}"
+
+
 def allowed_metadata(allowed: Allow) -> dict[str, str]:
     """Return what the logs say of a request that passes."""
     metadata = {
         "decision": "allow",
-        "user": allowed.identity.username,
+        "user": name_of(allowed.identity),
         "user_id": allowed.identity.user_id,
         "token_id": allowed.identity.token_id,
         "token_name": allowed.identity.token_name,
@@ -92,6 +99,8 @@ def allowed_metadata(allowed: Allow) -> dict[str, str]:
         metadata["credential_hint"] = allowed.hint
     if allowed.key_index is not None:
         metadata[METADATA_KEY_INDEX] = str(allowed.key_index)
+    if not allowed.identity.username:
+        metadata[METADATA_NAMELESS] = allowed.identity.token_id
     if allowed.identity.stale:
         metadata["identity_stale"] = "true"
     return metadata
@@ -109,7 +118,7 @@ def refused_metadata(denied: Deny, provider: str | None) -> dict[str, str]:
         metadata["token_id"] = denied.token_id
     if denied.identity:
         metadata |= {
-            "user": denied.identity.username,
+            "user": name_of(denied.identity),
             "user_id": denied.identity.user_id,
             "token_name": denied.identity.token_name,
         }
@@ -130,6 +139,6 @@ def log_refusal(denied: Deny, provider: str | None, label: str, request_id: str)
         provider=provider,
         request=label,
         token_id=denied.token_id,
-        user=denied.identity.username if denied.identity else None,
+        user=name_of(denied.identity) if denied.identity else None,
         request_id=request_id,
     )

@@ -1,5 +1,6 @@
 """The types of values in ``gateway.yaml``: text in, checked and typed values out."""
 
+import difflib
 import re
 import ssl
 from pathlib import Path
@@ -26,31 +27,42 @@ from authz.addresses import (
     parse_tcp,
 )
 from authz.identity.url import parse_identity_url
-from authz.lifetimes import parse as parse_lifetime
+from authz.lifetimes import parse_duration
 from authz.providers import PROVIDER_TYPES, RESERVED_NAMES
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
 def _parsed_by(parse: Any) -> BeforeValidator:
-    """Make a validator that gives text to ``parse`` and lets a parsed value pass."""
+    """Make a validator that gives text to ``parse`` and lets a parsed value pass.
+
+    Of what is no text, ``parse`` says what to write instead.
+    """
 
     def read(value: object) -> object:
         if isinstance(value, str):
             return parse(value)
         if isinstance(value, TcpAddress | UnixAddress | BaseUrl):
             return value
-        raise ValueError("must be text")
+        is_port = isinstance(value, int) and 0 < value < 65536 and not isinstance(value, bool)
+        if is_port and parse is not parse_base_url:
+            raise ValueError(f"use HOST:PORT, for example 127.0.0.1:{value}")
+        return parse("")
 
     return BeforeValidator(read)
 
 
 def _seconds(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError("must be a number of seconds or a duration such as 30s")
-    if isinstance(value, str):
-        return parse_lifetime(value).total_seconds()
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return parse_duration(value if isinstance(value, str) else "").total_seconds()
     return value
+
+
+def _whole_seconds(value: object) -> int:
+    seconds = _seconds(value)
+    if not float(seconds).is_integer() or isinstance(value, float):
+        raise ValueError("must be whole seconds, such as 300, 30s, 5m or 1h")
+    return int(seconds)
 
 
 def _readable_file(path: Path) -> Path:
@@ -84,7 +96,9 @@ def _provider_name(name: str) -> str:
 
 def _known_type(name: str) -> str:
     if name not in PROVIDER_TYPES:
-        raise ValueError(f"must be one of {', '.join(PROVIDER_TYPES)}")
+        close = difflib.get_close_matches(name.lower(), PROVIDER_TYPES, n=1)
+        meant = f": did you mean {close[0]}?" if close else ""
+        raise ValueError(f"must be one of {', '.join(PROVIDER_TYPES)}{meant}")
     return name
 
 
@@ -97,6 +111,8 @@ CaFile = Annotated[ReadableFile, AfterValidator(_ca_file)]
 """PEM certificates to trust."""
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, le=86_400)]
 """Written as a number of seconds or as a duration such as ``30s`` or ``5m``."""
+WholeSeconds = Annotated[int, BeforeValidator(_whole_seconds), Field(le=86_400)]
+"""The same without fractions, for Envoy's settings; each field says the least."""
 ProviderName = Annotated[StrictStr, AfterValidator(_provider_name)]
 TypeName = Annotated[StrictStr, AfterValidator(_known_type)]
 IdentityUrl = Annotated[StrictStr, AfterValidator(_checked_identity)]

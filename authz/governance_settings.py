@@ -76,5 +76,5 @@ class Tracing(Section):
         if self.otlp.path != "/":
             raise ValueError("otlp: without a path, since it is OTLP over gRPC")
         if self.ca_file is not None and not self.otlp.tls:
-            raise ValueError("ca_file needs an https:// otlp")
+            raise ValueError("ca_file: needs an https:// otlp")
         return self

@@ -1,58 +1,46 @@
-"""The reference server, by grpcio: Envoy's Authorization service and the health service."""
+"""The reference server, by grpcio: the methods it is given and the health service."""
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from authz import access_log
 from authz.addresses import Address, UnixAddress
 from authz.errors import StartError
-from authz.ext_authz import METHOD
 from authz.mutual_tls import TlsFiles, keep_fresh
 from authz.serving import (
     DRAIN_SECONDS,
-    CheckHandler,
-    LogHandler,
-    TracedHandler,
+    ClientStream,
+    Methods,
+    UnaryMethod,
     can_listen,
     remove_stale_socket,
+    services_of,
 )
-from authz.usage import receiver
 
 _MAX_MESSAGE_BYTES = 1 << 20
 """A check holds headers only, and Envoy takes at most 60 KiB of them."""
 
+_Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
+_UnaryHandler = Callable[[bytes, _Context], Awaitable[bytes]]
+_StreamHandler = Callable[[AsyncIterator[bytes], object], Awaitable[bytes]]
+
 
 class GrpcServer:
-    """Serves checks on one address.
+    """Serves methods and their health on one address.
 
     Args:
-        check: answers a check; it must not raise.
+        methods: the methods to serve; their handlers must not raise.
         address: a Unix socket, made with mode 0600, or a TCP address.
-        receive_log: takes messages of the access log stream without raising; None serves none.
-        receive_requests: takes OpenTelemetry's log exports without raising; None serves none.
-        traced: makes what answers a check that Envoy traces, out of its ``traceparent``.
         tls: the certificate to show and whose clients to serve; None serves in clear.
     """
 
-    def __init__(
-        self,
-        check: CheckHandler,
-        address: Address,
-        receive_log: LogHandler | None = None,
-        receive_requests: CheckHandler | None = None,
-        *,
-        traced: TracedHandler | None = None,
-        tls: TlsFiles | None = None,
-    ) -> None:
-        self._check = check
-        self._traced = traced
-        self._receive_log = receive_log
-        self._receive_requests = receive_requests
+    def __init__(self, methods: Methods, address: Address, *, tls: TlsFiles | None = None) -> None:
+        self._methods = methods
         self._stopping = asyncio.Event()
         self._address = address
         self._tls = tls
@@ -74,12 +62,11 @@ class GrpcServer:
         Raises:
             StartError: the address is in use or can't be bound.
         """
-        answer = self._answer if self._traced is None else self._answer_traced
-        self._add(METHOD, grpc.unary_unary_rpc_method_handler(answer))
-        if self._receive_log is not None:
-            self._serve_log(self._receive_log)
-        if self._receive_requests is not None:
-            self._serve_requests(self._receive_requests)
+        for path, method in self._methods.items():
+            if isinstance(method, ClientStream):
+                self._add(path, grpc.stream_unary_rpc_method_handler(self._reading(method)))
+            else:
+                self._add(path, grpc.unary_unary_rpc_method_handler(_answering(method)))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         try:
             self._bind()
@@ -89,7 +76,8 @@ class GrpcServer:
         await self._server.start()
         if self._tls is not None:
             self._tls_task = asyncio.create_task(keep_fresh(self._tls, _nothing))
-        await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+        for service in ("", *services_of(self._methods)):
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
 
     async def stop(self, grace_seconds: float) -> None:
         """Take no new checks, let those in flight finish, at most ``grace_seconds``.
@@ -105,25 +93,13 @@ class GrpcServer:
         self._stopping.set()
         await self._server.stop(grace_seconds)
 
-    async def _answer(self, request: bytes, _context: object) -> bytes:
-        return await self._check(request)
-
-    async def _answer_traced(
-        self, request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]
-    ) -> bytes:
-        for name, value in context.invocation_metadata() or ():
-            if name == "traceparent" and self._traced is not None:
-                parent = value if isinstance(value, bytes) else value.encode("latin-1")
-                return await self._traced(parent)(request)
-        return await self._check(request)
-
-    def _serve_log(self, receive: LogHandler) -> None:
+    def _reading(self, method: ClientStream) -> _StreamHandler:
         async def read_all(messages: AsyncIterator[bytes]) -> None:
             async for message in messages:
-                receive(message)
+                method.receive(message)
 
         async def read(messages: AsyncIterator[bytes], _context: object) -> bytes:
-            # The stream goes on for ever, which a stop must not wait for.
+            # The stream never ends by itself, and a stop must not wait for it.
             stopping = asyncio.create_task(self._stopping.wait())
             reading = asyncio.create_task(read_all(messages))
             try:
@@ -132,15 +108,9 @@ class GrpcServer:
                 stopping.cancel()
                 reading.cancel()
                 await asyncio.gather(reading, return_exceptions=True)
-            return access_log.ANSWER
+            return method.answer
 
-        self._add(access_log.METHOD, grpc.stream_unary_rpc_method_handler(read))
-
-    def _serve_requests(self, receive: CheckHandler) -> None:
-        async def answer(message: bytes, _context: object) -> bytes:
-            return await receive(message)
-
-        self._add(receiver.METHOD, grpc.unary_unary_rpc_method_handler(answer))
+        return read
 
     def _add(self, path: str, handler: "grpc.RpcMethodHandler[bytes, bytes]") -> None:
         service, method = path.strip("/").split("/")
@@ -167,6 +137,22 @@ class GrpcServer:
             self._server.add_insecure_port(f"unix:{path}")
         finally:
             os.umask(mask)
+
+
+def _answering(method: UnaryMethod) -> _UnaryHandler:
+    answer, traced = method.answer, method.traced
+
+    async def answer_call(request: bytes, _context: _Context) -> bytes:
+        return await answer(request)
+
+    async def answer_traced_call(request: bytes, context: _Context) -> bytes:
+        for name, value in context.invocation_metadata() or ():
+            if name == "traceparent" and traced is not None:
+                parent = value if isinstance(value, bytes) else value.encode("latin-1")
+                return await traced(parent)(request)
+        return await answer(request)
+
+    return answer_call if traced is None else answer_traced_call
 
 
 async def _nothing() -> None:

@@ -23,6 +23,25 @@ MAX_REST_SECONDS = 86_400.0
 """What a provider may ask for at most; a day of a mistaken ``Retry-After`` is enough."""
 
 
+@dataclass(frozen=True, slots=True)
+class Requester:
+    """Whose request a provider refused, for the log and to tell people apart.
+
+    Attributes:
+        user_id: empty where the token has no user that is known.
+        user: the name, for the log.
+    """
+
+    user_id: str = ""
+    token_id: str = ""
+    user: str = ""
+
+    @property
+    def person(self) -> str:
+        """The user, or the token where its user is not known."""
+        return self.user_id or self.token_id
+
+
 @dataclass(slots=True)
 class _Rest:
     """Why and until when a key rests; another key in the same place does not."""
@@ -37,6 +56,8 @@ class KeyPool:
 
     Every request gets the first key that does not rest: primary with fallback, not round robin
     (``coder-contract.md`` 2.6). A key rests after the provider answered a request with 429 or 401.
+    The last key that serves rests only when the requests of two people were refused: one person
+    could have caused it alone, and everybody would be without a key.
 
     Args:
         provider: its name, for the log.
@@ -59,6 +80,8 @@ class KeyPool:
         self._rests = rests
         self._clock = clock
         self._resting: dict[int, _Rest] = {}
+        # Of the last key that serves: whose request was refused, and until when that counts.
+        self._suspected: dict[int, tuple[Secret, str, float]] = {}
         self._last: ChosenKey | None = None
 
     def choose(self) -> ChosenKey | Exhausted | None:
@@ -82,7 +105,7 @@ class KeyPool:
         limited = [rest.until for rest in rests if rest.is_rate_limit]
         return Exhausted(math.ceil(min(limited) - self._clock()) if limited else None)
 
-    def refused(self, index: int, hint: str, status: int, retry_after: str) -> None:
+    def refused(self, index: int, hint: str, status: int, retry_after: str, who: Requester) -> None:
         """Let a key rest, since the provider has refused it.
 
         A rest that is under way is never shortened.
@@ -92,6 +115,7 @@ class KeyPool:
             hint: the key, masked; where another key has its place now, nothing happens.
             status: 429 or 401; of any other nothing follows.
             retry_after: the header's value with a 429, or empty.
+            who: whose request it was.
         """
         if not self._rests or status not in (401, 429) or not 0 <= index < len(self._keys):
             return
@@ -104,6 +128,8 @@ class KeyPool:
         before = self._rest_of(index, key)
         if before is not None and before.until >= until:
             return
+        if before is None and self._is_last(index) and not self._confirmed(index, key, status, who):
+            return
         self._resting[index] = _Rest(key, until, is_rate_limit)
         if before is None:
             _log.warning(
@@ -113,7 +139,38 @@ class KeyPool:
                 credential_hint=hint,
                 status=status,
                 seconds=round(until - self._clock()),
+                user=who.user or None,
+                token_id=who.token_id or None,
             )
+
+    def _is_last(self, index: int) -> bool:
+        """Say whether no other key would serve if this one rested."""
+        for other, one in enumerate(self._keys):
+            key = one.current() if other != index else None
+            if key is not None and self._rest_of(other, key) is None:
+                return False
+        return True
+
+    def _confirmed(self, index: int, key: Secret, status: int, who: Requester) -> bool:
+        """Say whether somebody else's request was refused with the same key a while ago."""
+        now = self._clock()
+        before = self._suspected.get(index)
+        is_fresh = before is not None and before[0] == key and now < before[2]
+        if before is not None and is_fresh and before[1] != who.person:
+            del self._suspected[index]
+            return True
+        self._suspected[index] = (key, who.person, now + REST_SECONDS)
+        if not is_fresh:
+            _log.warning(
+                "last central key goes on: the requests of one person alone were refused",
+                provider=self._provider,
+                key=index,
+                credential_hint=key.hint,
+                status=status,
+                user=who.user or None,
+                token_id=who.token_id or None,
+            )
+        return False
 
     def _chosen(self, key: Secret, index: int | None) -> ChosenKey:
         """Return the same object for the same key, which tells at once that it is."""

@@ -48,14 +48,8 @@ def parse(text: str) -> timedelta:
         ValueError: the text is no lifetime, or out of range; the message says what to write
             and does not quote the text, which may be a token in the wrong place.
     """
-    total, position = Fraction(0), 0
-    while position < len(text) <= _LENGTH:
-        term = _TERM.match(text, position)
-        if term is None:
-            break
-        total += Fraction(term[1].rstrip(".") or "0") * _MICROSECONDS[term[2]]
-        position = term.end()
-    if position != len(text) or not text:
+    total = _microseconds(text)
+    if total is None:
         raise ValueError("not a lifetime: write for example 8h, 30d or 1d12h30m")
     microseconds = int(total)
     if microseconds <= 0:
@@ -63,3 +57,30 @@ def parse(text: str) -> timedelta:
     if microseconds > MAXIMUM / timedelta(microseconds=1):
         raise ValueError("a lifetime must be at most 876600h")
     return timedelta(microseconds=microseconds)
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read a duration of the configuration such as ``500ms``, ``30s``, ``5m`` or ``1h30m``.
+
+    Args:
+        text: as a lifetime; zero is a duration, too.
+
+    Raises:
+        ValueError: the text is no duration; the message does not quote it.
+    """
+    total = _microseconds(text)
+    if total is None or int(total) > MAXIMUM / timedelta(microseconds=1):
+        raise ValueError("must be a number of seconds or a duration such as 500ms, 30s, 5m or 1h")
+    return timedelta(microseconds=int(total))
+
+
+def _microseconds(text: str) -> Fraction | None:
+    """Return the sum of a text's terms; None where it is not made of terms."""
+    total, position = Fraction(0), 0
+    while position < len(text) <= _LENGTH:
+        term = _TERM.match(text, position)
+        if term is None:
+            break
+        total += Fraction(term[1].rstrip(".") or "0") * _MICROSECONDS[term[2]]
+        position = term.end()
+    return total if text and position == len(text) else None

@@ -5,6 +5,12 @@ import sys
 
 import structlog
 
+from authz.printable import printable
+
+_TEXT_MAX = 10_000
+_LINES = ("exception", "stack")
+"""Values that have several lines, of Python's own making."""
+
 
 def configure(level: str = "info", form: str = "auto") -> None:
     """Send all log lines to standard error, those of libraries from level warning up.
@@ -16,6 +22,7 @@ def configure(level: str = "info", form: str = "auto") -> None:
     shared: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _clean,
     ]
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer(
@@ -37,3 +44,15 @@ def configure(level: str = "info", form: str = "auto") -> None:
         structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processor=renderer)
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+
+
+def _clean(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Make each text printable: a part of it may come from a client or a provider."""
+    return {
+        name: printable(value, _TEXT_MAX)
+        if isinstance(value, str) and name not in _LINES
+        else value
+        for name, value in event.items()
+    }

@@ -23,6 +23,7 @@ class TlsFiles:
 
     Args:
         tls: names them.
+        protocol: what is spoken over the connection, as ALPN names it.
 
     Attributes:
         context: for new connections. TLS 1.2 at least; the client has to show a certificate that
@@ -33,8 +34,9 @@ class TlsFiles:
         StartError: they can't be used.
     """
 
-    def __init__(self, tls: MutualTls) -> None:
+    def __init__(self, tls: MutualTls, protocol: str = "h2") -> None:
         self._tls = tls
+        self._protocol = protocol
         self._seen = self._tried = self._stamp()
         try:
             self._load()
@@ -73,7 +75,7 @@ class TlsFiles:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.verify_mode = ssl.CERT_REQUIRED
-        context.set_alpn_protocols(["h2"])
+        context.set_alpn_protocols([self._protocol])
         # A session that is resumed brings no certificate, and would pass after that has expired.
         context.options |= ssl.OP_NO_TICKET
         context.num_tickets = 0

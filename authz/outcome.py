@@ -72,6 +72,7 @@ class Route:
             key is needed.
         open: whether the provider takes no credential at all, so that no central key is needed.
         query: what credentials stand in the query.
+        accounts: headers that a centralized request gets, with their values.
     """
 
     provider: str | None = None
@@ -85,6 +86,7 @@ class Route:
     signed: bool = False
     open: bool = False
     query: QueryCredentials = query.NONE
+    accounts: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +123,11 @@ class Allow:
         header: the one credential header that stays, if any; every other is removed.
         credential: the value to put there, or None to keep what the user sent.
         hint: the credential, masked, for the access log.
-        stray: further headers to remove, because a Coder token stands in them.
-        query: names of query parameters to remove, because a credential stands in them.
+        stray: further headers to remove: those in which a Coder token stands, that choose an
+            account, or that the configuration calls credentials. ``header`` and ``headers`` win.
+        headers: further headers to set, with their values.
+        query: names of query parameters to remove, because a credential stands in them or because
+            they choose an account.
         key_index: which key of a pool is used; None where there is no pool.
     """
 
@@ -133,6 +138,7 @@ class Allow:
     credential: Secret | None
     hint: str
     stray: tuple[str, ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
     query: tuple[str, ...] = ()
     key_index: int | None = None
 

@@ -6,12 +6,17 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, StrictBool, StrictStr
 
+from authz import tokens
 from authz.fields import Section
+from authz.header_names import is_reserved
 from authz.providers import AllowedPath
 
 _REGION = re.compile(r"[a-z]{2,4}(-[a-z]+){1,2}-[0-9]{1,2}")
 _PROFILE = re.compile(r"[A-Za-z0-9_.@+-]+")
 _SEGMENT = re.compile(r"[A-Za-z0-9_~:@-][A-Za-z0-9._~:@-]*")
+_HEADER = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_HEADER_VALUE = re.compile(r"[!-~]([ -~]{0,510}[!-~])?")
+_MAX_HEADERS = 16
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
@@ -38,6 +43,29 @@ def _method(text: str) -> str:
     if text not in _METHODS:
         raise ValueError(f"must be one of {', '.join(_METHODS)}")
     return text
+
+
+def _header(text: str) -> str:
+    name = text.lower()
+    if _HEADER.fullmatch(name) is None:
+        raise ValueError("must be the name of a header such as x-team-key")
+    if is_reserved(name):
+        raise ValueError(f"{name}: the gateway handles this header already")
+    return name
+
+
+def _header_value(text: str) -> str:
+    if _HEADER_VALUE.fullmatch(text) is None:
+        raise ValueError("must be 1 to 512 characters of visible ASCII")
+    if tokens.holds_token(text):
+        raise ValueError("holds a Coder token")
+    return text
+
+
+HeaderName = Annotated[StrictStr, AfterValidator(_header)]
+HeaderValue = Annotated[StrictStr, AfterValidator(_header_value)]
+CredentialHeaders = Annotated[tuple[HeaderName, ...], Field(max_length=_MAX_HEADERS)]
+AccountHeaders = Annotated[dict[HeaderName, HeaderValue], Field(max_length=_MAX_HEADERS)]
 
 
 class Aws(Section):

@@ -1,4 +1,4 @@
-"""Credentials in a URL's query, which would go round every rule about headers."""
+"""What a URL's query holds that would go round every rule about headers."""
 
 import re
 from dataclasses import dataclass
@@ -11,48 +11,89 @@ _DECODED_TIMES = 3
 
 
 @dataclass(frozen=True, slots=True)
+class QueryNames:
+    """Names of query parameters that a provider acts on before it looks at headers.
+
+    Attributes:
+        credentials: it would take a credential from them.
+        accounts: they choose which account pays.
+        overrides: they replace headers or the method.
+    """
+
+    credentials: tuple[str, ...] = ()
+    accounts: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class QueryCredentials:
     """What a query holds.
 
     Attributes:
-        plain: names of parameters that Envoy finds and removes.
-        hidden: whether one stands there in a spelling that Envoy would not find, but perhaps the
-            provider.
+        plain: names of credentials that Envoy finds and removes.
+        hidden: whether a credential or an account stands there in a spelling that Envoy would not
+            find, but perhaps the provider.
+        accounts: names of parameters that choose an account, which Envoy finds.
+        override: the name of a parameter that replaces headers or the method, if there is one.
     """
 
     plain: tuple[str, ...] = ()
     hidden: bool = False
+    accounts: tuple[str, ...] = ()
+    override: str | None = None
 
 
+NO_NAMES = QueryNames()
 NONE = QueryCredentials()
 
 
-def find(path: str, names: tuple[str, ...]) -> QueryCredentials:
-    """Look for parameters that a provider would take a credential from.
+def find(path: str, names: QueryNames) -> QueryCredentials:
+    """Look for parameters that a provider acts on.
 
     Args:
         path: with the query.
-        names: of the parameters, in lower case.
+        names: of the parameters, as they are usually spelled.
     """
     query = path.partition("?")[2]
-    if not query or not names:
+    removed = names.credentials + names.accounts
+    if not query or not (removed or names.overrides):
         return NONE
     # As Envoy reads it: pairs between ampersands, names before the first equals sign, undecoded.
-    literal = {pair.partition("=")[0] for pair in query.split("&")}
-    plain = tuple(name for name in names if name in literal)
-    rest = "&".join(pair for pair in query.split("&") if pair.partition("=")[0] not in names)
-    return QueryCredentials(plain, _hides(rest, names))
+    pairs = [pair.partition("=") for pair in query.split("&")]
+    literal = {name for name, _, _ in pairs}
+    # What stands behind the name of an account is kept with the user's own credential.
+    rest = "&".join(
+        ("" if name in names.accounts else name) + equals + value
+        for name, equals, value in pairs
+        if name not in names.credentials
+    )
+    spelled = _spelled(rest, removed + names.overrides)
+    override = next((name for name in names.overrides if _bare(name) in spelled), None)
+    return QueryCredentials(
+        plain=tuple(name for name in names.credentials if name in literal),
+        hidden=not spelled.isdisjoint({_UNREADABLE, *map(_bare, removed)}),
+        accounts=tuple(name for name in names.accounts if name in literal),
+        override=override,
+    )
 
 
-def _hides(query: str, names: tuple[str, ...]) -> bool:
-    wanted = {_NOISE.sub("", name) for name in names}
+_UNREADABLE = "?"
+"""Stands for a query that is escaped too often to tell."""
+
+
+def _spelled(query: str, names: tuple[str, ...]) -> set[str]:
+    """Return which of the names stand in a query, however they are spelled."""
+    wanted = {_bare(name) for name in names}
+    found = set()
     # Decoded again and again: a separator may be escaped, and an escape, too.
     for _ in range(_DECODED_TIMES):
-        for pair in _SEPARATORS.split(query):
-            if _NOISE.sub("", pair.partition("=")[0].lower()) in wanted:
-                return True
+        found |= {_bare(pair.partition("=")[0]) for pair in _SEPARATORS.split(query)} & wanted
         decoded = unquote(query, errors="replace")
         if decoded == query:
-            return False
+            return found
         query = decoded
-    return True
+    return {*found, _UNREADABLE}
+
+
+def _bare(name: str) -> str:
+    return _NOISE.sub("", name.lower())

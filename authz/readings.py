@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from authz.decision import Allow, Deny
-from authz.ext_authz import Check, read_field
+from authz.ext_authz import Check, FinishedAnswer, read_field
 from authz.headers import is_plain
 from authz.identity import Identity, Rejection
 from authz.key_pool import KeyPool
@@ -46,7 +46,7 @@ class Reading:
         verdict: the first of them, at the last decision.
         chosen: the second.
         outcome: the last decision; None before the first one.
-        answer: an ``Allow`` written out; empty for any other outcome.
+        answer: an ``Allow`` written out; None for any other outcome.
     """
 
     provider: str | None
@@ -57,7 +57,7 @@ class Reading:
     verdict: Verdict | None = None
     chosen: Chosen = None
     outcome: Allow | Deny | None = None
-    answer: bytes = b""
+    answer: FinishedAnswer | None = None
 
     def decided(self, verdict: Verdict, chosen: Chosen) -> Allow | Deny | None:
         """Return the last decision where it was made on the same facts, else None."""
@@ -67,9 +67,14 @@ class Reading:
 
 
 class Readings:
-    """Keeps readings, a bounded number of them."""
+    """Keeps readings, a bounded number of them.
 
-    def __init__(self) -> None:
+    Args:
+        further: names of credential headers, as ``headers.read`` takes them.
+    """
+
+    def __init__(self, further: frozenset[str] = frozenset()) -> None:
+        self._further = further
         self._plain: set[bytes] = set()
         self._readings: dict[Key, Reading] = {}
 
@@ -111,7 +116,7 @@ class Readings:
         if _REQUEST_ID.fullmatch(field):
             return False
         name, value = read_field(field)
-        if not is_plain(name, value):
+        if not is_plain(name, value, self._further):
             return True
         if len(field) <= _MAX_FIELD_BYTES:
             if len(self._plain) >= _MAX_PLAIN:

@@ -3,13 +3,16 @@
 import asyncio
 import gc
 import signal
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
 import uvloop
+from starlette.applications import Starlette
 
-from authz.addresses import Address
+from authz import access_log, ext_authz
+from authz.addresses import Address, TcpAddress
 from authz.errors import StartError
 from authz.http2.server import Http2Server
 from authz.identity import IdentitySource
@@ -20,7 +23,9 @@ from authz.mutual_tls import TlsFiles
 from authz.proxy.keeper import make_leaves
 from authz.reloading import Reloadable
 from authz.sds import write_secrets
+from authz.serving import ClientStream, UnaryMethod
 from authz.settings import Config
+from authz.usage import receiver
 from authz.usage.ids import EntryIds
 from authz.usage.metrics import UsageMetrics
 from authz.usage.receiver import RequestRecords
@@ -32,7 +37,7 @@ from authz.web.own_store import OwnStore
 from authz.web.pages.app import create_pages
 from authz.web.pages.usage_rows import UsageRows
 from authz.web.pages.visit import Pages
-from authz.web.server import HttpServer, listen
+from authz.web.server import HttpServer, forget_http, from_envoy, listen_http
 from authz.web.sign_in import SignIn
 from authz.workers import Worker
 
@@ -87,14 +92,15 @@ async def serve(config: Config, load: Callable[[], Config], worker: Worker | Non
         address = config.authz.worker_address(worker.index if worker else 0)
         traces = _traces(config, reloadable)
         grpc_server = _grpc_server(config, address, reloadable, records, traces)
-        listener = worker.http if worker else listen(config.authz.http)
+        listeners = worker.listeners if worker else listen_http(config)
         sign_in, secure = SignIn(), config.tls is not None
         api = create_api(Services(own_store, sign_in, secure=secure))
         usage_rows = UsageRows(lambda: reloadable.config)
         pages = create_pages(
             Pages(own_store, sign_in, secure, lambda: reloadable.config, usage_rows)
         )
-        http_server = HttpServer(create_app(source, metrics, config.proxy, api, pages), listener)
+        app = create_app(source, metrics, config.proxy, api, pages)
+        http_servers = _http_servers(config, app, listeners)
         await grpc_server.start()
         usage.start()
         reloadable.start()
@@ -102,22 +108,25 @@ async def serve(config: Config, load: Callable[[], Config], worker: Worker | Non
         if early.is_set():
             reloadable.reload_soon()
         audit_task = asyncio.create_task(own_store.keep_audit_short())
-        http_task = asyncio.create_task(http_server.run_until_stopped())
+        http_tasks = [asyncio.create_task(one.run_until_stopped()) for one in http_servers]
         # What is here now stays. Looking through it all for garbage would hold every check up, for
         # 30 ms at a time.
         gc.collect()
         gc.freeze()
         _log.info("authz serves", grpc=str(address), http=str(config.authz.http))
         stop_task = asyncio.create_task(stop.wait())
-        await asyncio.wait({stop_task, http_task}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({stop_task, *http_tasks}, return_when=asyncio.FIRST_COMPLETED)
         reloadable.stop()
         audit_task.cancel()
-        http_server.stop()
+        for http_server in http_servers:
+            http_server.stop()
         await grpc_server.stop(STOP_GRACE_SECONDS)
         await usage.stop(STOP_GRACE_SECONDS)
         if traces is not None:
             await traces.stop(TRACES_GRACE_SECONDS)
-        await http_task
+        await asyncio.gather(*http_tasks)
+        if worker is None:
+            forget_http(config)
         await usage_rows.close()
         _log.info("authz stopped")
     finally:
@@ -132,21 +141,36 @@ def _grpc_server(
     records: RequestRecords | None,
     traces: "CheckTraces | None",
 ) -> "GrpcServer | Http2Server":
-    handlers = (
-        reloadable.check,
-        address,
-        reloadable.receive,
-        records.receive if records is not None else None,
-    )
+    methods: dict[str, UnaryMethod | ClientStream] = {
+        ext_authz.METHOD: UnaryMethod(
+            reloadable.check,
+            immediate=reloadable.is_immediate,
+            traced=traces.traced if traces is not None else None,
+        ),
+        access_log.METHOD: ClientStream(reloadable.receive, access_log.ANSWER),
+    }
+    if records is not None:
+        methods[receiver.METHOD] = UnaryMethod(records.receive, immediate=True)
     tls = TlsFiles(config.authz.tls) if config.authz.tls else None
-    traced = traces.traced if traces is not None else None
     if config.authz.transport == "grpcio":
         # 10 MB that the other one does without.
         from authz.grpc_server import GrpcServer
 
-        return GrpcServer(*handlers, traced=traced, tls=tls)
-    immediate = reloadable.is_immediate
-    return Http2Server(*handlers, immediate=immediate, traced=traced, tls=tls)
+        return GrpcServer(methods, address, tls=tls)
+    return Http2Server(methods, address, tls=tls)
+
+
+def _http_servers(
+    config: Config, app: Starlette, listeners: Sequence[socket.socket]
+) -> list[HttpServer]:
+    """Return the server for everybody and, where there is a listener for it, Envoy's own."""
+    open_to_all, *envoys = listeners
+    is_tcp = isinstance(config.authz.http_for_envoy, TcpAddress)
+    tls = TlsFiles(config.authz.tls, "http/1.1") if config.authz.tls and is_tcp else None
+    return [
+        HttpServer(app, open_to_all),
+        *(HttpServer(from_envoy(app), listener, tls) for listener in envoys),
+    ]
 
 
 def _traces(config: Config, reloadable: Reloadable) -> "CheckTraces | None":

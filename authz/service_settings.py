@@ -7,7 +7,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from pydantic import Field, StrictBool, model_validator
 
-from authz.addresses import Address, TcpAddress, UnixAddress
+from authz.addresses import Address, TcpAddress, UnixAddress, unix_path_problem
 from authz.fields import AnyAddress, CaFile, Section, Tcp, Tls
 
 _CAN_SERVE = ExtendedKeyUsageOID.SERVER_AUTH
@@ -35,6 +35,11 @@ class Service(Section):
         tls: of the gRPC side; both sides show a certificate.
         client_tls: what Envoy shows; None means the certificate of ``tls``.
         insecure: whether credentials may leave this machine in clear.
+        http: for everybody who may know of health and metrics, and for the API and the page.
+        envoy_http: the same for Envoy alone, which says there whose connection a request came on.
+            A Unix socket, or an address with the certificates of ``tls``. None means a socket
+            beside that of ``grpc``; where ``grpc`` is no socket, Envoy uses ``http`` and what it
+            says is not believed.
         workers: processes, each with an address of its own beside ``grpc``. None means one for
             each processor with ``authz serve``, and one with ``authz up``, where Envoy needs them.
     """
@@ -45,6 +50,7 @@ class Service(Section):
     client_tls: Tls | None = None
     insecure: StrictBool = False
     http: Tcp = TcpAddress("127.0.0.1", 8081)
+    envoy_http: AnyAddress | None = None
     workers: Annotated[int, Field(strict=True, ge=1, le=64)] | None = None
 
     @property
@@ -65,6 +71,28 @@ class Service(Section):
             return UnixAddress(str(path.with_name(f"{path.stem}-{index}{path.suffix}")))
         return TcpAddress(self.grpc.host, self.grpc.port + index)
 
+    @property
+    def http_for_envoy(self) -> Address | None:
+        """Where only Envoy can connect to the HTTP side; None where there is no such address."""
+        if self.envoy_http is not None or not isinstance(self.grpc, UnixAddress):
+            return self.envoy_http
+        path = Path(self.grpc.path)
+        return UnixAddress(str(path.with_name(f"{path.stem}-http{path.suffix}")))
+
+    @model_validator(mode="after")
+    def _for_envoy_alone(self) -> Self:
+        address = self.http_for_envoy
+        if isinstance(address, UnixAddress):
+            problem = unix_path_problem(address.path)
+            if problem:
+                raise ValueError(f"envoy_http: {address.path}: {problem}")
+        elif address is not None and self.in_clear(address):
+            raise ValueError(
+                "envoy_http: has to be for Envoy alone: set tls, use unix:path or a loopback "
+                "host, or say insecure: true"
+            )
+        return self
+
     @model_validator(mode="after")
     def _room_for_workers(self) -> Self:
         last = self.worker_address((self.workers or 1) - 1)
@@ -84,11 +112,11 @@ class Service(Section):
     @model_validator(mode="after")
     def _protected(self) -> Self:
         if isinstance(self.grpc, UnixAddress):
-            if self.tls is not None:
+            if self.tls is not None and not isinstance(self.envoy_http, TcpAddress):
                 raise ValueError("tls: is for host:port; grpc is a Unix socket")
         elif self.in_clear(self.grpc):
             raise ValueError(
-                "grpc carries credentials in clear: set tls, use unix:path or a loopback host, "
+                "grpc: carries credentials in clear: set tls, use unix:path or a loopback host, "
                 "or say insecure: true"
             )
         return self

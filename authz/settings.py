@@ -1,18 +1,12 @@
 """What may stand in ``gateway.yaml``, as frozen models (``interface.md`` section 3)."""
 
-import re
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import (
     Field,
-    SerializerFunctionWrapHandler,
     StrictBool,
-    StrictStr,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-    model_serializer,
     model_validator,
 )
 
@@ -38,55 +32,11 @@ from authz.fields import (
 from authz.governance_settings import Limits, Log, Tracing, Usage
 from authz.identity.url import CoderURL, parse_identity_url
 from authz.key_pool import MAX_KEYS
-from authz.keys import CentralKey, EnvKey, FileKey
-from authz.provider_settings import Aws, ExtraPath
+from authz.key_reference import KeyOrNone, KeyReference
+from authz.provider_settings import AccountHeaders, Aws, CredentialHeaders, ExtraPath
 from authz.providers import PROVIDER_TYPES, AllowedPath, ProviderType
 from authz.proxy.settings import Proxy
 from authz.service_settings import Service
-
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
-class KeyReference(Section):
-    """Where a central key is kept: exactly one of an environment variable and a file.
-
-    Neither is the word ``none`` in its place, for a provider that takes no credential.
-    """
-
-    env: StrictStr | None = None
-    file: Path | None = None
-
-    @model_serializer(mode="wrap")
-    def _written(self, write: SerializerFunctionWrapHandler) -> Any:
-        return "none" if self.is_none else write(self)
-
-    @property
-    def is_none(self) -> bool:
-        """Whether it says that there is no key to be kept."""
-        return self.env is None and self.file is None
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        if (self.env is None) == (self.file is None):
-            raise ValueError("must be {env: NAME} or {file: PATH}")
-        if self.env is not None and _VARIABLE.fullmatch(self.env) is None:
-            raise ValueError("env must be the name of an environment variable, not a key")
-        return self
-
-    def open(self, environ: Mapping[str, str]) -> CentralKey:
-        """Return the key itself.
-
-        Raises:
-            OSError: the file can't be read.
-            ValueError: the variable or file holds no possible key.
-        """
-        if self.file is not None:
-            return FileKey(self.file)
-        return EnvKey(self.env or "", environ)
-
-
-def _or_none(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
-    return KeyReference.model_construct() if value == "none" else read(value)
 
 
 class Provider(Section):
@@ -101,17 +51,21 @@ class Provider(Section):
         aws: how Envoy signs requests that bring no credential of the user's own.
         websocket: whether it has WebSockets; None asks the type.
         extra_paths: served beside those of the type.
+        credential_headers: where the provider reads a credential, beside those of the type.
+        account_headers: what centralized requests get, such as ``openai-organization``.
     """
 
     name: ProviderName
     type: TypeName
     base_url: Url
     public_url: Url | None = None
-    key: Annotated[KeyReference | None, WrapValidator(_or_none)] = None
+    key: KeyOrNone = None
     keys: tuple[KeyReference, ...] = ()
     aws: Aws | None = None
     websocket: StrictBool | None = None
     extra_paths: tuple[ExtraPath, ...] = ()
+    credential_headers: CredentialHeaders = ()
+    account_headers: AccountHeaders = Field(default_factory=dict)
     ca_file: CaFile | None = None
 
     @model_validator(mode="after")
@@ -127,9 +81,17 @@ class Provider(Section):
             raise ValueError(f"keys: at most {MAX_KEYS}")
         for index, reference in enumerate(self.keys):
             if reference in self.keys[:index]:
-                raise ValueError(f"keys[{index}]: stands there twice")
+                raise ValueError(f"keys[{index}]: appears twice")
+        return self
+
+    @model_validator(mode="after")
+    def _trust(self) -> Self:
         if self.ca_file is not None and not self.base_url.tls:
-            raise ValueError("ca_file needs an https:// base_url")
+            raise ValueError("ca_file: needs an https:// base_url")
+        return self
+
+    @model_validator(mode="after")
+    def _websocket_of_type(self) -> Self:
         if self.websocket and not self.provider_type.websocket_paths:
             raise ValueError(f"websocket: type {self.type} has no WebSockets")
         return self
@@ -143,6 +105,11 @@ class Provider(Section):
             raise ValueError("base_url: without a path, since the gateway adds what is needed")
         if self.is_open and not kind.may_be_open:
             raise ValueError(f"key: none is for type openai-compat; type {self.type} takes a key")
+        return self
+
+    @model_validator(mode="after")
+    def _extra_paths_of_type(self) -> Self:
+        kind = self.provider_type
         has_central = kind.central_header is not None or kind.signed
         for index, extra in enumerate(self.extra_paths):
             where = f"extra_paths[{index}]"
@@ -188,7 +155,10 @@ class Provider(Section):
     @property
     def provider_type(self) -> ProviderType:
         """How this provider takes its credential."""
-        return PROVIDER_TYPES[self.type]
+        kind = PROVIDER_TYPES[self.type]
+        if not self.credential_headers:
+            return kind
+        return replace(kind, own_headers=kind.own_headers + self.credential_headers)
 
 
 def _provider(name: str, kind: str, base_url: str, variable: str | None = None) -> Provider:
@@ -284,7 +254,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _unique_providers(self) -> Self:
-        names = [provider.name for provider in self.providers]
+        # One without a valid name says nothing about the others.
+        names = [one.name for one in self.providers if "name" in vars(one)]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"providers: name used twice: {', '.join(twice)}")

@@ -49,6 +49,16 @@ def parse(value: str) -> CoderToken | None:
     return CoderToken(match[1], hash_secret(match[2]), Secret(value))
 
 
+# Only white space and punctuation ends a token: a provider's key in base64url may well have these
+# lengths between its own hyphens.
+_WORD = re.compile(rf"(?<![\w-]){_TOKEN.pattern}(?![\w-])", re.ASCII)
+
+
+def holds_token(text: str) -> bool:
+    """Say whether one of the words of a text is a Coder token."""
+    return _WORD.search(text) is not None
+
+
 def has_token_shape(value: str) -> bool:
     """Say whether Coder's own, looser parser would take the value for a token.
 
@@ -70,8 +80,14 @@ def generate() -> tuple[str, CoderToken]:
         The text to show its owner once, and what may be kept.
     """
     token_id = "".join(secrets.choice(_ALPHABET) for _ in range(ID_LENGTH))
+    text, digest = generate_for(token_id)
+    return text, CoderToken(token_id, digest)
+
+
+def generate_for(token_id: str) -> tuple[str, bytes]:
+    """Make a secret for a token's id; return the token's text and the digest of its secret."""
     secret = "".join(secrets.choice(_ALPHABET) for _ in range(SECRET_LENGTH))
-    return f"{token_id}-{secret}", CoderToken(token_id, hash_secret(secret))
+    return f"{token_id}-{secret}", hash_secret(secret)
 
 
 def hash_secret(secret: str) -> bytes:

@@ -17,7 +17,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from authz.ext_authz import metadata_of
 from authz.governance_settings import Tracing
-from authz.serving import CheckHandler
+from authz.serving import Answer
 from authz.trust import system_roots
 
 SERVICE = "authz"
@@ -39,7 +39,7 @@ class CheckTraces:
     """
 
     def __init__(
-        self, check: CheckHandler, settings: Tracing, exporter: SpanExporter | None = None
+        self, check: Answer, settings: Tracing, exporter: SpanExporter | None = None
     ) -> None:
         self._check = check
         resource = Resource.create({SERVICE_NAME: SERVICE, SERVICE_VERSION: version("authz")})
@@ -49,7 +49,7 @@ class CheckTraces:
         self._tracer = self._provider.get_tracer("authz")
         self._propagator = TraceContextTextMapPropagator()
 
-    def traced(self, traceparent: bytes) -> CheckHandler:
+    def traced(self, traceparent: bytes) -> Answer:
         """Return what answers one check, and makes a span of it.
 
         Args:

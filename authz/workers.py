@@ -26,7 +26,7 @@ from authz.sds import write_secrets
 from authz.serving import can_listen, remove_stale_socket
 from authz.settings import Config
 from authz.up.children import Child
-from authz.web.server import listen
+from authz.web.server import forget_http, listen_http
 
 _log = structlog.get_logger(__name__)
 
@@ -59,11 +59,11 @@ class Worker:
 
     Attributes:
         index: from 0.
-        http: the socket that all of them accept HTTP from.
+        listeners: the sockets that all of them accept HTTP from, as ``listen_http`` returns them.
     """
 
     index: int
-    http: socket.socket
+    listeners: Sequence[socket.socket]
 
 
 class Workers:
@@ -84,7 +84,7 @@ class Workers:
         self._waits = [_RESTART_SECONDS[0]] * count
         self._due = [0.0] * count
         self._is_stopping = False
-        self._http: socket.socket | None = None
+        self._http: list[socket.socket] = []
         self._metrics_folder: str | None = None
 
     def run(self) -> None:
@@ -107,7 +107,7 @@ class Workers:
             write_secrets(self._config)
             for index in range(self._count):
                 self._require_free(self._config.authz.worker_address(index))
-            self._http = listen(self._config.authz.http)
+            self._http = listen_http(self._config)
             self._metrics_folder = tempfile.mkdtemp(prefix="authz-metrics-")
             # `/readyz` answers with the first worker, and then the first address has to be there.
             for indices in (range(1), range(1, self._count)):
@@ -123,12 +123,13 @@ class Workers:
                 signal.signal(number, handler)
 
     def _start(self, index: int) -> None:
-        assert self._http is not None  # noqa: S101 - `run` has made it
-        descriptor = self._http.fileno()
-        options = ["--worker-index", str(index), "--http-descriptor", str(descriptor)]
+        descriptors = tuple(listener.fileno() for listener in self._http)
+        options = ["--worker-index", str(index)]
+        for descriptor in descriptors:
+            options += ["--http-descriptor", str(descriptor)]
         environ = {**os.environ, _METRICS_VARIABLE: self._metrics_folder or ""}
         self._children[index] = Child(
-            f"authz worker {index}", [*self._command, *options], environ, keep=(descriptor,)
+            f"authz worker {index}", [*self._command, *options], environ, keep=descriptors
         )
         self._started[index] = time.monotonic()
 
@@ -193,8 +194,10 @@ class Workers:
         deadline = time.monotonic() + STOP_SECONDS
         for child in children:
             child.stop(max(0.1, deadline - time.monotonic()))
-        if self._http is not None:
-            self._http.close()
+        if self._http:
+            forget_http(self._config)
+        for listener in self._http:
+            listener.close()
         if self._metrics_folder is not None:
             shutil.rmtree(self._metrics_folder, ignore_errors=True)
 

@@ -19,7 +19,6 @@ from authz import ext_authz
 from authz.authorizer import Authorizer
 from authz.ext_authz import METHOD
 from authz.http2 import frames
-from authz.http2.calls import Method
 from authz.http2.connection import Connection
 from authz.identity.open import open_source, open_store
 from authz.key_pool import KeyPool
@@ -27,6 +26,7 @@ from authz.keys import FileKey
 from authz.metrics import Metrics
 from authz.pb import ext_authz_pb2 as pb
 from authz.readings import Readings
+from authz.serving import UnaryMethod
 from authz.settings import Config
 from authz.tokens import parse
 from authz.usage.entry import Tokens, Usage, UsageEntry
@@ -93,7 +93,7 @@ def _transport(question: bytes) -> float:
     async def answer(_: bytes) -> bytes:
         return bytes(600)
 
-    connection = Connection({METHOD: Method(answer, immediate=True)}, set())
+    connection = Connection({METHOD: UnaryMethod(answer, immediate=True)}, set())
     connection.connection_made(_Nowhere())
     connection.data_received(frames.PREFACE + frames.settings({}))
     connection.data_received(frames.window_update(0, 1 << 30))

@@ -2,8 +2,6 @@
 
 import contextlib
 import os
-import random
-import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -104,13 +102,3 @@ def machine_busy_seconds() -> float:
     fields = Path("/proc/stat").read_text().partition("\n")[0].split()[1:]
     user, nice, system, _idle, _iowait, irq, softirq, steal = (int(f) for f in fields[:8])
     return (user + nice + system + irq + softirq + steal) / _TICKS
-
-
-def free_port() -> int:
-    """Return a free port below the ephemeral range, so that no outgoing connection takes it."""
-    for _ in range(200):
-        port = random.randrange(20_000, 32_000)
-        with contextlib.suppress(OSError), socket.socket() as probe:
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise OSError("no free port")

@@ -29,8 +29,9 @@ from bench import upstream
 from bench.docs import replace_section
 from bench.machine import facts, look
 from bench.message import request
-from bench.processes import Process, free_port
+from bench.processes import Process
 from bench.world import BenchError, World, world
+from tests.support.ports import free_port
 
 _HOST = "api.anthropic.com"
 _MITMPROXY = "mitmproxy==11.0.2"

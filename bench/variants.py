@@ -18,6 +18,7 @@ from authz.headers import CREDENTIAL_HEADERS
 from bench import message, responder, upstream
 from bench.processes import Process, Watched
 from bench.world import World, wait_for_status
+from tests.support.tokens import altered
 
 _MUTATION = "envoy.filters.http.header_mutation"
 _FRAGMENTS = Path(__file__).parent / "fragments"
@@ -76,8 +77,8 @@ class Variant:
         seconds = _PEER_SECONDS if self.peer else _SECONDS
         wait_for_status(running.port, running.ask(world.token, False), 200, own, seconds)
         if self.refusal is not None:
-            wrong = world.token[:-1] + ("B" if world.token.endswith("A") else "A")
-            wait_for_status(running.port, running.ask(wrong, False), self.refusal, own, seconds)
+            message = running.ask(altered(world.token), False)
+            wait_for_status(running.port, message, self.refusal, own, seconds)
         return running
 
 

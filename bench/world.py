@@ -21,7 +21,8 @@ from authz.envoy import binary
 from authz.identity.open import open_store
 from authz.settings import Config
 from bench import message, upstream
-from bench.processes import Process, free_port
+from bench.processes import Process
+from tests.support.ports import free_port
 
 _START_SECONDS = 20.0
 _PROVIDERS = {

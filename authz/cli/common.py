@@ -16,6 +16,7 @@ from authz.errors import StoreError
 from authz.identity.accounts import User
 from authz.identity.open import open_store
 from authz.identity.store import Store
+from authz.printable import printable
 from authz.tokens import parse
 
 _T = TypeVar("_T")
@@ -31,6 +32,11 @@ def config_option(command: _Command) -> _Command:
         metavar="FILE",
         help="The configuration. Default: $AUTHZ_CONFIG, else ./gateway.yaml, else the defaults.",
     )(command)
+
+
+def tell_warning(text: str) -> None:
+    """Print a warning of the configuration."""
+    click.echo(f"authz: warning: {text}", err=True)
 
 
 def output_option(command: _Command) -> _Command:
@@ -159,7 +165,9 @@ def print_rows(
     if output == "json":
         click.echo(json.dumps(objects, indent=2))
     elif rows:
+        # A name in the database may have been written by another program.
+        cleaned = [{name: printable(cell) for name, cell in row.items()} for row in rows]
         # Without disable_numparse an id such as 123e456789 would be printed as a number.
-        click.echo(tabulate(rows, headers="keys", tablefmt="plain", disable_numparse=True))
+        click.echo(tabulate(cleaned, headers="keys", tablefmt="plain", disable_numparse=True))
     else:
         click.echo(none, err=True)

@@ -5,8 +5,9 @@ from pathlib import Path
 import click
 
 from authz.cli.common import config_option, example
-from authz.config import load, open_pools
+from authz.config import load
 from authz.errors import ConfigError
+from authz.provider_status import provider_statuses
 
 
 @click.group(epilog=example("authz config check"))
@@ -17,22 +18,20 @@ def config() -> None:
 @config.command(epilog=example("authz config check --config gateway.yaml"))
 @config_option
 def check(*, config_path: Path | None) -> None:
-    """Say what is wrong with the configuration, one line each, with the key's path."""
-    try:
-        loaded = load(config_path)
-        if loaded.proxy is not None:
-            # Not a part of loading: `authz proxy ca` reads where the CA shall be made.
-            from authz.proxy.ca import load_ca
+    """Say everything that is wrong with the configuration, with file, line and cure.
 
-            load_ca(loaded.proxy.ca.cert_file, loaded.proxy.ca.key_file)
+    A valid one may still have warnings, which do not fail the command.
+    """
+    try:
+        loaded = load(config_path, ca=True, warn=_tell_warning)
     except ConfigError as error:
         for problem in error.problems:
             click.echo(problem, err=True)
         raise click.exceptions.Exit(1) from None
-    pools = open_pools(loaded)
-    for provider in loaded.providers:
-        pool = pools.get(provider.name)
-        if pool is not None and pool.choose() is None:
-            variables = ", ".join(f"${key.env}" for _, key in provider.key_references)
-            click.echo(f"note: {provider.name} has no central key: {variables} is not set")
+    for status in provider_statuses(loaded):
+        click.echo(f"{status.name:<12} {status.text}")
     click.echo("The configuration is valid.")
+
+
+def _tell_warning(text: str) -> None:
+    click.echo(f"warning: {text}", err=True)

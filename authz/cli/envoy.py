@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from authz.cli.common import config_option, example
+from authz.cli.common import config_option, example, tell_warning
 from authz.config import load
 from authz.envoy import binary
 from authz.files import write_whole
@@ -39,10 +39,10 @@ def render(*, output: Path | None, folder: Path | None, config_path: Path | None
     if folder is not None:
         if output is not None:
             raise click.UsageError("give one of --output and --folder")
-        _render_folder(folder, load(config_path, keys=False))
+        _render_folder(folder, load(config_path, keys=False, warn=tell_warning))
         return
     # No key is in it, so none has to be on Envoy's machine to make it.
-    config = load(config_path, keys=False)
+    config = load(config_path, keys=False, warn=tell_warning)
     # The typed objects take a second to import, which the other commands shall not wait for.
     from authz.envoy.render import render as render_yaml
 

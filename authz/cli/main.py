@@ -15,13 +15,17 @@ from authz.cli.configuration import config
 from authz.cli.db import db
 from authz.cli.envoy import envoy
 from authz.cli.login import login
+from authz.cli.providers import providers
 from authz.cli.proxy import proxy
 from authz.cli.run import reload, serve, up
 from authz.cli.tokens import tokens
 from authz.cli.usage import usage
 from authz.cli.users import users
 from authz.errors import AuthzError, ConfigError
+from authz.printable import printable
 from authz.tokens import without_tokens
+
+_ERROR_MAX = 10_000
 
 
 @click.group(
@@ -42,6 +46,7 @@ for command in (
     config,
     db,
     client,
+    providers,
     proxy,
     users,
     tokens,
@@ -71,8 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted")
     except ConfigError as error:
-        # One line here; `authz config check` prints one line per problem.
-        _fail("; ".join(error.problems))
+        # The lines of `authz config check`, each with this program's name.
+        _fail(*error.problems)
     except AuthzError as error:
         _fail(str(error))
     except OSError as error:
@@ -99,6 +104,8 @@ def _open_standard_streams() -> None:
             setattr(sys, name, stream)
 
 
-def _fail(text: str) -> None:
-    click.echo(f"authz: {' '.join(text.split())}", err=True)
+def _fail(*texts: str) -> None:
+    for text in texts:
+        line = printable(" ".join(text.split()), _ERROR_MAX)
+        click.echo(f"authz: {line}", err=True)
     sys.exit(1)

@@ -9,6 +9,7 @@ from authz.cli.common import config_option, example
 from authz.config import load
 from authz.errors import ConfigError
 from authz.proxy.bundle import write_bundle
+from authz.proxy.direct import direct_hosts
 from authz.proxy.settings import CaFiles, Proxy
 from authz.settings import Config
 
@@ -58,7 +59,11 @@ def env(*, token: str, config_path: Path | None) -> None:
     if not settings.ca.cert_file.is_file():
         raise ConfigError([f"{settings.ca.cert_file} is not there: run `authz proxy ca`"])
     scheme = "http" if settings.tls is None else "https"
-    click.echo(f'export HTTPS_PROXY="{scheme}://coder:{token}@{settings.listen.for_clients}"')
+    # Some tools read only one spelling, and most prefer the lower-case one where both are set.
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        click.echo(f'export {name}="{scheme}://coder:{token}@{settings.listen.for_clients}"')
+    for name in ("NO_PROXY", "no_proxy"):
+        click.echo(f"export {name}={','.join(direct_hosts(config))}")
     # Node adds this file to its own roots; the others replace theirs, and a tunnel needs those.
     click.echo(f"export NODE_EXTRA_CA_CERTS={_quoted(settings.ca.cert_file)}")
     bundle = _write_bundle(config, settings.ca)

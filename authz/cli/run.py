@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+import structlog
 
 from authz import config, logs
-from authz.cli.common import config_option, example
+from authz.cli.common import config_option, example, tell_warning
 from authz.errors import ConfigError, ReloadError
 from authz.settings import Config
 
+_log = structlog.get_logger(__name__)
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -44,6 +46,10 @@ def _allow_byok_option(command: _Command) -> _Command:
     )(command)
 
 
+def _log_warning(text: str) -> None:
+    _log.warning("configuration", warning=text)
+
+
 @click.command(epilog=example("authz up --demo"))
 @click.option("--demo", is_flag=True, help="Play every provider with a stand-in on loopback.")
 @_allow_byok_option
@@ -62,7 +68,9 @@ def up(*, demo: bool, allow_byok: bool | None, config_path: Path | None) -> None
 
         def load() -> Config:
             # The demo reads no real key.
-            return config.load(config_path, allow_byok=allow_byok, keys=not demo)
+            return config.load(
+                config_path, allow_byok=allow_byok, keys=not demo, ca=True, warn=tell_warning
+            )
 
         run_up(load, signals, config_path, demo=demo)
 
@@ -76,15 +84,17 @@ def up(*, demo: bool, allow_byok: bool | None, config_path: Path | None) -> None
     help="Processes, each with an address of its own. Default: authz.workers, else one for each "
     "processor.",
 )
+@click.option("--checked", is_flag=True, hidden=True)
 @click.option("--worker-index", type=int, hidden=True)
-@click.option("--http-descriptor", type=int, hidden=True)
+@click.option("--http-descriptor", "http_descriptors", type=int, multiple=True, hidden=True)
 @_allow_byok_option
 @config_option
 def serve(
     *,
     workers: int | None,
+    checked: bool,
     worker_index: int | None,
-    http_descriptor: int | None,
+    http_descriptors: tuple[int, ...],
     allow_byok: bool | None,
     config_path: Path | None,
 ) -> None:
@@ -97,15 +107,16 @@ def serve(
 
     logs.configure()
 
-    def load() -> Config:
-        loaded = config.load(config_path, allow_byok=allow_byok)
+    def load(warn: Callable[[str], None] | None = None) -> Config:
+        loaded = config.load(config_path, allow_byok=allow_byok, ca=True, warn=warn)
         logs.configure(loaded.log.level, loaded.log.format)
         return loaded
 
-    if worker_index is not None and http_descriptor is not None:
-        run(load, Worker(worker_index, socket.socket(fileno=http_descriptor)))
+    if worker_index is not None and http_descriptors:
+        listeners = [socket.socket(fileno=descriptor) for descriptor in http_descriptors]
+        run(load, Worker(worker_index, listeners))
         return
-    loaded = load()
+    loaded = load(None if checked else _log_warning)
     count = workers or loaded.authz.workers or available_cores()
     if count == 1:
         run(load)

@@ -13,6 +13,7 @@ import click
 from authz import lifetimes
 from authz.cli.common import config_option, example, print_rows, run_async
 from authz.config import load
+from authz.printable import csv_cell
 from authz.usage.entry import UsageEntry
 from authz.usage.from_log import BadLine, read_line
 from authz.usage.service import open_usage_store
@@ -120,7 +121,7 @@ def _print(lines: list[Line], by: str, output: str, since: str) -> None:
     if output == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow([by, *(name for name in Line.__dataclass_fields__ if name != "key")])
-        writer.writerows([_safe(str(value)) for value in asdict(line).values()] for line in lines)
+        writer.writerows(map(csv_cell, map(str, asdict(line).values())) for line in lines)
         return
     objects = [
         {by: line.key, **{k: v for k, v in asdict(line).items() if k != "key"}} for line in lines
@@ -141,8 +142,3 @@ def _print(lines: list[Line], by: str, output: str, since: str) -> None:
         for line in lines
     ]
     print_rows(rows, objects, "table", f"No requests were recorded in the last {since}.")
-
-
-def _safe(text: str) -> str:
-    """Keep a spreadsheet from reading a name as a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text

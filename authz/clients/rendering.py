@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from authz.clients.catalog import MODES, Client
+from authz.provider_status import has_central
 from authz.providers.openai import OPENAI_FORMAT
 from authz.settings import Config, Provider
 
@@ -37,12 +38,17 @@ def urls(config: Config) -> dict[str, str]:
         provider of that kind. Where none is OpenAI itself, the first that speaks its format
         stands for it, as a model on this machine does.
     """
-    found: dict[str, str] = {}
+    found = _by_kind(config)
+    return {kind: client_url(config, provider) for kind, provider in found.items()}
+
+
+def _by_kind(config: Config) -> dict[str, Provider]:
+    found: dict[str, Provider] = {}
     for provider in config.providers:
-        found.setdefault(kind_of(provider), client_url(config, provider))
+        found.setdefault(kind_of(provider), provider)
     for provider in config.providers:
         if provider.provider_type in OPENAI_FORMAT and kind_of(provider) != "chatgpt":
-            found.setdefault("openai", client_url(config, provider))
+            found.setdefault("openai", provider)
     return {kind: found[kind] for kind in PLACEHOLDERS if kind in found}
 
 
@@ -91,12 +97,23 @@ def paste(client: Client, config: Config) -> str:
             if reason:
                 parts.append(f"# not here: {reason}")
                 continue
+            if mode in ("centralized", "proxy") and (unset := _unset(kind, config)):
+                parts.append(f"# {unset}")
             if mode in NEEDS:
                 parts.append(f"# {NEEDS[mode].replace('`', '')}")
             parts.append(fill(lines, known).rstrip())
     for mode, reason in client.tested.reasons.items():
         parts.append(f"\n# {HEADINGS.get(mode, mode)}: not possible, {reason}")
     return "\n".join(parts)
+
+
+def _unset(kind: str, config: Config) -> str | None:
+    """Say that the company's key is not in this shell; the gateway's may have it."""
+    provider = _by_kind(config)[kind]
+    if has_central(provider):
+        return None
+    variables = ", ".join(f"${one.env}" for _, one in provider.key_references if one.env)
+    return f"works where the gateway has a central key: {variables} is not set in this shell"
 
 
 def _missing(mode: str, kind: str, known: Mapping[str, str], config: Config) -> str | None:
@@ -107,4 +124,8 @@ def _missing(mode: str, kind: str, known: Mapping[str, str], config: Config) -> 
         return "allow_byok is false"
     if mode.startswith("proxy") and config.proxy is None:
         return "gateway.yaml has no proxy section"
+    provider = _by_kind(config)[kind]
+    keys = provider.key_references or provider.signed or provider.is_open
+    if mode in ("centralized", "proxy") and not keys:
+        return f"{provider.name} has no central key"
     return None

@@ -100,11 +100,15 @@ def _grpc(config: Config, name: str, addresses: tuple[Address, ...]) -> Cluster:
 
 
 def _http(config: Config) -> Cluster:
-    addresses = config.envoy.authz_http or (config.authz.http,)
+    own = config.authz.http_for_envoy
+    addresses = config.envoy.authz_http or (own or config.authz.http,)
     cluster = _cluster(AUTHZ_HTTP_CLUSTER, addresses, config)
     if config.envoy.authz_http:
         path = HealthCheckHttpHealthCheck(path="/healthz")
         cluster.health_checks = [_health(http_health_check=path)]
+    if config.authz.tls is not None and isinstance(own, TcpAddress):
+        hosts = [address.for_clients for address in addresses if isinstance(address, TcpAddress)]
+        cluster.transport_socket = _mutual_tls(config, hosts, "http/1.1")
     cluster.typed_extension_protocol_options = {HTTP_OPTIONS: packed(http1())}
     return cluster
 
@@ -169,7 +173,7 @@ def _health(
     )
 
 
-def _mutual_tls(config: Config, hosts: list[TcpAddress]) -> TransportSocket:
+def _mutual_tls(config: Config, hosts: list[TcpAddress], alpn: str = "h2") -> TransportSocket:
     """Show our certificate, and ask for one of the CA for one of the names in ``authz_grpc``."""
     protocol = TlsParametersTlsProtocol
     context = UpstreamTlsContext(
@@ -186,7 +190,7 @@ def _mutual_tls(config: Config, hosts: list[TcpAddress]) -> TransportSocket:
                 ),
                 validation_context_sds_secret_config=_secret(config, AUTHZ_CA),
             ),
-            alpn_protocols=["h2"],
+            alpn_protocols=[alpn],
         ),
         max_session_keys=0,
     )

@@ -17,6 +17,9 @@ from envoy_data_plane.envoy.config.core.v3 import (
     Http2ProtocolOptions,
     TransportSocket,
 )
+from envoy_data_plane.envoy.config.core.v3 import (
+    HttpProtocolOptions as CommonHttpProtocolOptions,
+)
 from envoy_data_plane.envoy.config.endpoint.v3 import (
     ClusterLoadAssignment,
     Endpoint,
@@ -47,6 +50,9 @@ from authz.envoy.provider_routes import provider_cluster, websocket_cluster
 from authz.envoy.signing import signing_filters
 from authz.settings import Config, Provider
 from authz.trust import system_roots
+
+IDLE_SECONDS = 4
+"""Less than the five seconds after which Node and uvicorn close an unused connection."""
 
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
@@ -184,17 +190,28 @@ def protocol_options(protocol: HttpProtocolOptions) -> dict[str, Any]:
 def http1() -> HttpProtocolOptions:
     """HTTP/1.1 only."""
     return HttpProtocolOptions(
+        common_http_protocol_options=_closed_first(),
         explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(
             http_protocol_options=Http1ProtocolOptions()
-        )
+        ),
     )
 
 
 def _auto() -> HttpProtocolOptions:
     """HTTP/2 where the provider's ALPN answer has it, else HTTP/1.1."""
     return HttpProtocolOptions(
+        common_http_protocol_options=_closed_first(),
         auto_config=HttpProtocolOptionsAutoHttpConfig(
             http_protocol_options=Http1ProtocolOptions(),
             http2_protocol_options=Http2ProtocolOptions(),
-        )
+        ),
     )
+
+
+def _closed_first() -> CommonHttpProtocolOptions:
+    """Close an unused connection before the server does.
+
+    A request that meets a closing connection gets no answer, and Envoy can't know whether the
+    server has read it. So a POST is not sent again: it could be paid for twice.
+    """
+    return CommonHttpProtocolOptions(idle_timeout=timedelta(seconds=IDLE_SECONDS))

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from authz.envoy.intercept import intercept_name
 from authz.envoy.parts import (
@@ -31,48 +32,39 @@ def split(config: Config, folder: Path) -> Parts:
     Raises:
         OSError: a provider's ``ca_file`` can't be read.
     """
-    whole = document(config)
-    static = whole["static_resources"]
     of_provider = {
         provider.name: {provider_cluster(provider), websocket_cluster(provider)}
         for provider in config.providers
     }
     named_by_content = set().union(*of_provider.values())
-    dynamic = named_by_content | {intercept_name(host) for host in config.intercepted_hosts}
+    whole, names = _name_by_content(document(config), named_by_content)
+    static = whole["static_resources"]
+    watched = {*names.values(), *(intercept_name(host) for host in config.intercepted_hosts)}
 
     internal = [one for one in static["listeners"] if "internal_listener" in one]
-    # A provider behind the company's proxy has a listener of its cluster's name.
-    names = _rename(internal, named_by_content)
-    clusters = [one for one in static["clusters"] if one["name"] in dynamic]
-    _replace(clusters, "server_listener_name", names)
-    for cluster in clusters:
-        if cluster["name"] in named_by_content:
-            cluster["alt_stat_name"] = cluster["name"]
-    names = _rename(clusters, named_by_content)
-    _replace(static["listeners"], "cluster", names)
-    # From here on only copies are changed, since `whole` stays as it is.
-    whole = json.loads(json.dumps(whole))
-
-    routes: dict[str, Document] = {}
-    for manager in _managers(static["listeners"]):
-        one = manager.pop("route_config")
-        routes[one["name"]] = {"@type": f"{_TYPE}.route.v3.RouteConfiguration", **one}
-        manager["rds"] = {
-            "route_config_name": one["name"],
-            "config_source": _watched(routes_file(folder, one["name"])),
-        }
-    static["listeners"] = [one for one in static["listeners"] if "internal_listener" not in one]
-    static["clusters"] = [one for one in static["clusters"] if one not in clusters]
-    bootstrap = json.loads(json.dumps(whole)) | {"static_resources": static}
-    bootstrap["dynamic_resources"] = {
-        "cds_config": _watched(clusters_file(folder)),
-        "lds_config": _watched(listeners_file(folder)),
+    routes = {
+        one["name"]: {"@type": f"{_TYPE}.route.v3.RouteConfiguration", **one}
+        for one in _found(static["listeners"], "route_config")
+    }
+    clusters = [one for one in static["clusters"] if one["name"] in watched]
+    bootstrap = whole | {
+        "static_resources": static
+        | {
+            "listeners": _watching(
+                [one for one in static["listeners"] if one not in internal], folder
+            ),
+            "clusters": [one for one in static["clusters"] if one not in clusters],
+        },
+        "dynamic_resources": {
+            "cds_config": _watched(clusters_file(folder)),
+            "lds_config": _watched(listeners_file(folder)),
+        },
     }
     return Parts(
         bootstrap=bootstrap,
         whole=whole,
         clusters=_by_name(clusters, "cluster.v3.Cluster"),
-        listeners=_by_name(internal, "listener.v3.Listener"),
+        listeners=_by_name(_watching(internal, folder), "listener.v3.Listener"),
         routes=routes,
         of_provider={
             provider: sorted(names[name] for name in old & names.keys())
@@ -81,16 +73,46 @@ def split(config: Config, folder: Path) -> Parts:
     )
 
 
-def _rename(resources: list[Document], names: set[str]) -> dict[str, str]:
-    """Give those of ``names`` a name that says what is in them, and return the new names."""
-    renamed = {}
-    for resource in resources:
-        if resource["name"] in names:
-            renamed[resource["name"]] = f"{resource['name']}_{_digest(resource)}"
-            resource["name"] = renamed[resource["name"]]
-            if "load_assignment" in resource:
-                resource["load_assignment"]["cluster_name"] = resource["name"]
-    return renamed
+def _name_by_content(whole: Document, names: set[str]) -> tuple[Document, dict[str, str]]:
+    """Return the document with new names for some clusters, and the new name of each.
+
+    A provider behind the company's proxy has an internal listener of its cluster's name, which is
+    named by its content as well.
+
+    Args:
+        whole: the document; it is not changed.
+        names: the clusters to rename.
+    """
+    static = whole["static_resources"]
+    listener_names = {
+        one["name"]: _content_name(one)
+        for one in static["listeners"]
+        if "internal_listener" in one and one["name"] in names
+    }
+    clusters = [
+        {**one, "alt_stat_name": one["name"]} if one["name"] in names else one
+        for one in _replaced(static["clusters"], "server_listener_name", listener_names)
+    ]
+    cluster_names = {one["name"]: _content_name(one) for one in clusters if one["name"] in names}
+    renamed = static | {
+        "listeners": [
+            {**one, "name": listener_names.get(one["name"], one["name"])}
+            for one in _replaced(static["listeners"], "cluster", cluster_names)
+        ],
+        "clusters": [_named(one, cluster_names.get(one["name"])) for one in clusters],
+    }
+    return whole | {"static_resources": renamed}, cluster_names
+
+
+def _named(cluster: Document, name: str | None) -> Document:
+    if name is None:
+        return cluster
+    renamed: Document = _replaced(cluster, "cluster_name", {cluster["name"]: name})
+    return renamed | {"name": name}
+
+
+def _content_name(resource: Document) -> str:
+    return f"{resource['name']}_{_digest(resource)}"
 
 
 def _digest(resource: Document) -> str:
@@ -112,25 +134,36 @@ def _found(value: object, key: str) -> Iterator[Document]:
             yield from _found(inner, key)
 
 
-def _replace(value: object, key: str, names: Mapping[str, str]) -> None:
-    """Put the new name wherever ``key`` has an old one."""
+def _replaced(value: Any, key: str, names: Mapping[str, str]) -> Any:
+    """Return a copy in which each ``key`` with an old name has the new one."""
     if isinstance(value, dict):
-        if value.get(key) in names and isinstance(value[key], str):
-            value[key] = names[value[key]]
-        for inner in value.values():
-            _replace(inner, key, names)
-    elif isinstance(value, list):
-        for inner in value:
-            _replace(inner, key, names)
+        return {
+            name: names.get(inner, inner)
+            if name == key and isinstance(inner, str)
+            else _replaced(inner, key, names)
+            for name, inner in value.items()
+        }
+    if isinstance(value, list):
+        return [_replaced(inner, key, names) for inner in value]
+    return value
 
 
-def _managers(listeners: list[Document]) -> Iterator[Document]:
-    """Find the HTTP connection managers that have routes in them."""
-    for listener in listeners:
-        for chain in listener["filter_chains"]:
-            for network_filter in chain["filters"]:
-                if "route_config" in network_filter["typed_config"]:
-                    yield network_filter["typed_config"]
+def _watching(value: Any, folder: Path) -> Any:
+    """Return a copy in which each connection manager takes its routes from a watched file."""
+    if isinstance(value, list):
+        return [_watching(inner, folder) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    copied = {
+        key: _watching(inner, folder) for key, inner in value.items() if key != "route_config"
+    }
+    if "route_config" in value:
+        name = value["route_config"]["name"]
+        copied["rds"] = {
+            "route_config_name": name,
+            "config_source": _watched(routes_file(folder, name)),
+        }
+    return copied
 
 
 def _watched(path: Path) -> Document:

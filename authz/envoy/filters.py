@@ -35,12 +35,14 @@ from envoy_data_plane.envoy.type.matcher.v3 import ListStringMatcher, StringMatc
 from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
 from envoy_data_plane.google.protobuf import Any
 
+from authz.envoy.early_refusals import refuse_early
 from authz.envoy.limits import rate_limit
-from authz.envoy.packing import exactly, packed, seconds, starting_with
+from authz.envoy.packing import exactly, packed, regex, seconds, starting_with
 from authz.envoy.tracing import TRACEPARENT
 from authz.envoy.typed_struct import typed_struct
 from authz.envoy.websocket_replies import websocket_replies
 from authz.ext_authz import METADATA_NAMESPACE
+from authz.header_names import REMOVED_HEADERS, REMOVED_PREFIXES
 from authz.settings import Config
 from authz.usage.names import REQUEST_ID_KEY
 
@@ -61,20 +63,6 @@ FIRST_BACK_OFF_SECONDS = 0.05
 """The first retry comes at random within this time, the next within twice that, and so on. So
 another replica is asked at once, and the only one has most of ``CHECK_SECONDS`` to come back."""
 
-REMOVED_HEADERS = ("cookie", "forwarded", "via", "x-request-id")
-REMOVED_PREFIXES = (
-    "coder-",
-    "x-coder-",
-    "x-ai-bridge-actor",
-    "x-forwarded-",
-    "x-envoy-",
-    "proxy-",
-)
-"""Nothing that belongs to Coder or to the gateway reaches a provider (``interface.md`` section 6).
-
-The credential headers are not here: which of them stays is authz's decision.
-"""
-
 REMOVED_RESPONSE_HEADERS = ("set-cookie", "alt-svc")
 """A provider's cookies and its offer of HTTP/3 are about its own host, not about the gateway."""
 
@@ -90,6 +78,7 @@ def http_filters(config: Config) -> list[HttpFilter]:
     usage = [_token_usage()] if config.usage.enabled else []
     return [
         keep_request_id(),
+        refuse_early(),
         ext_authz(),
         *limits,
         _clean_headers(config),
@@ -186,15 +175,16 @@ def _clean_api_headers() -> HttpFilter:
 def _removing(matchers: list[StringMatcher]) -> Any:
     config = HeaderMutation(
         mutations=Mutations(
-            request_mutations=[
-                HeaderMutationAction(
-                    remove_on_match=HeaderMutationRemoveOnMatch(key_matcher=matcher)
-                )
-                for matcher in matchers
-            ]
+            request_mutations=[_remove(matcher) for matcher in matchers],
+            # No AI API takes request trailers, and authz decides on headers alone.
+            request_trailers_mutations=[_remove(StringMatcher(safe_regex=regex(".*")))],
         )
     )
     return packed(config)
+
+
+def _remove(matcher: StringMatcher) -> HeaderMutationAction:
+    return HeaderMutationAction(remove_on_match=HeaderMutationRemoveOnMatch(key_matcher=matcher))
 
 
 def _token_usage() -> HttpFilter:

@@ -1,4 +1,7 @@
-"""Requests per minute of each user, by Envoy's local rate limit (``envoy-facts.md`` 4)."""
+"""Requests per minute of each user, by Envoy's local rate limit.
+
+A token whose user the identity source does not tell is its own user, named by the token's id.
+"""
 
 import math
 from datetime import timedelta
@@ -20,7 +23,7 @@ from envoy_data_plane.envoy.type.metadata.v3 import MetadataKey, MetadataKeyPath
 from envoy_data_plane.envoy.type.v3 import FractionalPercent, TokenBucket
 
 from authz.envoy.packing import packed, set_header
-from authz.ext_authz import METADATA_NAMESPACE
+from authz.ext_authz import METADATA_NAMELESS, METADATA_NAMESPACE
 from authz.governance_settings import Limits
 
 _USER = "user"
@@ -43,6 +46,11 @@ def rate_limit(limits: Limits) -> HttpFilter:
     if limits.requests_per_minute is not None:
         # Without a value: a bucket for each user who is not named.
         descriptors.append(_descriptor("", limits.requests_per_minute))
+    rate_limits = [_limited_by(_USER)]
+    if limits.requests_per_minute is None:
+        # Such a token may be that of any user who is named: it has the least of their limits.
+        descriptors.append(_descriptor("", _least(limits), key=METADATA_NAMELESS))
+        rate_limits.append(_limited_by(METADATA_NAMELESS))
     config = LocalRateLimit(
         stat_prefix="users",
         # What belongs to nobody, such as /healthz, takes from this one.
@@ -52,24 +60,25 @@ def rate_limit(limits: Limits) -> HttpFilter:
         filter_enforced=_always(),
         descriptors=descriptors,
         max_dynamic_descriptors=_USERS_MAX,
-        rate_limits=[RateLimit(actions=[RateLimitAction(metadata=_user())])],
+        rate_limits=rate_limits,
         response_headers_to_add=[set_header("retry-after", str(_retry_after(limits)))],
     )
     return HttpFilter(name="envoy.filters.http.local_ratelimit", typed_config=packed(config))
 
 
-def _user() -> RateLimitActionMetaData:
-    return RateLimitActionMetaData(
-        descriptor_key=_USER,
-        metadata_key=MetadataKey(key=METADATA_NAMESPACE, path=[MetadataKeyPathSegment(key=_USER)]),
+def _limited_by(name: str) -> RateLimit:
+    metadata = RateLimitActionMetaData(
+        descriptor_key=name,
+        metadata_key=MetadataKey(key=METADATA_NAMESPACE, path=[MetadataKeyPathSegment(key=name)]),
         source=RateLimitActionMetaDataSource.DYNAMIC,
         skip_if_absent=True,
     )
+    return RateLimit(actions=[RateLimitAction(metadata=metadata)])
 
 
-def _descriptor(user: str, rate: int | None) -> LocalRateLimitDescriptor:
+def _descriptor(value: str, rate: int | None, key: str = _USER) -> LocalRateLimitDescriptor:
     return LocalRateLimitDescriptor(
-        entries=[RateLimitDescriptorEntry(key=_USER, value=user)],
+        entries=[RateLimitDescriptorEntry(key=key, value=value)],
         token_bucket=_UNLIMITED if rate is None else _bucket(rate),
     )
 
@@ -84,9 +93,13 @@ def _bucket(rate: int) -> TokenBucket:
     )
 
 
-def _retry_after(limits: Limits) -> int:
+def _least(limits: Limits) -> int:
     rates = [limits.requests_per_minute, *limits.users.values()]
-    return math.ceil(60 / min(rate for rate in rates if rate is not None))
+    return min(rate for rate in rates if rate is not None)
+
+
+def _retry_after(limits: Limits) -> int:
+    return math.ceil(60 / _least(limits))
 
 
 def _always() -> RuntimeFractionalPercent:

@@ -37,7 +37,9 @@ from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
 )
 
 from authz.envoy.access_logs import access_logs
+from authz.envoy.early_refusals import MAX_FIELDS, MAX_KIB
 from authz.envoy.filters import http_filters
+from authz.envoy.http1 import DEFAULT_HOST, http1_options
 from authz.envoy.logging import local_replies
 from authz.envoy.packing import envoy_address, packed
 from authz.envoy.routes import gateway_routes
@@ -51,6 +53,7 @@ BUFFER_LIMIT_BYTES = 65_536
 def gateway_listener(config: Config) -> Listener:
     """Return the listener of clients with a base URL."""
     manager = connection_manager(config, gateway_routes(config), http_filters(config))
+    manager.http_protocol_options = http1_options(default_host=DEFAULT_HOST)
     chain = filter_chain(manager)
     if config.tls is not None:
         path = listener_secret_file(config, "gateway")
@@ -86,11 +89,14 @@ def connection_manager(
         http_filters=filters,
         common_http_protocol_options=HttpProtocolOptions(
             idle_timeout=timedelta(hours=1),
-            max_headers_count=100,
+            max_headers_count=MAX_FIELDS,
+            # Some servers take an underscore for a hyphen, so no look-alike of a credential header
+            # goes further. Clients that send `session_id` work without it.
             headers_with_underscores_action=(
-                HttpProtocolOptionsHeadersWithUnderscoresAction.REJECT_REQUEST
+                HttpProtocolOptionsHeadersWithUnderscoresAction.DROP_HEADER
             ),
         ),
+        http_protocol_options=http1_options(),
         http2_protocol_options=Http2ProtocolOptions(
             max_concurrent_streams=100,
             initial_stream_window_size=65_536,
@@ -98,7 +104,7 @@ def connection_manager(
         ),
         # The provider's own Server header is the true one.
         server_header_transformation=HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,
-        max_request_headers_kb=60,
+        max_request_headers_kb=MAX_KIB,
         stream_idle_timeout=timedelta(seconds=config.envoy.stream_idle_timeout),
         request_headers_timeout=timedelta(seconds=10),
         access_log=access_logs(config),

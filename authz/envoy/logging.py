@@ -23,8 +23,16 @@ from envoy_data_plane.envoy.type.matcher.v3 import (
 )
 
 from authz import answers
+from authz.envoy.early_refusals import (
+    HTTP_1_0,
+    TOO_LARGE,
+    cel,
+    is_refused_early,
+)
 from authz.envoy.filters import EXT_AUTHZ
 from authz.envoy.packing import exactly, set_header, struct
+from authz.envoy.page_replies import page_replies
+from authz.envoy.reply_texts import HEADERS_TOO_LARGE, NO_ANSWER, REFUSED, REFUSED_BY_STATUS
 from authz.providers import ErrorShape
 from authz.usage.names import REQUEST_ID_KEY
 
@@ -34,6 +42,8 @@ REQUEST_ID = f"%FILTER_STATE({REQUEST_ID_KEY}:PLAIN)%"
 REQUEST_ID_HEADER = set_header(answers.REQUEST_ID_HEADER, REQUEST_ID)
 """What Envoy adds to an answer of its own, as authz does to its answers."""
 
+_CLIENTS_FAULT = "(response.code < 500 || response.code == 501)"
+
 
 def local_replies() -> LocalReplyConfig:
     """Give Envoy's own answers a JSON body that both SDKs can read.
@@ -42,6 +52,21 @@ def local_replies() -> LocalReplyConfig:
     """
     return LocalReplyConfig(
         mappers=[
+            *page_replies(_not_from_authz("reason")),
+            _mapper(
+                [is_refused_early(TOO_LARGE)],
+                "invalid_request_error",
+                "headers_too_large",
+                HEADERS_TOO_LARGE,
+                status=431,
+            ),
+            _mapper(
+                [is_refused_early(HTTP_1_0)],
+                "invalid_request_error",
+                "bad_request",
+                "An HTTP/1.0 request can't upgrade. Send it as HTTP/1.1.",
+                status=400,
+            ),
             _mapper(
                 [status_is(ComparisonFilterOp.EQ, 503), _flag("UAEX"), _not_from_authz("decision")],
                 "api_error",
@@ -56,33 +81,74 @@ def local_replies() -> LocalReplyConfig:
                 "You have asked more often than this gateway lets you (limits in gateway.yaml). "
                 "Try again shortly.",
             ),
+            *_refused(),
             # A transfer coding that HTTP/1.1 lets a server refuse (RFC 9112 6.1).
             _mapper(
                 [status_is(ComparisonFilterOp.EQ, 501), _not_from_authz("reason")],
                 "invalid_request_error",
                 "bad_request",
-                "The gateway can't serve this request (%RESPONSE_CODE_DETAILS%).",
+                "The gateway can't serve this request.",
             ),
+            *_no_answer(),
             _mapper(
                 [status_is(ComparisonFilterOp.GE, 500), _not_from_authz("reason")],
                 "api_error",
                 "provider_unreachable",
-                "The gateway got no answer from the provider (%RESPONSE_CODE_DETAILS%).",
+                "The gateway got no answer from the provider.",
             ),
             _mapper(
                 [status_is(ComparisonFilterOp.EQ, 404), _not_from_authz("reason")],
                 "not_found_error",
                 "route_not_supported",
-                "The gateway can't serve this request (%RESPONSE_CODE_DETAILS%).",
+                "There is nothing at this address.",
             ),
             _mapper(
                 [status_is(ComparisonFilterOp.GE, 400), _not_from_authz("reason")],
                 "invalid_request_error",
                 "bad_request",
-                "The gateway can't serve this request (%RESPONSE_CODE_DETAILS%).",
+                "The gateway can't serve this request.",
             ),
         ]
     )
+
+
+def _refused() -> list[ResponseMapper]:
+    """Say what is wrong with a request that Envoy itself refuses."""
+    conditions = [
+        *((f"{details_have(part)} && {_CLIENTS_FAULT}", text) for part, text in REFUSED),
+        *((f"response.code == {status}", text) for status, text in REFUSED_BY_STATUS),
+    ]
+    return [
+        _mapper(
+            [cel(condition), _not_from_authz("reason")],
+            "invalid_request_error",
+            "bad_request",
+            text,
+        )
+        for condition, text in conditions
+    ]
+
+
+def _no_answer() -> list[ResponseMapper]:
+    """Say why there is no answer of the provider, or of authz's own pages."""
+    return [
+        _mapper(
+            [
+                cel(details_have(part)),
+                status_is(ComparisonFilterOp.GE, 500),
+                _not_from_authz("reason"),
+            ],
+            "api_error",
+            "provider_unreachable",
+            f"The gateway got no answer: {reason}.",
+        )
+        for part, reason in NO_ANSWER
+    ]
+
+
+def details_have(part: str) -> str:
+    """Return a CEL expression for answers of Envoy's own with this in their details."""
+    return f'response.code_details.contains("{part}")'
 
 
 def _mapper(
@@ -91,6 +157,7 @@ def _mapper(
     code: str,
     message: str,
     retry_after: int | None = None,
+    status: int | None = None,
 ) -> ResponseMapper:
     body: dict[str, Anything] = answers.error_body(
         ErrorShape.ANY, error_type, code, message, REQUEST_ID
@@ -99,7 +166,12 @@ def _mapper(
     if retry_after:
         added.append(set_header("retry-after", str(retry_after)))
     return ResponseMapper(
-        filter=AccessLogFilter(and_filter=AndFilter(filters=conditions)),
+        filter=(
+            conditions[0]
+            if len(conditions) == 1
+            else AccessLogFilter(and_filter=AndFilter(filters=conditions))
+        ),
+        status_code=status,
         body_format_override=SubstitutionFormatString(
             json_format=struct(body), content_type="application/json"
         ),

@@ -23,6 +23,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 
 from authz.addresses import TcpAddress
 from authz.envoy.clusters import assignment
+from authz.envoy.http1 import DEFAULT_HOST, http1_options
 from authz.envoy.listener import filter_chain
 from authz.envoy.packing import envoy_address, packed
 from authz.envoy.provider_routes import method_is
@@ -48,6 +49,7 @@ def metrics_listener(address: TcpAddress) -> Listener:
     manager = HttpConnectionManager(
         stat_prefix="metrics",
         codec_type=HttpConnectionManagerCodecType.HTTP1,
+        http_protocol_options=http1_options(upgrade=None, default_host=DEFAULT_HOST),
         route_config=RouteConfiguration(
             name="metrics",
             virtual_hosts=[VirtualHost(name="metrics", domains=["*"], routes=routes)],

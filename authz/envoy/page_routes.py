@@ -24,22 +24,12 @@ from authz.headers import PEER_HEADER
 
 _NAME = "page"
 _BASE = "/ui"
-_PLACES = (
-    "account",
-    "users",
-    "usage",
-    "audit",
-    "sign-in",
-    "sign-out",
-    "first-administrator",
-    "static",
-)
-"""The first words of the paths of ``authz.web.pages.app``; a test compares."""
 
 
 def page_routes() -> list[Route]:
     """Return the routes of the page, to be tried after those of providers: one may be named ui."""
-    path = f"{_BASE}(?:/(?:(?:{'|'.join(_PLACES)})(?:/[^/]+){{0,4}})?)?"
+    # All of them: authz also answers what is no page, in HTML.
+    path = f"{_BASE}(?:/.*)?"
     return [
         Route(
             name="page front",

@@ -11,7 +11,6 @@ from envoy_data_plane.envoy.config.common.mutation_rules.v3 import (
 )
 from envoy_data_plane.envoy.config.core.v3 import (
     DataSource,
-    Http1ProtocolOptions,
     SubstitutionFormatString,
 )
 from envoy_data_plane.envoy.config.listener.v3 import Listener
@@ -44,6 +43,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 )
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 
+from authz.envoy.early_refusals import refuse_early
 from authz.envoy.filters import (
     EXT_AUTHZ,
     PROXY_TOKEN_KEY,
@@ -51,6 +51,7 @@ from authz.envoy.filters import (
     keep_request_id,
     router,
 )
+from authz.envoy.http1 import http1_options
 from authz.envoy.intercept import intercept_name
 from authz.envoy.listener import (
     BUFFER_LIMIT_BYTES,
@@ -85,6 +86,7 @@ def proxy_listener(config: Config, proxy: Proxy) -> Listener:
     """Return the listener that ``HTTPS_PROXY`` names."""
     filters = [
         keep_request_id(),
+        refuse_early(),
         ext_authz(),
         _share_with_tunnel(),
         _forget_headers(),
@@ -98,8 +100,7 @@ def proxy_listener(config: Config, proxy: Proxy) -> Listener:
     assert manager.http2_protocol_options is not None  # noqa: S101
     manager.local_reply_config.mappers[:0] = tunnel_replies()
     manager.http2_protocol_options.allow_connect = True
-    # Some tools send `CONNECT host:port HTTP/1.0` without a Host header.
-    manager.http_protocol_options = Http1ProtocolOptions(accept_http_10=True)
+    manager.http_protocol_options = http1_options(upgrade=None)
     # `api.openai.com.` is the same host, and must not slip past its interception.
     manager.strip_trailing_host_dot = True
     chain = filter_chain(manager)

@@ -2,23 +2,27 @@
 
 from envoy_data_plane.envoy.config.accesslog.v3 import (
     AccessLogFilter,
-    ExtensionFilter,
+    AndFilter,
     ResponseFlagFilter,
 )
 from envoy_data_plane.envoy.config.core.v3 import SubstitutionFormatString
-from envoy_data_plane.envoy.extensions.access_loggers.filters.cel.v3 import ExpressionFilter
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     ResponseMapper,
 )
 
 from authz import answers
-from authz.envoy.logging import REQUEST_ID, REQUEST_ID_HEADER
-from authz.envoy.packing import packed, struct
+from authz.envoy.early_refusals import cel
+from authz.envoy.logging import REQUEST_ID, REQUEST_ID_HEADER, details_have
+from authz.envoy.packing import struct
+from authz.envoy.reply_texts import NO_ANSWER
 from authz.providers import ErrorShape
 
 _ALL_ADDRESSES_REFUSED = 'response.code_details == "dns_resolution_failure{address_denied}"'
 _NOT_REACHED = ["DF", "UF", "UH", "URX"]
 """Envoy's flags for: no address, no connection, no host, no connection after retries."""
+
+_UNREACHABLE = (502, "api_error", "host_unreachable")
+_SAID = "The host can't be reached"
 
 
 def tunnel_replies() -> list[ResponseMapper]:
@@ -27,12 +31,7 @@ def tunnel_replies() -> list[ResponseMapper]:
     A name with none but private addresses is a 403 as one of them is, what can't be reached a 502
     (``coder-contract.md`` 4.6).
     """
-    refused = AccessLogFilter(
-        extension_filter=ExtensionFilter(
-            name="envoy.access_loggers.extension_filters.cel",
-            typed_config=packed(ExpressionFilter(expression=_ALL_ADDRESSES_REFUSED)),
-        )
-    )
+    refused = cel(_ALL_ADDRESSES_REFUSED)
     not_reached = AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=_NOT_REACHED))
     return [
         _mapper(
@@ -42,14 +41,16 @@ def tunnel_replies() -> list[ResponseMapper]:
             "private_address",
             "The host has a private address, which no tunnel goes to.",
         ),
-        _mapper(
-            not_reached,
-            502,
-            "api_error",
-            "host_unreachable",
-            "The host can't be reached (%RESPONSE_CODE_DETAILS%).",
+        *(
+            _mapper(_both(not_reached, details_have(part)), *_UNREACHABLE, f"{_SAID}: {reason}.")
+            for part, reason in NO_ANSWER
         ),
+        _mapper(not_reached, *_UNREACHABLE, f"{_SAID}."),
     ]
+
+
+def _both(condition: AccessLogFilter, expression: str) -> AccessLogFilter:
+    return AccessLogFilter(and_filter=AndFilter(filters=[condition, cel(expression)]))
 
 
 def _mapper(

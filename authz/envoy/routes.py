@@ -13,12 +13,17 @@ from envoy_data_plane.envoy.config.route.v3 import (
 )
 from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import ExtAuthzPerRoute
 
-from authz.envoy.api_routes import AUTHZ_HTTP_CLUSTER, api_routes, is_api_route
+from authz.envoy.api_routes import (
+    AUTHZ_HTTP_CLUSTER,
+    api_routes,
+    is_api_route,
+    unknown_api_routes,
+)
 from authz.envoy.filters import EXT_AUTHZ, REMOVED_RESPONSE_HEADERS
+from authz.envoy.mounts import gateway_mount
 from authz.envoy.packing import packed, regex
 from authz.envoy.page_routes import is_page_route, page_routes
 from authz.envoy.provider_routes import (
-    gateway_mount,
     method_is,
     packed_context,
     provider_routes,
@@ -43,6 +48,7 @@ def gateway_routes(config: Config) -> RouteConfiguration:
     routes.append(_escaped_slash())
     routes += api_routes()
     routes += page_routes()
+    routes += unknown_api_routes()
     routes.append(_unknown())
     for route in routes:
         if not (is_api_route(route) or is_page_route(route)):

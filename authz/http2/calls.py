@@ -1,7 +1,7 @@
 """The calls of one connection: from a complete request to a response."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -11,6 +11,7 @@ from authz.http2 import frames, grpc
 from authz.http2.frames import ConnectionFailed, ErrorCode, StreamFailed
 from authz.http2.grpc import CallFailed, Status
 from authz.http2.sending import Sender
+from authz.serving import ClientStream, Methods, UnaryMethod
 
 _log = structlog.get_logger(__name__)
 
@@ -18,42 +19,6 @@ MAX_STREAMS = 4096
 MAX_MESSAGE_BYTES = 1 << 20
 MAX_KEPT_BYTES = 1 << 25
 """Of the requests of a connection that are unfinished or unanswered, all together."""
-
-
-Answer = Callable[[bytes], Awaitable[bytes]]
-
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """What answers the calls of one method.
-
-    Attributes:
-        answer: a request message in, a response message out; it may raise ``CallFailed``.
-        immediate: whether ``answer`` never waits; such a call needs no task.
-        traced: makes what answers a call with a ``traceparent`` in place of ``answer``; None is
-            for methods that are not traced.
-    """
-
-    answer: Answer
-    immediate: bool = False
-    traced: Callable[[bytes], Answer] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ClientStream:
-    """What takes the messages of a client-streaming method.
-
-    Attributes:
-        receive: called with each message as soon as it is whole; it neither waits nor raises.
-        answer: the response, when the stream ends or the server stops.
-    """
-
-    receive: Callable[[bytes], None]
-    answer: bytes
-
-
-Methods = Mapping[str, Method | ClientStream]
-"""What is served, by path: ``/package.Service/Method``."""
 
 
 @dataclass(slots=True)
@@ -64,7 +29,7 @@ class _Call:
         size: bytes that are kept.
     """
 
-    method: Method | ClientStream
+    method: UnaryMethod | ClientStream
     ended: bool = False
     size: int = 0
     data: bytearray | None = None
@@ -121,8 +86,8 @@ class Calls:
         if method is None:
             self._fail(stream, CallFailed(Status.UNIMPLEMENTED, "unknown method"), ended=ended)
             return
-        if traceparent and isinstance(method, Method) and method.traced is not None:
-            method = Method(method.traced(traceparent), method.immediate)
+        if traceparent and isinstance(method, UnaryMethod) and method.traced is not None:
+            method = UnaryMethod(method.traced(traceparent), method.immediate)
         call = self._calls[stream] = _Call(method)
         if ended:
             self._complete(stream, call, b"")
@@ -228,7 +193,7 @@ class Calls:
         else:
             self._respond(stream, response)
 
-    async def _run(self, stream: int, method: Method, message: bytes) -> None:
+    async def _run(self, stream: int, method: UnaryMethod, message: bytes) -> None:
         try:
             response = grpc.framed(await method.answer(message))
         except (Exception, asyncio.CancelledError) as error:

@@ -7,9 +7,10 @@ import structlog
 
 from authz.http2 import frames
 from authz.http2.blocks import MAX_HEADER_BLOCK_BYTES, Blocks
-from authz.http2.calls import MAX_MESSAGE_BYTES, MAX_STREAMS, Calls, Methods
+from authz.http2.calls import MAX_MESSAGE_BYTES, MAX_STREAMS, Calls
 from authz.http2.frames import ConnectionFailed, ErrorCode, StreamFailed
 from authz.http2.sending import Sender
+from authz.serving import Methods
 
 _log = structlog.get_logger(__name__)
 

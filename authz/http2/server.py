@@ -1,35 +1,31 @@
 """The server: listening, health, graceful stop. It has the same face as ``GrpcServer``."""
 
 import asyncio
-import os
 import select
 import socket
 from pathlib import Path
 
 from grpc_health.v1 import health_pb2
 
-from authz import access_log
 from authz.addresses import Address, UnixAddress
 from authz.errors import StartError
-from authz.ext_authz import METHOD
-from authz.http2.calls import ClientStream, Method
 from authz.http2.connection import Connection
 from authz.http2.grpc import CallFailed, Status
 from authz.mutual_tls import TlsFiles, keep_fresh
 from authz.serving import (
+    BACKLOG,
     DRAIN_SECONDS,
-    CheckHandler,
-    LogHandler,
-    TracedHandler,
-    remove_stale_socket,
+    ClientStream,
+    Methods,
+    UnaryMethod,
+    bind,
+    services_of,
 )
-from authz.usage import receiver
 
 _HEALTH = "/grpc.health.v1.Health/Check"
 _POLL_SECONDS = 0.005
 HANDSHAKE_SECONDS = 5.0
 """How long a peer may take for TLS; before that it costs a socket and some kilobytes."""
-_BACKLOG = 1024
 _ACCEPT_TURNS = 5
 """Of the loop, between the accept of a connection and its being known."""
 _ACCEPT_SECONDS = 0.1
@@ -37,40 +33,23 @@ _ACCEPT_SECONDS = 0.1
 
 
 class Http2Server:
-    """Serves checks and health on one address.
+    """Serves methods and their health on one address.
 
     Args:
-        check: answers a check; it must not raise.
+        methods: the methods to serve; their handlers must not raise.
         address: a Unix socket, made with mode 0600, or a TCP address.
-        receive_log: takes the messages of Envoy's access log stream; None serves none.
-        receive_requests: takes OpenTelemetry's log exports without waiting; None serves none.
-        immediate: whether ``check`` never waits.
-        traced: makes what answers a check that Envoy traces, out of its ``traceparent``.
         tls: the certificate to show and whose clients to serve; None serves in clear.
     """
 
-    def __init__(
-        self,
-        check: CheckHandler,
-        address: Address,
-        receive_log: LogHandler | None = None,
-        receive_requests: CheckHandler | None = None,
-        *,
-        immediate: bool = False,
-        traced: TracedHandler | None = None,
-        tls: TlsFiles | None = None,
-    ) -> None:
+    def __init__(self, methods: Methods, address: Address, *, tls: TlsFiles | None = None) -> None:
         self._address = address
         self._tls = tls
         self._tls_task: asyncio.Task[None] | None = None
-        self._methods: dict[str, Method | ClientStream] = {
-            METHOD: Method(check, immediate, traced),
-            _HEALTH: Method(self._health, True),
+        self._services = services_of(methods)
+        self._methods: dict[str, UnaryMethod | ClientStream] = {
+            **methods,
+            _HEALTH: UnaryMethod(self._health, True),
         }
-        if receive_log is not None:
-            self._methods[access_log.METHOD] = ClientStream(receive_log, access_log.ANSWER)
-        if receive_requests is not None:
-            self._methods[receiver.METHOD] = Method(receive_requests, True)
         self._connections: set[Connection] = set()
         self._server: asyncio.Server | None = None
         self._listener: socket.socket | None = None
@@ -83,7 +62,7 @@ class Http2Server:
             StartError: the address is in use or can't be bound.
         """
         try:
-            self._listener = _listen(self._address)
+            self._listener = bind(self._address)
         except OSError as error:
             raise StartError(f"authz.grpc: {self._address}: {error.strerror}") from None
         await self._accept()
@@ -104,7 +83,7 @@ class Http2Server:
             lambda: Connection(self._methods, self._connections),
             sock=listener,
             # The loop listens once more, with this.
-            backlog=_BACKLOG,
+            backlog=BACKLOG,
             ssl=self._tls.context if self._tls else None,
             ssl_handshake_timeout=HANDSHAKE_SECONDS if self._tls else None,
         )
@@ -153,7 +132,7 @@ class Http2Server:
 
     async def _health(self, message: bytes) -> bytes:
         request = health_pb2.HealthCheckRequest.FromString(message)
-        if request.service not in ("", METHOD.split("/")[1]):
+        if request.service and request.service not in self._services:
             raise CallFailed(Status.NOT_FOUND, "unknown service")
         status = health_pb2.HealthCheckResponse
         answer = status(status=status.SERVING if self._serving else status.NOT_SERVING)
@@ -170,29 +149,3 @@ async def _accept_waiting(listener: socket.socket) -> None:
         await asyncio.sleep(0)
     for _ in range(_ACCEPT_TURNS):
         await asyncio.sleep(0)
-
-
-def _listen(address: Address) -> socket.socket:
-    if not isinstance(address, UnixAddress):
-        return socket.create_server(
-            (address.host, address.port),
-            family=socket.AF_INET6 if ":" in address.host else socket.AF_INET,
-            backlog=_BACKLOG,
-            # As grpcio: every address is also every IPv4 address.
-            dualstack_ipv6=address.host == "::" and socket.has_dualstack_ipv6(),
-        )
-    path = Path(address.path)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    remove_stale_socket(path)
-    listener = socket.socket(socket.AF_UNIX)
-    # Whoever can connect can ask for provider keys.
-    mask = os.umask(0o177)
-    try:
-        listener.bind(str(path))
-    except BaseException:
-        listener.close()
-        raise
-    finally:
-        os.umask(mask)
-    listener.listen(_BACKLOG)
-    return listener

@@ -7,7 +7,12 @@ from typing import Any
 from authz.identity.database import Row
 from authz.rules import TokenRules, read_rules
 
-_NEVER = datetime.min.replace(tzinfo=UTC)
+ORGANIZATION_ID = "73fb782d-ac8e-545e-8187-716590c619bc"
+"""Of the one organization that every user is in; Coder's clients ask for one."""
+
+_NEVER_SEEN = datetime.min.replace(tzinfo=UTC)
+_NEVER_USED = datetime.fromtimestamp(0, UTC)
+"""Coder's answer for a key without any use; of a user it is Go's zero time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +57,14 @@ class User:
             "name": self.name,
             "status": self.status,
             "roles": [{"name": role, "display_name": role_title(role)} for role in self.roles],
-            "organization_ids": [],
+            "organization_ids": [ORGANIZATION_ID],
             "avatar_url": "",
             "theme_preference": "",
             "login_type": self.login_type,
             "is_service_account": self.is_service_account,
             "created_at": rfc3339(self.created_at),
             "updated_at": rfc3339(self.updated_at),
-            "last_seen_at": rfc3339(self.last_seen_at or _NEVER),
+            "last_seen_at": rfc3339(self.last_seen_at or _NEVER_SEEN),
         }
 
 
@@ -117,7 +122,7 @@ class Key:
         return {
             "id": self.id,
             "user_id": self.user_id,
-            "last_used": rfc3339(self.last_used or _NEVER),
+            "last_used": rfc3339(self.last_used or _NEVER_USED),
             "expires_at": rfc3339(self.expires_at),
             "created_at": rfc3339(self.created_at),
             "updated_at": rfc3339(self.updated_at),
@@ -127,10 +132,7 @@ class Key:
             "scopes": list(self.scopes),
             "token_name": self.token_name,
             "lifetime_seconds": self.lifetime_seconds,
-            "allow_list": [
-                dict(zip(("type", "id"), entry.split(":", 1), strict=True))
-                for entry in self.allow_list
-            ],
+            "allow_list": list(self.allow_list),
             "rules": self.rules.as_json(),
         }
 
@@ -176,5 +178,5 @@ def role_title(role: str) -> str:
 
 
 def rfc3339(moment: datetime) -> str:
-    """Write a UTC time as RFC 3339 with ``Z``; "never" is year 1, Go's zero time, as in Coder."""
+    """Write a UTC time as RFC 3339 with ``Z``."""
     return moment.isoformat().replace("+00:00", "Z")

@@ -16,6 +16,7 @@ from typing import Any
 
 from authz.identity.accounts import rfc3339
 from authz.identity.database import Queries, Row
+from authz.printable import printable
 
 LIMIT = 10_000
 """Entries that are read at a time."""
@@ -144,15 +145,16 @@ async def record(transaction: Queries, actor: Actor, change: Change) -> None:
         str(uuid.uuid4()),
         datetime.now(UTC),
         actor.kind,
-        actor.name,
+        printable(actor.name),
         actor.user_id,
         actor.api_key_id,
-        actor.ip,
+        printable(actor.ip),
         str(change.action),
         str(change.resource),
         change.resource_id,
-        change.target,
-        change.username,
+        # Someone who fails to sign in chooses the name.
+        printable(change.target),
+        printable(change.username),
         json.dumps(dict(change.fields)),
     )
 

@@ -6,12 +6,13 @@ request that was sent after the deletion.
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Generic, TypeVar
 
-from authz.errors import IdentityUnavailable
+from authz.errors import IdentityUnavailable, IdentityUnreachable
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -67,6 +68,7 @@ class Batcher(Generic[K, V]):
         self._busy: set[K] = set()
         self._scheduled = False
         self._closed = False
+        self._answered = -math.inf
 
     async def get(self, key: K) -> V | None:
         """Look ``key`` up in a look-up that has not started yet.
@@ -77,14 +79,17 @@ class Batcher(Generic[K, V]):
         Raises:
             IdentityUnavailable: too many wait, it took too long, the look-up could not say, or
                 this is closed.
+            IdentityUnreachable: it took too long, and no other look-up was answered meanwhile.
         """
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         asked = self._waiting.get(key)
         if asked is None:
             if self._closed:
                 raise IdentityUnavailable(_CLOSED)
             if len(self._waiting) >= self._max_waiting:
                 raise IdentityUnavailable("too many look-ups are waiting")
-            asked = self._waiting[key] = _Asked(asyncio.get_running_loop().create_future())
+            asked = self._waiting[key] = _Asked(loop.create_future())
             self._schedule()
         asked.callers += 1
         try:
@@ -92,7 +97,10 @@ class Batcher(Generic[K, V]):
                 # Others may wait for the same answer: a caller who leaves must not cancel it.
                 return await asyncio.shield(asked.answer)
         except TimeoutError:
-            raise IdentityUnavailable("the look-up took too long") from None
+            # A queue that is too long is no outage: a crowd of clients can cause one.
+            is_up = self._answered >= began
+            error = IdentityUnavailable if is_up else IdentityUnreachable
+            raise error("the look-up took too long") from None
         finally:
             asked.callers -= 1
             # A slow source would else be asked for callers who are gone, before those who wait.
@@ -147,7 +155,7 @@ class Batcher(Generic[K, V]):
             async with asyncio.timeout(self._seconds):
                 found = await self._look_up(tuple(batch))
         except TimeoutError:
-            _fail(batch.values(), IdentityUnavailable("the look-up took too long"))
+            _fail(batch.values(), IdentityUnreachable("the look-up took too long"))
         except IdentityUnavailable as error:
             _fail(batch.values(), error)
         except asyncio.CancelledError:
@@ -157,6 +165,7 @@ class Batcher(Generic[K, V]):
             # A message of the driver could quote what it was asked.
             _fail(batch.values(), IdentityUnavailable(f"look-up failed: {type(error).__name__}"))
         else:
+            self._answered = asyncio.get_running_loop().time()
             for key, answer in batch.items():
                 if not answer.done():
                     answer.set_result(found.get(key))
@@ -167,6 +176,6 @@ class Batcher(Generic[K, V]):
 def _fail(answers: Collection[asyncio.Future[V | None]], error: IdentityUnavailable) -> None:
     for answer in answers:
         if not answer.done():
-            answer.set_exception(IdentityUnavailable(*error.args))
+            answer.set_exception(type(error)(*error.args))
             # All who waited may have left; asyncio would log an exception that nobody fetched.
             answer.exception()

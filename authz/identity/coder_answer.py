@@ -6,12 +6,14 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from authz.errors import IdentityUnavailable
+from authz.errors import IdentityUnavailable, IdentityUnreachable
 from authz.identity import Identity, Rejection
+from authz.identity.bad_tokens import FINAL
 
 _NARROW = "Resource not found or you do not have access to this resource"
 _AUDIENCE = "Token audience validation failed"
 _REASONS = (
+    (re.compile(r"API key is invalid"), Rejection.UNKNOWN),
     (re.compile(r"API key expired at "), Rejection.EXPIRED),
     (re.compile(r"API key secret is invalid"), Rejection.WRONG_SECRET),
     (re.compile(r"User is not active "), Rejection.USER_INACTIVE),
@@ -23,6 +25,9 @@ _REASONS = (
         Rejection.LOGIN_EXPIRED,
     ),
 )
+_AWAY = (502, 503, 504)
+DEFAULT_RETRY_SECONDS = 60.0
+"""What Coder's ``Retry-After`` says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +37,27 @@ class Answer:
     Attributes:
         content_type: the header's value, empty if there is none.
         body: None if it was too long, cut, or compressed against our wish.
+        is_coders: whether it says which build of Coder it comes from, as each of Coder's API does.
+        retry_after: the header's seconds; None without one.
     """
 
     status: int
     content_type: str
     body: bytes | None
+    is_coders: bool = False
+    retry_after: float | None = None
+
+
+class RateLimited(IdentityUnavailable):
+    """Coder has answered 429.
+
+    Attributes:
+        retry_after: seconds.
+    """
+
+    def __init__(self, text: str, retry_after: float = DEFAULT_RETRY_SECONDS) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
 
 
 def read_user(answer: Answer, token_id: str) -> Identity | Rejection:
@@ -52,6 +73,8 @@ def read_user(answer: Answer, token_id: str) -> Identity | Rejection:
     Raises:
         IdentityUnavailable: the answer says nothing about the token. Its text names the cause and
             quotes nothing of the answer.
+        RateLimited: it is 429.
+        IdentityUnreachable: a proxy in front of Coder says that Coder does not answer.
     """
     if answer.status == 200:
         return _identity(_object(answer), token_id)
@@ -59,7 +82,22 @@ def read_user(answer: Answer, token_id: str) -> Identity | Rejection:
         return _reason(_object(answer))
     if answer.status == 403 and _message(_object(answer)) == _AUDIENCE:
         return Rejection.AUDIENCE
-    raise IdentityUnavailable(f"Coder's API answered {answer.status}{_hint(answer.status)}")
+    text = f"Coder's API answered {answer.status}{_hint(answer.status)}"
+    if answer.status == 429:
+        seconds = answer.retry_after
+        raise RateLimited(text, DEFAULT_RETRY_SECONDS if seconds is None else seconds)
+    if answer.status in _AWAY and not answer.is_coders:
+        raise IdentityUnreachable(text)
+    raise IdentityUnavailable(text)
+
+
+def is_final(answer: Answer) -> bool:
+    """Say whether a 401 has Coder's own words for a token that stays bad.
+
+    What a proxy answers instead, a page to sign in for example, says nothing about later.
+    """
+    reason = _known_reason(_object(answer)) if answer.status == 401 else None
+    return reason in FINAL
 
 
 def is_narrow(answer: Answer) -> bool:
@@ -112,18 +150,22 @@ def _identity(body: dict[str, Any] | None, token_id: str) -> Identity | Rejectio
 
 
 def _reason(body: dict[str, Any] | None) -> Rejection:
+    return _known_reason(body) or Rejection.UNKNOWN
+
+
+def _known_reason(body: dict[str, Any] | None) -> Rejection | None:
     for key in ("detail", "message"):
         text = (body or {}).get(key)
         if isinstance(text, str):
             for pattern, rejection in _REASONS:
                 if pattern.match(text):
                     return rejection
-    return Rejection.UNKNOWN
+    return None
 
 
 def _hint(status: int) -> str:
     if status == 429:
-        return ": its rate limit, which is per user, is reached"
+        return ": its rate limit is reached, of the token's user or, for a bad token, of authz"
     if 300 <= status < 400:
         return ", a redirect: write the address that it leads to as identity"
     if status in (403, 404):

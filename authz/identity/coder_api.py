@@ -1,19 +1,22 @@
 """Asks Coder's own API whose token it is, with the token itself (``coder-contract.md`` 5.1)."""
 
 import asyncio
-import ssl
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import aiohttp
-from yarl import URL
-
-from authz import __version__
-from authz.errors import ConfigError, IdentityUnavailable
+from authz.errors import IdentityUnavailable, IdentityUnreachable
 from authz.identity import Identity, Rejection
+from authz.identity.bad_tokens import BadTokens
 from authz.identity.batch import LOOK_UP_SECONDS, Batcher
-from authz.identity.coder_answer import Answer, is_build_info, is_narrow, read_user
+from authz.identity.coder_answer import (
+    RateLimited,
+    is_build_info,
+    is_final,
+    is_narrow,
+    read_user,
+)
+from authz.identity.coder_http import CoderHTTP, trusted
 from authz.tokens import CoderToken
 
 CONNECTIONS = 32
@@ -22,16 +25,6 @@ CONNECTIONS = 32
 CALL_SECONDS = LOOK_UP_SECONDS - 0.1
 """How long Coder has for an answer: whoever waits for it still gets it in time."""
 
-MAX_BODY = 64 * 1024
-"""A user object has about a kilobyte, and 36 bytes more for each organization."""
-
-_TOKEN_HEADER = "Coder-Session-Token"  # noqa: S105 - the header's name
-_HEADERS = {
-    "Accept": "application/json",
-    # A compressed body could be a thousand times longer than MAX_BODY.
-    "Accept-Encoding": "identity",
-    "User-Agent": f"authz/{__version__}",
-}
 _USER, _BUILD_INFO = "/api/v2/users/me", "/api/v2/buildinfo"
 
 
@@ -40,7 +33,7 @@ class CoderSource:
 
     Who asks for a token that a call is under way for shares the next call. Tokens that were good
     at their last call have connections of their own, so that a flood of bad ones, which gets the
-    other half, does not hold them up.
+    other half, does not hold them up. What that flood may cost Coder is bounded (``BadTokens``).
 
     Args:
         base: of the deployment, without a slash at the end.
@@ -52,25 +45,26 @@ class CoderSource:
 
     def __init__(self, base: str, *, ca_file: Path | None = None) -> None:
         self._base = base
-        self._urls = {path: URL(base + path, encoded=True) for path in (_USER, _BUILD_INFO)}
-        self._tls = _trust(base, ca_file)
+        tls = trusted(base, ca_file)
+        self._http = CoderHTTP(base, tls, connections=CONNECTIONS)
+        # Its own: whoever asks for readiness needs no token, and must not hold look-ups up.
+        self._readiness = CoderHTTP(base, tls, connections=1)
         self._good = _Recent(100_000)
         half = CONNECTIONS // 2
         # Few may wait for an unknown token: behind a flood nobody's turn would come in time.
         self._known, self._unknown = (
             Batcher[CoderToken, Identity | Rejection](
-                self._look_up,
+                look_up,
                 max_batch=1,
                 concurrency=half,
                 exclusive=True,
                 max_waiting=max_waiting,
             )
-            for max_waiting in (4096, 1024)
+            for look_up, max_waiting in ((self._look_up, 4096), (self._look_up_unknown, 1024))
         )
-        self._session: aiohttp.ClientSession | None = None
+        self._bad = BadTokens()
         self._is_coder = False
         self._identifying = asyncio.Lock()
-        self._closed = False
 
     async def verify(self, token: CoderToken) -> Identity | Rejection:
         """Ask Coder in a call that starts now or later, and say whose token it is.
@@ -79,8 +73,12 @@ class CoderSource:
         ``user_id``, ``username`` and ``email`` are empty then.
 
         Raises:
-            IdentityUnavailable: Coder can't be asked, or its answer says nothing about the token.
+            IdentityUnavailable: Coder can't be asked, its answer says nothing about the token, or
+                bad tokens have used up what may be asked about them.
         """
+        refused = self._bad.refusal(token)
+        if refused is not None:
+            return refused
         lane = self._known if token.digest in self._good else self._unknown
         verdict = await lane.get(token)
         if isinstance(verdict, Identity):
@@ -97,9 +95,9 @@ class CoderSource:
         """
         try:
             async with asyncio.timeout(CALL_SECONDS):
-                answer = await self._get(_BUILD_INFO)
+                answer = await self._readiness.get(_BUILD_INFO)
         except TimeoutError:
-            raise IdentityUnavailable(_SLOW) from None
+            raise IdentityUnreachable(_SLOW) from None
         if not is_build_info(answer):
             raise IdentityUnavailable(
                 f"{self._base}{_BUILD_INFO} answered {answer.status}, and not as a Coder server"
@@ -108,12 +106,12 @@ class CoderSource:
 
     async def close(self) -> None:
         """Fail who waits and close the connections."""
-        self._closed = True
+        self._http.end()
+        self._readiness.end()
         await self._known.close()
         await self._unknown.close()
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        await self._http.close()
+        await self._readiness.close()
 
     async def _look_up(
         self, tokens: Sequence[CoderToken]
@@ -123,12 +121,36 @@ class CoderSource:
             async with asyncio.timeout(CALL_SECONDS):
                 return {token: await self._ask(token)}
         except TimeoutError:
-            raise IdentityUnavailable(_SLOW) from None
+            raise IdentityUnreachable(_SLOW) from None
+
+    async def _look_up_unknown(
+        self, tokens: Sequence[CoderToken]
+    ) -> Mapping[CoderToken, Identity | Rejection]:
+        """Look up a token that was not good at its last call, or never asked about."""
+        (token,) = tokens
+        refused = self._bad.refusal(token)
+        if refused is not None:
+            return {token: refused}
+        self._bad.take()
+        try:
+            found = await self._look_up(tokens)
+        except RateLimited as error:
+            self._bad.limited(token, error.retry_after)
+            raise
+        except IdentityUnreachable:
+            self._bad.give_back()
+            raise
+        if isinstance(found[token], Identity):
+            self._bad.give_back()
+        return found
 
     async def _ask(self, token: CoderToken) -> Identity | Rejection:
-        answer = await self._get(_USER, token)
+        answer = await self._http.get(_USER, token)
         if not is_narrow(answer):
-            return read_user(answer, token.id)
+            verdict = read_user(answer, token.id)
+            if isinstance(verdict, Rejection):
+                self._bad.remember(token, verdict, is_final=is_final(answer))
+            return verdict
         if not await self._has_identified():
             raise IdentityUnavailable("Coder's API answered 404, but its buildinfo is not Coder's")
         return Identity(
@@ -139,48 +161,8 @@ class CoderSource:
         """Say whether the server at ``base`` has shown that it is Coder's; it has to only once."""
         async with self._identifying:
             if not self._is_coder:
-                self._is_coder = is_build_info(await self._get(_BUILD_INFO))
+                self._is_coder = is_build_info(await self._http.get(_BUILD_INFO))
             return self._is_coder
-
-    async def _get(self, path: str, token: CoderToken | None = None) -> Answer:
-        """Make one call.
-
-        Raises:
-            IdentityUnavailable: there was no answer.
-        """
-        headers = {}
-        if token is not None:
-            if token.text is None:
-                raise ValueError("this token was not presented: it has no text")
-            headers[_TOKEN_HEADER] = token.text.reveal()
-        try:
-            # A redirect would take the token to another host.
-            request = self._opened().get(self._urls[path], headers=headers, allow_redirects=False)
-            async with request as response:
-                content_type = response.headers.get("Content-Type", "")
-                return Answer(response.status, content_type, await _read(response))
-        except (aiohttp.ClientError, OSError) as error:
-            if isinstance(error, TimeoutError):
-                raise
-            cause = _cause(error)
-        # Raised out here: aiohttp's errors hold the request, which holds the token.
-        raise IdentityUnavailable(f"can't ask Coder at {self._base}: {cause}")
-
-    def _opened(self) -> aiohttp.ClientSession:
-        # Not before the first call: it belongs to the event loop that is running then.
-        if self._closed:
-            raise IdentityUnavailable("the identity source is closed")
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                # One more than the look-ups, for the readiness check.
-                connector=aiohttp.TCPConnector(limit=CONNECTIONS + 1, ssl=self._tls),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers=_HEADERS,
-                timeout=aiohttp.ClientTimeout(total=None),
-                trust_env=False,
-                auto_decompress=False,
-            )
-        return self._session
 
 
 class _Recent:
@@ -207,46 +189,3 @@ class _Recent:
 
 
 _SLOW = f"Coder's API gave no answer within {CALL_SECONDS:.1f} s"
-
-
-def _trust(base: str, ca_file: Path | None) -> ssl.SSLContext | bool:
-    if not base.startswith("https://"):
-        if ca_file is not None:
-            raise ConfigError(["identity_ca_file: needs an https:// URL as identity"])
-        return True
-    try:
-        return ssl.create_default_context(cafile=ca_file)
-    except OSError as error:  # ssl.SSLError is one
-        why = "no PEM certificates in it" if isinstance(error, ssl.SSLError) else error.strerror
-        raise ConfigError([f"identity_ca_file: can't use {ca_file}: {why}"]) from None
-
-
-async def _read(response: aiohttp.ClientResponse) -> bytes | None:
-    """Return the body; None if it is too long, cut, or compressed."""
-    body = bytearray()
-    try:
-        async for piece in response.content.iter_any():
-            body += piece
-            if len(body) > MAX_BODY:
-                return None
-    except aiohttp.ClientPayloadError:
-        return None
-    return (
-        None if response.headers.get("Content-Encoding", "identity") != "identity" else bytes(body)
-    )
-
-
-def _cause(error: Exception) -> str:
-    """Say in words of our own what went wrong: aiohttp's could quote what was sent."""
-    match error:
-        case aiohttp.ClientConnectorCertificateError():
-            why = getattr(error.certificate_error, "verify_message", "") or "it is not trusted"
-            return f"its certificate was refused: {why} (identity_ca_file names a private CA)"
-        case aiohttp.ClientConnectorDNSError():
-            return "its name is not known"
-        case aiohttp.ClientConnectorError() | aiohttp.ClientOSError():
-            return error.strerror or "the connection failed"
-        case aiohttp.ServerDisconnectedError():
-            return "it closed the connection"
-        case _:
-            return f"its answer is not HTTP ({type(error).__name__})"

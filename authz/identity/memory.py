@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
-from authz.errors import IdentityUnavailable
+from authz.errors import IdentityUnavailable, IdentityUnreachable
 from authz.identity import Identity, IdentitySource, Rejection
 from authz.tokens import CoderToken
 
@@ -40,7 +40,8 @@ class RememberingSource:
     Args:
         source: who knows.
         max_staleness: seconds for which an allow is answered again without asking.
-        stale_if_error: seconds for which an allow is answered again when ``source`` can't be asked.
+        stale_if_error: seconds for which an allow is answered again while ``source`` gives no
+            answer at all.
         on_stale: called for each answer that ``stale_if_error`` made possible.
         max_tokens: how many are remembered; the least recently used go first.
         clock: monotonic seconds.
@@ -75,12 +76,17 @@ class RememberingSource:
             return remembered
         try:
             verdict = await self._source.verify(token)
-        except IdentityUnavailable:
+        except IdentityUnreachable:
             remembered = self._remembered(token, self._clock(), self._stale_if_error)
             if remembered is None:
                 raise
             self._on_stale()
             return replace(remembered, stale=True)
+        except IdentityUnavailable:
+            # The source is up and does not vouch for the token. Coder limits deleted tokens by
+            # address, so a flood of others would else let them live until the end of the grace.
+            self._good.pop(token, None)
+            raise
         return self._remember(token, verdict, began)
 
     async def check_ready(self) -> None:

@@ -7,7 +7,7 @@ from authz.tokens import has_token_shape
 
 _USER = re.compile(r"[a-zA-Z0-9]+(?:-[a-zA-Z0-9]+)*")
 _EMAIL = re.compile(r"[!-?A-~]+@[!-?A-~]+")
-_USER_LENGTH, _TOKEN_LENGTH, _EMAIL_LENGTH = 32, 64, 254
+_USER_LENGTH, _TOKEN_LENGTH, _EMAIL_LENGTH, _FULL_NAME_LENGTH = 32, 64, 254, 128
 
 _FIRST = (
     "able amber bold brave brisk calm clever cosmic crisp eager early fair fancy fast fine "
@@ -55,6 +55,13 @@ def check_email(email: str) -> str | None:
     """
     if len(email) > _EMAIL_LENGTH or _EMAIL.fullmatch(email) is None:
         return "an e-mail address is written like name@example.com, in ASCII"
+    return None
+
+
+def check_full_name(name: str) -> str | None:
+    """Say what is wrong with a person's full name; None when nothing is. It may be empty."""
+    if len(name) > _FULL_NAME_LENGTH or not name.isprintable() or name != name.strip():
+        return f"a full name has at most {_FULL_NAME_LENGTH} printable characters"
     return None
 
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
-from authz.errors import IdentityUnavailable
+from authz.errors import IdentityUnreachable
 from authz.identity import Identity, Rejection
 from authz.identity.batch import Batcher
 from authz.identity.postgres_errors import FAILURES, explain
@@ -73,5 +73,5 @@ class PostgresSource:
                 rows = await self._pool.fetch(SELECT_RECORDS, token_ids)
         except FAILURES as error:
             # Without its cause, whose text may quote the URL.
-            raise IdentityUnavailable(explain(error, self._where)) from None
+            raise IdentityUnreachable(explain(error, self._where)) from None
         return {row[0]: TokenRecord(*row) for row in rows}

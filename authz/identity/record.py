@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from authz.identity import Identity, Rejection
+from authz.printable import printable
 from authz.rules import read_rules
 from authz.tokens import CoderToken, proves
 
@@ -87,10 +88,11 @@ def _owner(record: TokenRecord) -> Identity:
     # The same object for the same record: who compares identities sees at once that it is.
     return Identity(
         user_id=record.user_id,
-        username=record.username,
-        email=record.email,
+        # Of a database that other programs write to, too.
+        username=printable(record.username),
+        email=printable(record.email),
         token_id=record.token_id,
-        token_name=record.token_name,
+        token_name=printable(record.token_name),
         expires_at=record.expires_at,
         rules=read_rules(record.rules),
     )

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from authz.errors import IdentityUnavailable, StoreError
+from authz.errors import IdentityUnreachable, StoreError
 from authz.identity import Identity, Rejection
 from authz.identity.database import Conflict, Row, Transaction
 from authz.identity.record import SELECT_RECORD, SELECT_RECORD_V1, TokenRecord, check
@@ -50,7 +50,7 @@ class SQLiteSource:
         """Look the token up now; see ``IdentitySource.verify``.
 
         Raises:
-            IdentityUnavailable: the file is missing, locked, damaged or not a store of ours.
+            IdentityUnreachable: the file is missing, locked, damaged or not a store of ours.
         """
         return check(self._read(token.id), token, datetime.now(UTC))
 
@@ -84,11 +84,11 @@ class SQLiteSource:
                     self._records[token_id] = record
         except StoreError as error:
             self._forget()
-            raise IdentityUnavailable(str(error)) from error
+            raise IdentityUnreachable(str(error)) from error
         except sqlite3.Error as error:
             self._forget()
             self._file.close()
-            raise IdentityUnavailable(f"can't read the store {self._file.path}: {error}") from error
+            raise IdentityUnreachable(f"can't read the store {self._file.path}: {error}") from error
         return record
 
     def _forget(self) -> None:

@@ -16,6 +16,7 @@ from authz.identity.database import Conflict, Queries
 from authz.identity.names import check_token_name, invent_token_name
 from authz.identity.record import SELECT_RECORD, TokenRecord, check
 from authz.identity.store_base import SELECT_KEY
+from authz.identity.store_reveal import RevealStore
 from authz.identity.store_sessions import SessionStore
 from authz.identity.store_users import UserStore
 from authz.rules import NO_RULES, TokenRules
@@ -33,7 +34,7 @@ class OwnerChanged(StoreError):  # noqa: N818
     """Whoever was to get a key was deleted or suspended meanwhile, or has another password."""
 
 
-class Store(UserStore, SessionStore):
+class Store(UserStore, SessionStore, RevealStore):
     """Users, sessions and tokens in a database that has our own tables."""
 
     async def create_token(
@@ -42,6 +43,8 @@ class Store(UserStore, SessionStore):
         name: str | None = None,
         lifetime: timedelta = lifetimes.DEFAULT,
         rules: TokenRules = NO_RULES,
+        *,
+        digest: bytes | None = None,
     ) -> tuple[str, Key]:
         """Make a long-lived token.
 
@@ -50,6 +53,7 @@ class Store(UserStore, SessionStore):
             name: unique among the user's tokens, expired ones too; None takes two random words.
             lifetime: above zero and at most ``lifetimes.MAXIMUM``.
             rules: what it is limited to.
+            digest: stored instead of the secret's; the token works after ``reveal_token`` only.
 
         Returns:
             The token's text, which nobody can get again, and its record.
@@ -58,7 +62,7 @@ class Store(UserStore, SessionStore):
             if problem := check_token_name(name):
                 raise StoreError(problem)
             try:
-                return await self._insert(user, name, lifetime, "token", rules)
+                return await self._insert(user, name, lifetime, "token", rules, digest=digest)
             except Conflict:
                 raise NameTaken(
                     f'A token with name "{name}" already exists: choose another name, or remove it'
@@ -66,7 +70,8 @@ class Store(UserStore, SessionStore):
                 ) from None
         for _ in range(_INVENTIONS):
             try:
-                return await self._insert(user, invent_token_name(), lifetime, "token", rules)
+                name = invent_token_name()
+                return await self._insert(user, name, lifetime, "token", rules, digest=digest)
             except Conflict:
                 continue
         raise StoreError("found no free name for the token: give one with --name")
@@ -102,6 +107,7 @@ class Store(UserStore, SessionStore):
         *,
         proven_by: bytes | None = None,
         instead_of: str | None = None,
+        digest: bytes | None = None,
     ) -> tuple[str, Key]:
         if not timedelta(0) < lifetime <= lifetimes.MAXIMUM:
             raise StoreError("a lifetime is greater than 0 and at most 876600h")
@@ -116,7 +122,7 @@ class Store(UserStore, SessionStore):
                 " updated_at, login_type, lifetime_seconds, token_name, authz_rules)"
                 " VALUES ($1, $2, $3, $4, $5, $5, $6, $7, $8, $9)",
                 token.id,
-                token.digest,
+                digest or token.digest,
                 user.id,
                 now + lifetime,
                 now,
@@ -157,8 +163,7 @@ class Store(UserStore, SessionStore):
         It goes with the making of a key, since without that their number does not grow; but once
         for this store and an hour, since it looks at every record.
         """
-        now = datetime.now(UTC)
-        if now - self._memory.purged_at < _PURGE_EVERY:
+        if (now := datetime.now(UTC)) - self._memory.purged_at < _PURGE_EVERY:
             return
         self._memory.purged_at = now
         # Whoever may make keys need not be allowed to remove any.

@@ -9,7 +9,7 @@ from authz.identity import roles as known_roles
 from authz.identity.accounts import User
 from authz.identity.audit import Action
 from authz.identity.database import Conflict, Queries
-from authz.identity.names import check_email, check_user_name
+from authz.identity.names import check_email, check_full_name, check_user_name
 from authz.identity.passwords import check_password, hash_password
 from authz.identity.store_base import SELECT_USER, StoreBase
 from authz.secret import Secret
@@ -19,6 +19,18 @@ _STATUS_ACTIONS = {
     "suspended": Action.SUSPEND,
     "dormant": Action.SUSPEND,
 }
+
+
+class UserTaken(StoreError):  # noqa: N818 - the API answers it with a status of its own
+    """Another user has the name or the e-mail address.
+
+    Attributes:
+        field: ``username`` or ``email``.
+    """
+
+    def __init__(self, text: str, field: str) -> None:
+        super().__init__(text)
+        self.field = field
 
 
 class UserStore(StoreBase):
@@ -31,6 +43,8 @@ class UserStore(StoreBase):
         *,
         service_account: bool = False,
         role: str = known_roles.MEMBER,
+        full_name: str = "",
+        password: Secret | None = None,
     ) -> User:
         """Make a user who is active at once.
 
@@ -43,19 +57,32 @@ class UserStore(StoreBase):
             service_account: a machine's user, who has no sign-in; it is never taken for "the only
                 user".
             role: ``owner``, ``user-admin`` or ``member``.
+            full_name: for people to read.
+            password: to sign in with.
+
+        Raises:
+            UserTaken: another user has the name or the e-mail address.
         """
-        problem = check_user_name(name) or (check_email(email) if email else None)
+        problem = (
+            check_user_name(name)
+            or (check_email(email) if email else None)
+            or check_full_name(full_name)
+            or (check_password(password, name) if password else None)
+        )
+        if password and service_account:
+            problem = "a service account has no sign-in, and so no password"
         if problem:
             raise StoreError(problem)
         stored = known_roles.check_role(role)
+        hashed = await asyncio.to_thread(hash_password, password) if password else b""
         user_id, now = str(uuid.uuid4()), datetime.now(UTC)
         try:
             async with self._database.transaction() as transaction:
                 await self._check_actor(transaction)
                 await transaction.execute(
                     "INSERT INTO users (id, email, username, status, login_type,"
-                    " is_service_account, rbac_roles, created_at, updated_at)"
-                    " VALUES ($1, $2, $3, 'active', $4, $5, $6, $7, $7)",
+                    " is_service_account, rbac_roles, created_at, updated_at, name,"
+                    " hashed_password) VALUES ($1, $2, $3, 'active', $4, $5, $6, $7, $7, $8, $9)",
                     user_id,
                     email or "",
                     name,
@@ -63,17 +90,18 @@ class UserStore(StoreBase):
                     service_account,
                     stored,
                     now,
+                    full_name,
+                    hashed,
                 )
                 user = await _read(transaction, user_id)
                 kind = "service account" if service_account else "person"
                 await self._note(transaction, Action.CREATE, user, kind=kind, role=role)
         except Conflict:
             taken = await self.find_user(name) is not None
-            raise StoreError(
-                f"a user named {name} exists already: choose another name"
-                if taken
-                else "another user has this e-mail address"
-            ) from None
+            if taken:
+                text = f"a user named {name} exists already: choose another name"
+                raise UserTaken(text, "username") from None
+            raise UserTaken("another user has this e-mail address", "email") from None
         return user
 
     async def list_users(self) -> list[User]:
@@ -87,6 +115,11 @@ class UserStore(StoreBase):
             f"{SELECT_USER} ORDER BY lower(u.username) LIMIT $1 OFFSET $2", count, first
         )
         return [User.of(row) for row in rows]
+
+    async def count_users(self) -> int:
+        """Return how many users are not deleted."""
+        rows = await self._database.fetch("SELECT count(*) AS n FROM users WHERE deleted = false")
+        return int(rows[0]["n"])
 
     async def has_users(self) -> bool:
         """Say whether there is a user who is not deleted; costs the same for any number of them."""

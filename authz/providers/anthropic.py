@@ -10,6 +10,8 @@ ANTHROPIC = ProviderType(
     own_headers=(X_API_KEY, AUTHORIZATION),
     central_header=X_API_KEY,
     client_prefix="",
+    # Tokens of a log-in, which Claude Code's apiKeyHelper sends in both headers.
+    bearer_prefixes=("sk-ant-oat",),
     paths=(
         AllowedPath(("POST",), "/v1/messages", inference=True),
         AllowedPath(("POST",), "/v1/messages/count_tokens"),

@@ -1,8 +1,9 @@
 """Azure OpenAI: OpenAI's format below ``/openai``, with and without deployments in the path."""
 
-from authz.headers import API_KEY, AUTHORIZATION
+from authz.header_names import API_KEY, AUTHORIZATION, OCP_APIM_SUBSCRIPTION_KEY
 from authz.providers.base import AllowedPath, ErrorShape, ProviderType, models
 from authz.providers.openai import STORED
+from authz.query import QueryNames
 
 _OF_A_MODEL = (
     "chat/completions|completions|embeddings|images/(?:generations|edits)"
@@ -13,7 +14,7 @@ AZURE = ProviderType(
     name="azure",
     error_shape=ErrorShape.OPENAI,
     # A Bearer is a token of Entra ID, or the key where a client of OpenAI's own API sends it.
-    own_headers=(API_KEY, AUTHORIZATION),
+    own_headers=(API_KEY, AUTHORIZATION, OCP_APIM_SUBSCRIPTION_KEY),
     central_header=API_KEY,
     client_prefix="",
     paths=(
@@ -25,5 +26,5 @@ AZURE = ProviderType(
         models("/openai/(?:v1/)?models"),
     ),
     token_header=API_KEY,
-    query_credentials=("api-key", "subscription-key"),
+    query=QueryNames(credentials=("api-key", "subscription-key", "ocp-apim-subscription-key")),
 )

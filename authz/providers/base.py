@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from authz.headers import AUTHORIZATION
+from authz.query import NO_NAMES, QueryNames
 
 READ = ("GET", "HEAD")
 _ESCAPED = "%(?:[346-9abd-fABD-F][0-9a-fA-F]|2[0-46-9a-fA-F]|5[0-9abd-fABD-F]|[cC][2-9a-fA-F])"
@@ -79,8 +80,8 @@ class ProviderType:
             providers of this type have no WebSockets.
         token_header: where the provider's own SDK puts its key, so that a Coder token may stand
             there, too; None where that is ``Authorization`` or ``X-Api-Key``.
-        query_credentials: names of query parameters that the provider would take a credential
-            from.
+        query: names of query parameters that the provider would act on as on headers.
+        bearer_prefixes: how credentials begin that the provider takes as a Bearer only.
         signed: whether Envoy signs centralized requests with AWS credentials instead of a key.
         may_be_open: whether there are such providers without any credential (``key: none``).
         removed_headers: of a client, which the provider must not get.
@@ -94,7 +95,8 @@ class ProviderType:
     paths: tuple[AllowedPath, ...]
     websocket_paths: tuple[str, ...] = ()
     token_header: str | None = None
-    query_credentials: tuple[str, ...] = ()
+    query: QueryNames = NO_NAMES
+    bearer_prefixes: tuple[str, ...] = ()
     signed: bool = False
     may_be_open: bool = False
     removed_headers: tuple[str, ...] = ()

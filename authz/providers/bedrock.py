@@ -3,8 +3,9 @@
 Anthropic's format is below ``/anthropic`` there, which clients of the gateway leave out.
 """
 
-from authz.headers import AUTHORIZATION, X_API_KEY
+from authz.header_names import AUTHORIZATION, X_API_KEY
 from authz.providers.base import AllowedPath, ErrorShape, ProviderType, models
+from authz.query import QueryNames
 
 _ANTHROPIC = "/anthropic"
 
@@ -21,6 +22,15 @@ BEDROCK = ProviderType(
         AllowedPath(("POST",), "/api/event_logging/.*", below=_ANTHROPIC),
         AllowedPath(("POST",), "(?:/openai)?/v1/(?:chat/completions|responses)", inference=True),
         models("(?:/openai)?/v1/models"),
+    ),
+    # A signature may be in the query as well.
+    query=QueryNames(
+        credentials=(
+            "X-Amz-Algorithm",
+            "X-Amz-Credential",
+            "X-Amz-Security-Token",
+            "X-Amz-Signature",
+        )
     ),
     signed=True,
     # What belongs to a signature is Envoy's to set, and nobody else's.

@@ -2,7 +2,7 @@
 
 from authz.headers import AUTHORIZATION, X_GOOG_API_KEY
 from authz.providers.base import READ, AllowedPath, ErrorShape, ProviderType
-from authz.providers.openai import GOOGLE_QUERY_CREDENTIALS
+from authz.providers.openai import GOOGLE_QUERY
 
 # No per cent sign: behind an escaped colon could be another verb.
 _MODEL = "/v1(?:beta)?/models/[^/:%]+"
@@ -28,5 +28,5 @@ GEMINI = ProviderType(
         ),
     ),
     token_header=X_GOOG_API_KEY,
-    query_credentials=GOOGLE_QUERY_CREDENTIALS,
+    query=GOOGLE_QUERY,
 )

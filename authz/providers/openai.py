@@ -1,7 +1,8 @@
 """OpenAI's own API, and those that speak its format under a base URL that ends in a version."""
 
-from authz.headers import AUTHORIZATION
+from authz.header_names import AUTHORIZATION, GATEWAY_KEYS, X_GOOG_API_KEY
 from authz.providers.base import AllowedPath, ErrorShape, ProviderType, models
+from authz.query import NO_NAMES, QueryNames
 
 STORED = ("GET", "HEAD", "POST", "DELETE")
 """Methods for what the API stores: responses and conversations."""
@@ -22,7 +23,8 @@ _PATHS = (
 def _openai_format(
     name: str,
     websocket_paths: tuple[str, ...] = (),
-    query_credentials: tuple[str, ...] = (),
+    own_headers: tuple[str, ...] = (),
+    query: QueryNames = NO_NAMES,
     *,
     reranks: bool = False,
     may_be_open: bool = False,
@@ -31,23 +33,36 @@ def _openai_format(
     return ProviderType(
         name=name,
         error_shape=ErrorShape.OPENAI,
-        own_headers=(AUTHORIZATION,),
+        own_headers=(AUTHORIZATION, *own_headers),
         central_header=AUTHORIZATION,
         client_prefix="/v1",
         paths=(AllowedPath(("POST",), f"/v1/(?:{inference})", inference=True), *_PATHS),
         websocket_paths=websocket_paths,
-        query_credentials=query_credentials,
+        query=query,
         may_be_open=may_be_open,
     )
 
 
-GOOGLE_QUERY_CREDENTIALS = ("key", "access_token", "oauth_token", "bearer_token")
+GOOGLE_QUERY = QueryNames(
+    credentials=("key", "access_token", "oauth_token", "bearer_token"),
+    accounts=("userProject", "$userProject", "quotaUser", "$quotaUser"),
+    overrides=("$httpHeaders", "$httpMethod"),
+)
 """System parameters of every Google API (``cloud.google.com/apis/docs/system-parameters``)."""
+
+_COMPAT_QUERY = QueryNames(credentials=("api_key", "apikey", "access_token", "subscription-key"))
 
 OPENAI_FORMAT = (
     _openai_format("openai", websocket_paths=("/v1/responses", "/v1/realtime")),
-    _openai_format("google", query_credentials=GOOGLE_QUERY_CREDENTIALS),
+    _openai_format("google", own_headers=(X_GOOG_API_KEY,), query=GOOGLE_QUERY),
     _openai_format("openrouter", reranks=True),
     _openai_format("vercel", reranks=True),
-    _openai_format("openai-compat", reranks=True, may_be_open=True),
+    # Behind it may be another gateway, which reads its own headers first.
+    _openai_format(
+        "openai-compat",
+        own_headers=GATEWAY_KEYS,
+        query=_COMPAT_QUERY,
+        reranks=True,
+        may_be_open=True,
+    ),
 )

@@ -3,6 +3,7 @@
 from authz.clients.catalog import Client, clients, curl
 from authz.clients.rendering import base_url, client_url, fill, kind_of
 from authz.identity.url import CoderURL, PostgresURL, parse_identity_url
+from authz.provider_status import ProviderStatus, provider_statuses
 from authz.secret import Secret
 from authz.settings import Config, Provider
 from authz.up.first_start import FIRST_USER, FirstToken
@@ -37,15 +38,16 @@ def banner(
     lines = [f"The gateway is up: {base_url(config)}", ""]
     if demo:
         lines += ["The providers are played by a stand-in on this machine (--demo).", ""]
-    lines += ["Base URLs"]
+    statuses = provider_statuses(config)
+    lines += ["Base URLs, and with which credential"]
     lines += [
-        f"  {provider.name:<12} {client_url(config, provider)}" for provider in config.providers
+        f"  {status.name:<12} {client_url(config, provider)}  ({status.text})"
+        for provider, status in zip(config.providers, statuses, strict=True)
     ]
     lines += ["", *_page_lines(config, code)]
     lines += ["", *_token_lines(config, first, user, command)]
-    for provider in config.providers:
-        if provider.key_references:
-            lines += _provider_lines(config, provider, demo=demo)
+    for provider, status in zip(config.providers, statuses, strict=True):
+        lines += _provider_lines(config, provider, status, demo=demo)
     if config.proxy is not None:
         lines += ["", "Tools that can't set a base URL: through the proxy"]
         lines += [f'  eval "$({command("proxy", "env")})"']
@@ -87,11 +89,14 @@ def _token_lines(
     return [*lines, f"  export CODER_TOKEN=$({create})"]
 
 
-def _provider_lines(config: Config, provider: Provider, *, demo: bool) -> list[str]:
+def _provider_lines(
+    config: Config, provider: Provider, status: ProviderStatus, *, demo: bool
+) -> list[str]:
+    """Write the lines of the clients, only those that can work."""
     kind = kind_of(provider)
     url = {kind: client_url(config, provider)}
     lines: list[str] = []
-    for client, mode in _shown(allow_byok=config.allow_byok):
+    for client, mode in _shown(status):
         text = client.lines.get(mode, {}).get(kind)
         if text is None:
             continue
@@ -103,10 +108,12 @@ def _provider_lines(config: Config, provider: Provider, *, demo: bool) -> list[s
     return lines
 
 
-def _shown(*, allow_byok: bool) -> list[tuple[Client, str]]:
-    shown = [(clients()[name], "centralized") for name in _CLIENTS]
-    shown += [(curl(), "centralized")]
-    return [*shown, (curl(), "byok")] if allow_byok else shown
+def _shown(status: ProviderStatus) -> list[tuple[Client, str]]:
+    every = [*(clients()[name] for name in _CLIENTS), curl()]
+    if not status.central:
+        return [(client, "byok") for client in every] if status.own else []
+    shown = [(client, "centralized") for client in every]
+    return [*shown, (curl(), "byok")] if status.own else shown
 
 
 def _to_paste(text: str) -> list[str]:

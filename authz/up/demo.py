@@ -12,8 +12,9 @@ from authz.addresses import parse_base_url
 from authz.demo.accounts import Accounts
 from authz.demo.server import Server
 from authz.files import write_whole
+from authz.key_reference import KeyReference
 from authz.provider_settings import Aws
-from authz.settings import Config, KeyReference, Provider
+from authz.settings import Config, Provider
 
 _BASE_PATHS = {"chatgpt": "/backend-api/codex", "openai": "/v1"}
 

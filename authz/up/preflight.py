@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from authz.addresses import Address, TcpAddress
+from authz.config_rules import addresses
 from authz.errors import StartError, what_failed
 from authz.serving import can_listen, remove_stale_socket
 from authz.settings import Config
@@ -16,22 +17,7 @@ def check_addresses(config: Config) -> None:
     Raises:
         StartError: one can't; the message names its key.
     """
-    addresses: dict[str, Address] = {
-        "listen": config.listen,
-        **{f"authz.grpc ({n})": one for n, one in enumerate(config.authz.grpc_addresses) if n},
-        "authz.grpc": config.authz.grpc,
-        "authz.http": config.authz.http,
-        "envoy.admin": config.admin_address,
-    }
-    if config.envoy.metrics is not None:
-        addresses["envoy.metrics"] = config.envoy.metrics
-    if config.proxy is not None:
-        addresses["proxy.listen"] = config.proxy.listen
-    taken: dict[str, str] = {}
-    for key, address in addresses.items():
-        if str(address) in taken:
-            raise StartError(f"{key}: {address} is the address of {taken[str(address)]} too")
-        taken[str(address)] = key
+    for key, address in addresses(config).items():
         try:
             _try(address)
         except OSError as error:

@@ -113,7 +113,9 @@ class Pair:
         write_secrets(config)
         workers = f"--workers={config.authz.workers or 1}"
         snapshot = write_snapshot(config, "authz")
-        authz = Child("authz", [*AUTHZ, "serve", workers, "--config", snapshot], self._environ)
+        authz = Child(
+            "authz", [*AUTHZ, "serve", workers, "--checked", "--config", snapshot], self._environ
+        )
         self._children.append(authz)
         parts = rendered(config, self._environ)
         write_parts(parts, envoy_folder(config))

@@ -4,12 +4,12 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+from authz.printable import printable
 from authz.usage.entry import Tokens, UsageEntry, judge
 from authz.usage.from_stream import CANCELLED, MAX_TOKENS
 from authz.usage.ids import ID
 
 _MAX_NUMBER = 1 << 62
-_MAX_TEXT = 500
 
 
 class BadLine(ValueError):  # noqa: N818 - it is named for what it is about
@@ -80,9 +80,9 @@ def _text(values: dict[str, Any], key: str) -> str | None:
     value = values.get(key)
     if value is None or value == "":
         return None
-    if not isinstance(value, str) or len(value) > _MAX_TEXT or "\0" in value:
-        raise BadLine(f"{key}: is no text of ours")
-    return value
+    if not isinstance(value, str):
+        raise BadLine(f"{key}: is not a text")
+    return printable(value)
 
 
 def _count(values: dict[str, Any], key: str) -> int | None:

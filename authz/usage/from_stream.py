@@ -7,6 +7,7 @@ from functools import lru_cache
 from google.protobuf.message import DecodeError
 
 from authz.pb import otlp_logs_pb2 as pb
+from authz.printable import printable
 from authz.usage.entry import Tokens, UsageEntry, judge
 from authz.usage.ids import ID
 from authz.usage.names import REQUEST_FIELDS
@@ -15,7 +16,6 @@ CANCELLED = re.compile(r"\b(?:DC|DR)\b")
 """Response flags: the client closed the connection, or reset the stream."""
 
 _MILLISECOND = 1_000_000
-_MAX_TEXT = 500
 _MAX_DIGITS = 15
 _MAX_KNOWN = 100
 MAX_TOKENS = 10**12
@@ -112,8 +112,7 @@ def _read(value: bytes) -> str:
         data: bytes = pb.AnyValue.FromString(value).string_value
     except DecodeError:
         raise BadRecord("not a value") from None
-    # Without what no database takes, or nobody reads.
-    return data.decode("utf-8", "replace").replace("\0", "\ufffd")[:_MAX_TEXT]
+    return printable(data.decode("utf-8", "replace"))
 
 
 def _or_none(text: str) -> str | None:

@@ -11,6 +11,7 @@ from itertools import groupby
 
 from authz.errors import StoreError
 from authz.identity.database import Database, Row
+from authz.printable import printable
 from authz.usage.entry import UsageEntry
 
 _TABLE = "usage_entries"
@@ -244,7 +245,8 @@ def _values(entry: UsageEntry) -> tuple[str | int | None, ...]:
 
 def _line(row: Row) -> Line:
     return Line(
-        key=str(row["key"]),
+        # Rows may be older than the cleaning of what is written.
+        key=printable(str(row["key"])),
         requests=int(row["requests"]),
         refusals=int(row["refusals"]),
         input_tokens=int(row["input_tokens"]),

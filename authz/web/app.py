@@ -1,21 +1,18 @@
 """The HTTP application."""
 
-import structlog
 from cryptography import x509
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
-from authz.errors import IdentityUnavailable
 from authz.identity import IdentitySource
 from authz.metrics import CONTENT_TYPE, Metrics
 from authz.proxy.ca import certificate_pem
 from authz.proxy.settings import Proxy
 from authz.web.pages.answers import BASE, see
+from authz.web.readiness import Readiness
 from authz.web.routing import without_slash_redirects
-
-_log = structlog.get_logger(__name__)
 
 
 def create_app(
@@ -28,9 +25,9 @@ def create_app(
     """Build the application; it is started after gRPC and stopped before it.
 
     ``GET /healthz`` is 200 while the process lives. ``GET /readyz`` is 200 while a check would be
-    answered, which needs the identity source, else 503. Both have an empty body, as Coder's have
-    (``coder-contract.md`` 2.1). ``GET /metrics`` is for Prometheus; the gateway listener has no
-    route to it.
+    answered, which needs the identity source, else 503; the answer may be a second old. Both have
+    an empty body, as Coder's have. ``GET /metrics`` is for Prometheus; the gateway listener has
+    no route to it.
 
     Args:
         source: asked by ``/readyz``.
@@ -39,17 +36,15 @@ def create_app(
         api: the token API, for ``/api/v2``.
         pages: the page, for ``/ui``.
     """
+    readiness = Readiness(source)
 
     async def healthz(_request: Request) -> Response:
         return Response()
 
     async def readyz(_request: Request) -> Response:
-        try:
-            await source.check_ready()
-        except IdentityUnavailable as error:
-            _log.warning("not ready", why=str(error))
-            return Response(status_code=503, headers={"retry-after": "1"})
-        return Response()
+        if await readiness.get():
+            return Response()
+        return Response(status_code=503, headers={"retry-after": "1"})
 
     async def metrics_text(_request: Request) -> Response:
         return Response(metrics.text(), headers={"content-type": CONTENT_TYPE})

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from bench.install import debian
 from bench.peers.python import uvicorn
-from bench.processes import free_port
 from bench.variants import Running
 from bench.world import World
+from tests.support.ports import free_port
 
 _CONFIG = """\
 daemon off;

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from bench import upstream
 from bench.install import venv
-from bench.processes import Process, free_port
+from bench.processes import Process
 from bench.variants import Running
 from bench.world import World
+from tests.support.ports import free_port
 
 _PROGRAMS = Path(__file__).parent / "programs"
 REQUIREMENTS = Path(__file__).parent / "requirements"

@@ -86,12 +86,14 @@ def expected(cell: Cell) -> Refused | Forwarded:
     own = _own(cell)
     if own is not None and not cell.byok:
         return Refused(403, "permission_error", "byok_disabled")
-    presented = [
-        kind for kind in (cell.governance, cell.authorization, cell.x_api_key) if kind != "none"
-    ]
-    if not presented:
+    places = [cell.governance]
+    if cell.governance == "none":
+        places = [cell.authorization, cell.x_api_key]
+    if {*places} == {"none"}:
         return Refused(401, "authentication_error", "missing_token")
-    if presented[0] not in GOOD_TOKENS:
+    # What has no token's form beside one that has it was never meant to be the token.
+    presented = [kind for kind in places if kind in CODER_TOKENS]
+    if not presented or presented[0] not in GOOD_TOKENS:
         return Refused(401, "authentication_error", "invalid_token")
     if own is not None:
         return own

@@ -46,7 +46,7 @@ def _wrong_secret(pair: Pair) -> str:
 def test_no_answer_says_why_a_token_is_bad(gateway: Pair, make: Callable[[Pair], str]) -> None:
     """A token of nobody, with a wrong secret or of an inactive user gets one and the same 401."""
     bad = make(gateway)
-    reference = one(gateway, "GET", MODELS["anthropic"], {"x-api-key": "no-token-at-all"})
+    reference = one(gateway, "GET", MODELS["anthropic"], {"x-api-key": made_up_token()})
     exchanged = one(gateway, "GET", MODELS["anthropic"], {"x-api-key": bad})
     error = check_refusal(exchanged, 401, "authentication_error", "anthropic")
     assert error == check_refusal(reference, 401, "authentication_error", "anthropic")
@@ -61,15 +61,50 @@ def test_no_answer_says_why_a_token_is_bad(gateway: Pair, make: Callable[[Pair],
 
 
 def test_no_token_has_a_text_of_its_own(gateway: Pair) -> None:
-    """Whoever sends no token is told how to send one, which is not the text for a bad token."""
+    """No token, something else in its place, and a bad token have texts of their own."""
     none = one(gateway, "GET", MODELS["openai"])
-    bad = one(gateway, "GET", MODELS["openai"], {"authorization": "Bearer sk-proj-own"})
+    key = one(gateway, "GET", MODELS["openai"], {"authorization": "Bearer sk-proj-own"})
+    bad = one(gateway, "GET", MODELS["openai"], {"authorization": f"Bearer {made_up_token()}"})
     texts = {
         check_refusal(exchanged, 401, "authentication_error", "openai")["message"]
-        for exchanged in (none, bad)
+        for exchanged in (none, key, bad)
     }
-    assert len(texts) == 2
+    assert len(texts) == 3
     assert "X-Coder-AI-Governance-Token" in none.answer.text
+    assert "Authorization: Bearer holds no Coder token" in key.answer.text
+    assert "sk-proj" not in key.answer.text
+
+
+@pytest.mark.parametrize("upstream", ["anthropic", "openai"])
+@pytest.mark.parametrize("foreign", ["sk-ant-oat01-x", "gho_x", "undefined"])
+def test_a_foreign_bearer_beside_the_token(
+    gateway: Pair, token: str, upstream: str, foreign: str
+) -> None:
+    """What a client's log-in left in Authorization does not hide the token in X-Api-Key."""
+    headers = {"authorization": f"Bearer {foreign}", "x-api-key": token}
+    exchanged = one(gateway, "GET", MODELS[upstream], headers)
+    assert exchanged.answer.status_code == 200, exchanged.answer.text
+    central = {"anthropic": CENTRAL_ANTHROPIC, "openai": CENTRAL_OPENAI}
+    assert exchanged.credentials == central[upstream]
+
+
+@pytest.mark.parametrize("header", [GOVERNANCE, "x-api-key"])
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER "])
+def test_a_scheme_before_the_token(gateway: Pair, token: str, header: str, scheme: str) -> None:
+    """It is no part of the token, where a tool writes one into a header that needs none."""
+    exchanged = one(gateway, "GET", MODELS["openai"], {header: f"{scheme} {token}"})
+    assert exchanged.answer.status_code == 200, exchanged.answer.text
+    assert exchanged.credentials == CENTRAL_OPENAI
+
+
+def test_a_scheme_before_somebody_elses_token(gateway: Pair, token: str) -> None:
+    """Another person's Coder token behind any scheme is no provider credential."""
+    other = gateway.create_token("bob")
+    for value in (f"Bearer {other}", f"Token {other}", f"key={other}"):
+        exchanged = one(
+            gateway, "GET", MODELS["anthropic"], {GOVERNANCE: token, "x-api-key": value}
+        )
+        assert exchanged.credentials == CENTRAL_ANTHROPIC
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "bEaReR"])
@@ -142,6 +177,17 @@ def test_a_subscription_passes_as_a_bearer(gateway: Pair, token: str) -> None:
     assert exchanged.credentials == [("authorization", f"Bearer {SUBSCRIPTION}")]
 
 
+def test_a_log_in_in_both_headers_of_an_api_key_helper(gateway: Pair, token: str) -> None:
+    """Anthropic refuses a log-in's token in X-Api-Key, so it arrives as a Bearer alone."""
+    for headers in (
+        {"authorization": f"Bearer {SUBSCRIPTION}", "x-api-key": SUBSCRIPTION},
+        {"x-api-key": SUBSCRIPTION},
+    ):
+        exchanged = one(gateway, "GET", MODELS["anthropic"], {GOVERNANCE: token, **headers})
+        assert exchanged.answer.headers["x-demo-credential-kind"] == "byok"
+        assert exchanged.credentials == [("authorization", f"Bearer {SUBSCRIPTION}")]
+
+
 def test_both_headers_of_an_api_key_helper(gateway: Pair, token: str) -> None:
     """Claude Code's apiKeyHelper sends its value twice; with a Coder token that is centralized."""
     headers = {"authorization": f"Bearer {token}", "x-api-key": token}
@@ -204,8 +250,13 @@ def test_a_coder_token_in_the_url_is_refused(gateway: Pair, token: str, path: st
 
 def test_a_token_in_the_query_alone_is_no_token(gateway: Pair, token: str) -> None:
     """Coder's own API reads tokens from the query and cookies; the gateway does not."""
+    for name in ("coder_session_token", "key", "api_key", "anything"):
+        path = f"/anthropic/v1/models?{name}={token}"
+        exchanged = one(gateway, "GET", path)
+        error = check_refusal(exchanged, 400, "invalid_request_error", "anthropic")
+        assert error["message"].startswith("The Coder token is part of the URL")
+        assert token not in exchanged.answer.text + gateway.stderr
     for path, headers in (
-        (f"/anthropic/v1/models?coder_session_token={token}", {}),
         (MODELS["anthropic"], {"cookie": f"coder_session_token={token}"}),
         (MODELS["anthropic"], {"coder-session-token": token}),
         (MODELS["anthropic"], {"api-key": token}),

@@ -60,9 +60,10 @@ def _expected(cell: Cell) -> tuple[str, str]:
         own = next((header for header in sources if cell.kind(header) == "own"), "")
     if own and not cell.byok:
         return "refused", "403"
-    order = (GOVERNANCE, "authorization", "x-api-key", SDK_HEADERS.get(cell.provider, ""))
-    presented = [cell.kind(header) for header in order if cell.kind(header) != "none"]
-    if not presented or presented[0] != "token":
+    places = [GOVERNANCE]
+    if cell.kind(GOVERNANCE) == "none":
+        places = ["authorization", "x-api-key", SDK_HEADERS.get(cell.provider, "")]
+    if "token" not in {cell.kind(header) for header in places}:
         return "refused", "401"
     if own:
         return "byok", own

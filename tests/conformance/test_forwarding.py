@@ -31,6 +31,34 @@ REMOVED = {
     "Proxy-Authorization": "Basic eDp5",
     "Proxy-Connection": "keep-alive",
     "Proxy-Foo": "x",
+    "X-HTTP-Method-Override": "DELETE",
+    "X-HTTP-Method": "DELETE",
+    "X-Method-Override": "DELETE",
+    "X-Original-URL": "/v1/files",
+    "X-Original-URI": "/v1/files",
+    "X-Original-Host": "intern",
+    "X-Original-Method": "DELETE",
+    "X-Original-Forwarded-For": "10.0.0.1",
+    "X-Rewrite-URL": "/v1/files",
+    "X-Host": "intern",
+    "X-HTTP-Host-Override": "intern",
+    "X-Forwarded": "for=10.0.0.1",
+    "X-Real-IP": "10.0.0.1",
+    "X-Client-IP": "10.0.0.1",
+    "X-Cluster-Client-IP": "10.0.0.1",
+    "X-Remote-IP": "10.0.0.1",
+    "X-Remote-Addr": "10.0.0.1",
+    "X-Originating-IP": "10.0.0.1",
+    "X-ProxyUser-Ip": "10.0.0.1",
+    "Client-IP": "10.0.0.1",
+    "True-Client-IP": "10.0.0.1",
+    "Fastly-Client-IP": "10.0.0.1",
+    "CF-Connecting-IP": "10.0.0.1",
+    "CF-Connecting-IPv6": "::1",
+    "CF-Pseudo-IPv4": "10.0.0.1",
+    "X-Azure-ClientIP": "10.0.0.1",
+    "X-Azure-SocketIP": "10.0.0.1",
+    "X-AppEngine-User-IP": "10.0.0.1",
 }
 _NOT_FOR_PROVIDERS = re.compile(
     r"cookie|forwarded|via|x-request-id|"
@@ -42,14 +70,10 @@ PASSED = {
     "anthropic-beta": "oauth-2025-04-20,claude-code-20250219",
     "anthropic-dangerous-direct-browser-access": "true",
     "anthropic-version": "2023-06-01",
-    "anthropic-workspace-id": "wrkspc_1",
-    "chatgpt-account-id": "5b1d1c1e-account",
     "copilot-integration-id": "vscode-chat",
     "editor-version": "vscode/1.99",
     "idempotency-key": "abc",
     "openai-beta": "responses=experimental",
-    "openai-organization": "org-1",
-    "openai-project": "proj-1",
     "originator": "codex_cli_rs",
     "session-id": "s1",
     "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
@@ -59,6 +83,15 @@ PASSED = {
     "x-initiator": "agent",
     "x-stainless-retry-count": "0",
 }
+
+ACCOUNTS = {
+    "anthropic-workspace-id": "wrkspc_1",
+    "chatgpt-account-id": "5b1d1c1e-account",
+    "openai-organization": "org-1",
+    "openai-project": "proj-1",
+    "x-goog-user-project": "p1",
+}
+"""The client chooses them with its own credential only."""
 
 
 @pytest.mark.parametrize("upstream", ["anthropic", "openai", "copilot"])
@@ -72,6 +105,7 @@ def test_nothing_of_coder_or_the_gateway_reaches_the_provider(
     exchanged = one(gateway, "GET", MODELS[upstream], headers)
     assert exchanged.answer.status_code == 200, exchanged.answer.text
     names = [name for name, _ in exchanged.seen[0].headers]
+    assert not {*names} & {name.lower() for name in REMOVED}
     assert not [name for name in names if _NOT_FOR_PROVIDERS.fullmatch(name)]
 
 
@@ -84,6 +118,19 @@ def test_everything_else_passes_as_it_came(gateway: Pair, token: str, upstream: 
     exchanged = one(gateway, "GET", MODELS[upstream], headers)
     (seen,) = exchanged.seen
     assert {name: seen.all(name) for name in PASSED} == {n: [v] for n, v in PASSED.items()}
+
+
+@pytest.mark.parametrize("upstream", ["anthropic", "openai"])
+def test_an_account_is_chosen_with_ones_own_credential_only(
+    gateway: Pair, token: str, upstream: str
+) -> None:
+    """With the central key the company's account pays, whatever a client asks for."""
+    headers = {**ACCOUNTS, "x-coder-ai-governance-token": token}
+    (central,) = one(gateway, "GET", MODELS[upstream], headers).seen
+    assert not {name for name, _ in central.headers} & {*ACCOUNTS}
+    headers["authorization"] = f"Bearer {OWN_KEYS[upstream]}"
+    (own,) = one(gateway, "GET", MODELS[upstream], headers).seen
+    assert {name: own.all(name) for name in ACCOUNTS} == {n: [v] for n, v in ACCOUNTS.items()}
 
 
 def test_the_provider_is_addressed_by_its_own_name(gateway: Pair, token: str) -> None:

@@ -17,6 +17,7 @@ from tests.support.every_type import (
 )
 from tests.support.pair import Pair, Provider, wait_until
 from tests.support.requests import Exchange, exchange, leaks, one
+from tests.support.tokens import altered
 
 GOVERNANCE = "X-Coder-AI-Governance-Token"
 GENERATE = "/gemini/v1beta/models/gemini-2.5-flash:generateContent"
@@ -275,7 +276,7 @@ def test_copilots_ping_needs_no_credential(every_type: Pair, token: str, place: 
     assert exchanged.answer.text == "OK"
     assert exchanged.credentials == []
     assert not leaks(exchanged.seen[0], [token])
-    bad = one(every_type, "GET", "/copilot/_ping", {place: f"{scheme}{token[:-1]}x"})
+    bad = one(every_type, "GET", "/copilot/_ping", {place: f"{scheme}{altered(token)}"})
     assert bad.answer.status_code == 401
     models = one(every_type, "GET", "/copilot/models", {place: f"{scheme}{token}"})
     assert models.answer.status_code == 401
@@ -355,7 +356,9 @@ def test_nobody_else_is_told(
     "value",
     [
         "realtime, openai-insecure-api-key.sk-own, openai-beta.realtime-v1",
-        "openai-insecure-api-key.{token}",
+        "openai-insecure-api-key.{token}, openai-insecure-api-key.{token}",
+        "openai-insecure-api-key.{token}x",
+        "openai-insecure-api-key",
         "realtime,OpenAI-Insecure-API-Key.sk-own",
     ],
 )

@@ -1,18 +1,12 @@
 """A pair as in a container: Envoy's admin interface and metrics on TCP."""
 
 import http.client
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
 from tests.support.pair import Pair, Provider, free_port, pair
-
-with warnings.catch_warnings():
-    # Envoy's typed API has deprecation warnings of its own, which are not our errors.
-    warnings.simplefilter("ignore", DeprecationWarning)
-    import authz.envoy.render  # noqa: F401
 
 
 @dataclass(frozen=True)

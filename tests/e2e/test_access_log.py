@@ -1,7 +1,6 @@
 """The JSON access log: every line is valid and as documented, whatever a client sends."""
 
 import json
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,9 @@ import httpx
 import jsonschema
 import pytest
 
+from authz.envoy.access_logs import ACCESS_LOG_FIELDS, TRACE_FIELDS, USAGE_FIELDS
 from tests.support import raw
 from tests.support.pair import Pair, Provider, pair, wait_until
-
-with warnings.catch_warnings():
-    # Envoy's typed API has deprecation warnings of its own, which are not our errors.
-    warnings.simplefilter("ignore", DeprecationWarning)
-    from authz.envoy.access_logs import ACCESS_LOG_FIELDS, TRACE_FIELDS, USAGE_FIELDS
 
 SCHEMA: dict[str, Any] = json.loads(
     (Path(__file__).parents[2] / "docs" / "access-log.schema.json").read_text()

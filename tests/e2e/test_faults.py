@@ -21,10 +21,11 @@ from authz.addresses import UnixAddress
 from authz.envoy.filters import CHECK_SECONDS
 from authz.ext_authz import METHOD
 from authz.grpc_server import GrpcServer
-from tests.support.pair import Provider, wait_until
+from authz.serving import UnaryMethod
+from tests.support.pair import BUSY, Provider, free_port, wait_until
 from tests.support.parts import Parts, parts, unix_listener
 
-LIMIT_SECONDS = CHECK_SECONDS + 1
+LIMIT_SECONDS = BUSY * CHECK_SECONDS
 """A check gets two seconds with all its tries; timers are late on a busy machine."""
 PATHS = {
     "anthropic": "/anthropic/v1/messages",
@@ -62,7 +63,7 @@ def pair(running: Parts, token: str) -> Iterator[Parts]:
 
 
 def _post(pair: Parts, token: str, path: str = PATHS["anthropic"]) -> httpx.Response:
-    return httpx.post(f"{pair.url}{path}", headers={"x-api-key": token}, json=BODY, timeout=5)
+    return httpx.post(f"{pair.url}{path}", headers={"x-api-key": token}, json=BODY, timeout=60)
 
 
 def _unavailable(pair: Parts, token: str, path: str = PATHS["anthropic"]) -> httpx.Response:
@@ -103,7 +104,7 @@ def test_health_tells_of_dead_authz(pair: Parts) -> None:
     """With authz dead the health paths on the gateway listener are 503 too, in JSON."""
     pair.end_authz(signal.SIGKILL)
     for path in ("/healthz", "/readyz"):
-        answer = httpx.get(f"{pair.url}{path}", timeout=3)
+        answer = httpx.get(f"{pair.url}{path}", timeout=60)
         assert answer.status_code == 503
         assert answer.json()["error"]["type"] == "api_error"
 
@@ -246,7 +247,7 @@ def test_identity_database_fails(pair: Parts, token: str, damage: Callable[[Path
         for path in (PATHS["anthropic"], PATHS["openai"]):
             _unavailable(pair, token, path)
         for url in (pair.url, f"http://127.0.0.1:{pair.http_port}"):
-            assert httpx.get(f"{url}/readyz").status_code == 503
+            _ready(url, 503)
             assert httpx.get(f"{url}/healthz").status_code == 200
         wait_until(lambda: "identity_unavailable" in pair.stdout, 3, "the reason in the log")
     finally:
@@ -257,7 +258,12 @@ def test_identity_database_fails(pair: Parts, token: str, damage: Callable[[Path
             shutil.copy2(file, pair.folder)
         shutil.rmtree(kept)
     _recovers(pair, token)
-    assert httpx.get(f"{pair.url}/readyz").status_code == 200
+    _ready(pair.url, 200)
+
+
+def _ready(url: str, status: int) -> None:
+    # The answer may be a second old.
+    wait_until(lambda: httpx.get(f"{url}/readyz").status_code == status, what="readiness")
 
 
 def _no_answer(connection: socket.socket) -> None:
@@ -303,7 +309,7 @@ def _listening(path: Path, behave: Callable[[socket.socket], None]) -> Iterator[
         yield
     finally:
         over.set()
-        thread.join(5)
+        thread.join(60)
         listener.close()
 
 
@@ -360,7 +366,7 @@ def test_checks_in_flight_finish(pair: Parts, token: str) -> None:
         original = Authorizer.check
         async def check(self, message):
             print("check begun", file=sys.stderr, flush=True)
-            await asyncio.sleep(0.6)
+            await asyncio.sleep(0.4)
             return await original(self, message)
         Authorizer.check = check
         # This one waits, which the embedded store never does.
@@ -370,7 +376,7 @@ def test_checks_in_flight_finish(pair: Parts, token: str) -> None:
     begun = pair.stderr.count("check begun")
     with futures.ThreadPoolExecutor(8) as pool:
         waiting = [pool.submit(_post, pair, token) for _ in range(8)]
-        wait_until(lambda: pair.stderr.count("check begun") == begun + 8, 5, "checks in flight")
+        wait_until(lambda: pair.stderr.count("check begun") >= begun + 8, 5, "checks in flight")
         assert pair.end_authz(signal.SIGTERM) == 0
         assert [one.result().status_code for one in waiting] == [200] * 8
     assert len(pair.provider.take()) == 8
@@ -412,10 +418,8 @@ def test_restart_under_load(pair: Parts, token: str) -> None:
 
 def test_provider_down(provider: Provider, running: Parts, token: str) -> None:
     """A provider that can't be reached is 503 in JSON, and not authz's text."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
     settings = [
-        {**p, "base_url": f"http://127.0.0.1:{port}"} for p in running.settings["providers"]
+        {**p, "base_url": f"http://127.0.0.1:{free_port()}"} for p in running.settings["providers"]
     ]
     with parts(provider, providers=settings) as down:
         answer = _post(down, down.create_token("alice"))
@@ -437,13 +441,13 @@ async def test_grpc_server_finishes_its_checks(tmp_path: Path) -> None:
         return b"answer to " + message
 
     path = tmp_path / "a.sock"
-    server = GrpcServer(check, UnixAddress(str(path)))
+    server = GrpcServer({METHOD: UnaryMethod(check)}, UnixAddress(str(path)))
     await server.start()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     async with grpc.aio.insecure_channel(f"unix:{path}") as channel:
         ask: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
         call = ask(b"question")
-        await asyncio.wait_for(entered.wait(), 5)
-        await server.stop(5)
+        await asyncio.wait_for(entered.wait(), 60)
+        await server.stop(60)
         assert await call == b"answer to question"
     assert not path.exists()

@@ -27,6 +27,7 @@ def running(provider: Provider, request: pytest.FixtureRequest) -> Iterator[Pair
         made.settings["authz"]["transport"] = transport
         made.start()
         made.create_user("alice")
+        made.create_user("bob")
         provider.take()
         yield made
 
@@ -84,7 +85,8 @@ def test_byok_leaves_the_pool_alone(running: Pair) -> None:
 def test_exhausted_by_rate_limits(running: Pair) -> None:
     """With every key at rest: 429 in the provider's shape with the seconds to wait, unasked."""
     token = running.create_token("alice")
-    assert _ask(running, token, "fail-429").status_code == 429
+    for name in ("alice", "bob"):
+        assert _ask(running, running.create_token(name), "fail-429").status_code == 429
     _keys_seen(running)
     answer = _ask(running, token)
     assert answer.status_code == 429
@@ -100,9 +102,27 @@ def test_exhausted_by_refusals(running: Pair) -> None:
     """With every key refused: 502 without Retry-After, since waiting does not help."""
     token = running.create_token("alice")
     assert _ask(running, token).status_code == 401
+    assert _ask(running, running.create_token("bob")).status_code == 401
     answer = _ask(running, token)
     assert (answer.status_code, answer.json()["error"]["type"]) == (502, "api_error")
     assert "retry-after" not in answer.headers
+
+
+@_with_keys(GOOD, OTHER, transports=("http2", "grpcio"))
+def test_one_person_leaves_everybody_a_key(running: Pair) -> None:
+    """However many requests of one person are refused, the last key serves everybody."""
+    tokens = [running.create_token("alice") for _ in range(2)]
+    for token in tokens * 3:
+        assert _ask(running, token, "fail-429").status_code == 429
+    assert _keys_seen(running) == [GOOD] + [OTHER] * 5
+    assert _ask(running, running.create_token("bob")).status_code == 200
+    assert _ask(running, tokens[0]).status_code == 200
+    lines = [line for line in running.stderr.splitlines() if "central key" in line]
+    (rested,) = (line for line in lines if "central key rests" in line)
+    (kept,) = (line for line in lines if "last central key goes on" in line)
+    for line, token in ((rested, tokens[0]), (kept, tokens[1])):
+        assert "alice" in line
+        assert token[:10] in line
 
 
 @_with_keys(GOOD)

@@ -8,7 +8,9 @@ import httpx
 import openai
 import pytest
 
+from tests.support.coder import Coder
 from tests.support.pair import OWN_KEYS, Pair, Provider, pair, wait_until
+from tests.support.tokens import altered
 
 LIMITS = {"requests_per_minute": 3, "users": {"bob": 5, "robot": None}}
 
@@ -42,7 +44,7 @@ def test_each_user_alone(limited: Pair) -> None:
 def test_refused_requests_do_not_count(limited: Pair) -> None:
     """A bad token takes nothing from anybody, and is refused as ever."""
     token = limited.create_token("carol")
-    assert _statuses(limited, f"{token[:-1]}{'A' if token[-1] != 'A' else 'B'}", 5) == [401] * 5
+    assert _statuses(limited, altered(token), 5) == [401] * 5
     assert _statuses(limited, token, 3) == [200] * 3
 
 
@@ -67,3 +69,30 @@ def test_the_sdks_understand_it(limited: Pair) -> None:
 
     wait_until(lambda: len(lines()) == 3, what="the lines of the refusals")
     assert {line["details"] for line in lines()} == {"local_rate_limited"}
+
+
+@pytest.mark.parametrize("limits", [{"requests_per_minute": 5}, {"users": {"bob": 5, "carol": 9}}])
+def test_a_token_that_can_not_read_its_user(provider: Provider, limits: dict[str, object]) -> None:
+    """A narrow token of Coder's has a limit of its own, and log and usage name the token."""
+    with Coder().running() as coder:
+        coder.state.create_user("alice")
+        first, second = (
+            coder.state.create_key("alice", scopes=["workspace:read"]) for _ in range(2)
+        )
+        whole = coder.state.create_key("alice")
+        usage = {"database": "sqlite:///./usage.db", "metrics_by_user": True}
+        with pair(provider, identity=coder.url, limits=limits, usage=usage) as running:
+            for token in (first, second):
+                assert _statuses(running, token, 7) == [200] * 5 + [429] * 2
+            expected = [200] * 5 + ([429] if "users" not in limits else [200])
+            assert _statuses(running, whole, 6) == expected
+            name = f"token:{first[:10]}"
+
+            def lines() -> list[dict[str, object]]:
+                found = [
+                    json.loads(line) for line in running.stdout.splitlines() if line[:2] == '{"'
+                ]
+                return [line for line in found if line.get("token_id") == first[:10]]
+
+            wait_until(lambda: len(lines()) == 7, what="the lines of the token")
+            assert {line["user"] for line in lines()} == {name}

@@ -96,6 +96,72 @@ def test_the_front_leads_browsers_to_the_page(page_pair: Pair) -> None:
     assert page.headers["content-security-policy"].startswith("default-src 'none'")
 
 
+def test_a_reload_of_a_new_token_creates_none(page_pair: Pair, administrator: httpx.Client) -> None:
+    """Through Envoy the form leads to a page of its own, which shows the token once.
+
+    The token is in no address, cookie or log, and works at a provider.
+    """
+    form = "/ui/account/tokens/new"
+    csrf = Parsed(administrator.get(form).text).csrf
+    made = administrator.post(
+        form,
+        data={"csrf": csrf, "name": "once"},
+        headers={"origin": page_pair.url, "referer": f"{page_pair.url}{form}"},
+    )
+    assert [one.status_code for one in (*made.history, made)] == [303, 200]
+    page = Parsed(made.text)
+    token = page.one("pre", id="token").text
+    assert f"{page_pair.url}/api/v2/ai-gateway" in page.one("pre", id="curl-anthropic").text
+    again = administrator.get(str(made.url))
+    assert (again.status_code, token[11:] in again.text) == (410, False)
+    listed = page_pair.command("tokens", "list", "--all", "-o", "json").stdout
+    assert listed.count('"token_name": "once"') == 1
+    answer = httpx.get(
+        f"{page_pair.url}/openai/v1/models", headers={"authorization": f"Bearer {token}"}
+    )
+    assert answer.status_code == 200
+    assert token[11:] not in page_pair.stdout + page_pair.stderr
+    assert token[11:] not in str(made.url) + str(administrator.cookies)
+    page_pair.provider.take()
+
+
+HTML = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+def test_every_path_of_the_page_is_a_page(page_pair: Pair) -> None:
+    """Without a sign-in too, and where Envoy refuses the request itself, a browser gets HTML."""
+    for method, path, status in (
+        ("GET", "/ui/nope", 404),
+        ("GET", "/ui/metrics", 404),
+        ("GET", "/ui/users/a/b/c/d/e/f", 404),
+        ("GET", "/ui/users/nope", 303),
+        ("PUT", "/ui/users", 405),
+        ("POST", "/ui/nope", 404),
+        ("GET", "/ui/a%2Fb", 400),
+        ("GET", "/ui?x=1", 303),
+    ):
+        answer = httpx.request(method, f"{page_pair.url}{path}", headers=HTML)
+        assert answer.status_code == status, path
+        if status != 303:
+            assert answer.headers["content-type"] == "text/html; charset=utf-8", path
+            assert Parsed(answer.text).one("h1").text, path
+            assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+    form = b"csrf=x&name=" + b"x" * 3_000_000
+    kind = {"content-type": "application/x-www-form-urlencoded"}
+    answer = httpx.post(f"{page_pair.url}/ui/sign-in", content=form, headers=HTML | kind)
+    assert answer.status_code == 413
+    assert "This form is too long." in answer.text
+
+
+def test_what_is_no_browser_and_no_page_gets_json(page_pair: Pair) -> None:
+    """Envoy's own answers stay JSON for clients that want no HTML, and beside the page's paths."""
+    for path, headers in (("/ui/a%2Fb", {}), ("/uix/a%2Fb", HTML), ("/anthropic/a%2Fb", HTML)):
+        answer = httpx.get(f"{page_pair.url}{path}", headers=headers)
+        assert answer.status_code == 400, path
+        assert answer.json()["type"] == "error", path
+    assert httpx.get(f"{page_pair.url}/uix", headers=HTML).json()["type"] == "error"
+
+
 @contextlib.contextmanager
 def chromium(*arguments: str) -> Iterator[Chrome]:
     """Run a Chromium without a screen."""

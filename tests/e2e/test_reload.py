@@ -333,7 +333,7 @@ def test_a_check_is_under_way(settled: Changing) -> None:
         goes_on.join()
     finally:
         os.kill(authz, signal.SIGCONT)
-    asking.join(10)
+    asking.join(120)
     assert answers == ["one"]
     change(moved, good, folder, AskingWatcher(admin, lambda: None))
 
@@ -389,4 +389,4 @@ def test_while_draining(provider: Provider) -> None:
         held.release()
         stream.join()
         stream.assert_whole()
-        assert running.process.wait(10) == 0
+        assert running.process.wait(120) == 0

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from tests.support.pair import (
     Provider,
     free_port,
     pair,
+    wait_until,
 )
 
 NEW_KEY = "sk-ant-central-new-9b7c5d1e0f3a"
@@ -32,11 +34,13 @@ class Load:
     Attributes:
         token: what the next request brings.
         sent: for each request the time it was sent, the token it brought and the status.
+        under_way: how many requests with a token have no answer yet.
     """
 
     url: str
     token: str
     sent: list[tuple[float, str, int]] = field(default_factory=list)
+    under_way: Counter[str] = field(default_factory=Counter)
     stop: bool = False
 
     async def work(self) -> None:
@@ -44,12 +48,14 @@ class Load:
         async with httpx.AsyncClient() as client:
             while not self.stop:
                 began, token = time.monotonic(), self.token
+                self.under_way[token] += 1
                 response = await client.post(
                     f"{self.url}/anthropic/v1/messages/count_tokens",
                     headers={"x-api-key": token},
                     json={"model": "m", "messages": [{"role": "user", "content": f"{began}"}]},
                 )
                 self.sent.append((began, token, response.status_code))
+                self.under_way[token] -= 1
 
 
 @asynccontextmanager
@@ -72,7 +78,8 @@ async def test_a_token_is_rotated_under_load(gateway: Pair) -> None:
         new = await asyncio.to_thread(gateway.create_token, "alice")
         load.token = new
         # What was sent with the old token before the switch may still be under way.
-        await asyncio.sleep(0.2)
+        while load.under_way[old]:  # noqa: ASYNC110 - the workers count it
+            await asyncio.sleep(0.01)
         await asyncio.to_thread(gateway.delete_token, old)
     assert {status for _, _, status in load.sent} == {200}
     assert {token for _, token, _ in load.sent} == {old, new}
@@ -109,6 +116,9 @@ async def test_a_central_key_is_rotated_under_load() -> None:
             draft.write_text(NEW_KEY)
             draft.replace(running.folder / "anthropic.key")
             replaced = time.monotonic()
+            await asyncio.to_thread(
+                wait_until, lambda: any(key == NEW_KEY for _, key in arrived), 10, "the new key"
+            )
     assert {status for _, _, status in load.sent} == {200}
     assert {credential for _, credential in arrived} == {CENTRAL_KEYS["anthropic"], NEW_KEY}
     # A request that was sent before may arrive later, at most one for each worker.

@@ -7,11 +7,10 @@ import httpx
 import pytest
 
 from authz.envoy.filters import TRY_SECONDS
+from tests.support.canned import INTERNAL_ERROR, USERS_ME, Canned
 from tests.support.coder import Coder
-from tests.support.pair import free_port
+from tests.support.pair import BUSY, free_port
 from tests.support.replicas import Asker, Replicas, askers, replicas
-
-"""Envoy's, after which it answers by itself."""
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +58,7 @@ async def test_no_answer_is_a_503_in_time(coder: Coder, port: int, strict: Repli
             assert await asker.status(token) == 200
             coder.hang = True
             status, took = await _timed(asker, token)
-            assert (status, took < TRY_SECONDS) == (503, True)
+            assert (status, took < BUSY * TRY_SECONDS) == (503, True)
             coder.hang = False
             coder.reset = True
             assert (await _timed(asker, token))[0] == 503
@@ -69,12 +68,32 @@ async def test_no_answer_is_a_503_in_time(coder: Coder, port: int, strict: Repli
             coder.rate_limit = None
             assert await asker.status(token) == 200
         status, took = await _timed(asker, token)
-        assert (status, took < TRY_SECONDS) == (503, True)
+        assert (status, took < BUSY * TRY_SECONDS) == (503, True)
         with coder.running(port=port):
             began = time.monotonic()
             while await asker.status(token) != 200:
-                assert time.monotonic() - began < 5
+                assert time.monotonic() - began < 60
             print(f"\nrecovered {(time.monotonic() - began) * 1000:.0f} ms after Coder was back")
+
+
+async def test_an_answer_of_coder_is_no_outage(coder: Coder, port: int, lenient: Replicas) -> None:
+    """A deleted token does not live on a 429 that a flood causes, nor on any other answer."""
+    async with askers(lenient) as (asker,):
+        with coder.running(port=port):
+            token = _token(coder)
+            assert await asker.status(token) == 200
+            coder.state.delete_key(token)
+            coder.bad_limit = 0
+            assert await asker.status(token) == 503
+            for canned in (INTERNAL_ERROR, Canned(403, b"no"), Canned(404, b"no"), Canned(302)):
+                kept = coder.state.create_key("alice")
+                assert await asker.status(kept) == 200
+                coder.canned[USERS_ME] = canned
+                assert await asker.status(kept) == 503
+                coder.canned.clear()
+        # It is one now, but what Coder did not vouch for when it was up stays out.
+        assert await asker.status(token) == 503
+        assert await asker.status(kept) == 503
 
 
 async def test_a_seen_token_may_pass_while_coder_is_down(
@@ -94,7 +113,7 @@ async def test_a_seen_token_may_pass_while_coder_is_down(
         assert await asker.status(token) == 200
         assert (await asker.metadata(token))["identity_stale"] == "true"
         assert await asker.status(unseen) == 503
-        assert await asker.status(deleted) == 503
+        assert await asker.status(deleted) == 401, "its refusal is still shared"
     async with httpx.AsyncClient() as client:
         answer = await client.get(f"http://127.0.0.1:{lenient.http_ports[0]}/metrics")
     metrics = answer.text

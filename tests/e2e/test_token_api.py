@@ -115,14 +115,86 @@ def test_nobody_says_where_they_come_from(api_pair: Pair) -> None:
     assert "192.0.2." not in log
 
 
-def test_what_is_no_route_of_the_api_needs_a_token(api_pair: Pair) -> None:
-    """A path beside the API's is authenticated as before, and metrics are not reached by it."""
-    for path in ("/api/v2/users", "/api/v2/metrics", "/api/v2/users/me/../../../metrics"):
-        assert httpx.get(f"{api_pair.url}{path}").status_code in (401, 404)
+def test_an_unknown_route_is_coders_404(api_pair: Pair) -> None:
+    """Through Envoy a path that is no route of the API says so; metrics are not reached by it."""
+    token = api_pair.create_token("alice")
+    for headers in ({"coder-session-token": token}, {"authorization": f"Bearer {token}"}, {}):
+        for path in (
+            "/api/v2/templates",
+            "/api/v2/users/",
+            "/api/v2/metrics",
+            "/api/v2/ai-gateway/sessions",
+            "/api/v2/users/me/keys/a/b/c",
+        ):
+            for method in ("GET", "POST", "PATCH"):
+                answer = httpx.request(method, f"{api_pair.url}{path}", headers=headers)
+                assert (answer.status_code, answer.json()) == (404, {"message": "Route not found."})
+                assert answer.headers["x-coder-build-version"].startswith("v2.")
+    for path in ("/api/v2/users/me/../../../metrics", "/api/v2/%2e%2e/%2e%2e/metrics", "/api/v2"):
+        assert httpx.get(f"{api_pair.url}{path}").status_code == 401, path
+
+
+def test_below_the_gateways_path_is_no_api(api_pair: Pair) -> None:
+    """What no provider serves there is refused in a provider's shape, as before."""
+    for prefix in ("/api/v2/ai-gateway", "/api/v2/aibridge"):
+        url = f"{api_pair.url}{prefix}/nope/v1/messages"
+        answer = httpx.post(url)
+        assert (answer.status_code, answer.json()["type"]) == (401, "error")
+        token = api_pair.create_token("alice")
+        answer = httpx.post(url, headers={"authorization": f"Bearer {token}"})
+        assert (answer.status_code, answer.json()["type"]) == (404, "error")
+
+
+def test_the_api_answers_without_a_token(api_pair: Pair) -> None:
+    """What is there before anybody is signed in, and a body that is too long."""
     buildinfo = httpx.get(f"{api_pair.url}/api/v2/buildinfo")
-    assert buildinfo.json()["version"].startswith("v")
+    assert buildinfo.json()["version"].startswith("v2.")
     big = httpx.post(f"{api_pair.url}/api/v2/users/login", content=b" " * 100_000)
     assert big.status_code == 413
+
+
+def test_coder_users_through_the_gateway(api_pair: Pair) -> None:
+    """The calls of ``coder users`` reach authz by Envoy's routes, and a suspension counts."""
+    owner = {"coder-session-token": api_pair.create_token("root")}
+    url = f"{api_pair.url}/api/v2"
+    [organization] = httpx.get(f"{url}/users/me/organizations", headers=owner).json()
+    assert httpx.get(f"{url}/organizations/default", headers=owner).json() == organization
+    body = {
+        "username": "carol",
+        "email": "carol@example.com",
+        "password": PASSWORD,
+        "login_type": "password",
+        "organization_ids": [organization["id"]],
+    }
+    made = httpx.post(f"{url}/users", headers=owner, json=body)
+    assert made.status_code == 201, made.text
+    user = f"{url}/users/{made.json()['id']}"
+    token = api_pair.create_token("carol")
+    assert _ask(api_pair, token).status_code == 200
+    for change, status in (("suspend", 401), ("activate", 200)):
+        assert httpx.put(f"{user}/status/{change}", headers=owner).status_code == 200
+        assert _ask(api_pair, token).status_code == status
+    roles = {"roles": ["user-admin"]}
+    assert httpx.put(f"{user}/roles", headers=owner, json=roles).status_code == 200
+    assert httpx.get(f"{user}/roles", headers=owner).json()["roles"] == ["user-admin"]
+    names = [u["username"] for u in httpx.get(f"{url}/users", headers=owner).json()["users"]]
+    assert "carol" in names
+    assert httpx.delete(user, headers=owner).status_code == 200
+    assert _ask(api_pair, token).status_code == 401
+    assert PASSWORD not in api_pair.stdout + api_pair.stderr
+    api_pair.provider.take()
+
+
+def test_coder_login_with_a_service_accounts_token(api_pair: Pair) -> None:
+    """``coder login --token`` makes a session for a machine, which serves at a provider."""
+    api_pair.command("users", "create", "ci", "--service-account")
+    headers = {"coder-session-token": api_pair.create_token("ci")}
+    url = f"{api_pair.url}/api/v2/users/me"
+    assert httpx.get(url, headers=headers).json()["username"] == "ci"
+    made = httpx.post(f"{url}/keys", headers=headers)
+    assert made.status_code == 201, made.text
+    assert _ask(api_pair, made.json()["key"]).status_code == 200
+    api_pair.provider.take()
 
 
 def test_no_secret_is_logged(api_pair: Pair) -> None:

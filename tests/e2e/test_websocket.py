@@ -12,7 +12,7 @@ from websockets.http11 import Response
 from websockets.sync.client import ClientConnection, connect
 
 from tests.support import raw
-from tests.support.pair import CENTRAL_KEYS, OWN_KEYS, Pair, Provider, pair, wait_until
+from tests.support.pair import BUSY, CENTRAL_KEYS, OWN_KEYS, Pair, Provider, pair, wait_until
 from tests.support.requests import CREDENTIAL_HEADERS
 from tests.support.websocket_provider import Handshake, WebSocketProvider
 
@@ -92,7 +92,7 @@ def _open(running: Pair, path: str, headers: Mapping[str, str], **options: Any) 
 
 def _echoes(connection: ClientConnection, text: str = '{"type":"response.create"}') -> bool:
     connection.send(text)
-    return connection.recv(timeout=2) == text
+    return connection.recv(timeout=60) == text
 
 
 def _refused(
@@ -232,12 +232,11 @@ def test_deleted_token_and_cap(sockets: Pair, upstream: WebSocketProvider) -> No
         assert response.status_code == 401
         assert _echoes(connection), "the open socket lives on"
         with contextlib.suppress(ConnectionClosed):
-            while last < began + TIMEOUT + 3:
+            while last < began + BUSY * TIMEOUT:
                 assert _echoes(connection)
                 last = time.monotonic()
                 time.sleep(0.05)
-        assert time.monotonic() < began + TIMEOUT + CLOSED_WITHIN
-    assert TIMEOUT - 0.5 < last - began < TIMEOUT + 0.5
+    assert TIMEOUT - 0.5 < last - began < BUSY * TIMEOUT
     wait_until(lambda: upstream.closed > closed, 3, "the provider's side being closed")
 
 
@@ -247,9 +246,9 @@ def test_silent_socket_is_cut(sockets: Pair, upstream: WebSocketProvider, token:
     began = time.monotonic()
     with _open(sockets, BOTH[1], {"authorization": f"Bearer {token}"}) as connection:
         wait_until(lambda: upstream.closed > closed, TIMEOUT + 3, "the provider's side")
-        assert TIMEOUT - 0.2 < time.monotonic() - began < TIMEOUT + 0.7
+        assert TIMEOUT - 0.2 < time.monotonic() - began < BUSY * TIMEOUT
         with pytest.raises(ConnectionClosed):
-            connection.recv(timeout=CLOSED_WITHIN)
+            connection.recv(timeout=BUSY * CLOSED_WITHIN)
 
 
 @pytest.mark.parametrize(
@@ -268,7 +267,7 @@ def test_no_websockets(sockets: Pair, upstream: WebSocketProvider, token: str, p
     began = time.monotonic()
     response, _ = _refused(sockets, path, {"authorization": f"Bearer {token}"})
     assert response.status_code == 426
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 30
     assert upstream.take() == []
 
 
@@ -320,7 +319,7 @@ def test_unknown_path(sockets: Pair, upstream: WebSocketProvider, token: str, pa
     assert upstream.take() == []
 
 
-@pytest.mark.parametrize("upgrade", ["h2c", "websocket, h2c", "foo"])
+@pytest.mark.parametrize("upgrade", ["h2c", "foo", "h2c, foo"])
 def test_other_upgrades(
     sockets: Pair, upstream: WebSocketProvider, token: str, upgrade: str
 ) -> None:
@@ -344,14 +343,76 @@ def test_other_upgrades(
     assert upstream.take() == []
 
 
+@pytest.mark.parametrize("upgrade", ["websocket, h2c", "TLS/1.2,WebSocket"])
+def test_websocket_among_other_upgrades(
+    sockets: Pair, upstream: WebSocketProvider, token: str, upgrade: str
+) -> None:
+    """Of several offers the WebSocket is taken, and the provider sees no other."""
+    upstream.take()
+    headers = [
+        ("authorization", f"Bearer {token}"),
+        ("connection", "upgrade"),
+        ("upgrade", upgrade),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ]
+    with raw.Connection(sockets.port) as connection:
+        connection.send(raw.request("GET", BOTH[0], headers))
+        assert connection.read().status == 101
+    (handshake,) = upstream.take()
+    assert [value.lower() for value in handshake.all("upgrade")] == ["websocket"]
+
+
 def test_no_websocket_on_health_checks(sockets: Pair) -> None:
     """What needs no token switches to no other protocol."""
     response, _ = _refused(sockets, "/healthz", {})
     assert response.status_code == 403
 
 
+@pytest.mark.parametrize(
+    "offered",
+    [
+        ["realtime", "openai-insecure-api-key.{token}", "openai-beta.realtime-v1"],
+        ["OpenAI-Insecure-Api-Key.{token}", "realtime"],
+    ],
+)
+@pytest.mark.parametrize("path", BOTH)
+def test_token_in_the_subprotocol(
+    sockets: Pair, upstream: WebSocketProvider, token: str, path: str, offered: list[str]
+) -> None:
+    """A browser's only place for the Coder token: it serves, and the provider gets the others."""
+    upstream.take()
+    names = [name.format(token=token) for name in offered]
+    with _open(sockets, path, {}, subprotocols=names) as connection:
+        assert connection.subprotocol == "realtime"
+        assert _echoes(connection)
+    (handshake,) = upstream.take()
+    assert _credentials(handshake) == [("authorization", f"Bearer {CENTRAL_KEYS['openai']}")]
+    others = ", ".join(name for name in names if token not in name)
+    assert handshake.all("sec-websocket-protocol") == [others]
+    assert token not in repr(handshake.headers)
+
+
+def test_token_as_the_only_subprotocol(
+    sockets: Pair, upstream: WebSocketProvider, token: str
+) -> None:
+    """The provider then sees no subprotocol at all; a deleted token opens nothing."""
+    upstream.take()
+    names = [f"openai-insecure-api-key.{token}"]
+    with _open(sockets, BOTH[1], {}, subprotocols=names) as connection:
+        assert connection.subprotocol is None
+    (handshake,) = upstream.take()
+    assert handshake.all("sec-websocket-protocol") == []
+    deleted = sockets.create_token("alice")
+    sockets.delete_token(deleted)
+    names = [f"openai-insecure-api-key.{deleted}", "realtime"]
+    response, _ = _refused(sockets, BOTH[1], {}, subprotocols=names)
+    assert response.status_code == 401
+    assert upstream.take() == []
+
+
 def test_key_in_the_subprotocol(sockets: Pair, upstream: WebSocketProvider, token: str) -> None:
-    """A key in the subprotocol, which would pass by every rule, is refused; others pass."""
+    """A provider's key in the subprotocol, which would pass by every rule, is refused."""
     upstream.take()
     headers = {"authorization": f"Bearer {token}"}
     offered = ["realtime", f"openai-insecure-api-key.{OWN_KEYS['openai']}"]

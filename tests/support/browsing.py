@@ -108,7 +108,12 @@ class Browser:
         self.last = await self.client.post(
             path,
             data={"csrf": csrf, **fields},
-            headers={"origin": self.origin, "sec-fetch-site": "same-origin"},
+            # httpx sends the headers to the redirect's target too, as a browser does the Referer.
+            headers={
+                "origin": self.origin,
+                "sec-fetch-site": "same-origin",
+                "referer": f"{self.origin}{path}",
+            },
             follow_redirects=True,
         )
         return Parsed(self.last.text)

@@ -30,6 +30,7 @@ from tests.support.coder_state import (
 from tests.support.threaded import served
 
 _NANOSECOND = 1e-9
+_RATE_LIMITED = "You've been rate limited. Please try again later."
 _VERSION = "v2.36.0+0123456"
 
 
@@ -49,6 +50,8 @@ class Coder:
         hang_unknown: never answer about a token that is not good.
         reset: cut the connection with a TCP reset instead of answering.
         rate_limit: calls of ``users/me`` that a user has left; None means no limit.
+        bad_limit: calls of ``users/me`` with a bad token that everybody has left, since they all
+            come from one address; None means no limit.
     """
 
     def __init__(self, *, newer: bool = True) -> None:
@@ -68,6 +71,7 @@ class Coder:
         self.delay = 0.0
         self.hang = self.hang_unknown = self.reset = False
         self.rate_limit: dict[str, int] | None = None
+        self.bad_limit: int | None = None
 
     @property
     def tokens(self) -> list[str]:
@@ -146,6 +150,8 @@ class Coder:
     def _refused(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, Refused)
         response = _json(error.status, error.body)
+        if error.status == 429:
+            response.headers["retry-after"] = "60"
         if error.status in (401, 403) and self.newer:
             kind = "invalid_token" if error.status == 401 else "insufficient_scope"
             description = error.body.get("detail") or error.body["message"]
@@ -158,12 +164,19 @@ class Coder:
 
     async def _authenticated(self, request: Request, action: str) -> tuple[User, User]:
         """Return who asks and whom the path names; Refused when the token or its scope won't do."""
-        key, me = self.state.authenticate(request.headers.get("coder-session-token", ""))
+        try:
+            key, me = self.state.authenticate(request.headers.get("coder-session-token", ""))
+        except Refused:
+            if self.bad_limit is not None:
+                self.bad_limit -= 1
+                if self.bad_limit < 0:
+                    raise Refused(429, _RATE_LIMITED) from None
+            raise
         if self.rate_limit is not None:
             left = self.rate_limit.get(me.username, 0)
             self.rate_limit[me.username] = left - 1
             if left <= 0:
-                raise Refused(429, "You've been rate limited. Please try again later.")
+                raise Refused(429, _RATE_LIMITED)
         if self.delay:
             self.answering += 1
             await asyncio.sleep(self.delay)

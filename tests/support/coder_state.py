@@ -76,7 +76,7 @@ class ApiKey:
     login_type: str
     token_name: str
     scopes: list[str]
-    last_used: datetime = datetime(1, 1, 1, tzinfo=UTC)
+    last_used: datetime = datetime(1970, 1, 1, tzinfo=UTC)
     audience_fails: bool = False
 
     def as_json(self) -> dict[str, Any]:
@@ -93,7 +93,7 @@ class ApiKey:
             "scopes": self.scopes,
             "token_name": self.token_name,
             "lifetime_seconds": int(self.lifetime.total_seconds()),
-            "allow_list": [{"type": "*", "id": "*"}],
+            "allow_list": ["*:*"],
         }
 
     def may(self, action: str) -> bool:

@@ -24,6 +24,7 @@ CENTRAL = {
     "gemini": "AIzaCentral0f3a9b7c5d1e",
     "google": "AIzaCompat7c5d1e0f3a9b",
     "openai": "sk-central-7c5d1e0f3a9b",
+    "compat": "sk-compat-0f3a9b7c5d1e",
     "bedrock": ACCESS_KEY,
 }
 OWN = {
@@ -31,6 +32,7 @@ OWN = {
     "gemini": "AIzaOwn5d1e0f3a9b7c",
     "google": "AIzaOwnToo3a9b7c5d1e0f",
     "openai": "sk-own-1e0f3a9b7c5d",
+    "compat": "sk-own-compat-5d1e0f3a",
     "bedrock": "bedrock-api-key-own0f3a9b7c",
     "mantle": "bedrock-api-key-mantle7c5d1e",
     "copilot": "gho_own9b7c5d1e0f3a",
@@ -42,6 +44,7 @@ STAND_INS = {
     "gemini": "gemini",
     "google": "openai",
     "openai": "openai",
+    "compat": "openai",
     "bedrock": "bedrock",
     "mantle": "bedrock",
     "copilot": "copilot",
@@ -84,6 +87,13 @@ def providers(url: str, folder: Path) -> list[dict[str, Any]]:
         keyed("gemini"),
         keyed("google", "/v1"),
         keyed("openai", "/v1", extra_paths=extra),
+        keyed(
+            "compat",
+            "/v1",
+            type="openai-compat",
+            credential_headers=["X-Team-Key"],
+            account_headers={"OpenAI-Organization": "org-company", "X-Fixed": "yes"},
+        ),
         {"name": "bedrock", "type": "bedrock", "base_url": f"{url}/bedrock", "aws": signing},
         {"name": "mantle", "type": "bedrock", "base_url": f"{url}/mantle"},
         {"name": "copilot", "type": "copilot", "base_url": f"{url}/copilot"},

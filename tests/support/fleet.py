@@ -147,7 +147,7 @@ class Fleet(Pair):
         return False
 
     def _get(self, path: str, headers: dict[str, str]) -> int:
-        return httpx.get(f"{self.url}{path}", headers=headers, timeout=5).status_code
+        return httpx.get(f"{self.url}{path}", headers=headers, timeout=60).status_code
 
     def _write(self, name: str, number: int, **sections: dict[str, Any]) -> str:
         authz = {
@@ -230,4 +230,4 @@ def _end(process: subprocess.Popen[bytes], number: int) -> int:
         process.send_signal(number)
         # A stopped process acts on a signal only when it goes on.
         os.kill(process.pid, signal.SIGCONT)
-    return process.wait(15)
+    return process.wait(120)

@@ -55,7 +55,7 @@ class Load:
         finally:
             self._stop.set()
             for thread in threads:
-                thread.join(20)
+                thread.join(120)
 
     def more(self, count: int) -> None:
         """Wait for so many more answers."""
@@ -64,7 +64,7 @@ class Load:
 
     def _work(self) -> None:
         while not self._stop.is_set():
-            with contextlib.suppress(OSError), raw.Connection(self.port, 10) as connection:
+            with contextlib.suppress(OSError), raw.Connection(self.port, 60) as connection:
                 self._send_on(connection)
 
     def _send_on(self, connection: raw.Connection) -> None:

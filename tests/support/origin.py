@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import ssl
+import struct
 import threading
 from pathlib import Path
 from typing import Self
@@ -100,4 +101,38 @@ class Upgrading(Origin):
         )
         while received := connection.recv(65_536):
             connection.sendall(received)
+        return b""
+
+
+class Impatient(Origin):
+    """Answers the first request of each connection and resets the connection at the second.
+
+    So a server looks that closes an unused connection while the next request is on its way.
+
+    Attributes:
+        ended: how many connections have ended.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.ended = 0
+        self._used: set[int] = set()
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            super()._serve(connection)
+        finally:
+            self.ended += 1
+
+    def _answer(self, connection: socket.socket, data: bytes) -> bytes:
+        if connection.fileno() in self._used and data:
+            self.heads.append(data)
+            self._used.discard(connection.fileno())
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()
+            return b""
+        before = len(self.heads)
+        super()._answer(connection, data)
+        if len(self.heads) > before:
+            self._used.add(connection.fileno())
         return b""

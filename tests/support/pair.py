@@ -3,10 +3,8 @@
 import asyncio
 import contextlib
 import os
-import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +22,7 @@ from authz.demo.server import Server
 from authz.demo.visit import Seen
 from authz.identity.accounts import Key
 from authz.identity.open import open_store
+from tests.support.ports import free_port as free_port
 
 CENTRAL_KEYS = {
     "anthropic": "sk-ant-central-0f3a9b7c5d1e",
@@ -42,32 +41,21 @@ BASE_PATHS = {"anthropic": "", "openai": "/v1", "chatgpt": "/backend-api/codex",
 TYPES = {"anthropic": "anthropic", "openai": "openai", "chatgpt": "openai", "copilot": "copilot"}
 
 
-_given: set[int] = set()
-_PORTS = range(20_000, 32_000)
-"""Below the ephemeral range, so that no outgoing connection takes one."""
-
-
-def free_port() -> int:
-    """Return a free port that no other test process is given."""
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    # Not `random`: hypothesis seeds it again and again, and would make every port the same.
-    for _ in range(1000):
-        port = secrets.choice(_PORTS[number::workers])
-        if port in _given:
-            continue
-        with contextlib.suppress(OSError), socket.socket() as probe:
-            probe.bind(("127.0.0.1", port))
-            _given.add(port)
-            return port
-    raise RuntimeError("no free port")
+BUSY = 10
+"""How many times longer than a quiet machine a busy one may take."""
 
 
 def wait_until(condition: Any, seconds: float = 10.0, what: str = "condition") -> None:
-    """Poll until the condition holds; AssertionError when it does not in time."""
-    deadline = time.monotonic() + seconds
+    """Poll until the condition holds; AssertionError when it does not in time.
+
+    Args:
+        condition: the function to poll.
+        seconds: how long it may take on a quiet machine. A busy one gets ``BUSY`` times as much.
+        what: what the error says was waited for.
+    """
+    deadline = time.monotonic() + seconds * BUSY
     while not condition():
-        assert time.monotonic() < deadline, f"{what} not true after {seconds} s"
+        assert time.monotonic() < deadline, f"{what} not true after {seconds * BUSY} s"
         time.sleep(0.02)
 
 
@@ -150,7 +138,7 @@ class Pair:
         if wait:
             wait_until(self._is_up, 60, "the gateway being up")
 
-    def stop(self, number: int = signal.SIGTERM, seconds: float = 20) -> int:
+    def stop(self, number: int = signal.SIGTERM, seconds: float = 120) -> int:
         """Send a signal and return the exit status."""
         assert self.process is not None
         if self.process.poll() is None:
@@ -304,7 +292,7 @@ def _end(running: Pair) -> None:
         return
     running.process.send_signal(signal.SIGTERM)
     try:
-        running.process.wait(15)
+        running.process.wait(60)
     except subprocess.TimeoutExpired:
         running.process.kill()
         running.process.wait()

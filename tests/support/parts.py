@@ -116,7 +116,7 @@ class Parts(Pair):
         assert self.authz is not None
         assert self.authz.poll() is None, self.stderr
         with contextlib.suppress(httpx.HTTPError):
-            return httpx.get(f"{self.url}/", timeout=2).status_code == status
+            return httpx.get(f"{self.url}/", timeout=30).status_code == status
         return False
 
 
@@ -127,7 +127,7 @@ def _end(process: subprocess.Popen[bytes] | None, number: int) -> int:
         process.send_signal(number)
         # A stopped process acts on a signal only when it goes on.
         os.kill(process.pid, signal.SIGCONT)
-    return process.wait(15)
+    return process.wait(120)
 
 
 @contextlib.contextmanager

@@ -238,7 +238,7 @@ class PostgresServer:
     def _end(self, how: Callable[[subprocess.Popen[bytes]], None]) -> None:
         if self._process is not None:
             how(self._process)
-            self._process.wait(20)
+            self._process.wait(120)
             self._process = None
 
     def _family(self, parent: int) -> list[int]:

@@ -213,6 +213,18 @@ def ask_h2(port: int, headers: Headers, body: bytes = b"", timeout: float = 5.0)
     Raises:
         Closed: the peer reset the stream or closed the connection instead.
     """
+    with socket.create_connection(("127.0.0.1", port), timeout) as wire:
+        return exchange_h2(wire, headers, body)
+
+
+def exchange_h2(
+    wire: socket.socket, headers: Headers, body: bytes = b"", trailers: Headers = ()
+) -> Answer:
+    """Send the first HTTP/2 request of a connection, unchecked, and read the answer.
+
+    Raises:
+        Closed: the peer reset the stream or closed the connection instead.
+    """
     config = h2.config.H2Configuration(
         header_encoding="latin-1",
         validate_outbound_headers=False,
@@ -220,30 +232,34 @@ def ask_h2(port: int, headers: Headers, body: bytes = b"", timeout: float = 5.0)
         validate_inbound_headers=False,
     )
     connection = h2.connection.H2Connection(config)
-    with socket.create_connection(("127.0.0.1", port), timeout) as wire:
-        connection.initiate_connection()
-        stream = connection.get_next_available_stream_id()
-        pairs = [(_bytes(name), _bytes(value)) for name, value in headers]
-        connection.send_headers(stream, pairs, end_stream=not body)
-        if body:
-            connection.send_data(stream, body, end_stream=True)
+    connection.initiate_connection()
+    stream = connection.get_next_available_stream_id()
+    connection.send_headers(stream, _pairs(headers), end_stream=not (body or trailers))
+    if body:
+        connection.send_data(stream, body, end_stream=not trailers)
+    if trailers:
+        connection.send_headers(stream, _pairs(trailers), end_stream=True)
+    wire.sendall(connection.data_to_send())
+    status, named, parts, whole = 0, list[tuple[str, str]](), b"", b""
+    while data := _received(wire):
+        whole += data
+        for event in connection.receive_data(data):
+            if isinstance(event, h2.events.ResponseReceived):
+                named = [(str(name), str(value)) for name, value in event.headers or ()]
+                status = int(dict(named)[":status"])
+            elif isinstance(event, h2.events.DataReceived):
+                parts += event.data or b""
+            elif isinstance(event, h2.events.StreamEnded):
+                text = "".join(f"{name}: {value}\n" for name, value in named)
+                return Answer(status, named, parts, whole + text.encode("latin-1"))
+            elif isinstance(event, h2.events.StreamReset | h2.events.ConnectionTerminated):
+                raise Closed
         wire.sendall(connection.data_to_send())
-        status, named, parts, whole = 0, list[tuple[str, str]](), b"", b""
-        while data := _received(wire):
-            whole += data
-            for event in connection.receive_data(data):
-                if isinstance(event, h2.events.ResponseReceived):
-                    named = [(str(name), str(value)) for name, value in event.headers or ()]
-                    status = int(dict(named)[":status"])
-                elif isinstance(event, h2.events.DataReceived):
-                    parts += event.data or b""
-                elif isinstance(event, h2.events.StreamEnded):
-                    text = "".join(f"{name}: {value}\n" for name, value in named)
-                    return Answer(status, named, parts, whole + text.encode("latin-1"))
-                elif isinstance(event, h2.events.StreamReset | h2.events.ConnectionTerminated):
-                    raise Closed
-            wire.sendall(connection.data_to_send())
     raise Closed
+
+
+def _pairs(headers: Headers) -> list[tuple[bytes, bytes]]:
+    return [(_bytes(name), _bytes(value)) for name, value in headers]
 
 
 def _received(wire: socket.socket) -> bytes:

@@ -123,7 +123,7 @@ def _end(running: Replicas) -> None:
         process.terminate()
     for process in running.processes:
         try:
-            process.wait(10)
+            process.wait(120)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -17,15 +17,23 @@ MARK = "x-test-request"
 CREDENTIAL_HEADERS = frozenset(
     {
         "api-key",
+        "apikey",
         "authorization",
+        "cf-access-client-secret",
+        "cf-aig-authorization",
         "coder-session-token",
         "cookie",
+        "helicone-auth",
+        "ocp-apim-subscription-key",
         "proxy-authorization",
         "x-amz-security-token",
         "x-api-key",
         "x-auth-token",
         "x-coder-ai-governance-token",
         "x-goog-api-key",
+        "x-goog-iam-authorization-token",
+        "x-litellm-api-key",
+        "x-portkey-api-key",
     }
 )
 """Every header in which anybody might look for a credential."""

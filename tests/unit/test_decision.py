@@ -65,9 +65,7 @@ def test_every_rejection_is_one_401(rejection: Rejection, route: Route) -> None:
     assert denied.reason is rejection
     assert denied.token_id == TOKEN[:10]
     assert denied.identity is None
-    malformed = screen(Credentials(api_key=Secret("no-token")), None, allow_byok=True)
-    assert isinstance(malformed, Deny)
-    assert replace(malformed, reason=rejection, token_id=TOKEN[:10]) == denied
+    assert denied.message == "The Coder token is not valid. Create a new one and try again."
 
 
 @pytest.mark.parametrize(
@@ -169,6 +167,8 @@ def test_without_a_governance_header_there_is_no_byok() -> None:
         f"{'_' * 10}-{'!' * 22}",
         f"prefix{TOKEN}",
         f"{TOKEN}:x",
+        "Basic Zbcdefghi1-Zbcdefghijklmnopqrstu2",
+        "key=Zbcdefghi1-Zbcdefghijklmnopqrstu2;x",
     ],
 )
 def test_a_coder_token_is_nobodys_provider_credential(value: str) -> None:
@@ -208,6 +208,10 @@ _credentials = st.builds(
     api_key=_maybe,
     azure_key=_maybe,
     google_key=_maybe,
+    others=st.sampled_from([(), (("ocp-apim-subscription-key", Secret(OWN)),)]),
+    accounts=st.sampled_from([(), ("openai-project",)]),
+    subprotocol_token=st.none() | st.just(Secret(TOKEN)),
+    subprotocols=st.sampled_from([None, "", "realtime"]),
 )
 _routes = st.builds(
     replace,
@@ -226,7 +230,14 @@ _routes = st.builds(
     central_key=st.booleans(),
     keyless=st.booleans(),
     signed=st.booleans(),
-    query=st.builds(QueryCredentials, st.sampled_from([(), ("key",)]), st.booleans()),
+    query=st.builds(
+        QueryCredentials,
+        st.sampled_from([(), ("key",)]),
+        st.booleans(),
+        st.sampled_from([(), ("userProject",)]),
+        st.sampled_from([None, None, "$httpMethod"]),
+    ),
+    accounts=st.sampled_from([(), (("openai-project", "proj-company"),)]),
 )
 
 
@@ -239,7 +250,7 @@ def test_what_holds_for_every_allow(
     has_central: bool,
 ) -> None:
     """An allow needs an identity and a served route, and gives no Coder token away."""
-    token = screen(credentials, route.type, allow_byok=allow_byok)
+    token = screen(credentials, route.type, allow_byok=allow_byok, in_query=route.query)
     if isinstance(token, Deny):
         assert token.status in (400, 401, 403)
         return
@@ -252,7 +263,10 @@ def test_what_holds_for_every_allow(
     assert route.supported
     assert route.type is not None
     assert not route.query.hidden
-    assert outcome.query == route.query.plain
+    assert route.query.override is None
+    is_central = outcome.mode is Mode.CENTRALIZED
+    assert outcome.query == route.query.plain + (route.query.accounts if is_central else ())
+    assert {*credentials.accounts} <= {*outcome.stray} or not is_central
     if outcome.header is None:
         assert outcome.credential is None
         if outcome.mode is Mode.CENTRALIZED:
@@ -293,14 +307,135 @@ def test_a_token_where_the_sdk_puts_its_key(route: Route, credentials: Credentia
         missing = screen(credentials, other.type, allow_byok=True)
         assert isinstance(missing, Deny)
         assert missing.reason is Reason.TOKEN_MISSING
-    for bad in (
-        replace(credentials, governance=Secret("no-token")),
+    for beside in (
         replace(credentials, bearer=Secret("no-token")),
         replace(credentials, api_key=Secret("no-token")),
     ):
-        denied = screen(bad, route.type, allow_byok=True)
+        assert screen(beside, route.type, allow_byok=True) == _token()
+    governed = replace(credentials, governance=Secret("no-token"))
+    denied = screen(governed, route.type, allow_byok=True)
+    assert isinstance(denied, Deny)
+    assert denied.reason is Reason.TOKEN_MALFORMED
+
+
+@pytest.mark.parametrize(
+    ("credentials", "begins", "says"),
+    [
+        (
+            Credentials(bearer=Secret("undefined")),
+            "Authorization: Bearer holds no Coder token",
+            "send the Coder token in X-Coder-AI-Governance-Token",
+        ),
+        (
+            Credentials(bearer=Secret("sk-ant-oat01-x"), api_key=Secret("sk-ant-x")),
+            "Authorization: Bearer and X-Api-Key hold no Coder token",
+            "Put your Coder token there",
+        ),
+        (
+            Credentials(governance=Secret(OWN), bearer=Secret(TOKEN)),
+            "X-Coder-AI-Governance-Token holds no Coder token",
+            "your own credential in the provider's header",
+        ),
+        (
+            Credentials(azure_key=Secret("x")),
+            "Api-Key holds no Coder token",
+            "Put your Coder token there",
+        ),
+    ],
+)
+def test_the_text_says_which_header_holds_no_token(
+    credentials: Credentials, begins: str, says: str
+) -> None:
+    """And what to put there, without what stands there."""
+    denied = screen(credentials, AZURE.type, allow_byok=True)
+    assert isinstance(denied, Deny)
+    assert (denied.status, denied.code) == (401, "invalid_token")
+    assert denied.message.startswith(begins)
+    assert says in denied.message
+    assert "undefined" not in denied.message
+    assert "sk-ant" not in denied.message
+
+
+@pytest.mark.parametrize("foreign", ["sk-ant-oat01-x", "gho_x", "undefined", OWN])
+def test_the_value_that_has_a_tokens_form_is_taken(foreign: str) -> None:
+    """A foreign Bearer beside the Coder token is passed over, and reaches nobody."""
+    credentials = Credentials(bearer=Secret(foreign), api_key=Secret(TOKEN))
+    assert screen(credentials, OPENAI.type, allow_byok=False) == _token()
+    allowed = _decide(credentials, OPENAI)
+    assert isinstance(allowed, Allow)
+    assert allowed.credential == Secret(f"Bearer {CENTRAL}")
+
+
+def test_a_subprotocol_is_the_last_place_of_the_token() -> None:
+    """It counts where no header has one, and the other subprotocols go to the provider."""
+    credentials = Credentials(subprotocol_token=Secret(TOKEN), subprotocols="realtime")
+    assert screen(credentials, OPENAI.type, allow_byok=False) == _token()
+    allowed = _decide(credentials, OPENAI)
+    assert isinstance(allowed, Allow)
+    assert allowed.headers == (("sec-websocket-protocol", "realtime"),)
+    other = replace(credentials, bearer=Secret("Zbcdefghi1-Zbcdefghijklmnopqrstu2"))
+    first = screen(other, OPENAI.type, allow_byok=False)
+    assert isinstance(first, CoderToken)
+    assert first.id == "Zbcdefghi1"
+    alone = _decide(replace(credentials, subprotocols=""), OPENAI)
+    assert isinstance(alone, Allow)
+    assert (alone.headers, alone.stray) == ((), ("sec-websocket-protocol",))
+
+
+@pytest.mark.parametrize("header", ["api_key", "bearer"])
+def test_a_log_ins_token_goes_as_a_bearer(header: str) -> None:
+    """Anthropic refuses it in X-Api-Key, where Claude Code's apiKeyHelper puts it, too."""
+    oauth = "sk-ant-oat01-0123456789abcdef"
+    allowed = _decide(replace(GOVERNED, **{header: Secret(oauth)}))
+    assert isinstance(allowed, Allow)
+    assert (allowed.mode, allowed.header) == (Mode.BYOK, AUTHORIZATION)
+    sent = Secret(f"Bearer {oauth}") if header == "api_key" else None
+    assert (allowed.credential, allowed.hint) == (sent, Secret(oauth).hint)
+    both = _decide(replace(GOVERNED, bearer=Secret(oauth), api_key=Secret(oauth)))
+    assert isinstance(both, Allow)
+    assert (both.header, both.credential) == (AUTHORIZATION, Secret(f"Bearer {oauth}"))
+
+
+def test_headers_that_choose_an_account() -> None:
+    """With the central key the configuration's stay alone, with one's own key the user's."""
+    route = replace(OPENAI, accounts=(("openai-project", "proj-company"),))
+    credentials = replace(GOVERNED, accounts=("openai-organization", "openai-project"))
+    central = _decide(credentials, route)
+    assert isinstance(central, Allow)
+    assert central.stray == ("openai-organization", "openai-project")
+    assert central.headers == (("openai-project", "proj-company"),)
+    own = _decide(replace(credentials, bearer=Secret(OWN)), route)
+    assert isinstance(own, Allow)
+    assert (own.stray, own.headers) == ((), ())
+
+
+def test_an_own_key_in_the_query() -> None:
+    """It is refused where the company would pay instead, and passed over where it would not."""
+    in_query = QueryCredentials(("key",), accounts=("userProject",))
+    route = replace(GEMINI, query=in_query)
+    denied = _decide(GOVERNED, route)
+    assert isinstance(denied, Deny)
+    assert (denied.status, denied.reason) == (400, Reason.KEY_IN_URL)
+    assert "(key). Send it in X-Goog-Api-Key or Authorization: Bearer" in denied.message
+    gate = screen(GOVERNED, GEMINI.type, allow_byok=False, in_query=in_query)
+    assert isinstance(gate, Deny)
+    assert gate.reason is Reason.BYOK_DISABLED
+    own = _decide(replace(GOVERNED, google_key=Secret(OWN)), route)
+    assert isinstance(own, Allow)
+    assert own.query == ("key",)
+    central = _decide(Credentials(google_key=Secret(TOKEN)), route)
+    assert isinstance(central, Allow)
+    assert central.query == ("key", "userProject")
+
+
+def test_a_query_that_replaces_headers_is_refused() -> None:
+    """Whoever's credential it is: it would go round every rule."""
+    route = replace(GEMINI, query=QueryCredentials(override="$httpHeaders"))
+    for credentials in (GOVERNED, replace(GOVERNED, google_key=Secret(OWN))):
+        denied = _decide(credentials, route)
         assert isinstance(denied, Deny)
-        assert denied.reason is Reason.TOKEN_MALFORMED
+        assert (denied.status, denied.reason) == (400, Reason.KEY_IN_URL)
+        assert "$httpHeaders" in denied.message
 
 
 def test_envoy_signs_what_is_centralized() -> None:

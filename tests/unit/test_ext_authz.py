@@ -208,7 +208,32 @@ def test_the_service_has_envoys_name() -> None:
     assert ext_authz.METHOD == "/envoy.service.auth.v3.Authorization/Check"
 
 
-def test_nothing_is_added_to_no_answer() -> None:
-    """Metadata alone would be an allow."""
-    with pytest.raises(ValueError, match="no answer"):
-        ext_authz.at(b"", "/")
+@given(st.binary(max_size=60))
+def test_nothing_is_added_to_what_is_no_answer(message: bytes) -> None:
+    """Metadata alone would be an allow, and so would what begins without a status."""
+    metadata_alone = pb.CheckResponse(dynamic_metadata={"fields": {}}).SerializeToString()
+    for unfinished in (b"", metadata_alone, message if message[:1] != b"\n" else b""):
+        answer = ext_authz.FinishedAnswer(unfinished)
+        with pytest.raises(ValueError, match="not a finished answer"):
+            ext_authz.at(answer, "/")
+        with pytest.raises(ValueError, match="not a finished answer"):
+            ext_authz.numbered(answer, b"0" * ext_authz.ENTRY_ID_LENGTH)
+
+
+def test_an_answer_without_a_status_is_not_written() -> None:
+    """It would mean allow, whatever else is in it."""
+    with pytest.raises(ValueError, match="would mean allow"):
+        ext_authz._finished(pb.CheckResponse(denied_response=pb.DeniedHttpResponse()), {})
+
+
+def test_what_is_added_leaves_the_decision() -> None:
+    """A refusal with a place and a number is one, and an allow stays one."""
+    number = b"0" * ext_authz.ENTRY_ID_LENGTH
+    for answer, is_allow in (
+        (allow(_allow(), {}), True),
+        (deny(ANSWER, {}), False),
+        (unavailable(ANSWER, {}), False),
+    ):
+        added = ext_authz.numbered(ext_authz.at(answer, "/x"), number)
+        assert allows(added) is is_allow
+        assert ext_authz.metadata_of(added) == {"path": "/x", "entry": number.decode()}

@@ -7,11 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.key_pool import MAX_REST_SECONDS, REST_SECONDS, KeyPool, read_retry_after
+from authz.key_pool import (
+    MAX_REST_SECONDS,
+    REST_SECONDS,
+    KeyPool,
+    Requester,
+    read_retry_after,
+)
 from authz.outcome import ChosenKey, Exhausted
 from authz.secret import Secret
 
 FIRST, SECOND = Secret("sk-first-0123456789abcd"), Secret("sk-second-0123456789wxyz")
+
+ALICE = Requester("uuid-of-alice", "Abcdefghi1", "alice")
+BOB = Requester("uuid-of-bob", "Bbcdefghi1", "bob")
 
 
 class Key:
@@ -33,11 +42,13 @@ class Pool:
         self.keys = [Key(key) for key in keys or (FIRST, SECOND)]
         self.pool = KeyPool("anthropic", self.keys, rests=True, clock=lambda: self.now)
 
-    def refuse(self, index: int, status: int = 429, retry_after: str = "") -> None:
+    def refuse(
+        self, index: int, status: int = 429, retry_after: str = "", who: Requester = ALICE
+    ) -> None:
         """Say that the provider has refused a key."""
         key = self.keys[index].key
         assert key is not None
-        self.pool.refused(index, key.hint, status, retry_after)
+        self.pool.refused(index, key.hint, status, retry_after, who)
 
 
 def test_the_first_key_serves() -> None:
@@ -86,6 +97,7 @@ def test_exhausted_by_rate_limits() -> None:
     pool = Pool()
     pool.refuse(0, 429, "30")
     pool.refuse(1, 401)
+    pool.refuse(1, 401, who=BOB)
     pool.now += 0.5
     assert pool.pool.choose() == Exhausted(30)
 
@@ -95,6 +107,7 @@ def test_exhausted_by_refusals() -> None:
     pool = Pool()
     pool.refuse(0, 401)
     pool.refuse(1, 401)
+    pool.refuse(1, 401, who=BOB)
     assert pool.pool.choose() == Exhausted(None)
 
 
@@ -104,7 +117,7 @@ def test_a_replaced_key_does_not_rest() -> None:
     pool.refuse(0)
     pool.keys[0].key = Secret("sk-third-0123456789klmn")
     assert pool.pool.choose() == ChosenKey(pool.keys[0].key, 0)
-    pool.pool.refused(0, FIRST.hint, 429, "")
+    pool.pool.refused(0, FIRST.hint, 429, "", ALICE)
     assert pool.pool.choose() == ChosenKey(pool.keys[0].key, 0)
 
 
@@ -117,7 +130,7 @@ def test_a_key_that_is_not_there_is_passed_over() -> None:
 def test_the_only_key_never_rests() -> None:
     """`key:` is no pool: the provider's own 429 and 401 reach the client each time."""
     pool = KeyPool("anthropic", [Key(FIRST)], rests=False)
-    pool.refused(0, FIRST.hint, 429, "100")
+    pool.refused(0, FIRST.hint, 429, "100", ALICE)
     assert pool.choose() == ChosenKey(FIRST)
     assert KeyPool("anthropic", [], rests=False).choose() is None
 
@@ -126,7 +139,7 @@ def test_the_only_key_never_rests() -> None:
 def test_a_place_that_is_not_there(index: int) -> None:
     """It is ignored: the configuration may have changed since."""
     pool = Pool()
-    pool.pool.refused(index, FIRST.hint, 429, "")
+    pool.pool.refused(index, FIRST.hint, 429, "", ALICE)
     assert pool.pool.choose() == ChosenKey(FIRST, 0)
 
 
@@ -137,7 +150,75 @@ def test_the_log_has_no_key(capsys: pytest.CaptureFixture[str]) -> None:
     pool.refuse(0, 429, "100")
     printed = "".join(capsys.readouterr())
     assert printed.count("central key rests") == 1
+    assert "alice" in printed
+    assert "Abcdefghi1" in printed
     assert FIRST.reveal() not in printed
+
+
+@pytest.mark.parametrize("status", [401, 429])
+def test_one_person_never_rests_the_last_key(
+    capsys: pytest.CaptureFixture[str], status: int
+) -> None:
+    """However many of a person's requests are refused, by whichever of their tokens."""
+    pool = Pool()
+    for _ in range(3):
+        pool.refuse(0, status)
+        for number in range(10):
+            pool.refuse(1, status, "100", Requester("uuid-of-alice", f"token{number}", "alice"))
+        assert pool.pool.choose() == ChosenKey(SECOND, 1)
+        pool.now += REST_SECONDS - 1
+    printed = "".join(capsys.readouterr())
+    assert printed.count("last central key goes on") <= 3
+    assert "alice" in printed
+
+
+def test_two_people_rest_the_last_key() -> None:
+    """What the second one's refusal says counts, if it comes within a minute of the first's."""
+    for seconds, chosen in ((REST_SECONDS - 1, Exhausted(7)), (REST_SECONDS, ChosenKey(FIRST, 0))):
+        pool = Pool(FIRST)
+        pool.refuse(0, 429, "100")
+        pool.now += seconds
+        pool.refuse(0, 429, "7", BOB)
+        assert pool.pool.choose() == chosen
+
+
+def test_tokens_without_a_user_are_told_apart_by_their_id() -> None:
+    """A token whose user is not known stands for itself."""
+    pool = Pool(FIRST)
+    pool.refuse(0, who=Requester("", "Abcdefghi1"))
+    pool.refuse(0, who=Requester("", "Abcdefghi1"))
+    assert pool.pool.choose() == ChosenKey(FIRST, 0)
+    pool.refuse(0, who=Requester("", "Bbcdefghi1"))
+    assert isinstance(pool.pool.choose(), Exhausted)
+
+
+def test_a_replaced_last_key_starts_anew() -> None:
+    """What was refused of the key before says nothing about this one."""
+    pool = Pool(FIRST)
+    pool.refuse(0)
+    pool.keys[0].key = SECOND
+    pool.refuse(0, who=BOB)
+    assert pool.pool.choose() == ChosenKey(SECOND, 0)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 2),
+            st.sampled_from([401, 429]),
+            st.sampled_from(["", "1", "1000"]),
+            st.floats(0, 200),
+        ),
+        max_size=30,
+    )
+)
+def test_one_person_always_leaves_a_key(refusals: list[tuple[int, int, str, float]]) -> None:
+    """Whatever one person's requests are answered, in whichever order, a key serves."""
+    pool = Pool(FIRST, SECOND, Secret("sk-third-0123456789klmn"))
+    for index, status, retry_after, seconds in refusals:
+        pool.refuse(index, status, retry_after)
+        assert isinstance(pool.pool.choose(), ChosenKey)
+        pool.now += seconds
 
 
 @given(st.floats(min_value=0, max_value=10**7))

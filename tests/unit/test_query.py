@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.query import NONE, QueryCredentials, find
+from authz.query import NONE, QueryCredentials, QueryNames, find
 
-NAMES = ("key", "access_token", "api-key")
+NAMES = QueryNames(("key", "access_token", "api-key"))
+GOOGLES = QueryNames(("key",), ("$userProject", "userProject"), ("$httpHeaders", "$httpMethod"))
 
 _names = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=12)
 _ordinary = _names.filter(
@@ -67,8 +68,41 @@ def test_nothing(query: str) -> None:
 
 def test_of_a_type_without_any() -> None:
     """Nothing is looked for where a provider takes nothing from there."""
-    assert find("/x?key=K", ()) == NONE
+    assert find("/x?key=K", QueryNames()) == NONE
     assert find("/key=K", NAMES) == NONE
+
+
+@pytest.mark.parametrize(
+    ("query", "override"),
+    [
+        ("$httpHeaders=x-goog-api-key:K", "$httpHeaders"),
+        ("%24httpHeaders=x", "$httpHeaders"),
+        ("a=1&%2524HTTPHEADERS", "$httpHeaders"),
+        ("httpHeaders=x", "$httpHeaders"),
+        ("userProject=p;$httpMethod=DELETE", "$httpMethod"),
+        ("key=K;$httpMethod=DELETE", None),
+        ("a=$httpMethod", None),
+        ("$httpMethods=1", None),
+    ],
+)
+def test_what_replaces_headers_or_the_method(query: str, override: str | None) -> None:
+    """It is found in every spelling, and named as it is documented."""
+    assert find(f"/x?{query}", GOOGLES).override == override
+
+
+@pytest.mark.parametrize(
+    ("query", "accounts", "hidden"),
+    [
+        ("userProject=p", ("userProject",), False),
+        ("$userProject=p&userProject=q", ("$userProject", "userProject"), False),
+        ("%24userProject=p", (), True),
+        ("userproject=p", (), True),
+        ("userProject=p;key=K", ("userProject",), True),
+    ],
+)
+def test_what_chooses_an_account(query: str, accounts: tuple[str, ...], hidden: bool) -> None:
+    """It is named where Envoy can remove it, and hidden where Envoy can't."""
+    assert find(f"/x?{query}", GOOGLES) == QueryCredentials((), hidden, accounts)
 
 
 @given(st.lists(st.tuples(_ordinary, _ordinary), max_size=4))

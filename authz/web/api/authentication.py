@@ -11,6 +11,7 @@ from authz.identity.store import Store
 from authz.identity.store_sessions import Proven, Refused
 from authz.tokens import ID_LENGTH, SECRET_LENGTH, parse
 from authz.web.api.errors import NO_TOKEN, NOT_FOUND, ApiError, unauthorized
+from authz.web.server import is_from_envoy
 from authz.web.sign_in import is_limited
 
 COOKIE = "coder_session_token"
@@ -88,9 +89,10 @@ def check_same_site(request: Request) -> None:
 def peer(request: Request) -> str:
     """Return where a request comes from, for limits and the audit log; no decision depends on it.
 
-    Envoy says it; of a request that came without Envoy it is the connection's own.
+    Envoy says it, on the listener that only Envoy can connect to. Of any other request it is the
+    connection's own, whatever its headers say.
     """
-    said = request.headers.get(PEER_HEADER, "")
+    said = request.headers.get(PEER_HEADER, "") if is_from_envoy(request) else ""
     direct = request.client.host if request.client else ""
     return (said or direct)[:64]
 

@@ -50,10 +50,10 @@ class Call:
         return authentication.peer(self.request)
 
     async def read(self, model: type[_Model]) -> _Model:
-        """Read the body; no body is an empty one.
+        """Read the body.
 
         Raises:
-            ApiError: 413 if it is too long, 400 if it is not what is asked for.
+            ApiError: 413 if it is too long, 400 if it is not what is asked for, or missing.
         """
         body = bytearray()
         try:
@@ -64,7 +64,7 @@ class Call:
         except ClientDisconnect:
             raise ApiError(400, "Request body must be valid JSON.") from None
         try:
-            return model.model_validate_json(bytes(body).strip() or b"{}")
+            return model.model_validate_json(bytes(body))
         except ValidationError as error:
             errors = error.errors(include_url=False, include_input=False, include_context=False)
             if any(one["type"] == "json_invalid" for one in errors):

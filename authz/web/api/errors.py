@@ -13,7 +13,12 @@ NO_TOKEN = 'Cookie "coder_session_token" or query parameter must be provided.'  
 LIMITED = "You've been rate limited. Please try again later."
 UNAVAILABLE = "An internal error occurred. The identity store can't be used now."
 
+CODER_VERSION = "v2.35.1"
+"""The release of Coder whose API this one follows. ``coder`` warns when it is older or newer."""
+ROUTE_NOT_FOUND = "Route not found."
+
 HEADERS = {
+    "x-coder-build-version": CODER_VERSION,
     "cache-control": "no-store",
     "x-content-type-options": "nosniff",
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
@@ -96,5 +101,5 @@ async def on_api_error(_request: Request, error: Exception) -> Response:
 async def on_http_error(_request: Request, error: Exception) -> Response:
     """Answer what the framework refuses: an unknown path or method."""
     assert isinstance(error, HTTPException)  # noqa: S101
-    message = NOT_FOUND if error.status_code == 404 else error.detail
+    message = ROUTE_NOT_FOUND if error.status_code == 404 else error.detail
     return answer(error.status_code, {"message": message}, error.headers)

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 
 _INT64 = 2**63 - 1
 _Limit = Annotated[list[StrictStr], Field(min_length=1)]
@@ -62,8 +62,87 @@ class User(_Body):
     is_service_account: bool
 
 
+class Users(_Body):
+    """A part of the users.
+
+    Attributes:
+        count: how many there are in all.
+    """
+
+    users: list[User]
+    count: int
+
+
+class CreateUser(_Body):
+    """What a new user shall be.
+
+    Attributes:
+        email: may be left out.
+        name: a person's full name.
+        password: needed unless ``login_type`` is ``none``.
+        login_type: ``password``, which is the default, or ``none``.
+        disable_login: the older name of ``login_type`` ``none``.
+        service_account: a machine's user, who has no sign-in.
+        roles: at most one.
+        user_status: a new user is active.
+        organization_ids: there is one organization.
+        organization_id: the older name of ``organization_ids``.
+    """
+
+    username: StrictStr
+    email: StrictStr = ""
+    name: StrictStr = ""
+    password: StrictStr = ""
+    login_type: StrictStr = ""
+    disable_login: StrictBool = False
+    service_account: StrictBool = False
+    roles: list[StrictStr] | None = None
+    user_status: StrictStr | None = None
+    organization_ids: list[StrictStr] | None = None
+    organization_id: StrictStr | None = None
+
+
+class UserRoles(_Body):
+    """The roles of a user; ``organization_roles`` is always empty."""
+
+    roles: list[str]
+    organization_roles: dict[UUID, list[str]]
+
+
+class UpdateRoles(_Body):
+    """The roles that a user shall have: at most one."""
+
+    roles: list[StrictStr]
+
+
+class AssignableRole(_Body):
+    """A role, and whether the caller may give it to somebody."""
+
+    name: str
+    display_name: str
+    organization_id: str
+    site_permissions: list[str]
+    organization_permissions: list[str]
+    user_permissions: list[str]
+    assignable: bool
+    built_in: bool
+
+
+class Organization(_Body):
+    """The organization that every user is in."""
+
+    id: UUID
+    name: str
+    display_name: str
+    description: str
+    icon: str
+    is_default: bool
+    created_at: datetime
+    updated_at: datetime
+
+
 class AllowListElement(_Body):
-    """What a token may be used on; here always everything."""
+    """What a token may be used on, as some of Coder's clients write ``type:id``."""
 
     type: StrictStr
     id: StrictStr
@@ -107,7 +186,7 @@ class Key(_Body):
     scopes: list[str]
     token_name: str
     lifetime_seconds: int
-    allow_list: list[AllowListElement]
+    allow_list: list[str]
     rules: Rules
 
 
@@ -125,7 +204,7 @@ class CreateToken(_Body):
         token_name: unique among the user's tokens; empty or absent is two random words.
         scopes: only ``coder:all`` (or ``all``).
         scope: the older name of ``scopes``.
-        allow_list: only everything.
+        allow_list: only ``*:*``.
         rules: an addition of authz.
     """
 
@@ -150,7 +229,12 @@ class TokenConfig(_Body):
 
 
 class BuildInfo(_Body):
-    """What answers; no sign-in is needed to know it."""
+    """What answers; no sign-in is needed to know it.
+
+    Attributes:
+        version: the release of Coder whose API this is.
+        authz_version: an addition of authz.
+    """
 
     external_url: str
     version: str
@@ -161,6 +245,7 @@ class BuildInfo(_Body):
     provisioner_api_version: str
     upgrade_message: str
     deployment_id: str
+    authz_version: str
 
 
 class Login(_Body):

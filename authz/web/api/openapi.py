@@ -16,6 +16,7 @@ _COMPONENTS = "#/components/schemas/{model}"
 _PARAMETERS = {
     "user": "A UUID, a user name, or `me`.",
     "name": "A token's name.",
+    "organization": "A UUID, or `default`.",
     "key": "A token's or session's id: the first 10 characters of its text.",
 }
 _SECURITY_SCHEMES = {
@@ -74,7 +75,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "security": [] if operation.handler else [{name: []} for name in _SECURITY_SCHEMES],
     }
     if operation.body is not None:
-        described["requestBody"] = {"required": False, **_json(_ref(operation.body))}
+        described["requestBody"] = {"required": True, **_json(_ref(operation.body))}
     return described
 
 

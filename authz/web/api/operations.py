@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from authz.web.api import models, tokens, users
+from authz.web.api import models, organizations, tokens, user_admin, users
 from authz.web.api.call import Call, UserCall
 
 _FLAG = "boolean"
@@ -23,7 +23,7 @@ class Operation:
     """A method on a path.
 
     Attributes:
-        path: behind ``/api/v2``, with ``{user}``, ``{name}`` and ``{key}``.
+        path: behind ``/api/v2``, with ``{user}``, ``{name}``, ``{key}`` and ``{organization}``.
         status: of a success.
         answer: its body; None without one.
         is_list: whether the body is a list of those, or null.
@@ -90,6 +90,7 @@ def _of_users(
 
 _MANAGED = {404: "users and tokens are Coder's", 503: _ERRORS[503]}
 _KEYS = "/users/{user}/keys"
+_NO_MANAGER = "the caller is no owner or user administrator, or their token is limited"
 _LIMITED = {403: "the token that makes the call is limited"}
 
 OPERATIONS = (
@@ -113,7 +114,91 @@ OPERATIONS = (
         query={"everywhere": _FLAG},
         errors=_LIMITED,
     ),
+    _of_users(
+        "GET", "/users/roles", user_admin.list_roles, 200, models.AssignableRole, is_list=True
+    ),
+    _of_users(
+        "GET",
+        "/users",
+        user_admin.list_users,
+        200,
+        models.Users,
+        query={"q": "string", "limit": "integer", "offset": "integer", "after_id": "string"},
+    ),
+    _of_users(
+        "POST",
+        "/users",
+        user_admin.create_user,
+        201,
+        models.User,
+        body=models.CreateUser,
+        errors={403: _NO_MANAGER, 409: "the name or e-mail address is taken", 413: "too long"},
+    ),
     _of_users("GET", "/users/{user}", users.show_user, 200, models.User),
+    _of_users(
+        "DELETE",
+        "/users/{user}",
+        user_admin.delete_user,
+        200,
+        models.Message,
+        errors={403: _NO_MANAGER},
+    ),
+    _of_users(
+        "PUT",
+        "/users/{user}/status/suspend",
+        user_admin.suspend_user,
+        200,
+        models.User,
+        errors={403: _NO_MANAGER},
+    ),
+    _of_users(
+        "PUT",
+        "/users/{user}/status/activate",
+        user_admin.activate_user,
+        200,
+        models.User,
+        errors={403: _NO_MANAGER},
+    ),
+    _of_users("GET", "/users/{user}/roles", user_admin.show_roles, 200, models.UserRoles),
+    _of_users(
+        "PUT",
+        "/users/{user}/roles",
+        user_admin.set_roles,
+        200,
+        models.User,
+        body=models.UpdateRoles,
+        errors={403: "the caller is no owner, or their token is limited", 413: "too long"},
+    ),
+    _of_users(
+        "GET",
+        "/users/{user}/organizations",
+        organizations.list_organizations_of,
+        200,
+        models.Organization,
+        is_list=True,
+    ),
+    _of_users(
+        "GET",
+        "/users/{user}/organizations/{organization}",
+        organizations.show_organization_of,
+        200,
+        models.Organization,
+    ),
+    _of_users(
+        "GET",
+        "/organizations",
+        organizations.list_organizations,
+        200,
+        models.Organization,
+        is_list=True,
+    ),
+    _of_users(
+        "GET",
+        "/organizations/{organization}",
+        organizations.show_organization,
+        200,
+        models.Organization,
+    ),
     _of_users(
         "POST",
         f"{_KEYS}/tokens",
@@ -140,7 +225,7 @@ OPERATIONS = (
         tokens.create_session,
         201,
         models.NewKey,
-        errors={403: "for somebody else, a service account, or by a limited token"},
+        errors={403: "for somebody else, or by a limited token"},
     ),
     _of_users("GET", f"{_KEYS}/{{key}}", tokens.show_key, 200, models.Key),
     _of_users("DELETE", f"{_KEYS}/{{key}}", tokens.delete_key, 204, None, errors=_LIMITED),

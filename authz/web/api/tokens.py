@@ -13,7 +13,7 @@ from authz.rules import NO_RULES, TokenRules, make_rules
 from authz.web.api.call import UserCall
 from authz.web.api.errors import ApiError, answer, empty, not_found
 from authz.web.api.models import AllowListElement, AskedRules, CreateToken
-from authz.web.sign_in import LIMITED_TOKEN, NO_SIGN_IN
+from authz.web.sign_in import LIMITED_TOKEN
 
 _EVERYTHING = {"all", "coder:all"}
 _INVALID = "Failed to validate create API key request."
@@ -49,8 +49,6 @@ async def create_session(call: UserCall) -> Response:
     _check_may_create(call)
     if owner.id != call.caller.id:
         raise ApiError(403, "A session can be made for oneself only.")
-    if owner.is_service_account:
-        raise ApiError(403, NO_SIGN_IN)
     text, _ = await call.store.create_session(owner)
     return answer(201, {"key": text})
 

@@ -6,20 +6,25 @@ from authz import __version__
 from authz.secret import Secret
 from authz.web.api.authentication import COOKIE, presented_token
 from authz.web.api.call import Call, UserCall
-from authz.web.api.errors import ApiError, answer, rate_limited
+from authz.web.api.errors import CODER_VERSION, ApiError, answer, rate_limited
 from authz.web.api.models import Login
 from authz.web.sign_in import LIMITED_TOKEN, SignInRefused, TooManySignIns
 
 _BUILD_INFO = {
     "external_url": "authz",
-    "version": f"v{__version__}",
+    # Not authz's own: the command would tell people to install that version of itself.
+    "version": CODER_VERSION,
     "dashboard_url": "",
     "telemetry": False,
     "workspace_proxy": False,
     "agent_api_version": "",
     "provisioner_api_version": "",
-    "upgrade_message": "",
+    "upgrade_message": (
+        f"This is authz, which serves a part of the API of Coder {CODER_VERSION}. Other versions "
+        "of the coder command work too."
+    ),
     "deployment_id": "",
+    "authz_version": f"v{__version__}",
 }
 
 

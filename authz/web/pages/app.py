@@ -22,6 +22,9 @@ from authz.web.routing import without_slash_redirects
 
 _log = structlog.get_logger(__name__)
 
+_FAILED = "Something went wrong here."
+_NO_SUCH_METHOD = "This address takes no such request. Go back, reload and try again."
+
 Handler = Callable[[Visit], Awaitable[Response]]
 
 
@@ -52,6 +55,7 @@ _PLACES = (
         for prefix in (_TOKENS, f"{_USER}/tokens")
         for place in (
             _Place(f"{prefix}/new", tokens.show_new, tokens.create),
+            _Place(f"{prefix}/{{key}}/created", tokens.show_created),
             _Place(f"{prefix}/{{key}}/delete", tokens.ask_delete, tokens.delete),
             _Place(f"{prefix}/{{key}}/expire", tokens.ask_expire, tokens.expire),
         )
@@ -85,10 +89,20 @@ def create_pages(pages: Pages) -> Starlette:
     for place in _PLACES:
         methods = [*(["GET"] if place.get else []), *(["POST"] if place.post else [])]
         routes.append(Route(place.path, _endpoint(place, pages), methods=methods))
+
+    async def on_http_error(_request: Request, error: Exception) -> Response:
+        """Answer what the framework refuses: an unknown path or method."""
+        assert isinstance(error, HTTPException)  # noqa: S101
+        if pages.own_store.coder is not None:
+            return _managed(pages)
+        known = {404: not_found(), 405: PageError(405, _NO_SUCH_METHOD, error.headers)}
+        other = PageError(error.status_code, _FAILED, error.headers)
+        return _error_page(known.get(error.status_code, other))
+
     return without_slash_redirects(
         Starlette(
             routes=routes,
-            exception_handlers={PageError: _on_page_error, HTTPException: _on_http_error},
+            exception_handlers={PageError: _on_page_error, HTTPException: on_http_error},
         )
     )
 
@@ -111,7 +125,7 @@ def _endpoint(place: _Place, pages: Pages) -> Callable[[Request], Awaitable[Resp
         except Exception as error:
             # The type alone: a message could quote what the request brought.
             _log.error("page: failed", error=type(error).__name__)
-            raise PageError(500, "Something went wrong here.") from None
+            raise PageError(500, _FAILED) from None
 
     return endpoint
 
@@ -147,14 +161,6 @@ def _managed(pages: Pages) -> Response:
 async def _on_page_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, PageError)  # noqa: S101 - registered for it alone
     return _error_page(error)
-
-
-async def _on_http_error(_request: Request, error: Exception) -> Response:
-    """Answer what the framework refuses: an unknown path or method."""
-    assert isinstance(error, HTTPException)  # noqa: S101
-    if error.status_code == 404:
-        return _error_page(not_found())
-    return _error_page(PageError(error.status_code, str(error.detail), error.headers))
 
 
 def _error_page(error: PageError) -> Response:

@@ -31,6 +31,18 @@ def csrf_token(secret: str) -> str:
     return hmac.new(secret.encode(), b"authz page: csrf", hashlib.sha256).hexdigest()
 
 
+def reveal_digest(secret: str) -> bytes:
+    """Return what stands for the secret of a new token until the session that made it sees it.
+
+    Args:
+        secret: the text of the session's cookie. Only that session can reveal the token, so the
+            address of the page that does needs no secret.
+    """
+    proof = hmac.new(secret.encode(), b"authz page: reveal", hashlib.sha256).digest()
+    # Hashed again, so that whoever reads the database can't reveal the token.
+    return hashlib.sha256(proof).digest()
+
+
 def check_origin(request: Request) -> None:
     """Refuse a form that another site's page sent.
 

@@ -3,11 +3,13 @@
 import re
 import shlex
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
 from authz.clients.catalog import Client, clients, curl
 from authz.clients.rendering import HEADINGS, client_url, fill, kind_of
+from authz.provider_status import has_central
 from authz.rules import Mode, TokenRules
 from authz.secret import Secret
 from authz.settings import Config, Provider
@@ -36,8 +38,8 @@ def blocks(config: Config, request: Request, rules: TokenRules, token: Secret) -
 
     Args:
         config: which providers there are.
-        request: the form's: the browser has said under which address it reaches the gateway, and
-            that was compared with ``Host`` (``forms.check_origin``).
+        request: of the page; its ``Referer``, the form's address, says under which address the
+            browser reaches the gateway.
         rules: of the token.
         token: goes into the lines.
     """
@@ -58,15 +60,20 @@ def blocks(config: Config, request: Request, rules: TokenRules, token: Secret) -
 
 
 def _gateway(request: Request) -> str | None:
-    origin = request.headers.get("origin", "").lower()
-    return origin if _ORIGIN.fullmatch(origin) else None
+    """Return the origin of the page that led here, if it is this host's."""
+    try:
+        parts = urlsplit(request.headers.get("referer", "").lower())
+    except ValueError:
+        return None
+    origin = f"{parts.scheme}://{parts.netloc}"
+    is_here = parts.netloc == request.headers.get("host", "").lower()
+    return origin if is_here and _ORIGIN.fullmatch(origin) else None
 
 
 def _mode(provider: Provider, rules: TokenRules, *, allow_byok: bool) -> str:
     if not rules.allow_provider(provider.name):
         return ""
-    has_central = bool(provider.key_references) or provider.is_open
-    if has_central and rules.allow_mode(Mode.CENTRALIZED):
+    if rules.allow_mode(Mode.CENTRALIZED) and has_central(provider):
         return "centralized"
     return "byok" if allow_byok and rules.allow_mode(Mode.BYOK) else ""
 

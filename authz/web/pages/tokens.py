@@ -12,6 +12,7 @@ from authz.identity.store import NameTaken, OwnerChanged
 from authz.rules import Mode, TokenRules, make_rules
 from authz.secret import Secret
 from authz.web.pages.answers import not_found, see
+from authz.web.pages.forms import reveal_digest
 from authz.web.pages.pasting import blocks
 from authz.web.pages.visit import Visit
 
@@ -47,7 +48,7 @@ async def show_new(visit: Visit) -> Response:
 
 
 async def create(visit: Visit) -> Response:
-    """Make a token and show it, which is the only time."""
+    """Create a token and lead to the page that shows it."""
     owner = await visit.token_owner()
     name = visit.given("name")
     problems: dict[str, str] = {}
@@ -57,21 +58,42 @@ async def create(visit: Visit) -> Response:
     rules = _rules(visit, problems)
     if not problems:
         try:
-            text, key = await visit.store.create_token(owner, name or None, lifetime, rules)
+            _, key = await visit.store.create_token(
+                owner, name or None, lifetime, rules, digest=reveal_digest(visit.secret)
+            )
         except NameTaken:
             problems["name"] = "There is a token of this name: choose another."
         except OwnerChanged:
             problems["name"] = "This user is not active."
         else:
-            return visit.show(
-                "token.html",
-                owner=owner,
-                key=key,
-                text=text,
-                blocks=blocks(visit.pages.config(), visit.request, rules, Secret(text)),
-                back=_back(visit, owner),
-            )
+            # A form that is sent again, as by a reload, would create another token.
+            return see(f"{_path(visit, owner)}/{key.id}/created")
     return _form(visit, owner, problems, status=400)
+
+
+async def show_created(visit: Visit) -> Response:
+    """Show a new token, once: the token gets its secret with this answer.
+
+    A GET that changes something is safe here: it changes the token only for the session that has
+    just created it, and until then nobody can use the token.
+    """
+    owner, key = await visit.key()
+    text = None
+    if visit.request.method == "GET":
+        text = await visit.store.reveal_token(key, reveal_digest(visit.secret))
+    lines = []
+    if text is not None:
+        lines = blocks(visit.pages.config(), visit.request, key.rules, Secret(text))
+    return visit.show(
+        "token.html",
+        200 if text is not None else 410,
+        owner=owner,
+        key=key,
+        text=text,
+        blocks=lines,
+        path=_path(visit, owner),
+        back=_back(visit, owner),
+    )
 
 
 async def ask_delete(visit: Visit) -> Response:

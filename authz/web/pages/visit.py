@@ -150,8 +150,8 @@ class Visit:
 async def visit_of(request: Request, pages: Pages, store: Store) -> Visit:
     """Say who makes a visit.
 
-    A long-lived token in the place of the session is nobody's: a browser is signed in by signing
-    in alone.
+    A long-lived token in the place of the session is nobody's, and so is a service account's
+    session, which ``coder login`` makes: a browser is signed in by signing in alone.
 
     Raises:
         StoreError: the store can't be asked.
@@ -159,7 +159,7 @@ async def visit_of(request: Request, pages: Pages, store: Store) -> Visit:
     text = request.cookies.get(SESSION_COOKIE, "")
     token = parse(text)
     proven = await store.authenticate(token) if token else None
-    if proven is None or isinstance(proven, Refused) or proven.key.login_type == "token":
+    if proven is None or isinstance(proven, Refused) or not _may_browse(proven):
         visitor = request.cookies.get(VISITOR_COOKIE, "")
         secret = visitor if _VISITOR.fullmatch(visitor) else ""
         peer = authentication.peer(request)
@@ -167,6 +167,10 @@ async def visit_of(request: Request, pages: Pages, store: Store) -> Visit:
     user = proven.user
     actor = Actor("user", user.username, user.id, proven.key.id, authentication.peer(request))
     return Visit(request, pages, store.acting(actor, user.roles), proven, text)
+
+
+def _may_browse(proven: Proven) -> bool:
+    return proven.key.login_type != "token" and not proven.user.is_service_account
 
 
 def set_session(response: Response, signed_in: SignedIn, *, secure: bool) -> None:

@@ -99,11 +99,49 @@ def test_forged_headers_do_not_change_the_user(proxied: Proxied, inside: Connect
         assert "forged" not in (line["request_id"], line["proxy_session"])
 
 
-def test_header_with_underscores(proxied: Proxied, inside: Connect, bob: str) -> None:
-    """A header name with underscores, which some servers take for hyphens, is refused."""
-    answer = inside.ask(_models([("x_coder_ai_governance_token", bob)]))
-    assert answer.status == 400
+@pytest.mark.parametrize(
+    "name", ["x_coder_ai_governance_token", "x_api_key", "x-api_key", "session_id"]
+)
+def test_header_with_underscores(proxied: Proxied, inside: Connect, bob: str, name: str) -> None:
+    """A header name with underscores, which some servers take for hyphens, goes nowhere."""
+    assert inside.ask(_models([(name, bob)])).status == 200
+    (seen,) = proxied.provider.take()
+    assert not [header for header, _ in seen.headers if "_" in header]
+    assert leaks(seen, [bob[11:]]) == []
+
+
+@pytest.mark.parametrize("upgrade", ["TLS/1.2", "h2c", "tls/1.2, foo", "connect-udp"])
+def test_unknown_upgrade_inside(proxied: Proxied, inside: Connect, upgrade: str) -> None:
+    """An upgrade to an unknown protocol is ignored, also inside the tunnel."""
+    offer = [("connection", "Upgrade"), ("upgrade", upgrade)]
+    assert inside.ask(_models(offer)).status == 200
+    (seen,) = proxied.provider.take()
+    assert seen.all("upgrade") == seen.all("connection") == []
+
+
+def test_http_1_0_inside(proxied: Proxied, inside: Connect) -> None:
+    """HTTP/1.0 is served inside the tunnel for the tunnel's host alone."""
+    answer = inside.ask(raw.request("GET", "/v1/models", version="HTTP/1.0", host=ANTHROPIC))
+    assert answer.status == 200
+    assert len(proxied.provider.take()) == 1
+
+
+@pytest.mark.parametrize("host", [None, OPENAI])
+def test_http_1_0_inside_for_another_host(
+    proxied: Proxied, inside: Connect, host: str | None
+) -> None:
+    """HTTP/1.0 without a Host, or with another one, is refused inside the tunnel."""
+    answer = inside.ask(raw.request("GET", "/v1/models", version="HTTP/1.0", host=host))
+    assert answer.status in (400, 421)
     assert proxied.provider.take() == []
+
+
+@pytest.mark.parametrize("count", [*range(90, 106), 120, 140])
+def test_many_headers_inside(proxied: Proxied, inside: Connect, count: int) -> None:
+    """Up to 100 header fields are served inside the tunnel, and more are a 431; never a 5xx."""
+    answer = inside.ask(_models([(f"x-many-{number}", "1") for number in range(count)]))
+    assert answer.status in ((200,) if count < 100 else (200, 431) if count < 110 else (431,))
+    assert len(proxied.provider.take()) == (answer.status == 200)
 
 
 def test_own_key_twice(proxied: Proxied, inside: Connect) -> None:

@@ -6,19 +6,22 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from starlette.types import ASGIApp
 
 from tests.e2e.proxy.company import Company
 from tests.support.certificates import Authority
 from tests.support.dns import NameServer
+from tests.support.http2_origin import Http2Origin
 from tests.support.origin import Origin, Upgrading
 from tests.support.pair import Pair, Provider, free_port, pair, stand_in
+from tests.support.threaded import served
 from tests.support.upstream_proxy import UpstreamProxy
 
 PUBLIC_URLS = {
@@ -237,8 +240,13 @@ def tunnelled() -> Iterator[Tunnelled]:
 
 
 @contextlib.contextmanager
-def behind() -> Iterator[Tunnelled]:
-    """A proxy that reaches tunnels and providers through a company's proxy."""
+def behind(hosts: Mapping[str, ASGIApp] | None = None) -> Iterator[Tunnelled]:
+    """A proxy that reaches tunnels and providers through a company's proxy.
+
+    Args:
+        hosts: by host name the application that answers there over TLS, in the place of the
+            provider's stand-in when it is a provider's host. A client has to trust ``origin_ca``.
+    """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         authority = Authority(folder, "origin-ca")
@@ -250,10 +258,16 @@ def behind() -> Iterator[Tunnelled]:
             "origin.test:443": ("127.0.0.1", origin.port),
             at_provider: ("127.0.0.1", provider.server.port),
         }
+        for host, app in (hosts or {}).items():
+            port = stack.enter_context(served(app, certificate=authority.issue(host)))
+            routes[f"{host}:443"] = ("127.0.0.1", port)
         upstream = stack.enter_context(UpstreamProxy(routes))
         settings = _proxy(upstream_proxy=f"http://127.0.0.1:{upstream.port}")
         running = stack.enter_context(pair(provider, start=False, proxy=settings))
         _go_native(running, authority.ca_file)
+        for entry in running.settings["providers"]:
+            if HOSTS[entry["name"]] in (hosts or {}):
+                entry["base_url"] = PUBLIC_URLS[entry["name"]]
         ready = _started(running)
         yield Tunnelled(
             running,
@@ -263,6 +277,29 @@ def behind() -> Iterator[Tunnelled]:
             origin_ca=authority.ca_file,
             upstream=upstream,
         )
+
+
+@dataclass
+class OverHttp2(Proxied):
+    """A pair whose Anthropic is an HTTP/2 server, reached by the gateway and by the proxy."""
+
+    origin: Http2Origin = field(kw_only=True)
+
+
+@contextlib.contextmanager
+def over_http2() -> Iterator[OverHttp2]:
+    """A gateway and a proxy in front of a provider that speaks HTTP/2."""
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        authority = Authority(folder, "provider-ca")
+        origin = stack.enter_context(Http2Origin(authority.issue()))
+        running = stack.enter_context(pair(start=False, proxy=_proxy()))
+        _go_native(running, None)
+        for provider in running.settings["providers"]:
+            if provider["name"] == "anthropic":
+                provider |= {"base_url": origin.url, "ca_file": str(authority.ca_file)}
+        ready = _started(running)
+        yield OverHttp2(running, ready.ca_file, ready.token, origin=origin)
 
 
 def _proxy(**settings: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from tests.e2e.proxy.pairs import HOSTS, Proxied
 from tests.support.pair import CENTRAL_KEYS, OWN_KEYS, SUBSCRIPTION
 from tests.support.requests import CREDENTIAL_HEADERS, leaks
 from tests.support.tls import trusting
+from tests.support.tokens import altered
 
 MODELS = "https://api.anthropic.com/v1/models"
 MESSAGES = "https://api.anthropic.com/v1/messages"
@@ -222,8 +223,7 @@ def test_curl(proxy: Proxied, version: str) -> None:
 
 def test_curl_with_wrong_token(proxy: Proxied) -> None:
     """The curl program says that the proxy wants credentials, and nothing reaches the provider."""
-    wrong = f"{proxy.token[:-1]}{'0' if proxy.token[-1] != '0' else '1'}"
-    status, _ = _curl(proxy, MODELS, "-w", "%{http_connect}", token=wrong)
+    status, _ = _curl(proxy, MODELS, "-w", "%{http_connect}", token=altered(proxy.token))
     assert status == 56
     assert proxy.provider.take() == []
 

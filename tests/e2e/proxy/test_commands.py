@@ -12,6 +12,8 @@ from cryptography import x509
 
 from authz.proxy.ca import make_ca
 from tests.e2e.proxy.pairs import ALLOWED_ADDRESS, Proxied, Tunnelled
+from tests.support.certificates import Authority
+from tests.support.origin import Origin
 
 _ROOTS = Path(ssl.get_default_verify_paths().cafile or "/etc/ssl/certs/ca-certificates.crt")
 
@@ -67,6 +69,46 @@ def test_env_trusts_tunnelled_hosts(tunnelled: Tunnelled) -> None:
     url = f"https://{ALLOWED_ADDRESS}:{tunnelled.origin.port}/"
     strict = _bash(tunnelled, f"curl -sS {url}")
     assert strict.returncode == 60, strict.stderr
+
+
+def test_env_leaves_this_machine_out(proxied: Proxied, tmp_path: Path) -> None:
+    """A server on this machine, such as a local MCP server, is reached without the proxy."""
+    authority = Authority(tmp_path, "local")
+    httpx_get = (
+        "import httpx, sys; print(httpx.get(sys.argv[1], verify=False).text, end='')"  # its own CA
+    )
+    with Origin("local", authority.issue()) as origin:
+        url = f"https://127.0.0.1:{origin.port}/"
+        for command in (
+            f"curl -sSk {url}",
+            f"unset no_proxy; curl -sSk https://localhost:{origin.port}/",
+            f"unset NO_PROXY; curl -sSk {url}",
+            f'{sys.executable} -c "{httpx_get}" {url}',
+        ):
+            result = _bash(proxied, command)
+            assert (result.stdout, result.stderr) == ("local", ""), command
+
+
+def test_env_wins_over_the_shell(proxied: Proxied) -> None:
+    """Proxy variables in lower case, which most tools prefer, are replaced as well."""
+    result = _bash(proxied, 'echo "$HTTPS_PROXY $https_proxy $NO_PROXY $no_proxy"')
+    upper, lower, direct, direct_lower = result.stdout.split()
+    assert upper == lower == proxied.url
+    assert direct == direct_lower == "localhost,127.0.0.1,::1"
+
+
+def test_env_with_more_hosts(tmp_path: Path) -> None:
+    """`proxy.no_proxy` and the gateway's own address are added."""
+    (tmp_path / "gateway.yaml").write_text(
+        "listen: 192.0.2.7:8080\nproxy: {no_proxy: [.corp.example, 10.0.0.0/8, 'mcp.test:8443']}\n"
+    )
+    assert _authz(tmp_path, "proxy", "ca").returncode == 0
+    lines = _authz(tmp_path, "proxy", "env").stdout.splitlines()
+    hosts = "localhost,127.0.0.1,::1,192.0.2.7,.corp.example,10.0.0.0/8,mcp.test:8443"
+    assert [line for line in lines if "o_proxy" in line.lower()] == [
+        f"export NO_PROXY={hosts}",
+        f"export no_proxy={hosts}",
+    ]
 
 
 def test_env_for_node(proxied: Proxied) -> None:

@@ -90,14 +90,14 @@ def test_a_stopped_run_leaves_nothing(tmp_path: Path) -> None:
             command("--only", BASELINE), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=stderr
         )
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 300
         while "round 1" not in log.read_text():
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline
             time.sleep(0.05)
         assert leftovers() > before
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 128 + signal.SIGTERM
+        assert process.wait(120) == 128 + signal.SIGTERM
     finally:
         process.kill()
         process.wait()
@@ -241,7 +241,7 @@ def test_cpu_and_memory_of_children_count(tmp_path: Path) -> None:
     log = tmp_path / "log"
     process = Process("parent", ["/bin/sh", "-c", script], log)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while "done" not in (log.read_text() if log.exists() else ""):
             assert time.monotonic() < deadline
             time.sleep(0.02)

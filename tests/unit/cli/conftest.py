@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 from authz.cli.audit import audit
 from authz.cli.login import login
 from authz.cli.tokens import tokens
+from authz.cli.usage import usage
 from authz.cli.users import users
 from authz.errors import AuthzError
 
@@ -31,7 +32,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         "CODER_TOKEN_USER",
     ):
         monkeypatch.delenv(variable, raising=False)
-    root = click.Group(commands={"users": users, "tokens": tokens, "login": login, "audit": audit})
+    commands = (users, tokens, login, audit, usage)
+    root = click.Group(commands={str(command.name): command for command in commands})
 
     def _run(
         *line: str, fails: type[AuthzError] | int | None = None, stdin: str | None = None

@@ -1,5 +1,6 @@
 """``authz config check``, by its exit status and its lines."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -44,7 +45,7 @@ def _expired(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     assert old.not_valid_before_utc < old.not_valid_after_utc
 
 
-_PROVIDER = {"name": "a", "type": "openai", "base_url": "https://a.example"}
+_PROVIDER = {"name": "a", "type": "openai", "base_url": "https://a.example/v1"}
 _FILES: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     "missing CA": (lambda: _proxy("none.pem", "none.key"), "proxy.ca: none.pem is not there"),
     "no CA": (lambda: _proxy("leaf.pem", "leaf.key"), "proxy.ca.cert_file: the certificate is not"),
@@ -61,7 +62,12 @@ _FILES: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     ),
     "tls": (lambda: {"tls": {"cert_file": "good.pem", "key_file": "leaf.key"}}, "tls: cert_file"),
     "proxy.tls": (
-        lambda: {"proxy": {"tls": {"cert_file": "good.pem", "key_file": "leaf.key"}}},
+        lambda: {
+            "proxy": {
+                **_proxy("good.pem", "good.key")["proxy"],
+                "tls": {"cert_file": "good.pem", "key_file": "leaf.key"},
+            }
+        },
         "proxy.tls: cert_file and key_file are no matching PEM pair",
     ),
 }
@@ -82,7 +88,7 @@ def test_certificate_files(case: str, tmp_path: Path, monkeypatch: pytest.Monkey
     done = _check(tmp_path, yaml.safe_dump(settings()))
     assert done.stdout == ""
     assert done.returncode == 1
-    assert done.stderr.startswith(line)
+    assert re.match(rf"gateway\.yaml:\d+: {re.escape(line)}", done.stderr)
     assert len(done.stderr.splitlines()) == 1
 
 
@@ -99,3 +105,89 @@ def test_good_certificate_files(tmp_path: Path) -> None:
     }
     done = _check(tmp_path, yaml.safe_dump(settings))
     assert (done.returncode, done.stderr) == (0, "")
+
+
+_FIVE = """\
+listn: 127.0.0.1:1
+listen: 8080
+providers:
+  - name: a
+    type: openai
+    base_url: https://api.openai.com
+    key: sk-0123456789abcdef0123
+  - {name: a, type: anthropic, base_url: 'https://b.example', key: {file: nowhere}}
+authz: {http: 127.0.0.1:9000}
+envoy: {metrics: 127.0.0.1:9000, drain_timeout: soon}
+proxy: {}
+"""
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["config check", "up", "serve", "envoy render", "envoy render --folder x", "reload"],
+)
+def test_all_at_once(command: str, tmp_path: Path) -> None:
+    """Every command lists all problems in the order of their lines: of values, of rules, of files.
+
+    `envoy render` reads neither keys nor the CA.
+    """
+    (tmp_path / "gateway.yaml").write_text(_FIVE)
+    done = subprocess.run(
+        [sys.executable, "-m", "authz", *command.split()],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    lines = [line.removeprefix("authz: ") for line in done.stderr.splitlines()]
+    if command == "reload":
+        lines = lines[0].partition("nothing has changed: ")[2].split("; ")
+    expected = [
+        "gateway.yaml:1: listn: unknown key: did you mean listen?",
+        "gateway.yaml:2: listen: use HOST:PORT, for example 127.0.0.1:8080",
+        "gateway.yaml:3: providers: name used twice: a",
+        "gateway.yaml:6: providers[0].base_url: can't work with the path /: use ",
+        "gateway.yaml:7: providers[0].key: use {env: NAME} or {file: PATH}",
+        "gateway.yaml:8: providers[1].key.file: nowhere: No such file or directory",
+        "gateway.yaml:10: envoy.drain_timeout: must be a number of seconds or a duration",
+        "gateway.yaml:10: envoy.metrics: 127.0.0.1:9000 is the address of authz.http too",
+        "gateway.yaml:11: proxy.ca: .authz/ca.pem is not there: run `authz proxy ca`",
+    ]
+    if "render" in command:
+        expected = [line for line in expected if ".ca: " not in line and ".key.file" not in line]
+    if command == "reload":
+        # A key holds a semicolon; the CA is read by the pair that reloads.
+        lines = [line for line in lines if line.startswith("gateway.yaml")]
+        expected = [line for line in expected if ".ca: " not in line]
+    assert len(lines) == len(expected)
+    for line, start in zip(lines, expected, strict=True):
+        assert line.startswith(start)
+    assert "sk-0123456789" not in done.stderr
+
+
+def test_warnings(tmp_path: Path) -> None:
+    """A public listener without TLS is a warning with its line, and the command succeeds."""
+    done = _check(tmp_path, "# mine\nlisten: 0.0.0.0:8080\n")
+    assert done.returncode == 0
+    assert done.stderr.startswith("warning: gateway.yaml:2: listen: 0.0.0.0:8080 is reachable")
+
+
+def test_says_which_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A valid configuration is followed by what each provider can be asked with."""
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-0123456789")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    assert _check(tmp_path, "").stdout.splitlines() == [
+        "anthropic    central key",
+        "openai       no key: set $OPENAI_API_KEY",
+        "chatgpt      own key only",
+        "copilot      own key only",
+        "The configuration is valid.",
+    ]
+
+
+def test_the_page_about_it(tmp_path: Path) -> None:
+    """The example of docs/configuration.md prints exactly what the page shows."""
+    page = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text()
+    example, printed = re.findall(r"^```(?:yaml)?\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)[:2]
+    assert _check(tmp_path, example).stderr == printed

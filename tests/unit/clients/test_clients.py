@@ -75,8 +75,18 @@ def test_prints_for_this_gateway(one: Client) -> None:
         "listen": "0.0.0.0:8443",
         "proxy": {},
         "providers": [
-            {"name": "claude", "type": "anthropic", "base_url": "https://api.anthropic.com"},
-            {"name": "gpt", "type": "openai", "base_url": "https://api.openai.com/v1"},
+            {
+                "name": "claude",
+                "type": "anthropic",
+                "base_url": "https://api.anthropic.com",
+                "key": {"file": "key"},
+            },
+            {
+                "name": "gpt",
+                "type": "openai",
+                "base_url": "https://api.openai.com/v1",
+                "key": {"file": "key"},
+            },
             {
                 "name": "plan",
                 "type": "openai",
@@ -85,6 +95,7 @@ def test_prints_for_this_gateway(one: Client) -> None:
         ],
     }
     Path("gateway.yaml").write_text(yaml.safe_dump(settings))
+    Path("key").write_text("sk-0123456789")
     result = _print(one.name)
     assert result.exit_code == 0, result.output
     found = set(re.findall(r"http://[^\s\"',]+", result.stdout))
@@ -109,6 +120,8 @@ def test_says_what_is_missing() -> None:
     Path("gateway.yaml").write_text(yaml.safe_dump(settings))
     said = _print("claude-code").stdout
     assert "# not here: allow_byok is false" in said
+    assert "# not here: claude has no central key" in said
+    assert "ANTHROPIC_BASE_URL" not in said
     assert "# not here: gateway.yaml has no proxy section" in said
     assert "ANTHROPIC_CUSTOM_HEADERS" not in said
     assert "# not here: gateway.yaml has no provider for openai" in _print("codex").stdout
@@ -126,6 +139,16 @@ def test_a_model_on_this_machine() -> None:
     said = _print("openai-python").stdout
     assert "/api/v2/ai-gateway/gpt/v1" in said
     assert "local" not in said
+
+
+@pytest.mark.usefixtures("folder")
+def test_says_that_a_key_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines for the company's key whose variable is not set say so; the gateway's may be."""
+    hint = "# works where the gateway has a central key: $ANTHROPIC_API_KEY is not set"
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    assert hint in _print("claude-code").stdout
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-0123456789")
+    assert hint not in _print("claude-code").stdout
 
 
 @pytest.mark.usefixtures("folder")

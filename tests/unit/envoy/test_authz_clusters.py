@@ -55,6 +55,18 @@ def test_a_wildcard_is_asked_on_loopback() -> None:
     assert _addresses(cluster(document, "authz_http")) == [_tcp("127.0.0.1", 8081)]
 
 
+def test_envoys_own_way_to_the_http_side(tls: dict[str, str]) -> None:
+    """Beside a Unix socket for checks Envoy has one for HTTP; over TCP it shows its certificate."""
+    found = cluster(rendered(authz={"grpc": "unix:/run/a.sock"}), "authz_http")
+    assert _addresses(found) == [{"pipe": {"path": "/run/a-http.sock"}}]
+    authz = {"grpc": "0.0.0.0:9001", "envoy_http": "0.0.0.0:8082", "tls": tls}
+    found = cluster(rendered(authz=authz, envoy={"authz_http": ["authz:8082"]}), "authz_http")
+    assert _addresses(found) == [_tcp("authz", 8082)]
+    common = found["transport_socket"]["typed_config"]["common_tls_context"]
+    assert common["alpn_protocols"] == ["http/1.1"]
+    assert common["tls_certificate_sds_secret_configs"]
+
+
 def test_replicas_by_address(tls: dict[str, str]) -> None:
     """Each address is an endpoint; any of them has to be in the certificate."""
     hosts = ["10.0.0.1:9001", "[fd00:0::2]:9001"]

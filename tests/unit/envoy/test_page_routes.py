@@ -17,15 +17,16 @@ def document() -> dict[str, Any]:
 
 
 def test_every_place_is_routed_and_nothing_else(document: dict[str, Any]) -> None:
-    """The page's paths go to authz without a check; its other paths keep theirs."""
+    """The page's paths go to authz without a check, also those of no page; others keep theirs."""
     for place in _PLACES:
         path = re.sub(r"{\w+}", "x", f"/ui{place.path}")
         route = chosen(document, "POST", path)
         assert route["name"] == "page", path
         assert route["route"]["cluster"] == "authz_http"
-    for path in ("/ui", "/ui/", "/ui/static/page.css"):
-        assert chosen(document, "GET", path)["name"] == "page"
-    for path in ("/ui/metrics", "/ui/v1/messages", "/users", "/account/tokens", "/uix", "/metrics"):
+    for path in ("/ui", "/ui/", "/ui/static/page.css", "/ui/nope", "/ui/a/b/c/d/e/f/", "/ui//"):
+        for method in ("GET", "PUT", "OPTIONS"):
+            assert chosen(document, method, path)["name"] == "page", path
+    for path in ("/users", "/account/tokens", "/uix", "/metrics", "/UI/"):
         assert chosen(document, "GET", path)["name"] == "unknown", path
 
 

@@ -91,6 +91,7 @@ def test_authz_is_asked_before_anything_leaves(document: dict[str, Any]) -> None
     names = [one["name"].rpartition(".")[2] for one in filters]
     assert names == [
         "set_filter_state",
+        "rbac",
         "ext_authz",
         "header_mutation",
         "api",
@@ -108,7 +109,7 @@ def test_authz_is_asked_before_anything_leaves(document: dict[str, Any]) -> None
     assert on == ["openai WebSocket", "chatgpt WebSocket"]
     api = "envoy.filters.http.header_mutation.api"
     on = [one["name"] for one in routes(document) if api in one.get("typed_per_filter_config", {})]
-    assert on == ["token API", "page"]
+    assert on == ["token API", "page", "token API", "token API"]
 
 
 def test_what_fails_is_refused(document: dict[str, Any]) -> None:
@@ -146,9 +147,10 @@ def test_the_listener_is_hardened(document: dict[str, Any]) -> None:
     assert config["merge_slashes"] is True
     assert config["path_with_escaped_slashes_action"] == "KEEP_UNCHANGED"
     common = config["common_http_protocol_options"]
-    assert common["headers_with_underscores_action"] == "REJECT_REQUEST"
-    assert common["max_headers_count"] == 100
-    assert config["max_request_headers_kb"] == 60
+    assert common["headers_with_underscores_action"] == "DROP_HEADER"
+    # With room for what authz adds; a filter holds clients to 100 and 60.
+    assert common["max_headers_count"] == 128
+    assert config["max_request_headers_kb"] == 72
     assert config["request_headers_timeout"] == "10s"
     assert config["stream_idle_timeout"] == "900s"
     assert "request_timeout" not in config

@@ -99,8 +99,13 @@ def test_everything_else_is_a_404_after_authz(
 def test_authz_is_switched_off_for_what_it_serves_itself(document: dict[str, Any]) -> None:
     """Two exact paths, read only, the token API and the page lead to authz without a check."""
     found = [route for route in routes(document) if "'disabled': True" in str(route)]
-    *without, api, front, page = found
-    for route, name in ((api, "token API"), (page, "page")):
+    *without, api, front, page, management, rest = found
+    for route, name in (
+        (api, "token API"),
+        (page, "page"),
+        (management, "token API"),
+        (rest, "token API"),
+    ):
         assert (route["name"], route["route"]["cluster"]) == (name, "authz_http")
     assert front["direct_response"] == {"status": 303}
     assert [route["match"]["path"] for route in without] == ["/healthz", "/readyz"]

@@ -23,7 +23,7 @@ async def server(
     request: pytest.FixtureRequest, checks: Checks, tmp_path: Path
 ) -> AsyncIterator[Server]:
     """Our server, and the reference."""
-    made: Server = request.param(checks.check, UnixAddress(str(tmp_path / "s")))
+    made: Server = request.param(checks.methods(), UnixAddress(str(tmp_path / "s")))
     await made.start()
     yield made
     await made.stop(0)

@@ -7,6 +7,7 @@ import grpc
 from authz.ext_authz import METHOD
 from authz.grpc_server import GrpcServer
 from authz.http2.server import Http2Server
+from authz.serving import Methods, UnaryMethod
 
 Server = GrpcServer | Http2Server
 
@@ -17,6 +18,10 @@ class Checks:
     def __init__(self) -> None:
         self.cancelled = 0
         self.release = asyncio.Event()
+
+    def methods(self, *, immediate: bool = False) -> Methods:
+        """Return ``check`` as the one method of a server."""
+        return {METHOD: UnaryMethod(self.check, immediate)}
 
     async def check(self, message: bytes) -> bytes:
         """Answer one check."""

@@ -9,9 +9,10 @@ import pytest
 import structlog
 
 from authz.http2 import frames
-from authz.http2.calls import MAX_MESSAGE_BYTES, Method
+from authz.http2.calls import MAX_MESSAGE_BYTES
 from authz.http2.frames import ErrorCode
 from authz.http2.grpc import CallFailed, Status
+from authz.serving import UnaryMethod
 from tests.unit.http2.wire import (
     BROKEN,
     ECHO,
@@ -137,13 +138,13 @@ async def _refuses(_message: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("method", "status"),
     [
-        (Method(_cancelled), "14"),
-        (Method(_cancelled, immediate=True), "14"),
-        (Method(_nothing), "13"),
-        (Method(_nothing, immediate=True), "13"),
-        (Method(_waits, immediate=True), "13"),
-        (Method(_refuses), "5"),
-        (Method(_refuses, immediate=True), "5"),
+        (UnaryMethod(_cancelled), "14"),
+        (UnaryMethod(_cancelled, immediate=True), "14"),
+        (UnaryMethod(_nothing), "13"),
+        (UnaryMethod(_nothing, immediate=True), "13"),
+        (UnaryMethod(_waits, immediate=True), "13"),
+        (UnaryMethod(_refuses), "5"),
+        (UnaryMethod(_refuses, immediate=True), "5"),
     ],
     ids=[
         "cancelled",
@@ -155,7 +156,7 @@ async def _refuses(_message: bytes) -> bytes:
         "refuses now",
     ],
 )
-async def test_odd_methods(method: Method, status: str) -> None:
+async def test_odd_methods(method: UnaryMethod, status: str) -> None:
     """Whatever a method does instead of an answer: its call ends with an error, nothing is left."""
     wire = Wire(methods={ECHO: method}).send(call(1))
     await settle()
@@ -200,7 +201,7 @@ async def test_a_method_that_does_not_stop() -> None:
             await asyncio.sleep(0)
         return text
 
-    wire = Wire(methods={ECHO: Method(stubborn)}).send(call(1))
+    wire = Wire(methods={ECHO: UnaryMethod(stubborn)}).send(call(1))
     await settle()
     wire.send(frames.reset(1, ErrorCode.CANCEL))
     await settle()
@@ -225,7 +226,7 @@ async def test_answers_out_of_order() -> None:
         await gates[text].wait()
         return text
 
-    wire = Wire(methods={ECHO: Method(gated)})
+    wire = Wire(methods={ECHO: UnaryMethod(gated)})
     wire.send(*(call(2 * n + 1, b"%d" % n) for n in range(20)))
     await settle()
     for text in reversed(gates):

@@ -187,7 +187,7 @@ async def test_a_peer_that_does_not_read_the_end(monkeypatch: pytest.MonkeyPatch
     wire = Wire(reads=False)
     wire.connection.close()
     assert not wire.transport.is_aborted
-    for _ in range(100):
+    for _ in range(6000):
         if wire.transport.is_aborted:
             return
         await asyncio.sleep(0.01)

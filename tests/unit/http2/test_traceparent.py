@@ -10,6 +10,7 @@ from authz.addresses import UnixAddress
 from authz.ext_authz import METHOD
 from authz.grpc_server import GrpcServer
 from authz.http2.server import Http2Server
+from authz.serving import UnaryMethod
 
 
 async def _check(_message: bytes) -> bytes:
@@ -29,7 +30,7 @@ async def test_each_call_has_its_own(
 ) -> None:
     """A call has its own ``traceparent`` or none, however they alternate."""
     address = UnixAddress(str(tmp_path / "s"))
-    server = server_type(_check, address, traced=_traced)
+    server = server_type({METHOD: UnaryMethod(_check, traced=_traced)}, address)
     await server.start()
     async with grpc.aio.insecure_channel(f"unix:{address.path}") as channel:
         call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)

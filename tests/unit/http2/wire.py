@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import hpack
 
 from authz.http2 import frames
-from authz.http2.calls import ClientStream, Method, Methods
 from authz.http2.connection import Connection
+from authz.serving import ClientStream, Methods, UnaryMethod
 
 ECHO, SLOW, BROKEN, BIG, LOG = (
     "/test.Test/Echo",
@@ -152,10 +152,10 @@ class Handlers:
     def methods(self) -> Methods:
         """Return them by path."""
         return {
-            ECHO: Method(self._echo, immediate=True),
-            SLOW: Method(self._slow),
-            BROKEN: Method(self._broken, immediate=True),
-            BIG: Method(self._big, immediate=True),
+            ECHO: UnaryMethod(self._echo, immediate=True),
+            SLOW: UnaryMethod(self._slow),
+            BROKEN: UnaryMethod(self._broken, immediate=True),
+            BIG: UnaryMethod(self._big, immediate=True),
             LOG: ClientStream(self.received.append, b""),
         }
 

@@ -34,7 +34,7 @@ def unknown() -> CoderToken:
 
 async def reached(condition: Callable[[], bool]) -> None:
     """Wait until something is so in the server's thread."""
-    end = time.monotonic() + 5
+    end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end
         await asyncio.sleep(0.005)

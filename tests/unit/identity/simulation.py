@@ -9,7 +9,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from authz.errors import IdentityUnavailable
+from authz.errors import IdentityUnavailable, IdentityUnreachable
 
 STEPS = 80
 
@@ -53,7 +53,7 @@ class World:
         finally:
             self._open.remove(mine)
         if mine.fails:
-            raise IdentityUnavailable("made to fail")
+            raise IdentityUnreachable("made to fail")
         return mine.found
 
     def end_one(self, *, fails: bool = False) -> None:

@@ -7,9 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.errors import IdentityUnavailable
+from authz.errors import IdentityUnavailable, IdentityUnreachable
 from authz.identity import Identity, Rejection
-from authz.identity.coder_answer import Answer, is_build_info, is_narrow, read_user
+from authz.identity.coder_answer import (
+    Answer,
+    RateLimited,
+    is_build_info,
+    is_final,
+    is_narrow,
+    read_user,
+)
 from tests.support.coder_state import NOT_FOUND, SIGNED_OUT
 
 USER = {
@@ -49,6 +56,35 @@ def test_reasons_of_a_401(message: str, detail: str, rejection: Rejection) -> No
 def test_every_401_is_a_rejection(body: Any) -> None:
     """A 401 whose body was replaced or lost on the way still says that the token is bad."""
     assert read_user(answer(401, body), "id") is Rejection.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "final"),
+    [
+        (401, "API key is invalid.", True),
+        (401, "API key secret is invalid.", True),
+        (401, 'API key expired at "2026-01-01 00:00:00 +0000 UTC".', True),
+        (401, 'User is not active (status = "suspended"). Contact', False),
+        (401, "You must re-authenticate with the login provider.", False),
+        (401, "Sign in to the proxy.", False),
+        (403, "API key is invalid.", False),
+    ],
+)
+def test_what_lasts(status: int, message: str, final: bool) -> None:
+    """A refusal is final only in Coder's own words for a token that can't become good again."""
+    assert is_final(answer(status, {"message": SIGNED_OUT, "detail": message})) is final
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 429, 500, 502, 503, 504, 302, 200])
+@pytest.mark.parametrize("is_coders", [True, False])
+def test_which_answer_is_an_outage(status: int, is_coders: bool) -> None:
+    """Only a proxy's word that Coder does not answer is an outage; no answer of Coder's is."""
+    sent = Answer(status, JSON, b"[]", is_coders=is_coders)
+    with pytest.raises(IdentityUnavailable) as caught:
+        read_user(sent, "id")
+    is_away = status in (502, 503, 504) and not is_coders
+    assert isinstance(caught.value, IdentityUnreachable) is is_away
+    assert isinstance(caught.value, RateLimited) is (status == 429)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,15 @@
 """authz.identity.coder_api: every answer of Coder, from a server that speaks as it does."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
 
 from authz.errors import IdentityUnavailable
 from authz.identity import Identity, Rejection
-from authz.identity.coder_api import MAX_BODY, CoderSource
+from authz.identity.bad_tokens import PASSING_SECONDS
+from authz.identity.coder_api import CoderSource
+from authz.identity.coder_http import MAX_BODY
 from tests.support.canned import (
     BUILD_INFO,
     INTERNAL_ERROR,
@@ -68,6 +71,8 @@ async def test_suspended_and_deleted_users(coder: Coder, coder_source: CoderSour
     coder.state.set_status("alice", "suspended")
     assert [await coder_source.verify(one) for one in tokens] == [Rejection.USER_INACTIVE] * 2
     coder.state.set_status("alice", "active")
+    assert await coder_source.verify(tokens[0]) is Rejection.USER_INACTIVE
+    await asyncio.sleep(PASSING_SECONDS)
     assert isinstance(await coder_source.verify(tokens[0]), Identity)
     coder.state.delete_user("alice")
     assert [await coder_source.verify(one) for one in tokens] == [Rejection.UNKNOWN] * 2
@@ -95,7 +100,7 @@ async def test_audience(coder: Coder, coder_source: CoderSource) -> None:
     assert await coder_source.verify(token) is Rejection.AUDIENCE
     coder.canned[USERS_ME] = Canned.of(403, {"message": "Forbidden."})
     with pytest.raises(IdentityUnavailable, match="answered 403, and not as Coder"):
-        await coder_source.verify(token)
+        await coder_source.verify(unknown())
 
 
 async def test_narrow_scope(coder: Coder, coder_source: CoderSource) -> None:
@@ -146,6 +151,7 @@ async def test_answers_that_say_nothing(
 ) -> None:
     """What is no statement about the token is neither an allow nor a rejection, and is named."""
     token = read(secret := coder.state.create_key("alice"))
+    await coder_source.verify(token)
     coder.canned[USERS_ME] = canned
     with pytest.raises(IdentityUnavailable, match=text) as caught:
         await coder_source.verify(token)

@@ -45,7 +45,8 @@ async def test_a_server_that_hangs(coder: Coder, coder_source: CoderSource) -> N
     outcomes = await asyncio.gather(
         coder_source.verify(token), coder_source.check_ready(), return_exceptions=True
     )
-    assert 0.6 < time.monotonic() - began < 1
+    # It would hang for ever; the upper bound has room for a busy machine.
+    assert 0.6 < time.monotonic() - began < 30
     for outcome in outcomes:
         assert isinstance(outcome, IdentityUnavailable)
         assert "no answer within 0.7 s" in str(outcome)

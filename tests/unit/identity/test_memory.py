@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from authz.errors import IdentityUnavailable
+from authz.errors import IdentityUnavailable, IdentityUnreachable
 from authz.identity import Identity, Rejection
 from authz.identity.memory import RememberingSource
 from authz.tokens import CoderToken, generate, parse
@@ -60,7 +60,7 @@ class Clock:
         return self.now
 
 
-DOWN = IdentityUnavailable("down")
+DOWN = IdentityUnreachable("down")
 
 
 def token_of() -> CoderToken:
@@ -162,6 +162,19 @@ async def test_stale_if_error_marks_and_counts() -> None:
     assert len(counted) == 1
     source.verdict = ALICE
     assert await memory.verify(token) is ALICE
+
+
+async def test_an_answer_that_says_nothing_is_no_outage() -> None:
+    """A source that is up and does not vouch for a token ends its grace, in an outage later too."""
+    source, token = Source(), token_of()
+    memory = RememberingSource(source, max_staleness=0, stale_if_error=60, clock=Clock())
+    assert await memory.verify(token) is ALICE
+    source.verdict = IdentityUnavailable("answered 429")
+    with pytest.raises(IdentityUnavailable, match="429"):
+        await memory.verify(token)
+    source.verdict = DOWN
+    with pytest.raises(IdentityUnavailable, match="down"):
+        await memory.verify(token)
 
 
 async def test_the_time_of_the_failure_counts() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from authz.errors import IdentityUnavailable
-from authz.identity import Identity, Rejection, batch
+from authz.identity import Identity, Rejection, batch, postgres_source
 from authz.identity.open import open_source
 from authz.identity.postgres_source import ANSWER_SECONDS, STATEMENT_SECONDS, PostgresSource
 from authz.identity.url import PostgresURL
@@ -146,11 +146,16 @@ async def test_a_migration_under_a_running_source(postgres: PostgresServer) -> N
         assert isinstance(await source.verify(token), Identity)
 
 
-async def test_a_locked_table_is_a_quick_cannot_tell(newer: Tables) -> None:
+async def test_a_locked_table_is_a_quick_cannot_tell(
+    newer: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While a migration locks a table there is no answer in time, and nothing piles up there."""
     token = newer.add_token(newer.add_user("alice"))
     loop = asyncio.get_running_loop()
+    # On a busy machine the source could give up before it hears that the server did.
+    monkeypatch.setattr(postgres_source, "ANSWER_SECONDS", 30)
     async with _source(newer.url()) as hog, _source(newer.url()) as source:
+        source._batcher._seconds = 60
         locker = await hog._pool.take()
         async with locker.transaction():
             await locker.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
@@ -158,7 +163,7 @@ async def test_a_locked_table_is_a_quick_cannot_tell(newer: Tables) -> None:
                 began = loop.time()
                 with pytest.raises(IdentityUnavailable, match="took too long: is a table locked"):
                     await source.verify(token)
-                assert STATEMENT_SECONDS <= loop.time() - began < batch.LOOK_UP_SECONDS
+                assert STATEMENT_SECONDS <= loop.time() - began < 20
             assert newer.server.connections(newer.name) == 2
         hog._pool.give_back(locker)
         assert isinstance(await source.verify(token), Identity)

@@ -120,7 +120,7 @@ def test_one_maker_waits_for_another(path: Path) -> None:
     assert maker.is_alive()
     assert list(path.parent.iterdir()) == []
     os.close(folder)
-    maker.join(5)
+    maker.join(60)
     assert path.exists()
 
 

@@ -62,5 +62,6 @@ async def test_a_million_tokens_cost_hardly_more_than_a_thousand(tmp_path: Path)
         _fill(path, rows)
     best = {rows: min([await _cost(path, rows) for _ in range(3)]) for rows, path in paths.items()}
     print("\n" + ", ".join(f"{rows:,} tokens: {cost:.1f} µs" for rows, cost in best.items()))
-    # A larger tree has a level more, and fewer of its pages are in the processor's cache.
-    assert best[_MANY] < 1.4 * best[1_000] + 5
+    # A larger tree has a level more, and fewer of its pages are in the processor's cache; a scan
+    # would cost a hundred times as much.
+    assert best[_MANY] < 10 * best[1_000]

@@ -123,7 +123,7 @@ async def test_a_token_has_coders_record(store: Store, alice: User) -> None:
     assert key.as_json() == {
         "id": text[:10],
         "user_id": alice.id,
-        "last_used": "0001-01-01T00:00:00Z",
+        "last_used": "1970-01-01T00:00:00Z",
         "expires_at": key.expires_at.isoformat().replace("+00:00", "Z"),
         "created_at": key.created_at.isoformat().replace("+00:00", "Z"),
         "updated_at": key.updated_at.isoformat().replace("+00:00", "Z"),
@@ -132,7 +132,7 @@ async def test_a_token_has_coders_record(store: Store, alice: User) -> None:
         "scopes": ["coder:all"],
         "token_name": "laptop",
         "lifetime_seconds": 8 * 3600,
-        "allow_list": [{"type": "*", "id": "*"}],
+        "allow_list": ["*:*"],
         "rules": {},
     }
     assert text[11:] not in repr(key)

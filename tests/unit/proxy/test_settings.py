@@ -40,6 +40,12 @@ def test_defaults() -> None:
         ({"tls": {"cert_file": "/nonexistent"}}, "Field required"),
         ({"ca": {"certificate": "x"}}, "Extra inputs"),
         ({"listen": "8888"}, "must be host:port"),
+        ({"no_proxy": ["*"]}, "must be a host, a domain"),
+        ({"no_proxy": ["a.example,b.example"]}, "must be a host, a domain"),
+        ({"no_proxy": ["$(touch pwned)"]}, "must be a host, a domain"),
+        ({"no_proxy": ["https://a.example"]}, "must be a host, a domain"),
+        ({"no_proxy": [""]}, "must be a host, a domain"),
+        ({"no_proxy": ["a" * 64]}, "must be a host, a domain"),
     ],
 )
 def test_refused(values: dict[str, Any], said: str) -> None:

@@ -86,14 +86,20 @@ def test_other_lines(line: str) -> None:
         {"output_tokens": True},
         {"cached_tokens": 1e300},
         {"user": ["alice"]},
-        {"user": "a" * 501},
-        {"model": "a\0b"},
     ],
 )
 def test_a_line_that_was_changed(changed: dict[str, object]) -> None:
     """The key that is wrong is named; nothing of it is stored."""
     with pytest.raises(BadLine, match=f"^{next(iter(changed))}: "):
         read_line(_line(**changed))
+
+
+def test_names_are_cleaned() -> None:
+    """What a provider or client called something is printable and bounded."""
+    entry = read_line(_line(model="a\0\x1b[2Jb\n" + "x" * 900, token_name="\u202ex"))
+    assert entry is not None
+    assert entry.model == "a\ufffd\ufffd[2Jb\ufffd" + "x" * 492
+    assert entry.token_name == "\ufffdx"
 
 
 @given(

@@ -91,6 +91,13 @@ def test_what_no_database_takes() -> None:
     assert entry.usage is Usage.COMPRESSED
 
 
+def test_names_are_cleaned() -> None:
+    """A name has no escape sequence and no line end."""
+    entry = _read(model="m\x1b[2J\nroot 9", token_name="\x9bx", request_id="\u202ex")
+    assert entry.model == "m\ufffd[2J\ufffdroot 9"
+    assert (entry.token_name, entry.request_id) == ("\ufffdx", "\ufffdx")
+
+
 def test_a_user_named_like_no_value() -> None:
     """What CEL writes for no value is a name that a user may have."""
     assert _read(user="NULL").username == "NULL"

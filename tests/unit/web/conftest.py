@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.applications import Starlette
 
 from authz.identity.accounts import User
 from authz.identity.open import open_source, open_store
@@ -18,6 +19,7 @@ from authz.web.api.app import create_api
 from authz.web.api.call import Services
 from authz.web.app import create_app
 from authz.web.own_store import OwnStore
+from authz.web.server import from_envoy
 from authz.web.sign_in import SignIn
 from tests.unit.identity.conftest import own, own_tables, path, postgres, store_url
 
@@ -32,7 +34,9 @@ class Api:
     """The API and the store behind it.
 
     Attributes:
+        client: comes as Envoy does, on its own listener.
         sign_in: its clock stands still.
+        app: for who comes without Envoy.
     """
 
     client: httpx.AsyncClient
@@ -40,6 +44,7 @@ class Api:
     sign_in: SignIn
     users: dict[str, User]
     tokens: dict[str, str]
+    app: Starlette
 
     async def call(
         self, who: str | None, method: str, path: str, **options: object
@@ -73,9 +78,9 @@ async def _filled(url: str) -> AsyncIterator[Api]:
     source = await open_source(url)
     sign_in = SignIn(clock=lambda: 0.0)
     app = create_app(source, Metrics(), api=create_api(Services(own_store, sign_in, secure=True)))
-    transport = httpx.ASGITransport(app, client=(PEER, 1234))
+    transport = httpx.ASGITransport(from_envoy(app), client=(PEER, 1234))
     async with httpx.AsyncClient(transport=transport, base_url="https://gateway.test") as client:
-        yield Api(client, store, sign_in, users, tokens)
+        yield Api(client, store, sign_in, users, tokens, app)
     await own_store.close()
     await source.close()
     await store.close()

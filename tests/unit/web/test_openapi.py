@@ -29,6 +29,7 @@ from authz.web.api.operations import OPERATIONS
 from authz.web.app import create_app
 from authz.web.own_store import OwnStore
 from authz.web.sign_in import SignIn
+from tests.unit.envoy.rendered import chosen, facts, rendered
 
 _CHECKS = [
     not_a_server_error,
@@ -73,15 +74,50 @@ def test_envoy_has_a_route_to_every_operation_and_to_nothing_else() -> None:
     for other in (
         "/metrics",
         "/api/v2/metrics",
-        "/api/v2/users",
+        "/api/v2/users/",
         "/api/v2/users/me/",
         "/api/v2/users/me/keys/a/b/c",
+        "/api/v2/organizations/x/members",
         "/api/v2/ai-gateway/anthropic/v1/messages",
         "/api/v2/aibridge/users/v1/models",
         "/users/me",
         "/api/v2/openapi_json",
     ):
         assert not pattern.fullmatch(other), other
+
+
+def test_the_rest_of_coders_api_is_authzs_to_refuse() -> None:
+    """What is no route of the API goes to authz without a check; below the gateway's path is none.
+
+    Providers come first, and there are no providers of Coder's reserved names.
+    """
+    provider = {"name": "users", "type": "anthropic", "base_url": "https://api.anthropic.com"}
+    document = rendered(providers=[provider])
+    for path in (
+        "/api/v2/",
+        "/api/v2/templates",
+        "/api/v2/users/",
+        "/api/v2/users/me/keys/a/b/c",
+        "/api/v2/ai-gateway/sessions",
+        "/api/v2/ai-gateway/sessions/x",
+        "/api/v2/aibridge/clients",
+        "/api/v2/ai-gatewayx/users/v1/messages",
+    ):
+        for method in ("GET", "POST", "DELETE"):
+            route = chosen(document, method, path)
+            assert route["name"] == "token API", path
+            assert route["route"]["cluster"] == "authz_http"
+    for path in (
+        "/api",
+        "/api/v2",
+        "/api/v2x",
+        "/api/v1/users",
+        "/api/v2/ai-gateway",
+        "/api/v2/ai-gateway/nope/v1/messages",
+        "/api/v2/aibridge/sessionsx",
+    ):
+        assert chosen(document, "POST", path)["name"] == "unknown", path
+    assert facts(chosen(document, "POST", "/api/v2/ai-gateway/users/v1/messages"))["provider"]
 
 
 async def test_the_document_is_served_to_everybody(tmp_path: Path) -> None:

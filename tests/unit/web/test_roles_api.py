@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.identity import roles
-from authz.identity.accounts import User
+from authz.identity.accounts import ORGANIZATION_ID, User
 
 from .conftest import Api
 
@@ -39,7 +39,7 @@ async def test_nobody_reaches_anothers_tokens_by_url(api: Api, who: str) -> None
             ):
                 answer = await api.call(who, method, path + rest)
                 assert answer.status_code == (200 if allowed else 404), (target, rest)
-        made = await api.call(who, "POST", f"/users/{target}/keys/tokens")
+        made = await api.call(who, "POST", f"/users/{target}/keys/tokens", json={})
         assert made.status_code == (201 if allowed else 404)
         if target != who:
             for method, rest in (("PUT", f"/{key}/expire"), ("DELETE", f"/{key}")):
@@ -102,16 +102,20 @@ async def test_a_user_has_coders_shape(api: Api) -> None:
         "status": "active",
         "login_type": "password",
     }
-    assert body["organization_ids"] == []
+    assert body["organization_ids"] == [ORGANIZATION_ID]
     assert "password" not in {name for name in body if name != "login_type"}
 
 
 async def test_a_session_is_for_oneself(api: Api) -> None:
-    """``coder login`` makes one for its user; nobody makes one for another, a machine none."""
+    """``coder login`` makes one for its user, a machine too; no user makes one for another."""
     assert (await api.call("alice", "POST", "/users/me/keys")).status_code == 201
     assert (await api.call("root", "POST", "/users/alice/keys")).status_code == 403
     assert (await api.call("alice", "POST", "/users/bob/keys")).status_code == 404
-    assert (await api.call("bot", "POST", "/users/me/keys")).status_code == 403
+    made = await api.call("bot", "POST", "/users/me/keys")
+    assert made.status_code == 201
+    api.tokens["session"] = made.json()["key"]
+    me = await api.call("session", "GET", "/users/me")
+    assert (me.status_code, me.json()["username"]) == (200, "bot")
 
 
 def _user(number: int, role: str, machine: bool) -> User:

@@ -188,6 +188,26 @@ async def test_too_many_names_from_one_peer(api: Api, monkeypatch: pytest.Monkey
     assert answer.status_code == 401
 
 
+async def test_only_envoy_says_where_a_request_comes_from(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who connects past Envoy has its own address in limits and audit log, whatever it claims."""
+    monkeypatch.setattr(module, "proves_password", lambda *_: False)
+    transport = httpx.ASGITransport(api.app, client=("192.0.2.99", 1234))
+    async with httpx.AsyncClient(transport=transport, base_url="https://gateway.test") as client:
+        answers = []
+        for number in range(31):
+            body = {"email": f"user{number}@example.com", "password": "x"}
+            headers = {"x-authz-peer": f"198.51.100.{number}"}
+            answer = await client.post("/api/v2/users/login", json=body, headers=headers)
+            answers.append(answer.status_code)
+    assert answers == [401] * 30 + [429]
+    entries = await api.store.audit_entries(datetime(2000, 1, 1, tzinfo=UTC))
+    peers = [entry.actor.ip for entry in entries]
+    assert peers.count("192.0.2.99") == 30
+    assert not any((peer or "").startswith("198.51.100.") for peer in peers)
+
+
 @pytest.mark.parametrize(
     ("peer", "other"),
     [("2001:db8::{:x}", "2001:db8:0:1::1"), ("::ffff:192.0.2.9", "::ffff:192.0.2.10")],
@@ -384,12 +404,14 @@ async def test_a_narrow_scope_reaches_nothing(any_api: Api) -> None:
 async def test_another_sites_page_changes_nothing(api: Api, headers: dict[str, str]) -> None:
     """A browser says where a change comes from; reading is left to the browser's own rules."""
     cookie = {"cookie": f"coder_session_token={api.tokens['alice']}"}
-    answer = await api.client.post("/api/v2/users/me/keys/tokens", headers={**cookie, **headers})
+    answer = await api.client.post(
+        "/api/v2/users/me/keys/tokens", headers={**cookie, **headers}, json={}
+    )
     assert answer.status_code == 400
     assert answer.json()["message"].startswith("Something is wrong with your CSRF token.")
     assert len(await api.store.list_tokens(api.users["alice"])) == 1
     own = {**cookie, "sec-fetch-site": "same-origin", "origin": "https://gateway.test"}
-    answer = await api.client.post("/api/v2/users/me/keys/tokens", headers=own)
+    answer = await api.client.post("/api/v2/users/me/keys/tokens", headers=own, json={})
     assert answer.status_code == 201
 
 

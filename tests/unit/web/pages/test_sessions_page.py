@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from authz.identity.open import open_store
+from authz.identity.store import Store
 from authz.rules import make_rules
 from authz.secret import Secret
 from authz.settings import Config
@@ -18,7 +19,7 @@ from authz.web.pages.app import _PLACES, create_pages
 from authz.web.pages.usage_rows import UsageRows
 from authz.web.pages.visit import Pages
 from authz.web.sign_in import PER_USER, SignIn
-from tests.support.browsing import Browser
+from tests.support.browsing import Browser, Parsed
 
 from .conftest import ORIGIN, PASSWORD, Site
 
@@ -340,3 +341,62 @@ async def test_no_store_is_a_503(site: Site) -> None:
     assert alice.last.status_code == 503
     assert "api_keys" not in alice.last.text
     await store.close()
+
+
+async def test_a_machines_session_opens_no_page(site: Site) -> None:
+    """A session that ``coder login`` made for a service account signs no browser in."""
+    for name, target in (("bot", "/ui/sign-in"), ("alice", "/ui/account/tokens")):
+        text, _ = await site.store.create_session(site.users[name])
+        browser = site.browser()
+        browser.client.cookies.set("authz_session", text)
+        await browser.get("/ui/account/tokens")
+        assert browser.last.url.path == target
+
+
+@pytest.mark.parametrize("who", ["alice", None])
+async def test_every_path_of_the_page_is_a_page(site: Site, who: str | None) -> None:
+    """An unknown path, a wrong method, a form that is none or too long: an answer in HTML.
+
+    So it is also for a browser that is not signed in.
+    """
+    browser = await site.signed_in(who) if who else site.browser()
+    await browser.get("/ui/sign-in")
+    kind = {"content-type": "application/x-www-form-urlencoded"}
+    status = 303 if who is None else 404
+    for method, path, headers, body, expected in (
+        ("GET", "/ui/nope", {}, b"", 404),
+        ("GET", "/ui/users/x/y/z/a/b/c", {}, b"", 404),
+        ("GET", "/ui/static/nope", {}, b"", 404),
+        ("GET", "/ui/account/tokens/", {}, b"", 404),
+        ("GET", "/ui/users/nope", {}, b"", status),
+        ("POST", "/ui/nope", kind, b"", 404),
+        ("PUT", "/ui/account/tokens", {}, b"", 405),
+        ("POST", "/ui/usage", kind, b"", 405),
+        ("GET", "/ui/sign-out", {}, b"", 405),
+        ("DELETE", "/ui/", {}, b"", 405),
+        ("OPTIONS", "/ui/users", {}, b"", 405),
+        ("POST", "/ui/sign-in", {"content-type": "application/json"}, b"{}", 415),
+        ("POST", "/ui/sign-in", kind, b"x" * 70_000, 413),
+        ("POST", "/ui/sign-in", kind, b"\xff", 400),
+        ("POST", "/ui/sign-in", kind, b"csrf=no", 403),
+    ):
+        answer = await browser.client.request(method, path, headers=headers, content=body)
+        assert answer.status_code == expected, (method, path)
+        if expected != 303:
+            assert answer.headers["content-type"] == "text/html; charset=utf-8", path
+            assert Parsed(answer.text).one("p", role="alert").text, path
+            assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+
+
+async def test_a_failure_is_a_page(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What goes wrong inside is a 500 in HTML that tells nothing of it."""
+
+    async def fail(*_: object) -> None:
+        raise RuntimeError("a secret")
+
+    alice = await site.signed_in("alice")
+    monkeypatch.setattr(Store, "newest_tokens", fail)
+    await alice.get("/ui/account/tokens")
+    assert alice.last.status_code == 500
+    assert "Something went wrong here." in alice.last.text
+    assert "a secret" not in alice.last.text

@@ -1,13 +1,16 @@
 """Tokens in the page: making, seeing and ending them."""
 
+import asyncio
+
 import pytest
 
 from authz.identity import Identity
 from authz.identity.open import open_source
-from authz.tokens import ID_LENGTH, parse
+from authz.tokens import ID_LENGTH, hash_secret, parse
 from authz.web.pages import paging, users
+from authz.web.pages.forms import reveal_digest
 from authz.web.pages.paging import COUNT
-from tests.support.browsing import Parsed
+from tests.support.browsing import Browser, Parsed
 
 from .conftest import Site
 
@@ -210,3 +213,112 @@ async def test_many_users_come_in_parts(site: Site, monkeypatch: pytest.MonkeyPa
         assert links.get("Users after") == (f"/ui/users?from={first + 2}" if first < 4 else None)
         assert links.get("Users before") == (f"/ui/users?from={first - 2}" if first else None)
     assert names == ["alice", "bob", "bot", "helper", "root"]
+
+
+async def test_a_reload_creates_nothing_and_shows_nothing(site: Site) -> None:
+    """The page of a new token is an address of its own: loaded again, it is neither form nor token.
+
+    The token that was shown goes on working, and it stays the only one.
+    """
+    alice = await site.signed_in("alice")
+    made = await alice.post(NEW, name="laptop")
+    text = made.one("pre", id="token").text
+    [sent] = alice.last.history
+    assert (sent.status_code, alice.last.request.method) == (303, "GET")
+    for url in (sent.headers["location"], str(alice.last.url)):
+        assert text[11:] not in url
+        assert url.endswith(f"/ui/account/tokens/{text[:10]}/created")
+    assert text[11:] not in str(sent.headers) + str(alice.last.headers) + sent.text
+    assert "set-cookie" not in {*sent.headers, *alice.last.headers}
+    assert alice.last.headers["cache-control"] == "no-store"
+    for _ in range(2):
+        again = await alice.get(str(alice.last.url))
+        assert alice.last.status_code == 410
+        assert text[11:] not in alice.last.text
+        assert "can't be shown again" in again.one("h1").text
+        assert not again.all("pre")
+    assert await _works(site, text)
+    assert [key.id for key in await site.store.list_tokens(site.users["alice"])] == [text[:10]]
+
+
+async def _created(alice: Browser, name: str) -> str:
+    """Send the form and stop at the redirect; return where it leads."""
+    csrf = (await alice.get(NEW)).csrf
+    data = {"csrf": csrf, "name": name}
+    sent = await alice.client.post(NEW, data=data, headers={"origin": alice.origin})
+    assert sent.status_code == 303
+    return str(sent.headers["location"])
+
+
+async def test_a_token_is_shown_to_the_session_that_created_it(site: Site) -> None:
+    """Another session of the user, an owner and HEAD see nothing, and take nothing from it."""
+    alice, other = await site.signed_in("alice"), await site.signed_in("alice")
+    root, bob = await site.signed_in("root"), await site.signed_in("bob")
+    place = await _created(alice, "laptop")
+    await other.get(place)
+    assert other.last.status_code == 410
+    await bob.get(place)
+    assert bob.last.status_code == 404
+    key_id = place.split("/")[-2]
+    await root.get(f"/ui/users/{site.users['alice'].id}/tokens/{key_id}/created")
+    assert root.last.status_code == 410
+    assert (await alice.client.head(place)).status_code == 410
+    shown = await alice.get(place)
+    assert await _works(site, shown.one("pre", id="token").text)
+
+
+async def test_two_at_once_show_a_token_once(site: Site) -> None:
+    """Of several that load the page at the same time one gets the token."""
+    alice = await site.signed_in("alice")
+    place = await _created(alice, "laptop")
+    answers = await asyncio.gather(*(alice.client.get(place) for _ in range(8)))
+    assert sorted(answer.status_code for answer in answers) == [200] + [410] * 7
+    [shown] = [answer for answer in answers if answer.status_code == 200]
+    assert await _works(site, Parsed(shown.text).one("pre", id="token").text)
+
+
+@pytest.mark.parametrize("how", ["expire", "delete"])
+async def test_a_token_that_has_ended_is_not_shown(site: Site, how: str) -> None:
+    """What ended before it was shown gets no secret any more."""
+    alice = await site.signed_in("alice")
+    place = await _created(alice, "laptop")
+    await alice.post(place.replace("created", how))
+    await alice.get(place)
+    assert alice.last.status_code == {"expire": 410, "delete": 404}[how]
+
+
+async def test_a_form_sent_twice_makes_one_token_that_works(site: Site) -> None:
+    """A token that nobody was shown has no secret, so nothing in the store proves it."""
+    alice = await site.signed_in("alice")
+    first, second = await _created(alice, ""), await _created(alice, "")
+    assert first != second
+    shown = (await alice.get(second)).one("pre", id="token").text
+    rows = await site.store._database.fetch(
+        "SELECT hashed_secret FROM api_keys WHERE id = $1", first.split("/")[-2]
+    )
+    session = alice.client.cookies["authz_session"]
+    guesses = (shown[11:], session, session[11:], reveal_digest(session).hex()[:22])
+    assert bytes(rows[0]["hashed_secret"]) not in map(hash_secret, guesses)
+    assert await _works(site, shown)
+
+
+@pytest.mark.parametrize(
+    "referer",
+    [
+        "https://evil.test/ui/account/tokens/new",
+        "https://gateway.test@evil.test/",
+        "https://user@gateway.test/",
+        "https://[",
+        "ftp://gateway.test/",
+        "",
+    ],
+)
+async def test_no_other_site_gets_into_the_lines_to_paste(site: Site, referer: str) -> None:
+    """The lines name the address that the browser came from only where it is this host's."""
+    alice = await site.signed_in("alice")
+    place = await _created(alice, "laptop")
+    answer = await alice.client.get(place, headers={"referer": referer})
+    assert answer.status_code == 200
+    assert "evil.test" not in answer.text
+    assert "ftp:" not in answer.text
+    assert "export ANTHROPIC_BASE_URL=" in answer.text

@@ -1,0 +1,151 @@
+"""Calls of Coder's API: the session, what it trusts, and what it makes of failures."""
+
+import ssl
+from pathlib import Path
+
+import aiohttp
+from yarl import URL
+
+from authz import __version__
+from authz.errors import ConfigError, IdentityUnavailable, IdentityUnreachable
+from authz.identity.coder_answer import Answer
+from authz.tokens import CoderToken
+
+MAX_BODY = 64 * 1024
+"""A user object has about a kilobyte, and 36 bytes more for each organization."""
+
+_TOKEN_HEADER = "Coder-Session-Token"  # noqa: S105 - the header's name
+_BUILD_HEADER = "X-Coder-Build-Version"
+_HEADERS = {
+    "Accept": "application/json",
+    # A compressed body could be a thousand times longer than MAX_BODY.
+    "Accept-Encoding": "identity",
+    "User-Agent": f"authz/{__version__}",
+}
+
+
+class CoderHTTP:
+    """Some connections to a Coder deployment.
+
+    Args:
+        base: of the deployment, without a slash at the end.
+        tls: as ``trusted`` returns it.
+        connections: how many at most.
+    """
+
+    def __init__(self, base: str, tls: ssl.SSLContext | bool, *, connections: int) -> None:
+        self._base = base
+        self._tls = tls
+        self._connections = connections
+        self._session: aiohttp.ClientSession | None = None
+        self._closed = False
+
+    def end(self) -> None:
+        """Begin no call from now on."""
+        self._closed = True
+
+    async def close(self) -> None:
+        """Close the connections."""
+        self._closed = True
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def get(self, path: str, token: CoderToken | None = None) -> Answer:
+        """Make one call.
+
+        Raises:
+            IdentityUnreachable: there was no answer.
+        """
+        headers = {}
+        if token is not None:
+            if token.text is None:
+                raise ValueError("this token was not presented: it has no text")
+            headers[_TOKEN_HEADER] = token.text.reveal()
+        try:
+            # A redirect would take the token to another host.
+            request = self._opened().get(
+                URL(self._base + path, encoded=True), headers=headers, allow_redirects=False
+            )
+            async with request as response:
+                content_type = response.headers.get("Content-Type", "")
+                return Answer(
+                    response.status,
+                    content_type,
+                    await _read(response),
+                    is_coders=_BUILD_HEADER in response.headers,
+                    retry_after=_seconds(response.headers.get("Retry-After", "")),
+                )
+        except (aiohttp.ClientError, OSError) as error:
+            if isinstance(error, TimeoutError):
+                raise
+            cause = _cause(error)
+        # Raised out here: aiohttp's errors hold the request, which holds the token.
+        raise IdentityUnreachable(f"can't ask Coder at {self._base}: {cause}")
+
+    def _opened(self) -> aiohttp.ClientSession:
+        # Not before the first call: it belongs to the event loop that is running then.
+        if self._closed:
+            raise IdentityUnavailable("the identity source is closed")
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=self._connections, ssl=self._tls),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers=_HEADERS,
+                timeout=aiohttp.ClientTimeout(total=None),
+                trust_env=False,
+                auto_decompress=False,
+            )
+        return self._session
+
+
+def trusted(base: str, ca_file: Path | None) -> ssl.SSLContext | bool:
+    """Return the certificates that are trusted, as aiohttp takes them.
+
+    Raises:
+        ConfigError: ``ca_file`` can't be used.
+    """
+    if not base.startswith("https://"):
+        if ca_file is not None:
+            raise ConfigError(["identity_ca_file: needs an https:// URL as identity"])
+        return True
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:  # ssl.SSLError is one
+        why = "no PEM certificates in it" if isinstance(error, ssl.SSLError) else error.strerror
+        raise ConfigError([f"identity_ca_file: can't use {ca_file}: {why}"]) from None
+
+
+def _seconds(text: str) -> float | None:
+    return float(text) if text.isascii() and text.isdigit() and len(text) < 6 else None
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes | None:
+    """Return the body; None if it is too long, cut, or compressed."""
+    body = bytearray()
+    try:
+        async for piece in response.content.iter_any():
+            body += piece
+            if len(body) > MAX_BODY:
+                return None
+    except aiohttp.ClientPayloadError:
+        return None
+    return (
+        None if response.headers.get("Content-Encoding", "identity") != "identity" else bytes(body)
+    )
+
+
+def _cause(error: Exception) -> str:
+    """Say in words of our own what went wrong: aiohttp's could quote what was sent."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            why = getattr(error.certificate_error, "verify_message", "") or "it is not trusted"
+            return f"its certificate was refused: {why} (identity_ca_file names a private CA)"
+        case aiohttp.ClientConnectorDNSError():
+            return "its name is not known"
+        case aiohttp.ClientConnectorError() | aiohttp.ClientOSError():
+            return error.strerror or "the connection failed"
+        case aiohttp.ServerDisconnectedError():
+            return "it closed the connection"
+        case _:
+            return f"its answer is not HTTP ({type(error).__name__})"

@@ -1,0 +1,36 @@
+"""Tokens that are created in one request and shown in the next, once."""
+
+from datetime import UTC, datetime
+
+from authz import tokens
+from authz.identity.accounts import Key
+from authz.identity.store_base import StoreBase
+
+
+class RevealStore(StoreBase):
+    """Gives a secret to a token that has none yet."""
+
+    async def reveal_token(self, key: Key, digest: bytes) -> str | None:
+        """Give a token its secret, once.
+
+        Args:
+            key: the record, created with ``digest``.
+            digest: what the record holds in place of a secret's digest.
+
+        Returns:
+            The token's text, which the store can't return again; None if the token has its secret
+            already, was created with another digest, or has ended.
+        """
+        text, secret_digest = tokens.generate_for(key.id)
+        now = datetime.now(UTC)
+        async with self._database.transaction() as transaction:
+            await self._check_actor(transaction)
+            changed = await transaction.execute(
+                "UPDATE api_keys SET hashed_secret = $1, updated_at = $2"
+                " WHERE id = $3 AND hashed_secret = $4 AND expires_at > $2",
+                secret_digest,
+                now,
+                key.id,
+                digest,
+            )
+        return text if changed else None

@@ -1,0 +1,43 @@
+"""Organizations: there is one, which every user is in. Coder's clients ask for it."""
+
+from starlette.responses import Response
+
+from authz.identity.accounts import ORGANIZATION_ID
+from authz.web.api.call import UserCall
+from authz.web.api.errors import answer, not_found
+
+_NAME = "default"
+_ORGANIZATION = {
+    "id": ORGANIZATION_ID,
+    "name": _NAME,
+    "display_name": "Default",
+    "description": "",
+    "icon": "",
+    "is_default": True,
+    "created_at": "1970-01-01T00:00:00Z",
+    "updated_at": "1970-01-01T00:00:00Z",
+}
+
+
+async def list_organizations(_call: UserCall) -> Response:
+    """Return the one organization, as a list."""
+    return answer(200, [_ORGANIZATION])
+
+
+async def show_organization(call: UserCall) -> Response:
+    """Return the one organization by its id or name."""
+    if call.request.path_params["organization"] not in (ORGANIZATION_ID, _NAME):
+        raise not_found()
+    return answer(200, _ORGANIZATION)
+
+
+async def list_organizations_of(call: UserCall) -> Response:
+    """Return the organizations of a user: the one."""
+    await call.target()
+    return answer(200, [_ORGANIZATION])
+
+
+async def show_organization_of(call: UserCall) -> Response:
+    """Return an organization of a user by its id or name."""
+    await call.target()
+    return await show_organization(call)

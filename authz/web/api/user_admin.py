@@ -1,0 +1,208 @@
+"""Users: listing, creating, suspending, deleting, and their roles, as ``coder users`` does."""
+
+from starlette.responses import Response
+
+from authz.errors import StoreError
+from authz.identity import roles
+from authz.identity.accounts import ORGANIZATION_ID, User, role_title
+from authz.identity.names import check_email, check_full_name, check_user_name
+from authz.identity.passwords import check_password
+from authz.identity.store_users import UserTaken
+from authz.secret import Secret
+from authz.web.api.call import UserCall
+from authz.web.api.errors import ApiError, answer, not_found
+from authz.web.api.models import CreateUser, UpdateRoles
+from authz.web.api.user_search import UserSearch, read_search
+from authz.web.sign_in import LIMITED_TOKEN
+
+PAGE_MAX = 1000
+"""Users in an answer: a longer one would hold up the checks of requests while it is written."""
+_NO_ORGANIZATION = "00000000-0000-0000-0000-000000000000"
+_NOT_CREATED = "Failed to create user."
+_TWO_ROLES = "a user has one role here: owner includes user-admin"
+
+
+async def list_users(call: UserCall) -> Response:
+    """List the users whom the caller may know of, by name."""
+    limit, offset = _number(call, "limit") or PAGE_MAX, _number(call, "offset")
+    query = call.request.query_params
+    try:
+        search = read_search(query.get("q", ""))
+    except ValueError as error:
+        raise ApiError(400, "Invalid user search query.", validations={"q": str(error)}) from None
+    limit, after = min(limit, PAGE_MAX), query.get("after_id", "")
+    if call.is_limited or not roles.may_manage_users(call.caller):
+        found = [call.caller]
+    elif search == UserSearch() and not after:
+        page = await call.store.some_users(offset, limit)
+        return _listed(page, await call.store.count_users())
+    else:
+        found = await call.store.list_users()
+    found = [user for user in found if search.matches(user)]
+    count = len(found)
+    if after:
+        ids = [user.id for user in found]
+        found = found[ids.index(after) + 1 :] if after in ids else []
+    return _listed(found[offset : offset + limit], count)
+
+
+async def create_user(call: UserCall) -> Response:
+    """Create a person or a service account."""
+    _check_manager(call)
+    asked = await call.read(CreateUser)
+    is_service = asked.service_account
+    password = Secret(asked.password) if asked.password else None
+    problems = {
+        "username": check_user_name(asked.username),
+        "email": check_email(asked.email) if asked.email else None,
+        "name": check_full_name(asked.name),
+        "login_type": _login_type_problem(asked),
+        "organization_ids": _organization_problem(asked),
+        "user_status": None
+        if asked.user_status in (None, "", "active", "dormant")
+        else "a new user is active",
+    }
+    if password is not None:
+        problems["password"] = (
+            "a service account has no sign-in, and so no password"
+            if is_service
+            else check_password(password, asked.username)
+        )
+    elif not is_service and asked.login_type in ("", "password") and not asked.disable_login:
+        problems["password"] = "a password is needed, or login_type none"  # noqa: S105 - a text
+    if wrong := {field: text for field, text in problems.items() if text}:
+        raise ApiError(400, "Validation failed.", validations=wrong)
+    role = _role_of(asked.roles or [])
+    if not roles.may_give(call.caller, roles.check_role(role)):
+        raise ApiError(403, "Only an owner can give roles.")
+    try:
+        user = await call.store.create_user(
+            asked.username,
+            asked.email or None,
+            service_account=is_service,
+            role=role,
+            full_name=asked.name,
+            password=password,
+        )
+    except UserTaken as error:
+        raise ApiError(
+            409,
+            "User already exists.",
+            validations={error.field: "This value is already in use and should be unique."},
+        ) from None
+    return answer(201, user.as_json())
+
+
+async def suspend_user(call: UserCall) -> Response:
+    """Suspend a user, which counts for the next request."""
+    user = await _managed(call, "You cannot suspend yourself.")
+    return answer(200, (await call.store.set_status(user, "suspended")).as_json())
+
+
+async def activate_user(call: UserCall) -> Response:
+    """Make a suspended or dormant user active."""
+    user = await _managed(call, "You cannot change your own status.")
+    return answer(200, (await call.store.set_status(user, "active")).as_json())
+
+
+async def delete_user(call: UserCall) -> Response:
+    """Delete a user with all their tokens, which counts for the next request."""
+    user = await _managed(call, "You cannot delete yourself!")
+    await call.store.delete_user(user)
+    return answer(200, {"message": "User has been deleted!"})
+
+
+async def list_roles(call: UserCall) -> Response:
+    """List the roles that a user can have, and whether the caller may give them."""
+    may_give = roles.is_owner(call.caller) and not call.is_limited
+    return answer(
+        200,
+        [
+            {
+                "name": role,
+                "display_name": role_title(role),
+                "organization_id": "",
+                "site_permissions": [],
+                "organization_permissions": [],
+                "user_permissions": [],
+                "assignable": may_give,
+                "built_in": True,
+            }
+            for role in roles.STORED
+        ],
+    )
+
+
+async def show_roles(call: UserCall) -> Response:
+    """Return the roles of a user."""
+    user = await call.target()
+    return answer(200, {"roles": list(user.roles), "organization_roles": {}})
+
+
+async def set_roles(call: UserCall) -> Response:
+    """Give a user a role, or none; it counts from the next call on."""
+    user = await _managed(call, "You cannot change your own roles.")
+    if not roles.is_owner(call.caller):
+        raise ApiError(403, "Only an owner can give roles.")
+    role = _role_of((await call.read(UpdateRoles)).roles)
+    return answer(200, (await call.store.set_role(user, role)).as_json())
+
+
+def _listed(users: list[User], count: int) -> Response:
+    return answer(200, {"users": [user.as_json() for user in users], "count": count})
+
+
+def _check_manager(call: UserCall) -> None:
+    if call.is_limited:
+        raise ApiError(403, LIMITED_TOKEN)
+    if not roles.may_manage_users(call.caller):
+        raise ApiError(403, "Only an owner or a user administrator can do this.")
+
+
+async def _managed(call: UserCall, not_oneself: str) -> User:
+    """Return the user whom the path names and whom the caller may change.
+
+    Nobody changes themselves: an owner who suspends or demotes themselves can't take it back.
+    """
+    user = await call.target()
+    _check_manager(call)
+    if user.id == call.caller.id:
+        raise ApiError(400, not_oneself)
+    if not roles.may_manage(call.caller, user):
+        raise not_found()
+    return user
+
+
+def _role_of(given: list[str]) -> str:
+    """Return the one role of a list, in which ``member`` is none."""
+    named = sorted(set(given) - {roles.MEMBER})
+    if len(named) > 1:
+        raise ApiError(400, "Validation failed.", validations={"roles": _TWO_ROLES})
+    role = named[0] if named else roles.MEMBER
+    try:
+        roles.check_role(role)
+    except StoreError as error:
+        raise ApiError(400, "Validation failed.", validations={"roles": str(error)}) from None
+    return role
+
+
+def _login_type_problem(asked: CreateUser) -> str | None:
+    if asked.login_type in ("", "password", "none"):
+        return None
+    return "a user signs in with a password here, or not at all (none)"
+
+
+def _organization_problem(asked: CreateUser) -> str | None:
+    given = {*(asked.organization_ids or ()), *([asked.organization_id or _NO_ORGANIZATION])}
+    return "there is no such organization" if given - {ORGANIZATION_ID, _NO_ORGANIZATION} else None
+
+
+def _number(call: UserCall, name: str) -> int:
+    text = call.request.query_params.get(name, "") or "0"
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        raise ApiError(
+            400,
+            "Query parameters have invalid values.",
+            validations={name: "not a number from 0 on"},
+        )
+    return int(text)

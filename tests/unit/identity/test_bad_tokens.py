@@ -1,0 +1,92 @@
+"""authz.identity.bad_tokens."""
+
+import pytest
+
+from authz.errors import IdentityUnavailable
+from authz.identity import Rejection
+from authz.identity.bad_tokens import (
+    A_SECOND,
+    A_SECOND_LIMITED,
+    BURST,
+    FINAL,
+    FINAL_SECONDS,
+    PASSING_SECONDS,
+    BadTokens,
+    TooManyBadTokens,
+)
+from authz.tokens import CoderToken, generate
+from tests.unit.identity.asking import unknown
+from tests.unit.identity.test_memory import Clock
+
+
+def _asked(bad: BadTokens) -> int:
+    """Ask as often as may be asked at once."""
+    count = 0
+    while True:
+        try:
+            bad.take()
+        except TooManyBadTokens:
+            return count
+        count += 1
+
+
+@pytest.mark.parametrize("rejection", list(Rejection))
+@pytest.mark.parametrize("final", [True, False])
+def test_how_long_a_refusal_is_shared(rejection: Rejection, final: bool) -> None:
+    """A final refusal is shared for ten seconds, one that may pass for one, and then no more."""
+    clock = Clock()
+    bad, token = BadTokens(clock), unknown()
+    bad.remember(token, rejection, is_final=final)
+    lasts = FINAL_SECONDS if final and rejection in FINAL else PASSING_SECONDS
+    clock.now += lasts - 0.001
+    assert bad.refusal(token) is rejection
+    clock.now += 0.001
+    assert bad.refusal(token) is None
+
+
+def test_another_secret_is_another_token() -> None:
+    """A good token is not refused because somebody has sent its id with another secret."""
+    bad, token = BadTokens(Clock()), unknown()
+    bad.remember(token, Rejection.WRONG_SECRET, is_final=True)
+    other = CoderToken(token.id, generate()[1].digest)
+    assert bad.refusal(other) is None
+
+
+def test_questions_are_bounded() -> None:
+    """At most so many at once and then so many a second; good tokens take nothing."""
+    clock = Clock()
+    bad = BadTokens(clock)
+    assert _asked(bad) == BURST
+    clock.now += 5
+    assert _asked(bad) == 5 * A_SECOND
+    clock.now += 3600
+    for _ in range(10 * BURST):
+        bad.take()
+        bad.give_back()
+    assert _asked(bad) == BURST
+
+
+def test_slower_while_coder_limits() -> None:
+    """After a 429 the pace is slower for as long as Coder says, and then as before."""
+    clock = Clock()
+    bad, token = BadTokens(clock), unknown()
+    _asked(bad)
+    bad.limited(token, 20)
+    with pytest.raises(IdentityUnavailable, match="429"):
+        bad.refusal(token)
+    clock.now += 15
+    assert bad.refusal(token) is None
+    assert _asked(bad) == 15 * A_SECOND_LIMITED
+    clock.now += 6
+    assert _asked(bad) == 5 * A_SECOND_LIMITED + A_SECOND
+
+
+def test_memory_is_bounded() -> None:
+    """Of many refusals the oldest are forgotten."""
+    bad, first = BadTokens(Clock()), unknown()
+    bad.remember(first, Rejection.UNKNOWN, is_final=True)
+    for number in range(10_000):
+        token = CoderToken(f"{number:010d}", first.digest)
+        bad.remember(token, Rejection.UNKNOWN, is_final=True)
+    assert bad.refusal(first) is None
+    assert bad.refusal(token) is Rejection.UNKNOWN

@@ -1,0 +1,27 @@
+"""authz.logs."""
+
+import subprocess
+import sys
+
+import pytest
+
+_PROGRAM = """
+import logging, structlog
+from authz import logs
+logs.configure(form={form!r})
+why = "a\\nforged line\\r\\x9b2Jend"
+structlog.get_logger("test").error("told\\x1b[2J", why=why, count=1)
+logging.getLogger("library").warning("of a library: %s", why)
+"""
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_a_text_from_outside_forges_no_line(form: str) -> None:
+    """A value with escape sequences and line ends is one line without those characters."""
+    # In a process of its own, since logging is configured once for a whole process.
+    command = [sys.executable, "-c", _PROGRAM.format(form=form)]
+    written = subprocess.run(command, capture_output=True, check=True).stderr.decode()
+    assert written.count("\n") == 2
+    assert written.count("forged line") == 2
+    assert "\x1b[2J" not in written
+    assert not {"\r", "\x9b"} & set(written)
