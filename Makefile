@@ -54,8 +54,16 @@ clean:
 	rm -rf $(VENV) .authz .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist bench/out
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# An environment whose Python is gone, too old or without pip is half made: it is made again.
+ifneq ($(wildcard $(VENV)),)
+ifneq ($(shell $(BIN)/python -c 'import sys, pip; print(sys.version_info >= (3, 11))' 2>/dev/null),True)
+$(shell rm -rf $(VENV))
+endif
+endif
+
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) requirements/check.py
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 # The project itself is installed editable, without its dependencies: those come from the lock, which
 # is whole. Without --no-deps pip resolves again, and older ones stumble over `name[extra]` in a lock.

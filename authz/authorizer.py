@@ -35,6 +35,7 @@ from authz.facts import (
     allowed_metadata,
     label_of,
     log_refusal,
+    log_unavailable,
     place_of,
     refused_metadata,
     request_id_of,
@@ -157,11 +158,7 @@ class Authorizer:
             self._metrics.count_check("allow", "", reading.provider, outcome.mode or "")
             return self._finished(reading.answer, check, reading.provider)
         except IdentityUnavailable as error:
-            _log.error(
-                "identity source unavailable",
-                why=str(error),
-                request_id=request_id_of(check) if check else None,
-            )
+            log_unavailable(str(error), request_id_of(check) if check else None)
             reason = "identity_unavailable"
         except UnknownRoute as error:
             if self.before is not None:

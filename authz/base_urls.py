@@ -84,8 +84,9 @@ def base_url_warning(kind: str, url: BaseUrl) -> str | None:
     """Say why requests to a base URL will probably not work, or return None."""
     if PROVIDER_TYPES[kind].client_prefix != "/v1" or _VERSION.search(url.path):
         return None
-    if any(url.path in paths for _, paths in _OWN_HOSTS[kind]):
-        return None  # a mirror of a host whose paths have no version
+    # A mirror of a host whose paths have no version.
+    if any(url.path.endswith(path) for _, paths in _OWN_HOSTS[kind] for path in paths):
+        return None
     path = f"{url.path.rstrip('/')}/v1"
     return (
         f"has no version: it stands for the clients' /v1, so most servers need "

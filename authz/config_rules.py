@@ -107,7 +107,7 @@ def _shared_addresses(config: Config) -> Iterator[str]:
 
 
 def _overlap(one: Address, other: Address) -> bool:
-    """Whether two addresses can't both be listened on."""
+    """Return whether two addresses can't both be listened on."""
     if isinstance(one, TcpAddress) and isinstance(other, TcpAddress):
         hosts = {"127.0.0.1" if host == "localhost" else host for host in (one.host, other.host)}
         return one.port == other.port and (len(hosts) == 1 or not hosts.isdisjoint(_WILDCARDS))

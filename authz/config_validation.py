@@ -51,7 +51,7 @@ def validated(values: dict[str, Any]) -> tuple[Config, list[Problem]]:
 
 
 def known(section: Section, *names: str) -> bool:
-    """Whether values of a section that may be partial are valid."""
+    """Return whether values of a section that may be partial are valid."""
     return all(name in vars(section) for name in names)
 
 
@@ -60,7 +60,7 @@ def _partial(
 ) -> Any:
     """Make a section of the values that are valid, and apply its rules to them."""
     fields = kind.model_fields
-    good = {
+    good: Any = {
         name: (field.annotation, field)
         for name, field in fields.items()
         if name in values and not _is_wrong((*at, name), wrong)
@@ -115,7 +115,7 @@ def _partial_value(
 
 
 def _follows(detail: Any, details: list[Any]) -> bool:
-    """Whether a list is too short only because of the items in it that are wrong."""
+    """Return whether a list is too short only because of the items in it that are wrong."""
     at = detail["loc"]
     return detail["type"] == "too_short" and any(
         one["loc"][: len(at)] == at != one["loc"] for one in details

@@ -9,6 +9,7 @@ import structlog
 from authz import hints
 from authz.ext_authz import METADATA_KEY_INDEX, METADATA_NAMELESS, Check
 from authz.identity import Identity
+from authz.logs import LineLimit
 from authz.outcome import Allow, Deny
 from authz.printable import printable
 from authz.providers import API_PREFIXES
@@ -20,6 +21,8 @@ _log = structlog.get_logger(__name__)
 _PLACE_MAX = 200
 _ID_MAX = 100
 _METHOD_MAX = 32
+_anonymous = LineLimit()
+"""Of lines that callers without a valid token can cause."""
 
 
 def request_id_of(check: Check) -> str:
@@ -41,7 +44,8 @@ def place_of(check: Check) -> str:
 def _masked(place: str) -> str:
     if "%" in place:
         place = unquote(place, errors="replace")
-    return printable(without_tokens(place), _PLACE_MAX)
+    # Without spaces: in a line of text it is one word, behind which others follow.
+    return printable(without_tokens(place).replace(" ", "%20"), _PLACE_MAX)
 
 
 def label_of(check: Check) -> str:
@@ -131,6 +135,9 @@ def log_refusal(denied: Deny, provider: str | None, label: str, request_id: str)
     Args:
         label: as ``label_of`` returns it.
     """
+    more = {} if denied.identity else _anonymous.take()
+    if more is None:
+        return
     # A refusal is an everyday event; metrics tell when there are many.
     _log.info(
         "request refused",
@@ -141,4 +148,12 @@ def log_refusal(denied: Deny, provider: str | None, label: str, request_id: str)
         token_id=denied.token_id,
         user=name_of(denied.identity) if denied.identity else None,
         request_id=request_id,
+        **more,
     )
+
+
+def log_unavailable(why: str, request_id: str | None) -> None:
+    """Log that the identity source did not say whose token it is."""
+    more = _anonymous.take()
+    if more is not None:
+        _log.error("identity source unavailable", why=why, request_id=request_id, **more)

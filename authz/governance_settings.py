@@ -44,15 +44,18 @@ class Usage(Section):
 
 
 class Log(Section):
-    """What authz itself says on standard error.
+    """The log of authz on standard error, and the access log on Envoy's standard output.
 
     Attributes:
-        level: from which on.
-        format: ``auto`` is for people on a terminal, else JSON.
+        level: of authz's log, from which on.
+        format: of authz's log; ``auto`` is for people on a terminal, else JSON.
+        access: ``text`` is a short line for each request, for people; ``auto`` is text where
+            ``authz up`` runs on a terminal, else JSON, which is the record of usage.
     """
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "console"] = "auto"
+    access: Literal["auto", "json", "text"] = "auto"
 
 
 class Tracing(Section):

@@ -2,6 +2,8 @@
 
 import logging
 import sys
+import time
+from collections.abc import Callable
 
 import structlog
 
@@ -56,3 +58,40 @@ def _clean(
         else value
         for name, value in event.items()
     }
+
+
+class LineLimit:
+    """Bounds the lines that callers without a valid token can cause.
+
+    Envoy's access log has a line for each request all the same.
+
+    Args:
+        burst: how many at once.
+        a_second: how many after that.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        burst: int = 200,
+        a_second: float = 100,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._burst, self._a_second, self._clock = burst, a_second, clock
+        self._left, self._filled = float(burst), clock()
+        self._dropped = 0
+
+    def take(self) -> dict[str, int] | None:
+        """Return fields for the line, or None where it shall not be written.
+
+        The fields say how many lines were left out before this one.
+        """
+        now = self._clock()
+        self._left = min(self._burst, self._left + (now - self._filled) * self._a_second)
+        self._filled = now
+        if self._left < 1:
+            self._dropped += 1
+            return None
+        self._left -= 1
+        dropped, self._dropped = self._dropped, 0
+        return {"lines_left_out": dropped} if dropped else {}

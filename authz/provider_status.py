@@ -1,4 +1,4 @@
-"""Which credentials each provider can be asked with: what ``config check`` and ``authz up`` say."""
+"""The credentials each provider can be asked with, for ``config check`` and ``authz up``."""
 
 import os
 from collections.abc import Mapping
@@ -23,6 +23,11 @@ class ProviderStatus:
     own: bool
     text: str
 
+    @property
+    def line(self) -> str:
+        """The name and the text, for a list."""
+        return f"{self.name:<12} {self.text}"
+
 
 def provider_statuses(
     config: Config, environ: Mapping[str, str] = os.environ
@@ -38,7 +43,7 @@ def provider_statuses(
 
 
 def has_central(provider: Provider, environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether a provider can be asked with the company's credential now."""
+    """Return whether a provider can be asked with the company's credential now."""
     return _status(provider, True, environ).central
 
 

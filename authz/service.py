@@ -99,7 +99,7 @@ async def serve(config: Config, load: Callable[[], Config], worker: Worker | Non
         pages = create_pages(
             Pages(own_store, sign_in, secure, lambda: reloadable.config, usage_rows)
         )
-        app = create_app(source, metrics, config.proxy, api, pages)
+        app = create_app(source, metrics, config.proxy, api, pages, lambda: usage.problem)
         http_servers = _http_servers(config, app, listeners)
         await grpc_server.start()
         usage.start()
@@ -179,7 +179,9 @@ def _traces(config: Config, reloadable: Reloadable) -> "CheckTraces | None":
     try:
         from authz.tracing import CheckTraces
     except ImportError:
-        raise StartError("tracing: needs OpenTelemetry: pip install 'authz[otel]'") from None
+        raise StartError(
+            "tracing: needs opentelemetry-sdk and opentelemetry-exporter-otlp-proto-grpc"
+        ) from None
     return CheckTraces(reloadable.check, config.tracing)
 
 

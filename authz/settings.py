@@ -17,6 +17,7 @@ from authz.addresses import (
     UnixAddress,
     parse_base_url,
 )
+from authz.cors_settings import Cors
 from authz.envoy_settings import EnvoySettings
 from authz.fields import (
     CaFile,
@@ -186,6 +187,7 @@ class Config(Section):
         audit_keep_days: after which an entry of the audit log is deleted.
         send_actor_headers: whether a provider's models are told who asks
             (``coder-contract.md`` 2.5).
+        cors: pages that may call the gateway from a browser; None means no page may.
         tracing: None means no traces, and nothing that makes any.
     """
 
@@ -200,6 +202,7 @@ class Config(Section):
     send_actor_headers: StrictBool = False
     providers: tuple[Provider, ...] = DEFAULT_PROVIDERS
     proxy: Proxy | None = None
+    cors: Cors | None = None
     usage: Usage = Usage()
     limits: Limits = Limits()
     log: Log = Log()

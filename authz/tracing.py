@@ -5,7 +5,6 @@ This module needs the extra ``otel``. Nothing imports it unless ``tracing`` is s
 
 import asyncio
 import threading
-from importlib.metadata import version
 
 import grpc
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
@@ -15,6 +14,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from authz import __version__
 from authz.ext_authz import metadata_of
 from authz.governance_settings import Tracing
 from authz.serving import Answer
@@ -42,7 +42,7 @@ class CheckTraces:
         self, check: Answer, settings: Tracing, exporter: SpanExporter | None = None
     ) -> None:
         self._check = check
-        resource = Resource.create({SERVICE_NAME: SERVICE, SERVICE_VERSION: version("authz")})
+        resource = Resource.create({SERVICE_NAME: SERVICE, SERVICE_VERSION: __version__})
         # Whether a request is traced is Envoy's decision, which comes with the check.
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(exporter or _exporter(settings)))

@@ -17,7 +17,9 @@ from authz.identity.accounts import User
 from authz.identity.open import open_store
 from authz.identity.store import Store
 from authz.printable import printable
+from authz.settings import Config
 from authz.tokens import parse
+from authz.up.demo_state import of_running_demo
 
 _T = TypeVar("_T")
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -102,10 +104,26 @@ async def opened_store(identity: str, *, create: bool = False) -> AsyncIterator[
         await store.close()
 
 
-def identity_of(config_path: Path | None) -> str:
-    """Return the configured identity URL; ConfigError when the configuration is wrong."""
+def config_of_store(config_path: Path | None) -> Config:
+    """Return the configuration that names the store a command is about.
+
+    While a demo runs and the configured store is not there, that is the demo's store.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+    """
     # Who manages users or tables need not be able to read the providers' keys.
-    return load(config_path, keys=False).identity
+    config = load(config_path, keys=False)
+    demo = of_running_demo(config)
+    if demo is None:
+        return config
+    click.echo(f"authz: this is about the running demo, {demo.identity}", err=True)
+    return demo
+
+
+def identity_of(config_path: Path | None) -> str:
+    """Return the identity URL of ``config_of_store``."""
+    return config_of_store(config_path).identity
 
 
 async def choose_user(store: Store, identity: str, name: str | None) -> User:

@@ -1,5 +1,6 @@
 """``authz config check``."""
 
+import asyncio
 from pathlib import Path
 
 import click
@@ -8,6 +9,7 @@ from authz.cli.common import config_option, example
 from authz.config import load
 from authz.errors import ConfigError
 from authz.provider_status import provider_statuses
+from authz.usage.service import find_problem
 
 
 @click.group(epilog=example("authz config check"))
@@ -29,7 +31,9 @@ def check(*, config_path: Path | None) -> None:
             click.echo(problem, err=True)
         raise click.exceptions.Exit(1) from None
     for status in provider_statuses(loaded):
-        click.echo(f"{status.name:<12} {status.text}")
+        click.echo(status.line)
+    if problem := asyncio.run(find_problem(loaded)):
+        click.echo(f"note: usage: {problem}")
     click.echo("The configuration is valid.")
 
 

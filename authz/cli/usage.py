@@ -11,8 +11,7 @@ from pathlib import Path
 import click
 
 from authz import lifetimes
-from authz.cli.common import config_option, example, print_rows, run_async
-from authz.config import load
+from authz.cli.common import config_of_store, config_option, example, print_rows, run_async
 from authz.printable import csv_cell
 from authz.usage.entry import UsageEntry
 from authz.usage.from_log import BadLine, read_line
@@ -53,7 +52,7 @@ def usage(
         return
 
     async def work() -> tuple[list[Line], int]:
-        store = await open_usage_store(load(config_path))
+        store = await open_usage_store(config_of_store(config_path))
         try:
             return await store.add_up(by, since_ms), await store.missing()
         finally:
@@ -88,7 +87,7 @@ def import_log(log: TextIOWrapper, config_path: Path | None) -> None:
 
 
 async def _import(log: TextIOWrapper, config_path: Path | None) -> None:
-    store = await open_usage_store(load(config_path))
+    store = await open_usage_store(config_of_store(config_path))
     lines = requests = added = bad = 0
     batch: list[UsageEntry] = []
     try:

@@ -7,15 +7,18 @@ from envoy_data_plane.envoy.config.accesslog.v3 import (
     AccessLogFilter,
     AndFilter,
     ComparisonFilterOp,
+    HeaderFilter,
     MetadataFilter,
     OrFilter,
 )
 from envoy_data_plane.envoy.config.core.v3 import (
     ApiVersion,
+    DataSource,
     GrpcService,
     GrpcServiceEnvoyGrpc,
     SubstitutionFormatString,
 )
+from envoy_data_plane.envoy.config.route.v3 import HeaderMatcher
 from envoy_data_plane.envoy.extensions.access_loggers.grpc.v3 import (
     CommonGrpcAccessLogConfig,
     HttpGrpcAccessLogConfig,
@@ -33,8 +36,8 @@ from envoy_data_plane.opentelemetry.proto.common.v1 import AnyValue, ArrayValue
 
 from authz.access_log import RETRY_AFTER
 from authz.envoy.filters import AUTHZ_CLUSTER, EXT_AUTHZ
-from authz.envoy.logging import REQUEST_ID, status_is
-from authz.envoy.packing import packed, struct
+from authz.envoy.logging import REQUEST_ID, not_from_authz, status_is
+from authz.envoy.packing import exactly, packed, struct
 from authz.envoy.replicas import notified_clusters
 from authz.ext_authz import METADATA_ENTRY, METADATA_KEY_INDEX
 from authz.settings import Config
@@ -113,15 +116,19 @@ USAGE_FIELDS = {
 }
 """What a provider counted; null where it is not known. The typed metadata is Envoy's own."""
 
+_USUAL = f"size({_FOUND}.model) <= 64 && {_FOUND}.model.matches('^[!-~]+$')"
+_MODEL = f"%TYPED_CEL({_USUAL} ? {_FOUND}.model : '-')%"
+"""Of a line of text, in which nothing is escaped; a provider chooses the name."""
+
 TRACE_FIELDS = {"trace_id": "%TRACE_ID%"}
 """To find a request's spans."""
 
 
 def access_logs(config: Config) -> list[AccessLog]:
-    """Return the logs: one JSON line per request on standard output, and what authz has to know."""
+    """Return the logs: a line per request on standard output, and what authz has to know."""
     has_pool = any(provider.keys for provider in config.providers)
     return [
-        _json_lines(config),
+        *(_text_lines(config) if config.log.access == "text" else [_json_lines(config)]),
         *(map(_refused_keys, notified_clusters(config)) if has_pool else ()),
         *([_requests()] if config.usage.enabled else []),
     ]
@@ -197,6 +204,51 @@ def _json_lines(config: Config) -> AccessLog:
         name="envoy.access_loggers.stdout",
         typed_config=packed(StdoutAccessLog(log_format=log_format)),
     )
+
+
+def _text_lines(config: Config) -> list[AccessLog]:
+    """Return the log for people: a short line for each request, none for health checks.
+
+    No part of a line can be more than a word or hold a control character: the path and the user are
+    as authz has written them, and a model's name is left out where it is no usual one.
+    """
+    model = f"{_MODEL} " if config.usage.enabled else ""
+    end = f"%RESPONSE_CODE% {_of_authz('user')} {model}%DURATION% ms\n"
+    # `authz up` asks for `/` without a token to see whether a check is answered.
+    is_no_probe = _any_of(_path_is_not("/"), status_is(ComparisonFilterOp.NE, 401))
+    asked = [_from_authz("path"), is_no_probe]
+    others = [not_from_authz("path"), _path_is_not("/readyz"), _path_is_not("/healthz")]
+    return [
+        _text_line(f"%REQ(:METHOD)% {_of_authz('path')} {end}", asked),
+        # Without a check no path was cleaned; it may hold anything.
+        _text_line(f"%REQ(:METHOD)% %ROUTE_NAME% {end}", others),
+    ]
+
+
+def _text_line(line: str, conditions: list[AccessLogFilter]) -> AccessLog:
+    source = DataSource(inline_string=line)
+    return AccessLog(
+        name="envoy.access_loggers.stdout",
+        filter=AccessLogFilter(and_filter=AndFilter(filters=conditions)),
+        typed_config=packed(
+            StdoutAccessLog(log_format=SubstitutionFormatString(text_format_source=source))
+        ),
+    )
+
+
+def _path_is_not(path: str) -> AccessLogFilter:
+    matcher = HeaderMatcher(
+        name=":path",
+        string_match=exactly(path),
+        invert_match=True,
+        # A CONNECT has none.
+        treat_missing_header_as_empty=True,
+    )
+    return AccessLogFilter(header_filter=HeaderFilter(header=matcher))
+
+
+def _any_of(*filters: AccessLogFilter) -> AccessLogFilter:
+    return AccessLogFilter(or_filter=OrFilter(filters=list(filters)))
 
 
 def _from_authz(key: str) -> AccessLogFilter:

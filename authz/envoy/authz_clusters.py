@@ -7,6 +7,8 @@ import ipaddress
 from datetime import timedelta
 
 from envoy_data_plane.envoy.config.cluster.v3 import (
+    CircuitBreakers,
+    CircuitBreakersThresholds,
     Cluster,
     ClusterCustomClusterType,
     ClusterDiscoveryType,
@@ -23,6 +25,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
     Http2ProtocolOptions,
     KeepaliveSettings,
     PathConfigSource,
+    RoutingPriority,
     TransportSocket,
 )
 from envoy_data_plane.envoy.extensions.clusters.common.dns.v3 import DnsLookupFamily
@@ -65,6 +68,8 @@ the identity source may take 0.8 s."""
 HEALTH_INTERVAL_SECONDS = 1.0
 HEALTH_ANSWER_SECONDS = 0.5
 DNS_SECONDS = 5.0
+HTTP_AT_ONCE, HEALTH_AT_ONCE = 16, 4
+"""Requests to authz's HTTP side, and for ``/healthz`` and ``/readyz``, at a time."""
 
 
 def authz_clusters(config: Config) -> list[Cluster]:
@@ -110,6 +115,22 @@ def _http(config: Config) -> Cluster:
         hosts = [address.for_clients for address in addresses if isinstance(address, TcpAddress)]
         cluster.transport_socket = _mutual_tls(config, hosts, "http/1.1")
     cluster.typed_extension_protocol_options = {HTTP_OPTIONS: packed(http1())}
+    # Most of it needs no token. The process that answers here answers checks too, and has few of
+    # these to do at a time; the others wait in Envoy. Health has places of its own.
+    cluster.circuit_breakers = CircuitBreakers(
+        thresholds=[
+            CircuitBreakersThresholds(
+                priority=priority,
+                max_connections=count,
+                max_requests=config.envoy.max_checks,
+                max_pending_requests=config.envoy.max_checks,
+            )
+            for priority, count in (
+                (RoutingPriority.DEFAULT, HTTP_AT_ONCE),
+                (RoutingPriority.HIGH, HEALTH_AT_ONCE),
+            )
+        ]
+    )
     return cluster
 
 

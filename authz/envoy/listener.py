@@ -13,6 +13,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
     HttpProtocolOptions,
     HttpProtocolOptionsHeadersWithUnderscoresAction,
     PathConfigSource,
+    SchemeHeaderTransformation,
     TransportSocket,
     WatchedDirectory,
 )
@@ -37,6 +38,7 @@ from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
 )
 
 from authz.envoy.access_logs import access_logs
+from authz.envoy.cors import allow_origins, cors_filter
 from authz.envoy.early_refusals import MAX_FIELDS, MAX_KIB
 from authz.envoy.filters import http_filters
 from authz.envoy.http1 import DEFAULT_HOST, http1_options
@@ -52,7 +54,11 @@ BUFFER_LIMIT_BYTES = 65_536
 
 def gateway_listener(config: Config) -> Listener:
     """Return the listener of clients with a base URL."""
-    manager = connection_manager(config, gateway_routes(config), http_filters(config))
+    routes, filters = gateway_routes(config), http_filters(config)
+    if config.cors is not None:
+        allow_origins(routes, config.cors)
+        filters.insert(0, cors_filter())
+    manager = connection_manager(config, routes, filters)
     manager.http_protocol_options = http1_options(default_host=DEFAULT_HOST)
     chain = filter_chain(manager)
     if config.tls is not None:
@@ -115,6 +121,8 @@ def connection_manager(
         # Routes decide: names of models hold escaped slashes, and nothing else may.
         path_with_escaped_slashes_action=escaped_slashes.KEEP_UNCHANGED,
         local_reply_config=local_replies(),
+        # A client of HTTP/2 may claim any scheme; the provider's connection says which it is.
+        scheme_header_transformation=SchemeHeaderTransformation(match_upstream=True),
         # Were it off here, Envoy would answer 403 before a route could answer anything else.
         upgrade_configs=[HttpConnectionManagerUpgradeConfig(upgrade_type="websocket")],
     )

@@ -42,7 +42,7 @@ REQUEST_ID = f"%FILTER_STATE({REQUEST_ID_KEY}:PLAIN)%"
 REQUEST_ID_HEADER = set_header(answers.REQUEST_ID_HEADER, REQUEST_ID)
 """What Envoy adds to an answer of its own, as authz does to its answers."""
 
-_CLIENTS_FAULT = "(response.code < 500 || response.code == 501)"
+_REFUSAL = "(response.code < 500 || response.code == 501)"
 
 
 def local_replies() -> LocalReplyConfig:
@@ -52,7 +52,7 @@ def local_replies() -> LocalReplyConfig:
     """
     return LocalReplyConfig(
         mappers=[
-            *page_replies(_not_from_authz("reason")),
+            *page_replies(not_from_authz("reason")),
             _mapper(
                 [is_refused_early(TOO_LARGE)],
                 "invalid_request_error",
@@ -68,14 +68,14 @@ def local_replies() -> LocalReplyConfig:
                 status=400,
             ),
             _mapper(
-                [status_is(ComparisonFilterOp.EQ, 503), _flag("UAEX"), _not_from_authz("decision")],
+                [status_is(ComparisonFilterOp.EQ, 503), _flag("UAEX"), not_from_authz("decision")],
                 "api_error",
                 "identity_unavailable",
                 "The gateway can't check Coder tokens at the moment. Try again shortly.",
                 retry_after=answers.RETRY_AFTER_SECONDS,
             ),
             _mapper(
-                [status_is(ComparisonFilterOp.EQ, 429), _not_from_authz("reason")],
+                [status_is(ComparisonFilterOp.EQ, 429), not_from_authz("reason")],
                 "rate_limit_error",
                 "user_rate_limited",
                 "You have asked more often than this gateway lets you (limits in gateway.yaml). "
@@ -84,26 +84,26 @@ def local_replies() -> LocalReplyConfig:
             *_refused(),
             # A transfer coding that HTTP/1.1 lets a server refuse (RFC 9112 6.1).
             _mapper(
-                [status_is(ComparisonFilterOp.EQ, 501), _not_from_authz("reason")],
+                [status_is(ComparisonFilterOp.EQ, 501), not_from_authz("reason")],
                 "invalid_request_error",
                 "bad_request",
                 "The gateway can't serve this request.",
             ),
             *_no_answer(),
             _mapper(
-                [status_is(ComparisonFilterOp.GE, 500), _not_from_authz("reason")],
+                [status_is(ComparisonFilterOp.GE, 500), not_from_authz("reason")],
                 "api_error",
                 "provider_unreachable",
                 "The gateway got no answer from the provider.",
             ),
             _mapper(
-                [status_is(ComparisonFilterOp.EQ, 404), _not_from_authz("reason")],
+                [status_is(ComparisonFilterOp.EQ, 404), not_from_authz("reason")],
                 "not_found_error",
                 "route_not_supported",
                 "There is nothing at this address.",
             ),
             _mapper(
-                [status_is(ComparisonFilterOp.GE, 400), _not_from_authz("reason")],
+                [status_is(ComparisonFilterOp.GE, 400), not_from_authz("reason")],
                 "invalid_request_error",
                 "bad_request",
                 "The gateway can't serve this request.",
@@ -115,16 +115,14 @@ def local_replies() -> LocalReplyConfig:
 def _refused() -> list[ResponseMapper]:
     """Say what is wrong with a request that Envoy itself refuses."""
     conditions = [
-        *((f"{details_have(part)} && {_CLIENTS_FAULT}", text) for part, text in REFUSED),
-        *((f"response.code == {status}", text) for status, text in REFUSED_BY_STATUS),
+        *(([cel(f"{details_have(part)} && {_REFUSAL}")], text) for part, text in REFUSED),
+        *(
+            ([status_is(ComparisonFilterOp.EQ, status), not_from_authz("reason")], text)
+            for status, text in REFUSED_BY_STATUS
+        ),
     ]
     return [
-        _mapper(
-            [cel(condition), _not_from_authz("reason")],
-            "invalid_request_error",
-            "bad_request",
-            text,
-        )
+        _mapper(condition, "invalid_request_error", "bad_request", text)
         for condition, text in conditions
     ]
 
@@ -133,11 +131,7 @@ def _no_answer() -> list[ResponseMapper]:
     """Say why there is no answer of the provider, or of authz's own pages."""
     return [
         _mapper(
-            [
-                cel(details_have(part)),
-                status_is(ComparisonFilterOp.GE, 500),
-                _not_from_authz("reason"),
-            ],
+            [cel(f"{details_have(part)} && response.code >= 500")],
             "api_error",
             "provider_unreachable",
             f"The gateway got no answer: {reason}.",
@@ -191,7 +185,7 @@ def _flag(flag: str) -> AccessLogFilter:
     return AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=[flag]))
 
 
-def _not_from_authz(key: str) -> AccessLogFilter:
+def not_from_authz(key: str) -> AccessLogFilter:
     """Match where authz gave no metadata ``key``: a refusal always has a reason."""
     return AccessLogFilter(
         metadata_filter=MetadataFilter(

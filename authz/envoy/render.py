@@ -17,6 +17,7 @@ from envoy_data_plane.envoy.extensions.bootstrap.internal_listener.v3 import Int
 from authz.envoy.authz_clusters import authz_clusters
 from authz.envoy.clusters import clusters, has_upstream_proxy
 from authz.envoy.collector import collector_cluster
+from authz.envoy.cors import nowhere_cluster
 from authz.envoy.egress import egress_listeners
 from authz.envoy.intercept import intercept_clusters, intercept_listeners
 from authz.envoy.listener import gateway_listener
@@ -51,6 +52,8 @@ def bootstrap(config: Config) -> Bootstrap:
         cluster_list.append(admin_cluster(config))
     if config.tracing is not None:
         cluster_list.append(collector_cluster(config.tracing))
+    if config.cors is not None:
+        cluster_list.append(nowhere_cluster())
     if config.proxy is not None:
         listeners += [proxy_listener(config, config.proxy), *intercept_listeners(config)]
         cluster_list += [*intercept_clusters(config), *tunnel_clusters(config, config.proxy)]

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from envoy_data_plane.envoy.config.core.v3 import RoutingPriority
 from envoy_data_plane.envoy.config.route.v3 import (
     DirectResponseAction,
     RetryPolicy,
@@ -89,6 +90,7 @@ def _health(path: str) -> Route:
             timeout=timedelta(seconds=2),
             # One replica that is gone doesn't make the gateway unhealthy.
             retry_policy=RetryPolicy(retry_on="connect-failure,reset", num_retries=2),
+            priority=RoutingPriority.HIGH,
         ),
         typed_per_filter_config={EXT_AUTHZ: packed(ExtAuthzPerRoute(disabled=True))},
     )

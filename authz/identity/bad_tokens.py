@@ -34,16 +34,14 @@ BURST, A_SECOND, A_SECOND_LIMITED = 60, 6.0, 1.0
 limits us the pace is slower, so that several processes leave room too."""
 _LIMITED_MAX_SECONDS = 60.0
 _MAX_TOKENS = 10_000
+_TOO_MANY = (
+    "many bad tokens arrive: tokens that were not good before have to wait, so that Coder's rate "
+    "limit is kept"
+)
 
 
 class TooManyBadTokens(IdentityUnavailable):
     """The source is not asked, because bad tokens have used up what they may cost it."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "many bad tokens arrive: tokens that were not good before have to wait, so that "
-            "Coder's rate limit is kept"
-        )
 
 
 class BadTokens:
@@ -107,7 +105,7 @@ class BadTokens:
         """
         self._fill()
         if self._left < 1:
-            raise TooManyBadTokens
+            raise TooManyBadTokens(_TOO_MANY)
         self._left -= 1
 
     def give_back(self) -> None:

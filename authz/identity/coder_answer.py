@@ -25,6 +25,11 @@ _REASONS = (
         Rejection.LOGIN_EXPIRED,
     ),
 )
+_SYSTEM_USERS = frozenset({"c42fdf75-3097-471c-8c33-fb52454d81c0"})
+_SYSTEM_EMAIL = "@system"
+"""Users of Coder's own, such as the one that owns prebuilt workspaces. The API does not say
+``is_system``, but Coder made that user with this id in all deployments, and with an address that
+no person has."""
 _AWAY = (502, 503, 504)
 DEFAULT_RETRY_SECONDS = 60.0
 """What Coder's ``Retry-After`` says."""
@@ -139,6 +144,8 @@ def _identity(body: dict[str, Any] | None, token_id: str) -> Identity | Rejectio
         raise IdentityUnavailable("Coder's API answered 200 with something that is no user")
     if body.get("status") == "suspended":
         return Rejection.USER_INACTIVE
+    if str(user_id).lower() in _SYSTEM_USERS or str(email).endswith(_SYSTEM_EMAIL):
+        return Rejection.USER_SYSTEM
     return Identity(
         user_id=str(user_id),
         username=str(username),

@@ -1,12 +1,14 @@
 """What ``authz up`` prints when a request would pass: base URLs and lines to paste."""
 
+import shlex
+
 from authz.clients.catalog import Client, clients, curl
 from authz.clients.rendering import base_url, client_url, fill, kind_of
 from authz.identity.url import CoderURL, PostgresURL, parse_identity_url
 from authz.provider_status import ProviderStatus, provider_statuses
-from authz.secret import Secret
 from authz.settings import Config, Provider
-from authz.up.first_start import FIRST_USER, FirstToken
+from authz.up.first_secrets import FirstSecrets, first_link
+from authz.up.first_start import FIRST_USER
 from authz.up.invocation import Command
 
 _DEMO_OWN_KEYS = {
@@ -19,32 +21,32 @@ _TITLES = {"centralized": "", "byok": ", with your own key"}
 
 def banner(
     config: Config,
-    first: FirstToken | None,
+    first: FirstSecrets,
     user: str | None,
     command: Command,
-    code: Secret | None = None,
     *,
     demo: bool,
 ) -> str:
     """Write the text.
 
     Args:
-        first: the token of the first start; it is shown here and nowhere else.
+        first: the secrets of the first start; they are shown here and nowhere else, unless they
+            were written to files.
         user: whose token the example makes; None where the store names nobody.
         command: how to call ``authz`` from any folder.
-        code: of the one-time link for the first administrator, if there is to be one.
         demo: whether the providers are played by the stand-in.
     """
     lines = [f"The gateway is up: {base_url(config)}", ""]
     if demo:
         lines += ["The providers are played by a stand-in on this machine (--demo).", ""]
     statuses = provider_statuses(config)
-    lines += ["Base URLs, and with which credential"]
+    lines += ["Base URLs"]
     lines += [
-        f"  {status.name:<12} {client_url(config, provider)}  ({status.text})"
-        for provider, status in zip(config.providers, statuses, strict=True)
+        f"  {provider.name:<12} {client_url(config, provider)}" for provider in config.providers
     ]
-    lines += ["", *_page_lines(config, code)]
+    lines += ["", "Credentials"]
+    lines += [f"  {status.line}" for status in statuses]
+    lines += ["", *_page_lines(config, first)]
     lines += ["", *_token_lines(config, first, user, command)]
     for provider, status in zip(config.providers, statuses, strict=True):
         lines += _provider_lines(config, provider, status, demo=demo)
@@ -56,24 +58,32 @@ def banner(
     return "\n".join(lines)
 
 
-def _page_lines(config: Config, code: Secret | None) -> list[str]:
+def _page_lines(config: Config, first: FirstSecrets) -> list[str]:
     lines = ["Tokens, users and usage in a browser", f"  {base_url(config)}/ui/"]
-    if code is not None:
+    if first.link_file is not None:
+        lines += [
+            "The first administrator's password, once and within 15 minutes: the link is in a file",
+            f"  cat {shlex.quote(str(first.link_file))}",
+        ]
+    elif first.code is not None:
         lines += [
             "The first administrator's password, once and within 15 minutes",
-            # Behind '#', which browsers send to nobody: it is in no log.
-            f"  {base_url(config)}/ui/first-administrator#{code.reveal()}",
+            f"  {first_link(config, first.code)}",
         ]
     return lines
 
 
 def _token_lines(
-    config: Config, first: FirstToken | None, user: str | None, command: Command
+    config: Config, first: FirstSecrets, user: str | None, command: Command
 ) -> list[str]:
-    if first is not None:
+    if first.token is not None:
+        title = f"A Coder token of the user {first.token.username}, valid for 7 days"
+        if first.token_file is not None:
+            file = shlex.quote(str(first.token_file))
+            return [f"{title}: it is in a file", f'  export CODER_TOKEN="$(cat {file})"']
         return [
-            f"A Coder token of the user {first.username}, valid for 7 days and shown only now",
-            f"  export CODER_TOKEN={first.token.reveal()}",
+            f"{title} and shown only now",
+            f"  export CODER_TOKEN={first.token.token.reveal()}",
         ]
     identity = parse_identity_url(config.identity)
     lines = ["A Coder token"]

@@ -15,6 +15,7 @@ from authz.files import write_whole
 from authz.key_reference import KeyReference
 from authz.provider_settings import Aws
 from authz.settings import Config, Provider
+from authz.up.demo_state import demo_folder, marked_as_running, with_own_state
 
 _BASE_PATHS = {"chatgpt": "/backend-api/codex", "openai": "/v1"}
 
@@ -25,13 +26,14 @@ def demo(config: Config) -> Iterator[tuple[Config, Path]]:
 
     Args:
         config: its providers keep their names and types; base URLs, keys and AWS credentials are
-            replaced, so that no request leaves the machine and no real key is used.
+            replaced, so that no request leaves the machine and no real key is used. Users, tokens
+            and requests are the demo's own.
 
     Yields:
         The configuration with the replacements, and the file it was written to.
     """
-    # The port keeps two demos in one folder apart.
-    folder = config.state_folder / f"demo-{config.listen.port}"
+    folder = demo_folder(config)
+    config = with_own_state(config)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     types = {provider.name: _stand_in_type(provider) for provider in config.providers}
     central = {
@@ -39,7 +41,8 @@ def demo(config: Config) -> Iterator[tuple[Config, Path]]:
         for provider in config.providers
         if provider.key_references or provider.aws is not None or provider.is_open
     }
-    with Server(Accounts(central=central, types=types), port=_free_port()) as server:
+    accounts = Accounts(central=central, types=types)
+    with marked_as_running(config), Server(accounts, port=_free_port()) as server:
         providers = []
         for provider in config.providers:
             base_path = _BASE_PATHS.get(types[provider.name], "")

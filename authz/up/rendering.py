@@ -49,6 +49,14 @@ def without_byok_variables(environ: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in environ.items() if name not in ALLOW_BYOK_VARIABLES}
 
 
+def _for_this_output(config: Config) -> Config:
+    """Return the configuration with the access log's format for our standard output."""
+    if config.log.access != "auto":
+        return config
+    access = "text" if sys.stdout.isatty() else "json"
+    return config.model_copy(update={"log": config.log.model_copy(update={"access": access})})
+
+
 def rendered(config: Config, environ: dict[str, str]) -> Parts:
     """Render Envoy's configuration, in a child: the typed objects take a second to import.
 
@@ -60,7 +68,7 @@ def rendered(config: Config, environ: dict[str, str]) -> Parts:
         StartError: it can't be rendered; the child has said why.
         OSError: the state folder can't be written to.
     """
-    snapshot = write_snapshot(config, "rendering")
+    snapshot = write_snapshot(_for_this_output(config), "rendering")
     output = config.state_folder / f"rendering-{config.listen.port}.json"
     command = [*AUTHZ, "envoy", "parts", "--config", snapshot, "-o", output, envoy_folder(config)]
     try:

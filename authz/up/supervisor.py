@@ -20,6 +20,8 @@ from authz.up.banner import banner
 from authz.up.children import Child
 from authz.up.control import NOT_RELOADED, Control, Outcome, control_socket
 from authz.up.demo import demo as run_demo
+from authz.up.demo_state import has_own_store
+from authz.up.first_secrets import FirstSecrets, keep
 from authz.up.first_start import find_user, make_first_code, make_first_token, make_identity
 from authz.up.invocation import own_command
 from authz.up.preflight import check_addresses
@@ -62,7 +64,7 @@ def up(
         check_addresses(config)
         envoy = binary.find()
         if demo:
-            config, _ = stack.enter_context(run_demo(config))
+            config, config_file = stack.enter_context(run_demo(config))
         else:
             open_pools(config)
         make_identity(config.identity)
@@ -72,13 +74,26 @@ def up(
         stack.callback(pair.stop)
         pair.start()
         if not signals.stop:
-            first = make_first_token(config.identity)
+            first = _first_secrets(config, demo=demo)
             user = find_user(config.identity)
-            code = make_first_code(config)
-            text = banner(config, first, user, own_command(config_file), code, demo=demo)
+            text = banner(config, first, user, own_command(config_file), demo=demo)
             print(text, flush=True)  # noqa: T201 - the command's output
         pair.watch(None if demo else load)
         pair.drain()
+
+
+def _first_secrets(config: Config, *, demo: bool) -> FirstSecrets:
+    """Make what a first start needs, and write it to files where a log could get it.
+
+    The demo's own are shown anywhere: they are good for nothing but the stand-in.
+    """
+    if demo and not has_own_store(config):
+        # The users of a real source; a demo makes none of them an administrator.
+        return FirstSecrets()
+    token, code = make_first_token(config.identity), make_first_code(config)
+    if demo or sys.stdout.isatty():
+        return FirstSecrets(token, code)
+    return keep(config, token, code)
 
 
 class Pair:

@@ -44,6 +44,13 @@ class UsageMetrics:
             registry=registry,
             multiprocess_mode="livesum",
         )
+        self._writable = Gauge(
+            "authz_usage_database_up",
+            "1 while the usage database takes requests, 0 since an attempt to write failed.",
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+        self._writable.set(1)
         self._models: set[str] = set()
         self._found: dict[tuple[Counter, tuple[str, ...]], Counter] = {}
         self._of_users: Counter | None = None
@@ -81,6 +88,10 @@ class UsageMetrics:
     def waiting(self, count: int) -> None:
         """Say how many requests wait."""
         self._waiting.set(count)
+
+    def writable(self, is_writable: bool) -> None:
+        """Say whether the database took the last batch."""
+        self._writable.set(is_writable)
 
     def _counter(self, counter: Counter, *labels: str) -> Counter:
         # Finding it by its labels costs more than counting.

@@ -8,7 +8,7 @@ from itertools import islice
 
 import structlog
 
-from authz.errors import AuthzError, StoreError
+from authz.errors import AuthzError
 from authz.usage.entry import UsageEntry
 from authz.usage.ids import EntryIds
 from authz.usage.metrics import UsageMetrics
@@ -35,6 +35,9 @@ class Recorder:
         ids: what this process has given out.
         metrics: where it is counted what waits, was written and was dropped.
         keep_days: after which a row is deleted.
+
+    Attributes:
+        is_failing: whether the last attempt to write failed.
     """
 
     def __init__(
@@ -53,7 +56,7 @@ class Recorder:
         self._since_ms = int(time.time() * 1000)
         self._told_issued = 0
         self._cleaned = 0.0
-        self._is_failing = False
+        self.is_failing = False
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -103,14 +106,16 @@ class Recorder:
             if batch:
                 self._metrics.wrote(await self._store.add(batch))
             await self._clean(self._store)
-        except AuthzError as error:
+        except Exception as error:
+            # Whatever it is, the next attempt may succeed, and rows must not stop in silence.
             self._fail(error)
             return False
         for _ in batch:
             self._waiting.popleft()
         self._metrics.waiting(len(self._waiting))
-        if self._is_failing:
-            self._is_failing = False
+        self._metrics.writable(True)
+        if self.is_failing:
+            self.is_failing = False
             _log.info("usage is written again")
         return True
 
@@ -120,9 +125,10 @@ class Recorder:
             self._cleaned = now
             await store.delete_before(int(now * 1000) - self._keep_ms)
 
-    def _fail(self, error: AuthzError) -> None:
+    def _fail(self, error: Exception) -> None:
         # Once, not every few seconds.
-        if not self._is_failing:
-            self._is_failing = True
-            why = str(error) if isinstance(error, StoreError) else type(error).__name__
+        self._metrics.writable(False)
+        if not self.is_failing:
+            self.is_failing = True
+            why = str(error) if isinstance(error, AuthzError) else type(error).__name__
             _log.error("usage can't be written, it waits", why=why)

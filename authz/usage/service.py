@@ -1,8 +1,13 @@
 """Usage in the authz service: from Envoy's records to metrics and rows."""
 
-from authz.errors import ConfigError
-from authz.identity.open import open_database
-from authz.identity.url import CoderURL, parse_identity_url
+import os
+from pathlib import Path
+
+from authz.errors import AuthzError, ConfigError, ManagedByCoder, StoreError
+from authz.identity.database import Database
+from authz.identity.open import make_store, open_database
+from authz.identity.sqlite_file import make
+from authz.identity.url import CoderURL, SQLiteURL, parse_identity_url
 from authz.settings import Config
 from authz.usage.entry import UsageEntry
 from authz.usage.ids import EntryIds
@@ -19,8 +24,13 @@ def database_url(config: Config) -> str | None:
     return None if is_coder else config.identity
 
 
-async def open_usage_store(config: Config) -> UsageStore:
+async def open_usage_store(config: Config, *, create: bool = False) -> UsageStore:
     """Open the rows of requests.
+
+    Args:
+        config: names the database.
+        create: make a database that ``usage.database`` names beside the identity store, where it
+            is not there yet. In PostgreSQL that takes a role that may make tables.
 
     Raises:
         ConfigError: there is no database for them.
@@ -29,13 +39,72 @@ async def open_usage_store(config: Config) -> UsageStore:
     url = database_url(config)
     if url is None:
         raise ConfigError(["usage.database: is needed where identity is Coder's API"])
-    store = UsageStore(await open_database(url))
+    database = await _open(url, create=create and has_own_database(config))
+    store = UsageStore(database)
     try:
         await store.prepare()
     except BaseException:
         await store.close()
         raise
     return store
+
+
+def has_own_database(config: Config) -> bool:
+    """Return whether requests are written to another database than the identity store."""
+    url = config.usage.database
+    return url is not None and parse_identity_url(url) != parse_identity_url(config.identity)
+
+
+async def find_problem(config: Config) -> str | None:
+    """Return why no row could be written now, in one line; None where nothing is in the way.
+
+    Nothing is made: a SQLite file that the start of authz makes need not be there.
+    """
+    url = database_url(config)
+    if not config.usage.enabled:
+        return None
+    if url is None:
+        return "no request is recorded: set usage.database to a database of your own"
+    parsed = parse_identity_url(url)
+    if isinstance(parsed, SQLiteURL) and not parsed.path.exists():
+        return _cannot_make(parsed.path)
+    try:
+        await (await open_usage_store(config)).close()
+    except AuthzError as error:
+        return f"no request can be recorded: {error}"
+    if isinstance(parsed, SQLiteURL) and not os.access(parsed.path, os.W_OK):
+        return f"no request can be recorded: {parsed.path} can't be written to"
+    return None
+
+
+def _cannot_make(path: Path) -> str | None:
+    folder = path.absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
+        return None
+    why = "can't be written to" if folder.is_dir() else "is no folder"
+    return f"no request can be recorded: {path} can't be made, since {folder} {why}"
+
+
+async def _open(url: str, *, create: bool) -> Database:
+    parsed = parse_identity_url(url)
+    if isinstance(parsed, SQLiteURL) and not parsed.path.exists():
+        if not create:
+            raise StoreError(
+                f"no usage database at {parsed.path}: the next start of authz makes it"
+            )
+        make(parsed.path)
+    try:
+        return await open_database(url)
+    except ManagedByCoder:
+        raise
+    except StoreError:
+        if not create or isinstance(parsed, SQLiteURL):
+            raise
+    # PostgreSQL without our tables; where it can't be reached at all, this says so again.
+    await make_store(url)
+    return await open_database(url)
 
 
 class UsageRecording:
@@ -53,7 +122,7 @@ class UsageRecording:
         if config.usage.enabled and database_url(config) is not None:
 
             async def open_store() -> UsageStore:
-                return await open_usage_store(config)
+                return await open_usage_store(config, create=True)
 
             self._recorder = Recorder(open_store, ids, metrics, config.usage.keep_days)
 
@@ -67,6 +136,16 @@ class UsageRecording:
         self._metrics.count(entry)
         if self._recorder is not None:
             self._recorder.record(entry)
+
+    @property
+    def problem(self) -> str | None:
+        """Why rows can't be written at the moment, for a person; None while they can.
+
+        It is no reason to refuse requests, which wait in memory and are in the access log.
+        """
+        if self._recorder is None or not self._recorder.is_failing:
+            return None
+        return "usage can't be written to its database; authz's log says why"
 
     async def stop(self, seconds: float) -> None:
         """Write what waits, at most for this long."""

@@ -1,9 +1,11 @@
 """The HTTP application."""
 
+from collections.abc import Callable
+
 from cryptography import x509
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
 from authz.identity import IdentitySource
@@ -21,6 +23,7 @@ def create_app(
     proxy: Proxy | None = None,
     api: Starlette | None = None,
     pages: Starlette | None = None,
+    notice: Callable[[], str | None] = lambda: None,
 ) -> Starlette:
     """Build the application; it is started after gRPC and stopped before it.
 
@@ -35,6 +38,7 @@ def create_app(
         proxy: whose CA certificate is served.
         api: the token API, for ``/api/v2``.
         pages: the page, for ``/ui``.
+        notice: returns what ``/readyz`` says beside 200, such as that usage is not written.
     """
     readiness = Readiness(source)
 
@@ -42,9 +46,10 @@ def create_app(
         return Response()
 
     async def readyz(_request: Request) -> Response:
-        if await readiness.get():
-            return Response()
-        return Response(status_code=503, headers={"retry-after": "1"})
+        if not await readiness.get():
+            return Response(status_code=503, headers={"retry-after": "1"})
+        text = notice()
+        return PlainTextResponse(text) if text else Response()
 
     async def metrics_text(_request: Request) -> Response:
         return Response(metrics.text(), headers={"content-type": CONTENT_TYPE})

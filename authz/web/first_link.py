@@ -40,7 +40,12 @@ def make_code(config: Config) -> Secret:
         OSError: the state folder can't be written to.
     """
     code = secrets.token_urlsafe(32)
-    values = {"sha256": _hash(code), "until": time.time() + LIFETIME_SECONDS}
+    values = {
+        "sha256": _hash(code),
+        "until": time.time() + LIFETIME_SECONDS,
+        # A demo's code must not open the store of a pair that starts in the same folder after it.
+        "store": _store(config),
+    }
     write_whole(link_file(config), json.dumps(values), 0o600)
     return Secret(code)
 
@@ -49,8 +54,10 @@ def is_valid(config: Config, code: Secret) -> bool:
     """Say whether a code is the one that was made last, and neither old nor taken."""
     try:
         values = json.loads(link_file(config).read_text(encoding="utf-8"))
-        hashed, until = str(values["sha256"]), float(values["until"])
+        hashed, until, store = str(values["sha256"]), float(values["until"]), values["store"]
     except (OSError, ValueError, KeyError, TypeError):
+        return False
+    if store != _store(config):
         return False
     return time.time() < until and hmac.compare_digest(hashed, _hash(code.reveal()))
 
@@ -69,6 +76,11 @@ def take(config: Config, code: Secret) -> bool:
 def forget(config: Config) -> None:
     """Make whatever code there is useless."""
     link_file(config).unlink(missing_ok=True)
+
+
+def _store(config: Config) -> str:
+    # A hash, since the URL may hold a password.
+    return hashlib.sha256(config.identity.encode()).hexdigest()
 
 
 def _hash(code: str) -> str:

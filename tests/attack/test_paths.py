@@ -64,12 +64,8 @@ NOT_SERVED = (
     "/anthropic.evil.test/v1/messages",
     "/anthropic@evil.test/v1/messages",
     "/api/anthropic/v1/messages",
-    "/api/v2/anthropic/v1/messages",
     "/api/v2/aibridge/",
-    "/api/v2/aibridge/sessions",
-    "/api/v2/ai-gateway/models",
     "/api/v2/aibridge/aibridge/anthropic/v1/messages",
-    "/api/v2/AIBridge/anthropic/v1/messages",
     "/api/v3/aibridge/anthropic/v1/messages",
     "/openai/v1/../admin/api_keys",
     "/openai/v1/responses/../files",
@@ -237,6 +233,28 @@ def test_an_escaped_slash_is_explained(target: Target) -> None:
     assert outcome.answer is not None
     assert "%2F" in outcome.answer.error["message"]
     assert "below /models" in outcome.answer.error["message"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v2/anthropic/v1/messages",
+        "/api/v2/aibridge/sessions",
+        "/api/v2/ai-gateway/models",
+        "/api/v2/AIBridge/anthropic/v1/messages",
+        "/api/v2/aibridge/../anthropic/v1/messages",
+        "/api/v2/x/%2e%2e/metrics",
+        "/api/v2/%252e%252e/%252e%252e/metrics",
+        "/api/v2//metrics",
+    ],
+)
+def test_path_of_no_route_of_the_api(target: Target, path: str) -> None:
+    """A path below the API's is a 404 of the API: it reaches no provider and no metrics."""
+    for headers in (target.valid(), []):
+        target.gateway.provider.take()
+        answer = raw.ask(target.gateway.port, raw.request("POST", path, headers))
+        assert (answer.status, answer.body) == (404, b'{"message":"Route not found."}')
+        assert target.reached() == []
 
 
 @pytest.mark.parametrize("path", MALFORMED)

@@ -11,10 +11,7 @@ NOT_SERVED = [
     ("GET", "/nope/v1/models", "any"),
     ("GET", "/", "any"),
     ("GET", "/api/v2/ai-gateway", "any"),
-    ("GET", "/api/v2/workspaces", "any"),
-    ("GET", "/api/v2/ai-gateway/sessions", "any"),
     ("GET", "/api/v2/ai-gateway/nope/v1/models", "any"),
-    ("POST", "/api/v2/other/openai/v1/chat/completions", "any"),
     ("GET", "/Anthropic/v1/models", "any"),
     ("GET", "/anthropicx/v1/models", "any"),
     ("GET", "/anthropic", "anthropic"),
@@ -56,6 +53,25 @@ def test_without_a_token_it_is_401(gateway: Pair, method: str, path: str, shape:
     """Nobody learns without a token which routes exist."""
     exchanged = one(gateway, method, path)
     check_refusal(exchanged, 401, "authentication_error", shape)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/api/v2/workspaces"),
+        ("GET", "/api/v2/ai-gateway/sessions"),
+        ("POST", "/api/v2/other/openai/v1/chat/completions"),
+    ],
+)
+def test_what_is_no_route_of_coders_api_is_coders_404(
+    gateway: Pair, token: str, method: str, path: str
+) -> None:
+    """With a token and without one the answer is that of Coder's API, from authz."""
+    for headers in ({"x-api-key": token}, {}):
+        exchanged = one(gateway, method, path, headers)
+        assert exchanged.answer.status_code == 404
+        assert exchanged.answer.json() == {"message": "Route not found."}
+        assert not exchanged.seen
 
 
 def test_own_credentials_open_no_further_paths(gateway: Pair, token: str) -> None:

@@ -109,6 +109,19 @@ def test_health_tells_of_dead_authz(pair: Parts) -> None:
         assert answer.json()["error"]["type"] == "api_error"
 
 
+def test_the_page_tells_of_dead_authz(pair: Parts) -> None:
+    """With authz dead a browser gets a page, and the API's clients get JSON."""
+    pair.end_authz(signal.SIGKILL)
+    html = {"accept": "text/html,*/*;q=0.8"}
+    answer = httpx.get(f"{pair.url}/ui/account/tokens", headers=html, timeout=3)
+    assert (answer.status_code, answer.headers["content-type"]) == (503, "text/html; charset=utf-8")
+    assert "The gateway got no answer from authz." in answer.text
+    assert answer.headers["cache-control"] == "no-store"
+    for path, headers in (("/ui/", {}), ("/api/v2/users/me", html)):
+        answer = httpx.get(f"{pair.url}{path}", headers=headers, timeout=3)
+        assert (answer.status_code, answer.headers["content-type"]) == (503, "application/json")
+
+
 def test_authz_comes_back(pair: Parts, token: str) -> None:
     """A new authz on the same socket serves, without a restart of Envoy."""
     assert pair.authz is not None

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
+import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -65,6 +66,29 @@ def test_a_client_of_another_ca(running: Fleet, other: Authority, tmp_path: Path
     assert _health(running, shown, running.client.ca_file) == unavailable
 
 
+def test_only_envoy_connects_to_its_http_address(
+    running: Fleet, other: Authority, tmp_path: Path
+) -> None:
+    """Envoy gets through with its certificate; without one, or with another CA's, nobody does."""
+    for path in ("/healthz", "/readyz", "/ui/sign-in", "/api/v2/buildinfo"):
+        assert httpx.get(f"{running.url}{path}").status_code == 200
+    assert "versions.TLSv1.3" in running.stats("cluster.authz_http.ssl.")
+    url = f"https://127.0.0.1:{running.envoy_http_ports[0]}/healthz"
+    for shown, status in (
+        (running.client, 200),
+        (None, 0),
+        (Certificate(other, tmp_path / "stranger"), 0),
+    ):
+        context = ssl.create_default_context(cafile=running.client.ca_file)
+        if shown is not None:
+            context.load_cert_chain(shown.cert_file, shown.key_file)
+        try:
+            got = httpx.get(url, verify=context).status_code
+        except httpx.TransportError:
+            got = 0
+        assert got == status
+
+
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_versions(running: Fleet, version: ssl.TLSVersion) -> None:
     """TLS 1.2 and 1.3 are spoken, with h2 by ALPN."""
@@ -118,6 +142,31 @@ def test_a_bad_replacement(running: Fleet) -> None:
     assert str(server.cert_file) in line
     assert _health(running, running.client, running.client.ca_file) == "SERVING"
     server.cert_file.write_bytes(good)
+
+
+def test_envoys_http_address_takes_new_certificates(running: Fleet, tmp_path: Path) -> None:
+    """A renewed certificate and CA count for the next connection, without a restart."""
+    server, url = running.servers[0], f"https://127.0.0.1:{running.envoy_http_ports[0]}/healthz"
+    renewed = Authority(tmp_path, "renewed-ca")
+    client = Certificate(renewed, tmp_path / "client")
+
+    def passes(shown: Certificate) -> bool:
+        context = ssl.create_default_context(cafile=shown.ca_file)
+        context.load_cert_chain(shown.cert_file, shown.key_file)
+        try:
+            return httpx.get(url, verify=context).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    assert passes(running.client)
+    server.renew(renewed)
+    server.trust(renewed)
+    wait_until(lambda: passes(client), 20, "the renewed certificate")
+    assert not passes(running.client)
+    server.renew(running.authority)
+    server.trust(running.authority)
+    wait_until(lambda: passes(running.client), 20, "the old certificate")
+    wait_until(lambda: running.healthy() == 1, 20, "a healthy replica")
 
 
 @pytest.mark.parametrize("running", ["http2"], indirect=True)

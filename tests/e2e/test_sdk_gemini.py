@@ -111,8 +111,8 @@ def test_an_own_key_where_byok_is_off(every_type_without_byok: Pair) -> None:
 def test_an_answer_of_envoy_itself(every_type: Pair, token: str) -> None:
     """What Envoy refuses by itself raises the SDK's own class, too."""
     with (
-        _client(every_type, token, {"x_bad": "1"}) as client,
-        pytest.raises(errors.ClientError, match="The gateway can't serve this") as caught,
+        _client(every_type, token, {"x-large": "a" * 65_000}) as client,
+        pytest.raises(errors.ClientError, match="headers are too large") as caught,
     ):
         client.models.generate_content(model=MODEL, contents="x")
-    assert caught.value.code == 400
+    assert caught.value.code == 431

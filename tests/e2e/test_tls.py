@@ -20,6 +20,7 @@ from cryptography import x509
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from tests.support import raw
 from tests.support.certificates import Authority
 from tests.support.pair import CENTRAL_KEYS, Pair, Provider, pair, stand_in, wait_until
 from tests.support.websocket_provider import WebSocketProvider
@@ -386,8 +387,19 @@ def test_http2_upstream(upstreams: Upstreams) -> None:
     assert {seen[":authority"] for seen in upstreams.http2.seen} == {
         f"127.0.0.1:{upstreams.http2.port}"
     }
+    assert {seen[":scheme"] for seen in upstreams.http2.seen} == {"https"}
     # One for each worker thread of Envoy at most.
     assert upstreams.http2.connections <= (os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "ftp"])
+def test_scheme_of_the_upstream(upstreams: Upstreams, scheme: str) -> None:
+    """The provider is told the scheme of its own connection, whatever a client claims."""
+    upstreams.http2.seen.clear()
+    pseudo = [(":method", "GET"), (":scheme", scheme), (":path", "/http2/v1/models")]
+    headers = [*pseudo, (":authority", "gateway"), ("x-api-key", upstreams.token)]
+    assert raw.ask_h2(upstreams.pair.port, headers).status == 200
+    assert [seen[":scheme"] for seen in upstreams.http2.seen] == ["https"]
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,8 @@ class Fleet(Pair):
         self.client = Certificate(self.authority, folder / "client")
         self.ports = [free_port()] * count if name else [free_port() for _ in range(count)]
         self.http_ports = [free_port() for _ in range(count)]
+        # Of several hosts behind one name a certificate has the name alone.
+        self.envoy_http_ports = [] if name else [free_port() for _ in range(count)]
         self.admin_port = free_port()
         self.replicas: dict[int, subprocess.Popen[bytes]] = {}
         self.envoy: subprocess.Popen[bytes] | None = None
@@ -82,7 +84,9 @@ class Fleet(Pair):
         replicas = [f"127.0.0.1:{port}" for port in self.ports]
         settings = {
             "authz_grpc": [f"{self.name}:{self.ports[0]}"] if self.name else replicas,
-            "authz_http": [f"127.0.0.1:{port}" for port in self.http_ports],
+            "authz_http": [
+                f"127.0.0.1:{port}" for port in self.envoy_http_ports or self.http_ports
+            ],
             "admin": f"127.0.0.1:{self.admin_port}",
         }
         config = self._write("gateway.yaml", 0, envoy=settings | envoy)
@@ -159,6 +163,8 @@ class Fleet(Pair):
             "workers": 1,
             **self.extra.get("authz", {}),
         }
+        if self.envoy_http_ports:
+            authz["envoy_http"] = f"127.0.0.1:{self.envoy_http_ports[number]}"
         extra = {key: value for key, value in self.extra.items() if key != "authz"}
         settings = self.settings | extra | {"authz": authz | sections.get("authz", {})}
         if "envoy" in sections:

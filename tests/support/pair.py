@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import os
+import pty
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -121,11 +123,24 @@ class Pair:
         """The log of authz, Envoy's warnings and what the supervisor says."""
         return (self.folder / "stderr").read_text()
 
-    def start(self, *arguments: str, wait: bool = True) -> None:
-        """Start ``authz up`` and wait until it says that the gateway is up."""
+    @property
+    def first_token(self) -> str:
+        """The token of the first start, from the file that standard output names."""
+        return (self.folder / f"first-token-{self.port}").read_text().strip()
+
+    def start(self, *arguments: str, wait: bool = True, terminal: bool = False) -> None:
+        """Start ``authz up`` and wait until it says that the gateway is up.
+
+        Args:
+            arguments: of ``authz up``.
+            wait: whether to wait.
+            terminal: whether standard output is a terminal; else it is a file.
+        """
         (self.folder / "gateway.yaml").write_text(yaml.safe_dump(self.settings))
         with (
-            (self.folder / "stdout").open("wb") as stdout,
+            _terminal(self.folder / "stdout")
+            if terminal
+            else (self.folder / "stdout").open("wb") as stdout,
             (self.folder / "stderr").open("wb") as stderr,
         ):
             self.process = subprocess.Popen(
@@ -258,6 +273,26 @@ def _environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith(("AUTHZ_", "CODER_")) and not name.endswith("_API_KEY")
     }
+
+
+@contextlib.contextmanager
+def _terminal(copy: Path) -> Iterator[int]:
+    """Open a terminal and copy what is written to it to a file, for as long as it has a writer."""
+    ours, theirs = pty.openpty()
+    file = copy.open("wb")
+
+    def follow() -> None:
+        with file, contextlib.suppress(OSError):
+            while data := os.read(ours, 65536):
+                file.write(data.replace(b"\r\n", b"\n"))
+                file.flush()
+        os.close(ours)
+
+    threading.Thread(target=follow, daemon=True).start()
+    try:
+        yield theirs
+    finally:
+        os.close(theirs)
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ GOOD = {
         "https://eu.api.openai.com/v1",
         "https://chatgpt.com/backend-api/codex",
         "https://r.openai.azure.com/openai/v1",
-        "http://127.0.0.1:9/backend-api/codex",
+        "http://127.0.0.1:9/mirror/backend-api/codex",
     ],
     "azure": ["https://r.openai.azure.com", "https://apim.example/openai"],
     "google": ["https://generativelanguage.googleapis.com/v1beta/openai/"],

@@ -270,6 +270,48 @@ def test_further_paths_fit_their_type() -> None:
     assert provider.paths[-1].central_key is False
 
 
+def test_further_credential_and_account_headers() -> None:
+    """Names in any case; a credential header is one of the user's own for this provider."""
+    provider = _provider(
+        credential_headers=["X-Team-Key"], account_headers={"OpenAI-Organization": "org-1"}
+    )
+    assert provider.credential_headers == ("x-team-key",)
+    assert provider.account_headers == {"openai-organization": "org-1"}
+    assert provider.provider_type.own_headers[-1] == "x-team-key"
+    assert _provider().provider_type.own_headers[-1] != "x-team-key"
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("authorization", "handles this header already"),
+        ("X-Coder-AI-Governance-Token", "handles this header already"),
+        ("x-forwarded-for", "handles this header already"),
+        ("x-authz-peer", "handles this header already"),
+        ("Host", "handles this header already"),
+        ("content-length", "handles this header already"),
+        ("sec-websocket-protocol", "handles this header already"),
+        (":path", "must be the name of a header"),
+        ("x_team", "must be the name of a header"),
+        ("x-team\r\nx", "must be the name of a header"),
+        ("", "must be the name of a header"),
+    ],
+)
+def test_headers_that_are_not_for_the_configuration(name: str, problem: str) -> None:
+    """What the gateway sets or removes by itself, and what is no name."""
+    values = {"name": "a", "type": "openai", "base_url": "https://a.example/v1"}
+    assert problem in _problem(Provider, values | {"credential_headers": [name]})
+    assert problem in _problem(Provider, values | {"account_headers": {name: "x"}})
+
+
+@pytest.mark.parametrize("value", ["", " ", "a\r\nb", "ä", "x" * 513, f"{'a' * 10}-{'b' * 22}"])
+def test_values_of_account_headers(value: str) -> None:
+    """Visible ASCII, and no Coder token."""
+    values = {"name": "a", "type": "openai", "base_url": "https://a.example/v1"}
+    problem = _problem(Provider, values | {"account_headers": {"openai-project": value}})
+    assert "account_headers" in problem
+
+
 @pytest.mark.parametrize("methods", [[], ["post"], ["CONNECT"], ["TRACE"], ["GET|POST"], "POST"])
 def test_methods_of_further_paths(methods: object) -> None:
     """Those that a provider's own paths may have."""

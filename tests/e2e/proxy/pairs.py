@@ -273,6 +273,7 @@ def behind(hosts: Mapping[str, ASGIApp] | None = None) -> Iterator[Tunnelled]:
             running,
             ready.ca_file,
             ready.token,
+            names=stack.enter_context(NameServer()),
             origin=origin,
             origin_ca=authority.ca_file,
             upstream=upstream,

@@ -191,3 +191,16 @@ def test_the_page_about_it(tmp_path: Path) -> None:
     page = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text()
     example, printed = re.findall(r"^```(?:yaml)?\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)[:2]
     assert _check(tmp_path, example).stderr == printed
+
+
+def test_rows_that_cannot_be_written_are_noted(tmp_path: Path) -> None:
+    """A usage database that can't be made is named in a note, with the reason."""
+    (tmp_path / "state").write_text("a file where a folder has to be")
+    identity = "identity: https://coder.example.com\n"
+    done = _check(tmp_path, identity + "usage: {database: 'sqlite:///./state/usage.db'}\n")
+    assert done.returncode == 0
+    assert "note: usage: no request can be recorded: state/usage.db can't be made" in done.stdout
+    assert "note: usage" in _check(tmp_path, identity).stdout
+    done = _check(tmp_path, identity + "usage: {database: 'sqlite:///./usage.db'}\n")
+    assert "note: usage" not in done.stdout
+    assert not (tmp_path / "usage.db").exists()

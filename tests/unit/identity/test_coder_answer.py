@@ -122,6 +122,19 @@ def test_the_user_s_state(status: str, verdict: type) -> None:
     assert isinstance(read_user(answer(200, USER | {"status": status}), "id"), verdict)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": "c42fdf75-3097-471c-8c33-fb52454d81c0"},
+        {"id": "C42FDF75-3097-471C-8C33-FB52454D81C0", "email": None},
+        {"email": "another@system"},
+    ],
+)
+def test_a_system_user_is_refused(change: dict[str, Any]) -> None:
+    """A token of Coder's own user is refused, as the database's source refuses it."""
+    assert read_user(answer(200, USER | change), "id") is Rejection.USER_SYSTEM
+
+
 @pytest.mark.parametrize("body", [b"<html>", b"", None, [], "text", b"\xff", b"[" * 60_000])
 def test_a_200_that_is_no_object_allows_nobody(body: Any) -> None:
     """A login page with status 200 says nothing about the token."""

@@ -37,7 +37,7 @@ def _is_user(body: dict[str, Any]) -> None:
     assert all({"name", "display_name"} <= role.keys() for role in body["roles"])
 
 
-async def _create(api: Api, who: str = "root", **body: object) -> httpx.Response:
+async def _create(api: Api, who: str = "root", /, **body: object) -> httpx.Response:
     """Send what ``coder users create`` sends, with changes."""
     sent = {
         "email": "carol@example.com",

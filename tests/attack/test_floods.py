@@ -1,0 +1,104 @@
+"""Work that callers without a token cause: at the identity source, in the log, for a good token."""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from authz.identity.bad_tokens import A_SECOND, BURST
+from authz.identity.open import make_store
+from tests.support import raw
+from tests.support.canned import BUILD_INFO, USERS_ME
+from tests.support.coder import Coder
+from tests.support.flood import INVENTED, flooded, served
+from tests.support.pair import Pair, Provider, free_port, pair
+from tests.support.postgres import running_server
+from tests.support.requests import MODELS
+
+WORKERS = 2
+PROXY = free_port()
+
+
+_SIGN_IN = raw.request(
+    "POST",
+    "/api/v2/users/login",
+    [("content-type", "application/json"), ("sec-fetch-site", "same-origin")],
+    b'{"email":"nobody@example.com","password":"wrong horse"}',
+)
+FLOODS = {
+    "healthz": raw.request("GET", "/healthz"),
+    "readyz": raw.request("GET", "/readyz"),
+    "sign-in page": raw.request("GET", "/ui/sign-in"),
+    "buildinfo": raw.request("GET", "/api/v2/buildinfo"),
+    "sign-in": _SIGN_IN,
+    "API token": raw.request("GET", "/api/v2/users/me", [("coder-session-token", INVENTED)]),
+    "no token": raw.request("GET", MODELS["anthropic"]),
+    "invented tokens": raw.request("GET", MODELS["anthropic"], [("x-api-key", INVENTED)]),
+    "CONNECT": raw.request("CONNECT", "api.anthropic.com:443"),
+}
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql", "coder"])
+def source(request: pytest.FixtureRequest) -> Iterator[tuple[str, Coder | None]]:
+    """The URL of an identity source of each kind."""
+    with contextlib.ExitStack() as stack:
+        if request.param == "sqlite":
+            yield "sqlite:///./identity.db", None
+        elif request.param == "postgresql":
+            server = stack.enter_context(running_server())
+            yield server.url(server.database()), None
+        else:
+            coder = stack.enter_context(Coder().running())
+            yield coder.url, coder
+
+
+@pytest.fixture(scope="module")
+def attacked(
+    source: tuple[str, Coder | None], provider: Provider
+) -> Iterator[tuple[Pair, str, Coder | None]]:
+    """A pair with two workers and the proxy, and a good token."""
+    url, coder = source
+    with pair(provider, start=False, identity=url) as running:
+        running.settings["authz"]["workers"] = WORKERS
+        running.settings["proxy"] = {"listen": f"127.0.0.1:{PROXY}"}
+        if coder is None:
+            asyncio.run(make_store(url.replace("sqlite:///.", f"sqlite:///{running.folder}")))
+            running.create_user("alice")
+        running.start()
+        if coder is None:
+            token = running.create_token("alice")
+        else:
+            coder.state.create_user("alice")
+            token = coder.state.create_key("alice")
+        yield running, token, coder
+
+
+@pytest.mark.parametrize("name", list(FLOODS))
+async def test_a_flood_harms_no_good_token(
+    attacked: tuple[Pair, str, Coder | None], name: str
+) -> None:
+    """Under 400 connections without a token a good one is served, and the source left alone."""
+    running, token, coder = attacked
+    quiet = await served(running.port, token)
+    if coder is not None:
+        coder.calls.clear()
+    log = len(running.stderr)
+    port = PROXY if name == "CONNECT" else running.port
+    began = time.monotonic()
+    with flooded(port, FLOODS[name]) as statuses:
+        under_flood = await served(running.port, token)
+    took = time.monotonic() - began
+    print(
+        f"\n{os.path.basename(running.identity)} {name}: {quiet.median * 1000:.1f} ms, "
+        f"{under_flood.median * 1000:.1f} ms, {statuses}"
+    )
+    assert set(quiet.statuses) == set(under_flood.statuses) == {200}
+    if coder is not None:
+        assert coder.calls[BUILD_INFO] <= WORKERS * (took + 2)
+        # The good token's own, and what the flood may cost.
+        assert coder.calls[USERS_ME] <= 2 * 30 + WORKERS * (BURST + A_SECOND * (took + 2))
+    lines = running.stderr[log:].splitlines()
+    assert len(lines) <= WORKERS * (200 + 100 * (took + 2)), lines[-3:]

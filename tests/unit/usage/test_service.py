@@ -1,0 +1,127 @@
+"""authz.usage.service, on SQLite and on PostgreSQL."""
+
+import asyncio
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from authz.errors import StoreError
+from authz.settings import Config
+from authz.usage import recorder as recording
+from authz.usage.ids import EntryIds
+from authz.usage.metrics import UsageMetrics
+from authz.usage.service import UsageRecording, find_problem, open_usage_store
+from tests.support.postgres import PostgresServer, running_server
+
+CODER = "https://coder.example.com"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server."""
+    with running_server() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def config(request: pytest.FixtureRequest, tmp_path: Path) -> Config:
+    """A configuration with Coder as identity, whose usage database is not there yet."""
+    if request.param == "sqlite":
+        return _config(f"sqlite:///{tmp_path}/state/usage.db")
+    server: PostgresServer = request.getfixturevalue("server")
+    return _config(server.url(server.database()))
+
+
+def _config(database: str | None, identity: str = CODER) -> Config:
+    return Config.model_validate({"identity": identity, "usage": {"database": database}})
+
+
+async def _until(recorder: UsageRecording, *, fails: bool) -> None:
+    for _ in range(3000):
+        if (recorder.problem is not None) is fails:
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail(f"after 30 s: {recorder.problem}")
+
+
+async def test_the_start_makes_the_database(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database of its own is made when authz starts, without a command; readers make none."""
+    monkeypatch.setattr(recording, "FLUSH_SECONDS", 0.01)
+    with pytest.raises(StoreError):
+        await open_usage_store(config)
+    ids = EntryIds()
+    recorder = UsageRecording(config, ids, UsageMetrics(CollectorRegistry()))
+    ids.next()
+    recorder.start()
+    for _ in range(300):
+        if await _issued(config):
+            break
+        await asyncio.sleep(0.1)
+    assert await _issued(config) == 1
+    assert await find_problem(config) is None
+    assert recorder.problem is None
+    await recorder.stop(5)
+
+
+async def _issued(config: Config) -> int:
+    try:
+        store = await open_usage_store(config)
+    except StoreError:
+        return 0
+    try:
+        return await store.missing()
+    finally:
+        await store.close()
+
+
+async def test_the_identity_store_is_not_made(tmp_path: Path) -> None:
+    """A database that is the identity store is left to the commands that make users."""
+    url = f"sqlite:///{tmp_path}/identity.db"
+    for database in (None, url):
+        with pytest.raises(StoreError):
+            await open_usage_store(_config(database, url), create=True)
+    assert not (tmp_path / "identity.db").exists()
+
+
+async def test_a_database_that_cannot_be_made_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The check names the reason; the service and the metric say it until rows are written."""
+    monkeypatch.setattr(recording, "FLUSH_SECONDS", 0.01)
+    monkeypatch.setattr(recording, "RETRY_SECONDS", 0.01)
+    blocked = tmp_path / "state"
+    blocked.write_text("a file where a folder has to be")
+    config = _config(f"sqlite:///{blocked}/usage.db")
+    assert f"{blocked} is no folder" in (await find_problem(config) or "")
+    registry = CollectorRegistry()
+    recorder = UsageRecording(config, EntryIds(), UsageMetrics(registry))
+    recorder.start()
+    await _until(recorder, fails=True)
+    assert _up(registry) == 0
+    blocked.unlink()
+    await _until(recorder, fails=False)
+    assert _up(registry) == 1
+    assert await find_problem(config) is None
+    await recorder.stop(5)
+
+
+def _up(registry: CollectorRegistry) -> float:
+    found = re.search(r"^authz_usage_database_up (.*)$", generate_latest(registry).decode(), re.M)
+    assert found is not None
+    return float(found[1])
+
+
+async def test_what_the_check_says(tmp_path: Path) -> None:
+    """It says that no database is named, and that a file is none of ours; usage off needs none."""
+    assert "set usage.database" in (await find_problem(_config(None)) or "")
+    (tmp_path / "other.db").write_text("no database")
+    found = await find_problem(_config(f"sqlite:///{tmp_path}/other.db"))
+    assert "other.db" in (found or "")
+    off = Config.model_validate({"identity": CODER, "usage": {"enabled": False}})
+    assert await find_problem(off) is None
+    assert await find_problem(_config(None, f"sqlite:///{tmp_path}/identity.db")) is None
