@@ -106,6 +106,7 @@ class Authorizer:
         self._providers = {
             (provider.name, str(provider.base_url)): provider for provider in config.providers
         }
+        self._names = tuple(provider.name for provider in config.providers)
 
     @property
     def allow_byok(self) -> bool:
@@ -274,14 +275,12 @@ class Authorizer:
         name = context.get(CONTEXT_PROVIDER, "")
         if not name:
             kind = _KINDS.get(context.get(CONTEXT_KIND, ""), Kind.PROVIDER)
-            names = [known for known, _ in self._providers] if kind is Kind.PROVIDER else []
-            return Route(kind=kind, label=advised_label(check, None, names))
+            return Route(kind=kind, label=advised_label(check, None, self._names))
         provider = self._providers.get((name, context.get(CONTEXT_BASE_URL, "")))
         if provider is None:
             raise UnknownRoute(f"provider {name!r} with that base_url is not in gateway.yaml")
         supported = context.get(CONTEXT_SUPPORTED)
-        own_only = supported == SUPPORTED_OWN
-        is_listed = supported == "true"
+        is_listed, own_only = supported == "true", supported == SUPPORTED_OWN
         return Route(
             provider=name,
             type=provider.provider_type,

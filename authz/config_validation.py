@@ -13,7 +13,8 @@ from pydantic import ValidationError, create_model
 
 from authz.config_file import Location, location_of, shown
 from authz.fields import Section, Tls
-from authz.settings import Config, KeyReference
+from authz.key_reference import KeyReference
+from authz.settings import Config
 
 Problem = tuple[Location, str]
 """Where something is wrong, and what."""

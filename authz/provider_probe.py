@@ -11,9 +11,10 @@ import aiohttp
 from yarl import URL
 
 from authz import __version__
+from authz.key_reference import KeyReference
 from authz.provider_settings import Aws
 from authz.provider_status import provider_statuses
-from authz.settings import Config, KeyReference, Provider
+from authz.settings import Config, Provider
 from authz.trust import system_roots
 
 _MAX_AT_ONCE = 8
@@ -93,10 +94,16 @@ async def probe(
             async with turn:
                 return await _ask_signed(session, config, provider, aws)
 
+        async def keyless(provider: Provider) -> Probe:
+            async with turn:
+                return await _ask_without(session, config, provider)
+
         waiting = []
         for provider in providers:
             if provider.aws is not None:
                 waiting.append(signed(provider, provider.aws))
+            elif provider.is_open:
+                waiting.append(keyless(provider))
             elif statuses[provider.name].central:
                 waiting += [one(provider, reference) for _, reference in provider.key_references]
             else:
@@ -139,6 +146,19 @@ async def _ask_with(
     else:
         text = "the key works"
     return Probe(provider.name, where, status, text)
+
+
+async def _ask_without(session: aiohttp.ClientSession, config: Config, provider: Provider) -> Probe:
+    """Ask a provider that takes no key."""
+    status, why = await _get(session, config, provider, {})
+    if status is None:
+        return Probe(provider.name, "", None, why, failed=True)
+    if status in (401, 403):
+        text = "it wants a key after all: give one in place of key: none"
+        return Probe(provider.name, "", status, text, failed=True)
+    if not 200 <= status < 300:
+        return Probe(provider.name, "", status, _meaning(provider, status), failed=True)
+    return Probe(provider.name, "", status, "reachable; it takes no key")
 
 
 async def _ask_signed(

@@ -4,7 +4,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from authz.settings import Config, KeyReference, Provider
+from authz.key_reference import KeyReference
+from authz.settings import Config, Provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +50,12 @@ def has_central(provider: Provider, environ: Mapping[str, str] = os.environ) -> 
 def _status(provider: Provider, own: bool, environ: Mapping[str, str]) -> ProviderStatus:
     references = [reference for _, reference in provider.key_references]
     missing = [one for one in references if not _is_there(one, environ)]
-    central = provider.signed or len(missing) < len(references)
+    central = provider.signed or provider.is_open or len(missing) < len(references)
     variables = [f"${one.env}" if one.env else str(one.file) for one in missing]
     if provider.signed:
         text = "AWS credentials: Envoy signs"
+    elif provider.is_open:
+        text = "no key needed"
     elif central:
         count = len(references) - len(missing)
         text = "central key" if count == 1 else f"{count} central keys"

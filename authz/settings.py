@@ -1,19 +1,12 @@
 """What may stand in ``gateway.yaml``, as frozen models (``interface.md`` section 3)."""
 
-import re
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import (
     Field,
-    SerializerFunctionWrapHandler,
     StrictBool,
-    StrictStr,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-    model_serializer,
     model_validator,
 )
 
@@ -40,55 +33,11 @@ from authz.fields import (
 from authz.governance_settings import Limits, Log, Tracing, Usage
 from authz.identity.url import CoderURL, parse_identity_url
 from authz.key_pool import MAX_KEYS
-from authz.keys import CentralKey, EnvKey, FileKey
+from authz.key_reference import KeyOrNone, KeyReference
 from authz.provider_settings import AccountHeaders, Aws, CredentialHeaders, ExtraPath
 from authz.providers import PROVIDER_TYPES, AllowedPath, ProviderType
 from authz.proxy.settings import Proxy
 from authz.service_settings import Service
-
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
-class KeyReference(Section):
-    """Where a central key is kept: exactly one of an environment variable and a file.
-
-    Neither is the word ``none`` in its place, for a provider that takes no credential.
-    """
-
-    env: StrictStr | None = None
-    file: Path | None = None
-
-    @model_serializer(mode="wrap")
-    def _written(self, write: SerializerFunctionWrapHandler) -> Any:
-        return "none" if self.is_none else write(self)
-
-    @property
-    def is_none(self) -> bool:
-        """Whether it says that there is no key to be kept."""
-        return self.env is None and self.file is None
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        if (self.env is None) == (self.file is None):
-            raise ValueError("must be {env: NAME} or {file: PATH}")
-        if self.env is not None and _VARIABLE.fullmatch(self.env) is None:
-            raise ValueError("env must be the name of an environment variable, not a key")
-        return self
-
-    def open(self, environ: Mapping[str, str]) -> CentralKey:
-        """Return the key itself.
-
-        Raises:
-            OSError: the file can't be read.
-            ValueError: the variable or file holds no possible key.
-        """
-        if self.file is not None:
-            return FileKey(self.file)
-        return EnvKey(self.env or "", environ)
-
-
-def _or_none(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
-    return KeyReference.model_construct() if value == "none" else read(value)
 
 
 class Provider(Section):
@@ -111,7 +60,7 @@ class Provider(Section):
     type: TypeName
     base_url: Url
     public_url: Url | None = None
-    key: Annotated[KeyReference | None, WrapValidator(_or_none)] = None
+    key: KeyOrNone = None
     keys: tuple[KeyReference, ...] = ()
     aws: Aws | None = None
     websocket: StrictBool | None = None

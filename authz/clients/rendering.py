@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from authz.clients.catalog import MODES, Client
 from authz.provider_status import has_central
+from authz.providers.openai import OPENAI_FORMAT
 from authz.settings import Config, Provider
 
 HEADINGS = {
@@ -34,7 +35,8 @@ def urls(config: Config) -> dict[str, str]:
 
     Returns:
         ``anthropic``, ``openai`` and ``chatgpt`` to the URL that a client takes, of the first
-        provider of that kind.
+        provider of that kind. Where none is OpenAI itself, the first that speaks its format
+        stands for it, as a model on this machine does.
     """
     found = _by_kind(config)
     return {kind: client_url(config, provider) for kind, provider in found.items()}
@@ -44,6 +46,9 @@ def _by_kind(config: Config) -> dict[str, Provider]:
     found: dict[str, Provider] = {}
     for provider in config.providers:
         found.setdefault(kind_of(provider), provider)
+    for provider in config.providers:
+        if provider.provider_type in OPENAI_FORMAT and kind_of(provider) != "chatgpt":
+            found.setdefault("openai", provider)
     return {kind: found[kind] for kind in PLACEHOLDERS if kind in found}
 
 
@@ -120,6 +125,7 @@ def _missing(mode: str, kind: str, known: Mapping[str, str], config: Config) -> 
     if mode.startswith("proxy") and config.proxy is None:
         return "gateway.yaml has no proxy section"
     provider = _by_kind(config)[kind]
-    if mode in ("centralized", "proxy") and not provider.key_references and not provider.signed:
+    keys = provider.key_references or provider.signed or provider.is_open
+    if mode in ("centralized", "proxy") and not keys:
         return f"{provider.name} has no central key"
     return None

@@ -28,9 +28,14 @@ def routes() -> list[Route]:
         Route("/v1/messages/count_tokens", json_endpoint(_count_tokens), methods=["POST"]),
         Route("/v1/models", _list_models),
         Route("/v1/models/{model}", _get_model),
+        Route("/api/hello", _hello),
         Route("/api/event_logging/batch", json_endpoint(_log_events), methods=["POST"]),
         Route("/api/event_logging/v2/batch", json_endpoint(_log_events), methods=["POST"]),
     ]
+
+
+async def _hello(request: Request) -> Response:
+    return JSONResponse({"message": "hello"})
 
 
 async def _messages(visit: Visit, call: Call) -> Response:

@@ -20,6 +20,9 @@ Observer = Callable[[Seen], None]
 
 _STARTS = ("http.response.start", "websocket.http.response.start", "websocket.accept")
 
+_KEYLESS = {("copilot", "/_ping"), ("anthropic", "/api/hello")}
+"""What providers answer to everyone."""
+
 _ROUTES: dict[str, Callable[[], Sequence[BaseRoute]]] = {
     "anthropic": anthropic.routes,
     "openai": openai.openai_routes,
@@ -116,7 +119,7 @@ class Door:
         send = _with_headers(send, kind, request_id, credential)
         if credential is None:
             await _drain(scope, receive)
-            if kind == "copilot" and path == "/_ping" and presented == Presented():
+            if (kind, path) in _KEYLESS and presented == Presented():
                 await PlainTextResponse("OK")(scope, receive, send)
                 return
             await unauthorized(kind, request_id, presented)(scope, receive, send)

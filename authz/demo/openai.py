@@ -11,11 +11,12 @@ from starlette.routing import BaseRoute, Route
 from authz.demo.body import Call, json_endpoint
 from authz.demo.chat import chat_completions
 from authz.demo.errors import ProviderError
+from authz.demo.inference import inference_routes
 from authz.demo.responses import create_response, delete_response, get_response
 from authz.demo.sockets import socket_routes
 from authz.demo.visit import Visit, new_id
 
-_MODELS = ("gpt-5", "gpt-5-mini", "gpt-5-codex", "gpt-4.1")
+_MODELS = ("gpt-5", "gpt-5-mini", "gpt-5-codex", "gpt-4.1", "mistralai/mistral-7b")
 
 
 def openai_routes() -> list[BaseRoute]:
@@ -30,7 +31,9 @@ def _http_routes() -> list[Route]:
         Route("/v1/responses/{id}", get_response),
         Route("/v1/responses/{id}", delete_response, methods=["DELETE"]),
         Route("/v1/models", _list_models),
-        Route("/v1/models/{model}", _get_model),
+        # The slash of a model's name is escaped.
+        Route("/v1/models/{model:path}", _get_model),
+        *inference_routes("/v1"),
         Route("/v1/conversations", json_endpoint(_create_conversation), methods=["POST"]),
         Route("/v1/conversations/{id}", _get_conversation),
         Route("/v1/conversations/{id}", _delete_conversation, methods=["DELETE"]),
@@ -63,6 +66,7 @@ def azure_routes() -> list[Route]:
     deployment = "/openai/deployments/{deployment}"
     return [
         Route(f"{deployment}/chat/completions", json_endpoint(chat_completions), methods=["POST"]),
+        *inference_routes(deployment),
         Route("/openai/responses", json_endpoint(create_response), methods=["POST"]),
         Route("/openai/responses/{id}", get_response),
         Route("/openai/models", _list_models),

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from envoy_data_plane.envoy.config.route.v3 import Route
 
+from authz.envoy.mounts import Mount
 from authz.envoy.provider_routes import (
-    Mount,
     listed_routes,
     no_websocket,
     not_climbing,

@@ -1,7 +1,7 @@
 """The routes to one provider: its listed paths, WebSockets, and a 404 for the rest."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from itertools import groupby
 
@@ -20,10 +20,11 @@ from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import (
     CheckSettings,
     ExtAuthzPerRoute,
 )
-from envoy_data_plane.envoy.type.matcher.v3 import RegexMatchAndSubstitute, StringMatcher
+from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
 from authz.envoy.filters import EXT_AUTHZ
+from authz.envoy.mounts import Mount
 from authz.envoy.packing import exactly, packed, regex, set_header
 from authz.envoy.websocket_replies import WEBSOCKET_REPLIES, no_websocket_here
 from authz.ext_authz import (
@@ -39,9 +40,6 @@ from authz.ext_authz import (
 )
 from authz.providers import AllowedPath
 from authz.settings import Config, Provider
-
-API_PREFIX = "(?:/api/v2/(?:ai-gateway|aibridge))?"
-"""Both of Coder's prefixes, or none (``coder-contract.md`` 2.1)."""
 
 # Nothing of the request has reached the provider when one of these happens, so that no answer is
 # paid for twice.
@@ -59,47 +57,6 @@ _RETRY_BUFFER_BYTES = 1 << 20
 _UPGRADE = HeaderMatcher(
     name="upgrade", string_match=StringMatcher(exact="websocket", ignore_case=True)
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Mount:
-    """Where a provider's paths are, for one kind of client.
-
-    Attributes:
-        prefix: pattern of what stands before them.
-        inside: how much of the type's own paths is part of ``prefix`` already.
-        replaced: pattern of what the base URL's path replaces; None where both are the same.
-        base_path: what the provider has in its place.
-        native: whether clients know what the provider has in front of a path.
-    """
-
-    prefix: str
-    inside: str
-    replaced: str | None
-    base_path: str
-    native: bool
-
-    def pattern(self, path: AllowedPath) -> str:
-        """Return the client's pattern for a path of the provider's type."""
-        below = path.below if self.native else ""
-        return below + path.pattern.removeprefix(self.inside)
-
-    def rewrite(self, path: AllowedPath) -> RegexMatchAndSubstitute | None:
-        """Return how a client's path becomes the provider's; None where it is the same."""
-        if self.replaced is None:
-            return None
-        base_path = self.base_path + ("" if self.native else path.below)
-        return RegexMatchAndSubstitute(
-            pattern=regex(f"^{self.replaced}(/.*)$"), substitution=rf"{base_path}\1"
-        )
-
-
-def gateway_mount(provider: Provider) -> Mount:
-    """Return the place of a provider for clients with a base URL."""
-    prefix = f"{API_PREFIX}/{provider.name}"
-    replaced = f"{prefix}{provider.provider_type.client_prefix}"
-    base_path = provider.base_url.path.rstrip("/")
-    return Mount(prefix=prefix, inside="", replaced=replaced, base_path=base_path, native=False)
 
 
 def provider_routes(provider: Provider, mount: Mount, config: Config) -> list[Route]:

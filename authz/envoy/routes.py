@@ -21,10 +21,10 @@ from authz.envoy.api_routes import (
     unknown_api_routes,
 )
 from authz.envoy.filters import EXT_AUTHZ, REMOVED_RESPONSE_HEADERS
+from authz.envoy.mounts import gateway_mount
 from authz.envoy.packing import packed, regex
 from authz.envoy.page_routes import is_page_route, page_routes
 from authz.envoy.provider_routes import (
-    gateway_mount,
     method_is,
     packed_context,
     provider_routes,

@@ -12,8 +12,9 @@ from authz.addresses import parse_base_url
 from authz.demo.accounts import Accounts
 from authz.demo.server import Server
 from authz.files import write_whole
+from authz.key_reference import KeyReference
 from authz.provider_settings import Aws
-from authz.settings import Config, KeyReference, Provider
+from authz.settings import Config, Provider
 from authz.up.demo_state import demo_folder, marked_as_running, with_own_state
 
 _BASE_PATHS = {"chatgpt": "/backend-api/codex", "openai": "/v1"}
@@ -38,7 +39,7 @@ def demo(config: Config) -> Iterator[tuple[Config, Path]]:
     central = {
         provider.name: _demo_key(types[provider.name])
         for provider in config.providers
-        if provider.key_references or provider.aws is not None
+        if provider.key_references or provider.aws is not None or provider.is_open
     }
     accounts = Accounts(central=central, types=types)
     with marked_as_running(config), Server(accounts, port=_free_port()) as server:

@@ -23,7 +23,7 @@ NOT_SERVED = [
     ("GET", "/anthropic/v1/modelsx", "anthropic"),
     ("GET", "/anthropic/v1/messages", "anthropic"),
     ("DELETE", "/anthropic/v1/models/claude", "anthropic"),
-    ("POST", "/openai/v1/completions", "openai"),
+    ("POST", "/openai/v1/batches", "openai"),
     ("GET", "/openai/v1/files", "openai"),
     ("GET", "/openai/v1/organization/users", "openai"),
     ("POST", "/openai/v1/fine_tuning/jobs", "openai"),
@@ -38,14 +38,14 @@ NOT_SERVED = [
 def test_what_is_not_listed_is_404(
     gateway: Pair, token: str, method: str, path: str, shape: str
 ) -> None:
-    """With a good token the answer names method and path; the provider never hears of it."""
+    """The answer names method, path and what to do; the provider never hears of it."""
     exchanged = one(gateway, method, path, {"x-api-key": token})
     error = check_refusal(exchanged, 404, "not_found_error", shape)
     shown = path
     for prefix in ("/api/v2/ai-gateway", "/api/v2/aibridge"):
         if path.startswith(f"{prefix}/"):
             shown = path.removeprefix(prefix)
-    assert error["message"] == f"route not supported: {method} {shown}"
+    assert error["message"].startswith(f"route not supported: {method} {shown}. ")
 
 
 @pytest.mark.parametrize(("method", "path", "shape"), NOT_SERVED)
@@ -80,7 +80,7 @@ def test_own_credentials_open_no_further_paths(gateway: Pair, token: str) -> Non
         "x-coder-ai-governance-token": token,
         "authorization": f"Bearer {OWN_KEYS['openai']}",
     }
-    exchanged = one(gateway, "POST", "/openai/v1/completions", headers)
+    exchanged = one(gateway, "POST", "/openai/v1/batches", headers)
     check_refusal(exchanged, 404, "not_found_error", "openai")
 
 

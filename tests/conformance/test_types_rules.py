@@ -130,8 +130,12 @@ def test_an_oauth_token_of_ones_own(every_type: Pair, token: str, name: str) -> 
         ("POST", "/gemini/v1beta/tunedModels/a:generateContent"),
         ("POST", "/gemini/v1beta/models/a/b:generateContent"),
         ("POST", "/gemini/v1alpha/models/a:generateContent"),
-        ("POST", "/azure/openai/deployments/d/completions"),
-        ("POST", "/azure/openai/deployments/d/embeddings"),
+        ("POST", "/azure/openai/deployments/d/images/variations"),
+        ("POST", "/azure/openai/deployments/d%2Fx/embeddings"),
+        ("GET", "/gemini/v1beta/models/a/b"),
+        ("GET", "/gemini/v1beta/models/..%2Ffiles"),
+        ("GET", "/gemini/v1beta/models/a%3AgenerateContent"),
+        ("GET", "/bedrock/v1/models/..%2Fx"),
         ("POST", "/azure/openai/deployments/a/b/chat/completions"),
         ("GET", "/azure/openai/deployments"),
         ("DELETE", "/azure/openai/models/m"),
@@ -141,7 +145,7 @@ def test_an_oauth_token_of_ones_own(every_type: Pair, token: str, name: str) -> 
         ("GET", "/bedrock/v1/messages"),
         ("POST", "/bedrock/v1/messages/batches"),
         ("POST", "/openai/v1/files"),
-        ("GET", "/openai/v1/embeddings"),
+        ("GET", "/openai/v1/batches"),
         ("GET", "/openai/v1/files"),
         ("POST", "/openai/v1/files/a"),
     ],
@@ -290,13 +294,13 @@ def test_a_further_path_is_for_ones_own_credential(every_type: Pair, token: str)
     """The central key goes there only where the configuration says so."""
     central = {"authorization": f"Bearer {token}"}
     own = {GOVERNANCE: token, "authorization": f"Bearer {OWN['openai']}"}
-    denied = _post(every_type, "/openai/v1/embeddings", central)
+    denied = _post(every_type, "/openai/v1/batches", central)
     assert denied.answer.status_code == 401
     assert denied.seen == []
     error = denied.answer.json()["error"]
     assert error["code"] == "provider_credential_required"
     assert "not for this path" in error["message"]
-    passed = _post(every_type, "/openai/v1/embeddings", own)
+    passed = _post(every_type, "/openai/v1/batches", own)
     assert passed.credentials == [("authorization", f"Bearer {OWN['openai']}")]
     opted_in = one(every_type, "GET", "/openai/v1/files/f/content", central)
     assert opted_in.credentials == [("authorization", f"Bearer {CENTRAL['openai']}")]
@@ -372,3 +376,44 @@ def test_a_key_as_a_websockets_subprotocol(every_type: Pair, token: str, value: 
         assert exchanged.answer.status_code == 400
         assert exchanged.seen == []
         assert "sk-own" not in exchanged.answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "upstream"),
+    [
+        ("/azure/openai/v1/models/a%2Fb", "/openai/v1/models/a%2Fb"),
+        ("/gemini/v1beta/models/models%2Fa", "/v1beta/models/models%2Fa"),
+        ("/google/v1/models/models%2fa", "/v1/models/models%2fa"),
+        ("/bedrock/v1/models/a%2Fb", "/v1/models/a%2Fb"),
+    ],
+)
+def test_a_slash_in_the_name_of_a_model(
+    every_type: Pair, token: str, path: str, upstream: str
+) -> None:
+    """It reaches the provider as it came, and a signature counts for it."""
+    name = path.split("/")[1]
+    headers = {"authorization": f"Bearer {token}"}
+    (seen,) = one(every_type, "GET", path, headers).seen
+    assert seen.path == upstream
+    if name == "bedrock":
+        assert is_signed(seen, every_type.provider.server.url)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/azure/openai/deployments/d/embeddings",
+        "/azure/openai/deployments/d/audio/speech",
+        "/azure/openai/v1/images/generations",
+        "/google/v1/embeddings",
+        "/gemini/v1beta/models/e:embedContent",
+    ],
+)
+def test_inference_beside_chat(every_type: Pair, token: str, path: str) -> None:
+    """Vectors, images and speech come with the central key."""
+    name = path.split("/")[1]
+    call = {"model": "m", "input": "a"}
+    exchanged = one(every_type, "POST", path, {"authorization": f"Bearer {token}"}, json=call)
+    assert exchanged.answer.status_code == 200
+    ((_, value),) = exchanged.credentials
+    assert value.removeprefix("Bearer ") == CENTRAL[name]

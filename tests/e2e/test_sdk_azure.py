@@ -115,7 +115,7 @@ def test_refusals(every_type: Pair, every_type_without_byok: Pair, token: str) -
         _azure(every_type, api_key=token) as client,
         pytest.raises(openai.NotFoundError, match="route not supported"),
     ):
-        client.embeddings.create(model="e", input="x")
+        client.files.list()
     other = every_type_without_byok
     headers = {GOVERNANCE: other.create_token("alice")}
     with (

@@ -78,7 +78,7 @@ def providers(url: str, folder: Path) -> list[dict[str, Any]]:
         return {"name": name, **kind, **more}
 
     extra = [
-        {"path": "/v1/embeddings", "methods": ["POST"]},
+        {"path": "/v1/batches", "methods": ["POST"]},
         {"path": "/v1/files/*", "methods": ["GET", "DELETE"], "central_key": True},
     ]
     signing = {"region": REGION, "credentials_file": str(aws), "profile": "ai"}

@@ -13,10 +13,11 @@ from authz.errors import ConfigError, IdentityUnavailable
 from authz.headers import CREDENTIAL_HEADERS
 from authz.identity import Rejection
 from authz.key_pool import KeyPool
+from authz.key_reference import KeyReference
 from authz.outcome import Reason
 from authz.pb import ext_authz_pb2 as pb
 from authz.secret import Secret
-from authz.settings import Config, KeyReference, Provider
+from authz.settings import Config, Provider
 from authz.usage.ids import ID
 from tests.support.checks import ANTHROPIC, OPENAI, allows, answer, question
 from tests.support.identities import InMemoryIdentities

@@ -527,3 +527,38 @@ def test_a_key_of_a_pool_is_named() -> None:
     allowed = _decide(GOVERNED, central=ChosenKey(Secret(CENTRAL), 3))
     assert isinstance(allowed, Allow)
     assert allowed.key_index == 3
+
+
+UNLISTED = replace(ANTHROPIC, own_only=True, central_key=False)
+
+
+def test_a_path_for_ones_own_credential_only() -> None:
+    """With one it passes as any other; a Coder token alone gets a 404 and never the central key."""
+    own = replace(GOVERNED, bearer=Secret("sk-ant-oat01-own"))
+    allowed = _decide(own, UNLISTED)
+    assert isinstance(allowed, Allow)
+    assert (allowed.mode, allowed.header, allowed.credential) == (Mode.BYOK, AUTHORIZATION, None)
+    for credentials in (GOVERNED, replace(GOVERNED, api_key=Secret(TOKEN))):
+        denied = _decide(credentials, UNLISTED)
+        assert isinstance(denied, Deny)
+        assert (denied.status, denied.code) == (404, "route_not_supported")
+
+
+COMPAT = Route("local", PROVIDER_TYPES["openai-compat"], supported=True, open=True)
+
+
+@pytest.mark.parametrize("central", [None, CENTRAL])
+def test_a_provider_that_takes_no_credential(central: str | None) -> None:
+    """A good token is enough, and no credential is sent; one's own stays one's own."""
+    allowed = _decide(Credentials(bearer=Secret(TOKEN)), COMPAT, central=central)
+    assert isinstance(allowed, Allow)
+    assert (allowed.mode, allowed.header, allowed.credential) == (Mode.CENTRALIZED, None, None)
+    assert allowed.hint == "none"
+    byok = _decide(replace(GOVERNED, bearer=Secret("sk-own")), COMPAT, central=central)
+    assert isinstance(byok, Allow)
+    assert (byok.mode, byok.header, byok.credential) == (Mode.BYOK, AUTHORIZATION, None)
+    rejected = _decide(GOVERNED, COMPAT, next(iter(Rejection)), central)
+    assert isinstance(rejected, Deny)
+    unlisted = _decide(GOVERNED, replace(COMPAT, central_key=False), central=central)
+    assert isinstance(unlisted, Deny)
+    assert unlisted.status == 401

@@ -22,6 +22,8 @@ BASE = {"name": "a", "type": "openai", "base_url": "https://a.example/v1"}
         ({"keys": [{"env": "UNSET"}, {"env": "EMPTY"}]}, "no key: set $UNSET or $EMPTY", False),
         ({}, "own key only", False),
         ({"type": "copilot"}, "own key only", False),
+        ({"type": "openai-compat", "key": "none"}, "no key needed", True),
+        ({"type": "openai-compat"}, "own key only", False),
         (
             {"type": "bedrock", "base_url": "https://a.example", "aws": {"region": "us-east-1"}},
             "AWS credentials: Envoy signs",

@@ -9,10 +9,11 @@ from pydantic import ValidationError
 
 from authz.addresses import TcpAddress, UnixAddress
 from authz.fields import Tls
+from authz.key_reference import KeyReference
 from authz.keys import EnvKey, FileKey
 from authz.provider_settings import Aws, ExtraPath
 from authz.secret import Secret
-from authz.settings import DEFAULT_PROVIDERS, Config, KeyReference, Provider
+from authz.settings import DEFAULT_PROVIDERS, Config, Provider
 from tests.support.certificates import Authority
 
 A_KEY = "sk-ant-api03-0123456789abcdef"

@@ -228,12 +228,58 @@ def test_other_methods_inside(proxied: Proxied, inside: Connect, method: str) ->
         "/proxy/ca-cert.pem",
         "/metrics",
         "/",
+        "/v1/models/..%2F..%2Fv1/organizations",
+        "/v1/models/%2e%2e%2Fmessages",
+        "/v1/models/x%5C..%5Cy",
+        "/v1/models/x%252F..",
+        "/v1/files%2Fx",
+        "/v1%2Fmodels",
+        "/api/oauth/profile",
+        "/api/hello/../oauth/profile",
+        "/api/hello%2Fx",
+        "/api/hellox",
+        "/v1/organizations/api_keys",
     ],
 )
 def test_other_paths_inside(proxied: Proxied, inside: Connect, path: str) -> None:
     """Neither the gateway's own paths nor a detour out of the provider's are served inside."""
     assert inside.ask(raw.request("GET", path, host=ANTHROPIC)).status in (400, 404)
     assert proxied.provider.take() == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("x-api-key", "{token}")],
+        [("authorization", "Bearer {token}")],
+        [("authorization", "Bearer x{token}"), ("x-api-key", "{token}")],
+        [("authorization", "Basic c2stYW50LW93bg==")],
+        [("authorization", "Bearer")],
+        [("x-api-key", " ")],
+        [("cookie", "sessionKey=sk-ant-own")],
+        [("api-key", "sk-ant-own")],
+        [("x-goog-api-key", "sk-ant-own")],
+    ],
+)
+def test_no_central_key_on_a_path_that_is_not_listed(
+    proxied: Proxied, inside: Connect, headers: Headers
+) -> None:
+    """Whatever stands in for an own credential, the company's key stays on the listed paths."""
+    written = [(name, str(value).format(token=proxied.token)) for name, value in headers]
+    for path in ("/api/oauth/profile", "/v1/organizations/api_keys", "/v1/files"):
+        answer = inside.ask(raw.request("GET", path, written, host=ANTHROPIC))
+        assert answer.status in (400, 404)
+        assert proxied.provider.take() == []
+
+
+def test_nonsense_of_ones_own(proxied: Proxied, inside: Connect) -> None:
+    """A credential that is none passes as the user's own: the provider refuses it."""
+    nonsense = [("authorization", "Bearer nonsense")]
+    answer = inside.ask(raw.request("GET", "/v1/organizations", nonsense, host=ANTHROPIC))
+    assert answer.status == 401
+    (seen,) = proxied.provider.take()
+    held = [pair for pair in seen.headers if pair[0] in CREDENTIAL_HEADERS]
+    assert held == [("authorization", "Bearer nonsense")]
 
 
 @pytest.mark.parametrize("server_name", [None, OPENAI, "example.com", "localhost"])

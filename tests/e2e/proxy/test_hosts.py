@@ -1,4 +1,4 @@
-"""The host of a provider without a central key, through the proxy: as Codex with a log-in asks."""
+"""Whole hosts of providers through the proxy: as Codex and Claude Code with a log-in ask."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from websockets.sync.client import connect
 
 from tests.e2e.proxy.pairs import Proxied
 from tests.support import raw
-from tests.support.pair import OWN_KEYS, Pair
+from tests.support.pair import OWN_KEYS, SUBSCRIPTION, Pair, wait_until
 from tests.support.requests import CREDENTIAL_HEADERS, leaks
 from tests.support.tls import Connect, credentials, trusting
 
@@ -86,3 +86,77 @@ def test_other_websockets(proxied: Proxied) -> None:
         ).close()
     assert caught.value.response.status_code == 426
     assert proxied.provider.take() == []
+
+
+CLAUDE = "https://api.anthropic.com"
+LOGIN = {"authorization": f"Bearer {SUBSCRIPTION}"}
+CLAUDE_CODE_ASKS = [
+    ("GET", "/api/oauth/profile"),
+    ("GET", "/api/oauth/usage"),
+    ("GET", "/v1/mcp_servers?limit=1000"),
+    ("GET", "/api/claude_cli/bootstrap"),
+    ("POST", "/api/eval/sdk-x1"),
+    ("GET", "/api/claude_code/settings"),
+    ("POST", "/v1/messages/batches"),
+    ("DELETE", "/v1/files/file_1"),
+    ("GET", "/v1/organizations/users"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), CLAUDE_CODE_ASKS)
+def test_own_login_beside_a_central_key(
+    proxied: Proxied, client: httpx.Client, method: str, path: str
+) -> None:
+    """A user's log-in reaches every path of a host that has a central key, and as it came."""
+    client.request(method, f"{CLAUDE}{path}", headers=LOGIN)
+    (seen,) = proxied.provider.take()
+    assert (seen.method, seen.path) == (method, path.partition("?")[0])
+    held = [pair for pair in seen.headers if pair[0] in CREDENTIAL_HEADERS]
+    assert held == [("authorization", LOGIN["authorization"])]
+    assert leaks(seen, [proxied.token.partition("-")[2]]) == []
+
+
+@pytest.mark.parametrize("place", ["none", "x-api-key", "authorization"])
+@pytest.mark.parametrize(("method", "path"), CLAUDE_CODE_ASKS)
+def test_no_login_beside_a_central_key(
+    proxied: Proxied, client: httpx.Client, method: str, path: str, place: str
+) -> None:
+    """With a Coder token alone the same paths are a 404 that says so, and get no central key."""
+    value = f"Bearer {proxied.token}" if place == "authorization" else proxied.token
+    headers = {} if place == "none" else {place: value}
+    answer = client.request(method, f"{CLAUDE}{path}", headers=headers)
+    assert answer.status_code == 404
+    assert "with your own credential only" in answer.json()["error"]["message"]
+    assert proxied.provider.take() == []
+
+
+@pytest.mark.parametrize(
+    "url", [f"{CLAUDE}/api/hello", "https://api.individual.githubcopilot.com/_ping"]
+)
+def test_what_needs_no_credential(proxied: Proxied, client: httpx.Client, url: str) -> None:
+    """What clients ask before they have a log-in passes with a good token, and no credential."""
+    assert client.get(url).status_code == 200
+    (seen,) = proxied.provider.take()
+    assert [pair for pair in seen.headers if pair[0] in CREDENTIAL_HEADERS] == []
+    assert leaks(seen, [proxied.token.partition("-")[2]]) == []
+
+
+def test_usage_through_the_proxy(proxied: Proxied, client: httpx.Client) -> None:
+    """A client that accepts compression is metered there, too."""
+    call = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
+    headers = {"accept-encoding": "gzip, br", "x-marker": "metered"}
+    answer = client.post(f"{CLAUDE}/v1/messages", headers=headers, json=call)
+    assert "content-encoding" not in answer.headers
+    (seen,) = proxied.provider.take()
+    assert seen.all("accept-encoding") == []
+    wait_until(lambda: '"model":"m"' in proxied.pair.stdout.replace(" ", ""), 10, "the line")
+    line = next(line for line in proxied.log() if line["model"] == "m")
+    assert line["usage"] == 1
+
+
+@pytest.mark.parametrize("name", ["mistralai%2Fmistral-7b", "a%2fb"])
+def test_a_slash_in_the_name_of_a_model(proxied: Proxied, client: httpx.Client, name: str) -> None:
+    """It reaches the provider as it came."""
+    client.get(f"https://api.openai.com/v1/models/{name}")
+    (seen,) = proxied.provider.take()
+    assert seen.path == f"/v1/models/{name}"

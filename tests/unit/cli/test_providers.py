@@ -275,3 +275,23 @@ def test_signed_requests(tmp_path: Path, server: _Server) -> None:
     (row,) = _run(tmp_path, values)
     assert "Envoy signs" in row["result"]
     assert server.asked == [("/v1/models", None)]
+
+
+@pytest.mark.parametrize(
+    ("answered", "ok", "said"),
+    [
+        (200, True, "it takes no key"),
+        (401, False, "give one in place of key: none"),
+        (500, False, "an error of its own"),
+    ],
+)
+def test_a_provider_that_takes_no_key(
+    tmp_path: Path, server: _Server, answered: int, ok: bool, said: str
+) -> None:
+    """It is asked once, without a credential."""
+    server.status = answered
+    values = {"providers": [_provider(server.server_port, "openai-compat", key="none")]}
+    (row,) = _run(tmp_path, values, status=0 if ok else 1, KEY=KEY)
+    assert (row["credential"], row["status"], row["ok"]) == (None, answered, ok)
+    assert said in row["result"]
+    assert server.asked == [("/v1/models", None)]

@@ -128,6 +128,20 @@ def test_says_what_is_missing() -> None:
 
 
 @pytest.mark.usefixtures("folder")
+def test_a_model_on_this_machine() -> None:
+    """Without OpenAI itself, the lines for its format name the first provider that speaks it."""
+    local = {"name": "local", "type": "openai-compat", "base_url": "http://127.0.0.1:11434/v1"}
+    Path("gateway.yaml").write_text(yaml.safe_dump({"providers": [{**local, "key": "none"}]}))
+    said = _print("openai-python").stdout
+    assert "/api/v2/ai-gateway/local/v1" in said
+    real = {"name": "gpt", "type": "openai", "base_url": "https://api.openai.com/v1"}
+    Path("gateway.yaml").write_text(yaml.safe_dump({"providers": [local, real]}))
+    said = _print("openai-python").stdout
+    assert "/api/v2/ai-gateway/gpt/v1" in said
+    assert "local" not in said
+
+
+@pytest.mark.usefixtures("folder")
 def test_says_that_a_key_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines for the company's key whose variable is not set say so; the gateway's may be."""
     hint = "# works where the gateway has a central key: $ANTHROPIC_API_KEY is not set"
