@@ -89,7 +89,9 @@ async def serve(config: Config, load: Callable[[], Config], worker: Worker | Non
         grpc_server = _grpc_server(config, address, reloadable, records, traces)
         listener = worker.http if worker else listen(config.authz.http)
         sign_in, secure = SignIn(), config.tls is not None
-        api = create_api(Services(own_store, sign_in, secure=secure))
+        api = create_api(
+            Services(own_store, sign_in, secure, lambda: reloadable.config.provider_names)
+        )
         usage_rows = UsageRows(lambda: reloadable.config)
         pages = create_pages(
             Pages(own_store, sign_in, secure, lambda: reloadable.config, usage_rows)

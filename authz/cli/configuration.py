@@ -37,6 +37,6 @@ def check(*, config_path: Path | None) -> None:
         if pool is not None and pool.choose() is None:
             variables = ", ".join(f"${key.env}" for _, key in provider.key_references)
             click.echo(f"note: {provider.name} has no central key: {variables} is not set")
-    if problem := asyncio.run(find_problem(loaded)):
-        click.echo(f"note: usage: {problem}")
+    if not_written := asyncio.run(find_problem(loaded)):
+        click.echo(f"note: usage: {not_written}")
     click.echo("The configuration is valid.")
