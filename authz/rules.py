@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -74,12 +75,15 @@ NOTHING = TokenRules(providers=(), modes=())
 def make_rules(
     providers: list[str] | tuple[str, ...] | None = None,
     modes: list[str] | tuple[str, ...] | None = None,
+    known: Collection[str] | None = None,
 ) -> TokenRules:
     """Return the rules that a person asks for.
 
     Args:
-        providers: names; None or nothing is every provider. They need not be configured yet.
+        providers: names; None or nothing is every provider.
         modes: ``centralized`` (or ``central``) and ``byok``; None or nothing is every mode.
+        known: the configured providers, of which each name has to be one; None takes any name, as
+            rules that are stored may outlive a provider.
 
     Raises:
         ValueError: what is wrong, in one line that does not quote what was given: people paste
@@ -90,6 +94,8 @@ def make_rules(
     for name in providers or ():
         if len(name) > _PROVIDER_LENGTH or _PROVIDER.fullmatch(name) is None:
             raise ValueError("a provider is named as in the URL, such as anthropic")
+    if known is not None and not set(providers or ()) <= set(known):
+        raise ValueError(f"no such provider: this gateway has {', '.join(sorted(known))}")
     if any(mode not in _MODES for mode in modes or ()):
         raise ValueError("a mode is centralized or byok")
     return TokenRules(

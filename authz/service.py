@@ -94,7 +94,9 @@ async def serve(config: Config, load: Callable[[], Config], worker: Worker | Non
         grpc_server = _grpc_server(config, address, reloadable, records, traces)
         listeners = worker.listeners if worker else listen_http(config)
         sign_in, secure = SignIn(), config.tls is not None
-        api = create_api(Services(own_store, sign_in, secure=secure))
+        api = create_api(
+            Services(own_store, sign_in, secure, lambda: reloadable.config.provider_names)
+        )
         usage_rows = UsageRows(lambda: reloadable.config)
         pages = create_pages(
             Pages(own_store, sign_in, secure, lambda: reloadable.config, usage_rows)

@@ -218,6 +218,11 @@ class Config(Section):
         return Path(".authz")
 
     @property
+    def provider_names(self) -> list[str]:
+        """The names of the providers, in the order of the file."""
+        return [provider.name for provider in self.providers]
+
+    @property
     def intercepted_hosts(self) -> dict[str, Provider]:
         """Each provider's own host, whose TLS the proxy opens; of two on one, the first by name."""
         hosts: dict[str, Provider] = {}

@@ -32,8 +32,8 @@ def check(*, config_path: Path | None) -> None:
         raise click.exceptions.Exit(1) from None
     for status in provider_statuses(loaded):
         click.echo(status.line)
-    if problem := asyncio.run(find_problem(loaded)):
-        click.echo(f"note: usage: {problem}")
+    if not_written := asyncio.run(find_problem(loaded)):
+        click.echo(f"note: usage: {not_written}")
     click.echo("The configuration is valid.")
 
 

@@ -11,6 +11,7 @@ from authz import lifetimes
 from authz.cli.common import (
     AliasedGroup,
     choose_user,
+    config_of_store,
     config_option,
     example,
     identity_of,
@@ -133,15 +134,15 @@ def create(
     config_path: Path | None,
 ) -> None:
     """Make a token and print it, once: it can't be shown again."""
+    config = config_of_store(config_path)
     try:
-        rules = make_rules(providers, modes)
+        rules = make_rules(providers, modes, config.provider_names)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
 
     async def work() -> None:
-        identity = identity_of(config_path)
-        async with opened_store(identity) as store:
-            owner = await choose_user(store, identity, user)
+        async with opened_store(config.identity) as store:
+            owner = await choose_user(store, config.identity, user)
             text, _ = await store.create_token(owner, name, lifetime, rules)
             click.echo(text)
 

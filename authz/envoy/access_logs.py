@@ -116,6 +116,10 @@ USAGE_FIELDS = {
 }
 """What a provider counted; null where it is not known. The typed metadata is Envoy's own."""
 
+_PRINTABLE = f"has({_FOUND}.model) && {_FOUND}.model.matches('^[ -~]*$')"
+_PRINTABLE_MODEL = f"%TYPED_CEL({_PRINTABLE} ? {_FOUND}.model : null):200%"
+"""Of the JSON lines: its escaping leaves what a terminal acts on beyond ASCII."""
+
 _USUAL = f"size({_FOUND}.model) <= 64 && {_FOUND}.model.matches('^[!-~]+$')"
 _MODEL = f"%TYPED_CEL({_USUAL} ? {_FOUND}.model : '-')%"
 """Of a line of text, in which nothing is escaped; a provider chooses the name."""
@@ -197,7 +201,7 @@ def _requests() -> AccessLog:
 
 
 def _json_lines(config: Config) -> AccessLog:
-    usage = USAGE_FIELDS if config.usage.enabled else {}
+    usage = USAGE_FIELDS | {"model": _PRINTABLE_MODEL} if config.usage.enabled else {}
     traces = TRACE_FIELDS if config.tracing is not None else {}
     log_format = SubstitutionFormatString(json_format=struct(ACCESS_LOG_FIELDS | usage | traces))
     return AccessLog(

@@ -15,6 +15,7 @@ from authz.identity.audit import Action, Change, Resource
 from authz.identity.database import Conflict, Queries
 from authz.identity.names import check_token_name, invent_token_name
 from authz.identity.record import SELECT_RECORD, TokenRecord, check
+from authz.identity.roles import longest_lifetime
 from authz.identity.store_base import SELECT_KEY
 from authz.identity.store_reveal import RevealStore
 from authz.identity.store_sessions import SessionStore
@@ -51,7 +52,7 @@ class Store(UserStore, SessionStore, RevealStore):
         Args:
             user: its owner, who has to be active.
             name: unique among the user's tokens, expired ones too; None takes two random words.
-            lifetime: above zero and at most ``lifetimes.MAXIMUM``.
+            lifetime: above zero and at most ``longest_lifetime`` of the owner.
             rules: what it is limited to.
             digest: stored instead of the secret's; the token works after ``reveal_token`` only.
 
@@ -111,6 +112,9 @@ class Store(UserStore, SessionStore, RevealStore):
     ) -> tuple[str, Key]:
         if not timedelta(0) < lifetime <= lifetimes.MAXIMUM:
             raise StoreError("a lifetime is greater than 0 and at most 876600h")
+        if lifetime > (longest := longest_lifetime(user)):
+            hours = longest // timedelta(hours=1)
+            raise StoreError(f"{user.username} is an owner, whose tokens live at most {hours}h")
         await self._purge()
         text, token = tokens.generate()
         now = datetime.now(UTC)

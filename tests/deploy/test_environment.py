@@ -86,7 +86,7 @@ def _program(path: Path, text: str) -> Path:
 
 
 def _works(folder: Path) -> bool:
-    command = [folder / ".venv" / "bin" / "python", "-c", "import pip"]
+    command = [str(folder / ".venv" / "bin" / "python"), "-c", "import pip"]
     return subprocess.run(command, check=False).returncode == 0
 
 

@@ -31,7 +31,8 @@ def shown() -> Iterator[Pair]:
     app = Starlette(routes=[Route("/{rest:path}", _answer, methods=["POST"])])
     with served(app) as port, pair(start=False) as running:
         running.settings["providers"][0]["base_url"] = f"http://127.0.0.1:{port}/anthropic"
-        running.start(terminal=True)
+        running.on_terminal = True
+        running.start()
         yield running
 
 

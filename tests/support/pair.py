@@ -93,6 +93,7 @@ class Pair:
 
     Attributes:
         environ: what it gets in its environment beside ours.
+        on_terminal: whether its standard output is a terminal; else it is a file.
     """
 
     def __init__(self, folder: Path, provider: Provider, settings: dict[str, Any]) -> None:
@@ -102,6 +103,7 @@ class Pair:
         self.http_port = free_port()
         self.settings = self._settings(settings)
         self.environ: dict[str, str] = {}
+        self.on_terminal = False
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -128,18 +130,12 @@ class Pair:
         """The token of the first start, from the file that standard output names."""
         return (self.folder / f"first-token-{self.port}").read_text().strip()
 
-    def start(self, *arguments: str, wait: bool = True, terminal: bool = False) -> None:
-        """Start ``authz up`` and wait until it says that the gateway is up.
-
-        Args:
-            arguments: of ``authz up``.
-            wait: whether to wait.
-            terminal: whether standard output is a terminal; else it is a file.
-        """
+    def start(self, *arguments: str, wait: bool = True) -> None:
+        """Start ``authz up`` and wait until it says that the gateway is up."""
         (self.folder / "gateway.yaml").write_text(yaml.safe_dump(self.settings))
         with (
             _terminal(self.folder / "stdout")
-            if terminal
+            if self.on_terminal
             else (self.folder / "stdout").open("wb") as stdout,
             (self.folder / "stderr").open("wb") as stderr,
         ):

@@ -21,6 +21,16 @@ def test_what_is_written_is_read(providers: list[str], modes: list[str]) -> None
     assert rules.allow_mode(Mode.CENTRALIZED) is (not modes or set(modes) != {"byok"})
 
 
+def test_only_known_providers_are_taken() -> None:
+    """Where the providers are known, another name is refused with those that there are."""
+    known = ["openai", "anthropic"]
+    assert make_rules(["openai"], known=known).providers == ("openai",)
+    assert make_rules(known=known) == NO_RULES
+    with pytest.raises(ValueError, match="this gateway has anthropic, openai") as caught:
+        make_rules(["openai", "nope"], known=known)
+    assert "nope" not in str(caught.value)
+
+
 def test_no_rules_are_not_stored() -> None:
     """A token without rules has no text, and no text is no rules."""
     assert make_rules() == make_rules([], []) == NO_RULES == read_rules(None)

@@ -1,5 +1,6 @@
 """One call of the token API: its body, who makes it, and whom it is about."""
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -29,11 +30,13 @@ class Services:
 
     Attributes:
         secure: whether clients come over TLS, so that cookies may demand it.
+        providers: returns the names of the configured providers; None where any name is taken.
     """
 
     own_store: OwnStore
     sign_in: SignIn
     secure: bool
+    providers: Callable[[], Collection[str] | None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Tokens: making, listing, reading, ending."""
 
+from collections.abc import Collection
 from datetime import timedelta
 
 from starlette.responses import Response
@@ -30,7 +31,7 @@ async def create_token(call: UserCall) -> Response:
         raise ApiError(400, _INVALID, validations={"token_name": problem})
     try:
         text, _ = await call.store.create_token(
-            owner, name, _lifetime(asked, owner), _rules(asked.rules)
+            owner, name, _lifetime(asked, owner), _rules(asked.rules, call.services.providers())
         )
     except NameTaken:
         raise ApiError(
@@ -149,11 +150,11 @@ def _check_scope(asked: CreateToken) -> None:
             )
 
 
-def _rules(asked: AskedRules | None) -> TokenRules:
+def _rules(asked: AskedRules | None, known: Collection[str] | None) -> TokenRules:
     if asked is None:
         return NO_RULES
     try:
-        return make_rules(asked.providers, asked.modes)
+        return make_rules(asked.providers, asked.modes, known)
     except ValueError as error:
         raise ApiError(400, _INVALID, validations={"rules": str(error)}) from None
 

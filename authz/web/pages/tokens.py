@@ -162,7 +162,7 @@ def _form(
         preset=visit.given("preset") or _PRESET,
         lifetime=visit.given("lifetime"),
         maximum=_in_words(maximum),
-        providers=[provider.name for provider in visit.pages.config().providers],
+        providers=visit.pages.config().provider_names,
         chosen=visit.form.get("provider", ()),
         modes=_MODES,
         chosen_modes=visit.form.get("mode", ()),
@@ -190,7 +190,11 @@ def _in_words(duration: timedelta) -> str:
 
 def _rules(visit: Visit, problems: dict[str, str]) -> TokenRules:
     try:
-        return make_rules(visit.form.get("provider"), visit.form.get("mode"))
+        return make_rules(
+            visit.form.get("provider"),
+            visit.form.get("mode"),
+            [provider.name for provider in visit.pages.config().providers],
+        )
     except ValueError as error:
         problems["rules"] = str(error)
         return TokenRules()

@@ -250,3 +250,21 @@ def test_the_program(tmp_path: Path) -> None:
     assert (made.returncode, made.stderr) == (0, "")
     assert parse(made.stdout.removesuffix("\n")) is not None
     assert authz("tokens", "create", "--lifetime", "x").returncode == 2
+
+
+def test_an_unknown_provider_is_refused(run: Run) -> None:
+    """A provider that is not configured is wrong usage, and no token is made."""
+    run("users", "create", "alice")
+    refused = run("tokens", "create", "--provider", "nope", fails=2)
+    assert "no such provider: this gateway has anthropic, chatgpt, copilot" in refused.stderr
+    assert "No tokens" in run("tokens", "list").stderr
+
+
+def test_an_owner_gets_no_long_token(run: Run) -> None:
+    """A token of an owner lives at most a week, as by API; others may live long."""
+    run("users", "create", "root", "--admin")
+    result = run("tokens", "create", "--lifetime", "100y", fails=StoreError)
+    assert "root is an owner, whose tokens live at most 168h" in str(result.exception)
+    run("tokens", "create", "--lifetime", "168h")
+    run("users", "create", "alice")
+    run("tokens", "create", "--user", "alice", "--lifetime", "100y")

@@ -77,7 +77,8 @@ async def _filled(url: str) -> AsyncIterator[Api]:
     own_store = OwnStore(url, 365)
     source = await open_source(url)
     sign_in = SignIn(clock=lambda: 0.0)
-    app = create_app(source, Metrics(), api=create_api(Services(own_store, sign_in, secure=True)))
+    services = Services(own_store, sign_in, secure=True, providers=lambda: ["anthropic", "openai"])
+    app = create_app(source, Metrics(), api=create_api(services))
     transport = httpx.ASGITransport(from_envoy(app), client=(PEER, 1234))
     async with httpx.AsyncClient(transport=transport, base_url="https://gateway.test") as client:
         yield Api(client, store, sign_in, users, tokens, app)

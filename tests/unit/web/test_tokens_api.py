@@ -181,6 +181,7 @@ async def test_everything_is_optional(api: Api, scope: str) -> None:
         (b'{"token_name": "a\\u0000b"}', INVALID),
         (b'{"rules": {"providers": [""]}}', INVALID),
         (b'{"rules": {"providers": []}}', "Validation failed."),
+        (b'{"rules": {"providers": ["anthropic", "nope"]}}', INVALID),
         (b'{"rules": {"provider": ["openai"]}}', "Validation failed."),
     ],
 )

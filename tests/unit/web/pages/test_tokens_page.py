@@ -90,6 +90,15 @@ async def test_the_lines_to_paste_can_work(site: Site, monkeypatch: pytest.Monke
     assert "authorization: Bearer $OPENAI_API_KEY" in blocks["curl-openai"]
 
 
+async def test_an_unknown_provider_is_refused(site: Site) -> None:
+    """A form with a provider that is not configured makes no token and says which there are."""
+    alice = await site.signed_in("alice")
+    await alice.post(NEW, name="ci", provider=["nope"])
+    assert alice.last.status_code == 400
+    assert "no such provider" in alice.last.text
+    assert await site.store.find_named(site.users["alice"], "ci") is None
+
+
 async def test_rules_limit_a_token_and_its_lines(site: Site) -> None:
     """Chosen providers and modes are the token's rules; only what they allow is shown to paste."""
     alice = await site.signed_in("alice")
