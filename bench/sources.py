@@ -6,9 +6,10 @@ from dataclasses import replace
 
 from authz.identity.open import make_store
 from authz.tokens import parse
-from bench.processes import Watched, free_port
+from bench.processes import Watched
 from bench.variants import Running, product
 from bench.world import World
+from tests.support.ports import free_port
 from tests.support.postgres import running_server
 
 _USER = "0d6ec7f4-9ea1-4d3c-8f0e-1f2e3d4c5b6a"

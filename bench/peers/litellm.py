@@ -7,9 +7,9 @@ import yaml
 from bench import message, upstream
 from bench.install import venv
 from bench.peers.python import REQUIREMENTS
-from bench.processes import free_port
 from bench.variants import Running
 from bench.world import World
+from tests.support.ports import free_port
 
 _VARIABLES = {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # it would fetch its list of prices

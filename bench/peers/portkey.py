@@ -9,9 +9,9 @@ from pathlib import Path
 
 from bench import message, upstream
 from bench.install import npm
-from bench.processes import free_port
 from bench.variants import Running
 from bench.world import World
+from tests.support.ports import free_port
 
 _VERSION = "1.15.2"
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from starlette.types import ASGIApp
 
 from authz.clients.catalog import clients
 from authz.providers import PROVIDER_TYPES
@@ -56,7 +57,7 @@ def world() -> Iterator[World]:
     except NpmMissingError as error:
         pytest.skip(str(error))
     host = AnthropicHost()
-    hosts = {"api.anthropic.com": host, "platform.claude.com": ClaudeHost()}
+    hosts: dict[str, ASGIApp] = {"api.anthropic.com": host, "platform.claude.com": ClaudeHost()}
     with pairs.behind(hosts) as proxy:
         yield World(proxy, host, claude)
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from bench.install import debian
 from bench.world import BenchError
@@ -60,7 +61,7 @@ def _jars() -> Path:
     digest = hashlib.sha256((_JAVA / "pom.xml").read_bytes()).hexdigest()[:12]
     folder = CACHE / f"java-{digest}"
     if not (folder / ".done").exists():
-        command = ["mvn", "-q", "-B", "-f", _JAVA, "dependency:copy-dependencies"]
+        command = ["mvn", "-q", "-B", "-f", str(_JAVA), "dependency:copy-dependencies"]
         subprocess.run([*command, f"-DoutputDirectory={folder}"], check=True, timeout=600)
         (folder / ".done").touch()
     return folder
@@ -70,7 +71,7 @@ def _java(program: str, class_path: Path | None, *arguments: str) -> str:
     if shutil.which("javac") is None:
         pytest.skip("a JDK is not there")
     options = [] if class_path is None else ["-cp", f"{class_path}/*"]
-    command = ["java", *options, _JAVA / f"{program}.java", *arguments]
+    command = ["java", *options, str(_JAVA / f"{program}.java"), *arguments]
     # Logging has no binding, which it says on standard error.
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
@@ -79,34 +80,34 @@ def _java(program: str, class_path: Path | None, *arguments: str) -> str:
 
 def _offer_of(run: Callable[[str], object]) -> str:
     """Return the ``Upgrade`` header that a client sends to a server of no other interest."""
-    offers = []
+    offers: list[str] = []
 
-    async def app(scope: object, receive: object, send: Callable[..., object]) -> None:
-        assert isinstance(scope, dict)
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         offers.append(dict(scope["headers"]).get(b"upgrade", b"").decode())
-        await send({"type": "http.response.start", "status": 200, "headers": []})  # type: ignore[misc]
-        await send({"type": "http.response.body", "body": b"{}"})  # type: ignore[misc]
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"{}"})
 
     with served(app) as port:
-        run(f"http://127.0.0.1:{port}{PATH}")
+        run(f"http://127.0.0.1:{port}")
     return offers[0]
 
 
 @pytest.mark.parametrize(("program", "offer"), [("Jdk", "h2c"), ("Apache", "TLS/1.2")])
 def test_an_offer_to_upgrade(gateway: Pair, token: str, program: str, offer: str) -> None:
-    """A Java client offers another protocol in each request, and is served without it."""
+    """A Java client offers another protocol beside its request, and is served without it."""
     class_path = _jars() if program == "Apache" else None
 
     def run(url: str) -> str:
         return _java(program, class_path, url, token, BODY)
 
     assert _offer_of(run) == offer
-    printed = run(f"{gateway.url}{PATH}")
-    assert printed.startswith("200 "), printed
-    assert ANSWER in printed
-    (seen,) = gateway.provider.take()
-    assert seen.credential == CENTRAL_KEYS["anthropic"]
-    assert seen.all("upgrade") == seen.all("http2-settings") == []
+    listed, answered = run(f"{gateway.url}/anthropic").splitlines()
+    assert listed.startswith("200 "), listed
+    assert answered.startswith("200 "), answered
+    assert ANSWER in answered
+    for seen in gateway.provider.take():
+        assert seen.credential == CENTRAL_KEYS["anthropic"]
+        assert seen.all("upgrade") == seen.all("http2-settings") == []
 
 
 @contextmanager
