@@ -202,5 +202,5 @@ def test_no_secret_is_rendered() -> None:
     """The rendered text names the leaves' files and holds no certificate or key."""
     text = render(Config.model_validate({"proxy": {}}))
     assert "PRIVATE KEY" not in text
-    assert "CERTIFICATE" not in text
+    assert "BEGIN CERTIFICATE" not in text
     assert yaml.safe_load(text)
