@@ -7,7 +7,7 @@ from pathlib import Path
 
 from authz.errors import IdentityUnavailable, IdentityUnreachable
 from authz.identity import Identity, Rejection
-from authz.identity.bad_tokens import BadTokens
+from authz.identity.bad_tokens import BadTokens, TooManyBadTokens
 from authz.identity.batch import LOOK_UP_SECONDS, Batcher
 from authz.identity.coder_answer import (
     RateLimited,
@@ -25,6 +25,7 @@ CONNECTIONS = 32
 CALL_SECONDS = LOOK_UP_SECONDS - 0.1
 """How long Coder has for an answer: whoever waits for it still gets it in time."""
 
+_HELD_MAX, _HOLD_SECONDS = 1024, 0.5
 _USER, _BUILD_INFO = "/api/v2/users/me", "/api/v2/buildinfo"
 
 
@@ -63,6 +64,7 @@ class CoderSource:
             for look_up, max_waiting in ((self._look_up, 4096), (self._look_up_unknown, 1024))
         )
         self._bad = BadTokens()
+        self._held = 0
         self._is_coder = False
         self._identifying = asyncio.Lock()
 
@@ -80,12 +82,28 @@ class CoderSource:
         if refused is not None:
             return refused
         lane = self._known if token.digest in self._good else self._unknown
-        verdict = await lane.get(token)
+        try:
+            verdict = await lane.get(token)
+        except TooManyBadTokens:
+            await self._hold()
+            raise
         if isinstance(verdict, Identity):
             self._good.add(token.digest)
             return verdict
         self._good.discard(token.digest)
         return verdict or Rejection.UNKNOWN
+
+    async def _hold(self) -> None:
+        """Keep a caller waiting as Coder would, so that a flood comes no faster for being refused.
+
+        Refusing takes processor time too, which checks of good tokens need.
+        """
+        if self._held < _HELD_MAX:
+            self._held += 1
+            try:
+                await asyncio.sleep(_HOLD_SECONDS)
+            finally:
+                self._held -= 1
 
     async def check_ready(self) -> None:
         """Return when Coder's server answers as such.

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+import yaml
 
 from authz.identity.bad_tokens import A_SECOND, BURST
 from authz.identity.open import make_store
@@ -67,6 +68,8 @@ def attacked(
         if coder is None:
             asyncio.run(make_store(url.replace("sqlite:///.", f"sqlite:///{running.folder}")))
             running.create_user("alice")
+        (running.folder / "gateway.yaml").write_text(yaml.safe_dump(running.settings))
+        running.command("proxy", "ca")
         running.start()
         if coder is None:
             token = running.create_token("alice")
