@@ -7,11 +7,13 @@ import pytest
 
 from authz.settings import Config
 from authz.up.banner import banner
+from authz.up.first_secrets import FirstSecrets
 from authz.up.invocation import own_command
 
 
 def _banner(**values: Any) -> str:
-    return banner(Config.model_validate(values), None, "admin", own_command(None), demo=False)
+    config = Config.model_validate(values)
+    return banner(config, FirstSecrets(), "admin", own_command(None), demo=False)
 
 
 @pytest.fixture(autouse=True)
