@@ -164,8 +164,8 @@ def gateway_in_use() -> Iterator[Pair]:
     app = Starlette(routes=[Route("/{rest:path}", _answer, methods=["POST"])])
     with served(app) as port, pair(start=False) as running:
         for provider in running.settings["providers"]:
-            provider["base_url"] = f"http://127.0.0.1:{port}/{provider['name']}/v1"
-        running.settings["providers"][0]["base_url"] = f"http://127.0.0.1:{port}/anthropic"
+            version = "/v1" if provider["type"] == "openai" else ""
+            provider["base_url"] = f"http://127.0.0.1:{port}/{provider['name']}{version}"
         running.start()
         running.create_user("alice")
         running.create_user("bob")
