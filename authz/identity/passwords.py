@@ -41,7 +41,9 @@ def proves_password(password: Secret, hashed: bytes | None) -> bool:
         password: what was given.
         hashed: empty for a user without a password, None for no user: never proven.
     """
-    stored = hashed or _nobodys()
+    # Made at the first use, whoever that is about: else the first unknown name would take longer.
+    nobodys = _nobodys()
+    stored = hashed or nobodys
     try:
         _HASHER.verify(stored, _encoded(password))
     except (VerificationError, InvalidHashError):

@@ -104,7 +104,7 @@ class SignIn:
         self._take(self._users, name.casefold()[:254])
         nobody = store.acting(Actor("nobody", ip=peer))
         user = await _find(store, name)
-        hashed = await store.password_hash(user) if user is not None else None
+        hashed = await store.password_hash(user)
         if not await self._proves(password, hashed) or user is None or hashed is None:
             why = "unknown user" if user is None else "no password" if not hashed else "password"
             await nobody.note_failed_sign_in(user, why)
@@ -171,9 +171,10 @@ def _network(peer: str) -> str:
 
 
 async def _find(store: Store, name: str) -> User | None:
+    # A name that no user can have is looked for too, as the empty one: it takes as long.
     if "@" in name:
-        return None if check_email(name) else await store.find_user_by_email(name)
-    return None if check_user_name(name) else await store.find_user(name)
+        return await store.find_user_by_email(" " if check_email(name) else name)
+    return await store.find_user("" if check_user_name(name) else name)
 
 
 async def _session(

@@ -11,6 +11,8 @@ import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from authz.pb import otlp_logs_pb2 as logs
+from authz.usage import receiver
 from tests.support.certificates import Authority, Certificate
 from tests.support.fleet import Fleet, fleet
 from tests.support.pair import Provider, wait_until
@@ -57,6 +59,29 @@ def test_a_client_without_one(running: Fleet) -> None:
     """Without a certificate, or with one of another CA, nothing is answered."""
     unavailable = str(grpc.StatusCode.UNAVAILABLE)
     assert _health(running, None, running.client.ca_file) == unavailable
+
+
+def test_no_records_from_a_client_without_a_certificate(running: Fleet) -> None:
+    """The usage receiver takes records from Envoy's certificate alone."""
+    message = logs.ExportLogsServiceRequest().SerializeToString()
+
+    def send(shown: Certificate | None) -> grpc.StatusCode:
+        credentials = grpc.ssl_channel_credentials(
+            running.client.ca_file.read_bytes(),
+            shown.key_file.read_bytes() if shown else None,
+            shown.cert_file.read_bytes() if shown else None,
+        )
+        with grpc.secure_channel(f"127.0.0.1:{running.ports[0]}", credentials) as channel:
+            call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(receiver.METHOD)
+            try:
+                call(message, timeout=10)
+            except grpc.RpcError as error:
+                code: grpc.StatusCode = error.code()
+                return code
+        return grpc.StatusCode.OK
+
+    assert send(running.client) is grpc.StatusCode.OK
+    assert send(None) is grpc.StatusCode.UNAVAILABLE
 
 
 def test_a_client_of_another_ca(running: Fleet, other: Authority, tmp_path: Path) -> None:

@@ -104,5 +104,10 @@ def test_a_delete_counts_for_every_worker(gateway_with_workers: Pair) -> None:
 def test_the_sockets_are_private(gateway_with_workers: Pair) -> None:
     """Whoever can connect can ask for provider keys."""
     sockets = sorted(Path(gateway_with_workers.folder).glob("authz*.sock"))
-    assert [one.name for one in sockets] == ["authz-1.sock", "authz-2.sock", "authz.sock"]
+    assert [one.name for one in sockets] == [
+        "authz-1.sock",
+        "authz-2.sock",
+        "authz-http.sock",
+        "authz.sock",
+    ]
     assert {one.stat().st_mode & 0o777 for one in sockets} == {0o600}

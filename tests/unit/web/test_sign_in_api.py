@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 from authz.identity import Identity
 from authz.identity.coder_answer import Answer, is_build_info, read_user
 from authz.identity.passwords import proves_password
+from authz.identity.postgres import PostgresDatabase
+from authz.identity.sqlite import SQLiteDatabase
 from authz.rules import make_rules
 from authz.secret import Secret
 from authz.tokens import generate, parse
@@ -70,6 +73,38 @@ async def test_one_answer_for_every_failure(any_api: Api, name: str, password: s
     assert entry.change.action == "login_failed"
     assert (entry.actor.kind, entry.actor.ip) == ("nobody", PEER)
     assert not password or password not in repr(entry)
+
+
+async def test_every_name_costs_the_same(any_api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A known name, an unknown and an impossible one cause as many statements and one hash."""
+    await any_api.store.set_status(any_api.users["bob"], "suspended")
+    counted: Counter[str] = Counter()
+
+    def proves(password: Secret, stored: bytes | None) -> bool:
+        counted["hash"] += 1
+        return False
+
+    def counts(kind: type, name: str) -> None:
+        original = getattr(kind, name)
+
+        def counting(*args: object) -> object:
+            counted["statement"] += 1
+            return original(*args)
+
+        monkeypatch.setattr(kind, name, counting)
+
+    monkeypatch.setattr(module, "proves_password", proves)
+    counts(SQLiteDatabase, "_on_worker")
+    counts(PostgresDatabase, "_answered")
+    # The first call opens the store.
+    await _log_in(any_api, "first", "wrong")
+    costs = {}
+    for name in ("alice", "bob", "alice@example.com", "nobody", "no@body.example", "@", "x y"):
+        counted.clear()
+        assert (await _log_in(any_api, name, "wrong")).status_code == 401
+        costs[name] = dict(counted)
+    assert costs["alice"]["statement"] > 2
+    assert all(cost == costs["alice"] for cost in costs.values()), costs
 
 
 async def test_a_suspended_user_is_told_only_with_the_password(api: Api) -> None:
