@@ -15,7 +15,7 @@ from tests.support.pair import CENTRAL_KEYS, OWN_KEYS, pair
 from tests.support.requests import CREDENTIAL_HEADERS, leaks
 
 TIMES = 3
-SLOWER = 0.5
+SLOWER = 3.0
 """Seconds that a busy machine may add; a Codex that tries in vain takes six more."""
 SOCKETLESS = "openai-http"
 ANSWER = "Hello from the stand-in provider. Credential: "

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from authz.identity import IdentitySource
+from authz.identity import IdentitySource, coder_api, postgres_pool, postgres_source
+from authz.identity.batch import Batcher
 from authz.identity.coder_api import CoderSource
 from authz.identity.open import make_store, open_source, open_store
 from authz.identity.sqlite import SQLiteSource
@@ -48,6 +49,17 @@ async def source(path: Path) -> AsyncIterator[SQLiteSource]:
     opened = SQLiteSource(path)
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give look-ups of sources a minute: on a busy machine one takes longer than it may in use."""
+    defaults = {**(Batcher.__init__.__kwdefaults__ or {}), "seconds": 60.0}
+    monkeypatch.setattr(Batcher.__init__, "__kwdefaults__", defaults)
+    monkeypatch.setattr(coder_api, "CALL_SECONDS", 59.0)
+    monkeypatch.setattr(postgres_source, "ANSWER_SECONDS", 59.0)
+    monkeypatch.setattr(postgres_source, "STATEMENT_SECONDS", 58.0)
+    monkeypatch.setattr(postgres_pool, "CONNECT_SECONDS", 58.0)
 
 
 @pytest.fixture(scope="session")

@@ -15,18 +15,19 @@ from tests.support.coder import Coder
 from tests.unit.identity.asking import reached, read, unknown
 
 
+@pytest.mark.usefixtures("patient")
 async def test_concurrent_requests_share_the_next_call(
     coder: Coder, coder_source: CoderSource
 ) -> None:
     """However many ask for one token while a call is under way: one more call serves them."""
     token = read(coder.state.create_key("alice"))
-    coder.delay = 0.1
+    coder.delay = 0.5
     first = asyncio.create_task(coder_source.verify(token))
     await reached(lambda: bool(coder.calls))
     rest = []
     for _ in range(20):
         rest += [asyncio.create_task(coder_source.verify(token)) for _ in range(10)]
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
     verdicts = await asyncio.gather(first, *rest)
     assert all(isinstance(one, Identity) for one in verdicts)
     assert coder.calls[USERS_ME] == 2

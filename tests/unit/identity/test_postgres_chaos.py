@@ -166,16 +166,18 @@ async def test_the_server_is_gone(
         assert server.connections(tables.name) <= CONNECTIONS
 
 
+@pytest.mark.usefixtures("patient")
 async def test_cut_connections_are_not_noticed(tables: Tables, opened: Opened) -> None:
     """When every connection is cut, again and again, each request still gets its answer."""
     async with _load(opened(tables.url()), tables) as load:
         for _ in range(10):
             tables.server.terminate_connections(tables.name)
-            await asyncio.sleep(0.03)
+            load.recovered.clear()
+            await asyncio.wait_for(load.recovered.wait(), 60)
         assert load.unavailable == 0
-        assert load.allowed > 10
 
 
+@pytest.mark.usefixtures("patient")
 async def test_idle_connections_are_cut(tables: Tables, opened: Opened) -> None:
     """When connections were cut since the last request, the next one is answered at once."""
     token = tables.add_token(tables.add_user("alice"))
@@ -282,6 +284,7 @@ async def test_closing_waits_for_nobody(tables: Tables, opened: Opened, state: s
         await source.verify(token)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_flood_of_unknown_tokens(tables: Tables, opened: Opened) -> None:
     """Hundreds of random tokens are refused over two connections, and the good one passes."""
     token = tables.add_token(tables.add_user("alice"))
