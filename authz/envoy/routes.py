@@ -46,7 +46,7 @@ def gateway_routes(config: Config) -> RouteConfiguration:
         mount = gateway_mount(provider)
         routes += provider_routes(provider, mount, config)
     # Behind it are only paths of authz itself, in which no slash is escaped.
-    routes.append(_escaped_slash())
+    routes += [_escaped_slash_of_the_page(), _escaped_slash()]
     routes += api_routes()
     routes += page_routes()
     routes += unknown_api_routes()
@@ -96,10 +96,23 @@ def _health(path: str) -> Route:
     )
 
 
+_ESCAPED_SLASH = "%(?:2[fF]|5[cC])"
+
+
+def _escaped_slash_of_the_page() -> Route:
+    # A browser has no token that authz could look up; Envoy answers with a page.
+    return Route(
+        name="page: escaped slash",
+        match=RouteMatch(safe_regex=regex(f"/ui/.*{_ESCAPED_SLASH}.*")),
+        direct_response=DirectResponseAction(status=400),
+        typed_per_filter_config={EXT_AUTHZ: packed(ExtAuthzPerRoute(disabled=True))},
+    )
+
+
 def _escaped_slash() -> Route:
     return Route(
         name="escaped slash",
-        match=RouteMatch(safe_regex=regex(".*%(?:2[fF]|5[cC]).*")),
+        match=RouteMatch(safe_regex=regex(f".*{_ESCAPED_SLASH}.*")),
         direct_response=DirectResponseAction(status=404),
     )
 

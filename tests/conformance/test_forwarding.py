@@ -117,7 +117,9 @@ def test_everything_else_passes_as_it_came(gateway: Pair, token: str, upstream: 
         headers["authorization"] = f"Bearer {OWN_KEYS['copilot']}"
     exchanged = one(gateway, "GET", MODELS[upstream], headers)
     (seen,) = exchanged.seen
-    assert {name: seen.all(name) for name in PASSED} == {n: [v] for n, v in PASSED.items()}
+    # Copilot's paths take a POST as well, and a compressed answer would hide its usage.
+    passed = {n: v for n, v in PASSED.items() if (upstream, n) != ("copilot", "accept-encoding")}
+    assert {name: seen.all(name) for name in passed} == {n: [v] for n, v in passed.items()}
 
 
 @pytest.mark.parametrize("upstream", ["anthropic", "openai"])

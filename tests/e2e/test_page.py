@@ -157,9 +157,13 @@ def test_every_path_of_the_page_is_a_page(page_pair: Pair) -> None:
 
 def test_what_is_no_browser_and_no_page_gets_json(page_pair: Pair) -> None:
     """Envoy's own answers stay JSON for clients that want no HTML, and beside the page's paths."""
-    for path, headers in (("/ui/a%2Fb", {}), ("/uix/a%2Fb", HTML), ("/anthropic/a%2Fb", HTML)):
+    for path, headers, status in (
+        ("/ui/a%2Fb", {}, 400),
+        ("/uix/a%2Fb", HTML, 401),
+        ("/anthropic/a%2Fb", HTML, 401),
+    ):
         answer = httpx.get(f"{page_pair.url}{path}", headers=headers)
-        assert answer.status_code == 400, path
+        assert answer.status_code == status, path
         assert answer.json()["type"] == "error", path
     assert httpx.get(f"{page_pair.url}/uix", headers=HTML).json()["type"] == "error"
 

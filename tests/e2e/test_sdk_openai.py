@@ -172,10 +172,10 @@ def test_an_unlisted_path_raises_not_found_error(client: openai.OpenAI, gateway:
 
 
 def test_an_answer_of_envoy_itself_is_read_by_the_sdk(gateway: Pair, token: str) -> None:
-    """What Envoy refuses before authz is asked is JSON too, and raises BadRequestError."""
+    """A refusal that authz words for a path of Envoy's is JSON too, and raises NotFoundError."""
     options = _options(gateway, token, "centralized")
     with (
         openai.OpenAI(**options) as client,
-        pytest.raises(openai.BadRequestError, match="encoded slash"),
+        pytest.raises(openai.NotFoundError, match="An escaped slash"),
     ):
         client.models.retrieve("back\\slash")

@@ -95,7 +95,7 @@ def test_limits_follow_the_listener() -> None:
     """No cluster refuses what the listener has let in; every check may be retried."""
     document = rendered(envoy={"max_connections": 77, "max_checks": 55})
     for found in document["static_resources"]["clusters"]:
-        (limits,) = found["circuit_breakers"]["thresholds"]
+        limits = found["circuit_breakers"]["thresholds"][0]
         if found["name"] == "authz":
             assert limits["max_retries"] == limits["max_requests"] == 55
         elif found["name"].startswith("provider_"):

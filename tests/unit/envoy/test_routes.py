@@ -99,7 +99,8 @@ def test_everything_else_is_a_404_after_authz(
 def test_authz_is_switched_off_for_what_it_serves_itself(document: dict[str, Any]) -> None:
     """Two exact paths, read only, the token API and the page lead to authz without a check."""
     found = [route for route in routes(document) if "'disabled': True" in str(route)]
-    *without, api, front, page, management, rest = found
+    *without, escaped, api, front, page, management, rest = found
+    assert escaped["direct_response"] == {"status": 400}
     for route, name in (
         (api, "token API"),
         (page, "page"),
