@@ -22,6 +22,7 @@ test-clients: $(VENV)/.test  ## real clients, headless, in every mode; AUTHZ_REC
 lint: $(VENV)/.test  ## what CI checks before the tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 
 format: $(VENV)/.test

@@ -13,9 +13,9 @@ from typing import cast
 
 import uvloop
 
-from authz.decision import Allow, Mode
-from authz.ext_authz import allow
-from authz.identity import Identity
+from authz.check.ext_authz import allow
+from authz.core.decision import Allow, Mode
+from authz.core.identity import Identity
 from authz.secret import Secret
 
 _PREFACE_BYTES = 24
@@ -62,7 +62,7 @@ def canned_answer(key: str) -> bytes:
         header="x-api-key",
         credential=secret,
         hint=secret.hint,
-        stray=(),
+        token_headers=(),
     )
     metadata = {
         "decision": "allow",

@@ -15,22 +15,22 @@ from typing import Any
 
 import hpack
 
-from authz import ext_authz
-from authz.authorizer import Authorizer
-from authz.ext_authz import METHOD
-from authz.http2 import frames
-from authz.http2.connection import Connection
+from authz.check import ext_authz
+from authz.check.authorizer import Authorizer
+from authz.check.decision_cache import DecisionCache
+from authz.check.entry_ids import EntryIds
+from authz.check.ext_authz import METHOD
+from authz.config.settings import Config
+from authz.core.tokens import parse
 from authz.identity.open import open_source, open_store
-from authz.key_pool import KeyPool
-from authz.keys import FileKey
+from authz.keys.pool import KeyPool
+from authz.keys.sources import FileKey
 from authz.metrics import Metrics
 from authz.pb import ext_authz_pb2 as pb
-from authz.readings import Readings
-from authz.serving import UnaryMethod
-from authz.settings import Config
-from authz.tokens import parse
+from authz.transport.common import UnaryMethod
+from authz.transport.http2 import frames
+from authz.transport.http2.connection import Connection
 from authz.usage.entry import Tokens, Usage, UsageEntry
-from authz.usage.ids import EntryIds
 from authz.usage.metrics import UsageMetrics
 from bench.message import request
 
@@ -132,7 +132,7 @@ async def _main(folder: Path) -> None:
     config = Config.model_validate(
         {"identity": identity, "providers": [provider | {"key": {"file": str(key_file)}}]}
     )
-    source, metrics, readings = await open_source(identity), Metrics(), Readings()
+    source, metrics, decision_cache = await open_source(identity), Metrics(), DecisionCache()
     authorizer = Authorizer(config, source, metrics=metrics)
     question, token = _question(text), parse(text)
     assert token is not None
@@ -157,7 +157,7 @@ async def _main(folder: Path) -> None:
     parts: dict[str, Callable[[], object]] = {
         "the whole check": lambda: _now(authorizer.check(question)),
         "reading the question (upb)": lambda: ext_authz.read(question),
-        "its headers and facts": lambda: readings.get(readings.key_of(check)),
+        "its headers and facts": lambda: decision_cache.get(decision_cache.key_of(check)),
         "the look-up in SQLite": lambda: _now(source.verify(token)),
         "the central key, in a file": pool.choose,
         "counting": count,

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from authz.up.children import Child
+from authz.serve.children import Child
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _STOP_SECONDS = 5.0

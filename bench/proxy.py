@@ -20,11 +20,11 @@ import click
 import yaml
 from tabulate import tabulate
 
-from authz.config import load
+from authz.certificates.ca import make_ca
+from authz.config.loading import load
 from authz.envoy.render import render
 from authz.errors import AuthzError
-from authz.proxy.ca import make_ca
-from authz.proxy.keeper import make_leaves
+from authz.sds.leaves import make_leaves
 from bench import upstream
 from bench.docs import replace_section
 from bench.machine import facts, look

@@ -4,8 +4,8 @@ import asyncio
 import sys
 from dataclasses import replace
 
+from authz.core.tokens import parse
 from authz.identity.open import make_store
-from authz.tokens import parse
 from bench.processes import Watched
 from bench.variants import Running, product
 from bench.world import World

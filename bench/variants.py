@@ -12,9 +12,9 @@ from typing import Any
 
 import yaml
 
+from authz.core.credentials import CREDENTIAL_HEADERS
 from authz.envoy.filters import EXT_AUTHZ
 from authz.envoy.render import render
-from authz.headers import CREDENTIAL_HEADERS
 from bench import message, responder, upstream
 from bench.processes import Process, Watched
 from bench.world import World, wait_for_status

@@ -16,10 +16,10 @@ from typing import Any
 
 import yaml
 
-from authz.config import load
+from authz.config.loading import load
+from authz.config.settings import Config
 from authz.envoy import binary
 from authz.identity.open import open_store
-from authz.settings import Config
 from bench import message, upstream
 from bench.processes import Process
 from tests.support.ports import free_port

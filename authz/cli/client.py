@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from authz.cli.common import config_option, example
-from authz.config import load
+from authz.config.loading import load
 from authz.errors import ConfigError
 
 

@@ -11,14 +11,14 @@ import click
 from tabulate import tabulate
 
 from authz.cli import session
-from authz.config import load
+from authz.config.loading import load
+from authz.config.settings import Config
+from authz.core.tokens import parse
 from authz.errors import StoreError
 from authz.identity.accounts import User
 from authz.identity.open import open_store
 from authz.identity.store import Store
 from authz.printable import printable
-from authz.settings import Config
-from authz.tokens import parse
 from authz.up.demo_state import of_running_demo
 
 _T = TypeVar("_T")

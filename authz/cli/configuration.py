@@ -6,9 +6,9 @@ from pathlib import Path
 import click
 
 from authz.cli.common import config_option, example
-from authz.config import load
+from authz.config.loading import load
+from authz.config.provider_status import provider_statuses
 from authz.errors import ConfigError
-from authz.provider_status import provider_statuses
 from authz.usage.service import find_problem
 
 

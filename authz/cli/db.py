@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from authz.cli.common import AliasedGroup, config_option, example, run_async
-from authz.config import load
+from authz.config.loading import load
 from authz.identity.open import make_store
 from authz.usage.service import open_usage_store
 

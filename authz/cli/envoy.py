@@ -5,11 +5,11 @@ from pathlib import Path
 import click
 
 from authz.cli.common import config_option, example, tell_warning
-from authz.config import load
+from authz.config.loading import load
+from authz.config.settings import Config
 from authz.envoy import binary
 from authz.files import write_whole
-from authz.sds import write_secrets
-from authz.settings import Config
+from authz.sds.secret_files import write_secrets
 
 
 @click.group(epilog=example("authz envoy render -o envoy.yaml", "authz envoy validate"))

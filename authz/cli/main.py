@@ -21,9 +21,9 @@ from authz.cli.run import reload, serve, up
 from authz.cli.tokens import tokens
 from authz.cli.usage import usage
 from authz.cli.users import users
+from authz.core.tokens import without_tokens
 from authz.errors import AuthzError, ConfigError
 from authz.printable import printable
-from authz.tokens import without_tokens
 
 _ERROR_MAX = 10_000
 

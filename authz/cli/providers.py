@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 
 from authz.cli.common import config_option, example, output_option, print_rows, run_async
-from authz.config import load
-from authz.config_file import shown
+from authz.config.file import shown
+from authz.config.loading import load
+from authz.config.settings import Config, Provider
 from authz.errors import ConfigError
-from authz.settings import Config, Provider
 
 
 @click.group(epilog=example("authz providers test"))
@@ -37,7 +37,7 @@ def test(*, names: tuple[str, ...], timeout: float, output: str, config_path: Pa
     a key does not work. Where Envoy signs (AWS), only what is around the signature is checked.
     """
     # aiohttp takes a moment to import, which the other commands shall not wait for.
-    from authz.provider_probe import probe
+    from authz.cli.provider_probe import probe
 
     config = load(config_path)
     found = run_async(probe(config, _chosen(config, names), os.environ, timeout))

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import click
 
+from authz.certificates.bundle import write_bundle
 from authz.cli.common import config_option, example
-from authz.config import load
+from authz.config.direct import direct_hosts
+from authz.config.loading import load
+from authz.config.proxy import CaFiles, Proxy
+from authz.config.settings import Config
 from authz.errors import ConfigError
-from authz.proxy.bundle import write_bundle
-from authz.proxy.direct import direct_hosts
-from authz.proxy.settings import CaFiles, Proxy
-from authz.settings import Config
 
 _NAME_MAX = 64
 """What a common name may have (RFC 5280)."""
@@ -31,7 +31,7 @@ def ca(*, name: str, config_path: Path | None) -> None:
     The key has mode 0600 and stays on this machine; clients have to trust the certificate.
     """
     # cryptography takes a moment to import, which the other commands shall not wait for.
-    from authz.proxy.ca import make_ca
+    from authz.certificates.ca import make_ca
 
     if not 1 <= len(name) <= _NAME_MAX:
         raise click.BadParameter(f"has 1 to {_NAME_MAX} characters", param_hint="--name")
@@ -73,7 +73,7 @@ def env(*, token: str, config_path: Path | None) -> None:
 
 def _write_bundle(config: Config, files: CaFiles) -> Path:
     # Its module takes a moment to import.
-    from authz.trust import system_roots
+    from authz.certificates.trust import system_roots
 
     bundle = config.state_folder / "ca-bundle.pem"
     if not write_bundle(bundle, files.cert_file, system_roots()):

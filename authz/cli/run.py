@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 import click
 import structlog
 
-from authz import config, logs
+from authz import logs
 from authz.cli.common import config_option, example, tell_warning
+from authz.config import loading
+from authz.config.settings import Config
 from authz.errors import ConfigError, ReloadError
-from authz.settings import Config
 
 _log = structlog.get_logger(__name__)
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -27,7 +28,7 @@ class GoBool(click.ParamType[bool]):
         if isinstance(value, bool):
             return value
         try:
-            return config.parse_bool(value)
+            return loading.parse_bool(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
@@ -68,7 +69,7 @@ def up(*, demo: bool, allow_byok: bool | None, config_path: Path | None) -> None
 
         def load() -> Config:
             # The demo reads no real key.
-            return config.load(
+            return loading.load(
                 config_path, allow_byok=allow_byok, keys=not demo, ca=True, warn=tell_warning
             )
 
@@ -102,13 +103,13 @@ def serve(
 
     SIGHUP reads the configuration again: providers, keys and allow_byok.
     """
-    from authz.service import run
-    from authz.workers import Worker, Workers, available_cores
+    from authz.serve.service import run
+    from authz.serve.workers import Worker, Workers, available_cores
 
     logs.configure()
 
     def load(warn: Callable[[str], None] | None = None) -> Config:
-        loaded = config.load(config_path, allow_byok=allow_byok, ca=True, warn=warn)
+        loaded = loading.load(config_path, allow_byok=allow_byok, ca=True, warn=warn)
         logs.configure(loaded.log.level, loaded.log.format)
         return loaded
 
@@ -137,7 +138,7 @@ def reload(*, config_path: Path | None) -> None:
     from authz.up.control import NOT_RELOADED, ask_reload
 
     try:
-        loaded = config.load(config_path)
+        loaded = loading.load(config_path)
     except ConfigError as error:
         raise ReloadError(f"{NOT_RELOADED}: {error}") from None
     outcome = ask_reload(loaded)

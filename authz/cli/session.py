@@ -5,9 +5,9 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from authz.core.tokens import parse
+from authz.database.url import SQLiteURL, parse_identity_url
 from authz.errors import StoreError
-from authz.identity.url import SQLiteURL, parse_identity_url
-from authz.tokens import parse
 
 VARIABLE = "CODER_SESSION_TOKEN"
 """Overrides the file, as it does for ``coder``."""

@@ -20,9 +20,9 @@ from authz.cli.common import (
     print_rows,
     run_async,
 )
+from authz.core.rules import make_rules
 from authz.errors import StoreError
 from authz.identity.accounts import Key
-from authz.rules import make_rules
 
 COLUMNS = (
     "id",

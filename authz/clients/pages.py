@@ -4,7 +4,7 @@ from pathlib import Path
 
 from authz.clients.catalog import DENIED, GREEN, MODES, Client, clients
 from authz.clients.rendering import HEADINGS, NEEDS, fill, urls
-from authz.settings import Config
+from authz.config.settings import Config
 
 _MADE = "<!-- made by `authz client --docs docs/clients`; change authz/clients/data -->\n"
 _SHORT = {

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from authz.clients.catalog import MODES, Client
-from authz.provider_status import has_central
-from authz.providers.openai import OPENAI_FORMAT
-from authz.settings import Config, Provider
+from authz.config.provider_status import has_central
+from authz.config.settings import Config, Provider
+from authz.core.providers.openai import OPENAI_FORMAT
 
 HEADINGS = {
     "centralized": "With the company's key",

@@ -7,7 +7,7 @@ provider behind Envoy. `accounts` says which credentials are right, `app` is the
 
 from authz.demo.accounts import Accounts, Credential
 from authz.demo.app import create_app
+from authz.demo.recording import Seen
 from authz.demo.server import Server, serve
-from authz.demo.visit import Seen
 
 __all__ = ["Accounts", "Credential", "Seen", "Server", "create_app", "serve"]

@@ -10,9 +10,9 @@ from starlette.routing import Route
 
 from authz.demo.body import Call, json_endpoint, require
 from authz.demo.errors import ProviderError, error_body
+from authz.demo.recording import Visit, new_id
 from authz.demo.script import Script, count_words, last_said, write
 from authz.demo.sse import broken_json, event, sse_response
-from authz.demo.visit import Visit, new_id
 
 _MODELS = {
     "claude-opus-4-5": "Claude Opus 4.5",

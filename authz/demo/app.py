@@ -14,7 +14,7 @@ from authz.demo import anthropic, gemini, openai
 from authz.demo.accounts import Accounts, Credential, Presented, present
 from authz.demo.compression import Compression
 from authz.demo.errors import ProviderError, error_response, unauthorized
-from authz.demo.visit import Seen, Visit, new_id, visit_of
+from authz.demo.recording import Seen, Visit, new_id, visit_of
 
 Observer = Callable[[Seen], None]
 

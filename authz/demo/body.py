@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from authz.demo.errors import ProviderError
-from authz.demo.visit import Visit, visit_of
+from authz.demo.recording import Visit, visit_of
 
 Call = dict[str, Any]
 Handler = Callable[[Visit, Call], Awaitable[Response]]

@@ -9,9 +9,9 @@ from starlette.responses import JSONResponse, Response
 
 from authz.demo.body import Call, require
 from authz.demo.errors import ProviderError, error_body
+from authz.demo.recording import Visit, new_id
 from authz.demo.script import Script, count_words, last_said, write
 from authz.demo.sse import broken_json, event, sse_response
-from authz.demo.visit import Visit, new_id
 
 
 async def chat_completions(visit: Visit, call: Call) -> Response:

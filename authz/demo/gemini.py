@@ -10,9 +10,9 @@ from starlette.routing import Route
 
 from authz.demo.body import parse, read_body
 from authz.demo.errors import ProviderError, error_body
+from authz.demo.recording import Visit, new_id, visit_of
 from authz.demo.script import Script, count_words, write
 from authz.demo.sse import broken_json, event, sse_response
-from authz.demo.visit import Visit, new_id, visit_of
 
 _MODELS = ("gemini-3-pro", "gemini-2.5-flash")
 

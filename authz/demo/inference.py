@@ -8,8 +8,8 @@ from starlette.routing import Route
 
 from authz.demo.body import Call, json_endpoint, read_body, require
 from authz.demo.errors import ProviderError
+from authz.demo.recording import Visit, new_id, visit_of
 from authz.demo.script import count_words, last_said, write
-from authz.demo.visit import Visit, new_id, visit_of
 
 _PIXEL = "R0lGODlhAQABAIAAAAUEBAAAACwAAAAAAQABAAACAkQBADs="
 """A GIF of one pixel."""

@@ -12,9 +12,9 @@ from authz.demo.body import Call, json_endpoint
 from authz.demo.chat import chat_completions
 from authz.demo.errors import ProviderError
 from authz.demo.inference import inference_routes
+from authz.demo.recording import Visit, new_id
 from authz.demo.responses import create_response, delete_response, get_response
 from authz.demo.sockets import socket_routes
-from authz.demo.visit import Visit, new_id
 
 _MODELS = ("gpt-5", "gpt-5-mini", "gpt-5-codex", "gpt-4.1", "mistralai/mistral-7b")
 

@@ -11,9 +11,9 @@ from starlette.responses import JSONResponse, Response
 
 from authz.demo.body import Call, require
 from authz.demo.errors import ProviderError
+from authz.demo.recording import Visit, new_id, visit_of
 from authz.demo.script import Script, count_words, last_said, write
 from authz.demo.sse import ERROR_AFTER, broken_json, event, sse_response
-from authz.demo.visit import Visit, new_id, visit_of
 
 
 async def create_response(visit: Visit, call: Call) -> Response:

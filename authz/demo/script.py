@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from authz.demo.errors import ProviderError, asked_for
-from authz.demo.visit import Visit
+from authz.demo.recording import Visit
 
 _FAIL = re.compile(r"fail-(400|429|500|529)")
 _SLOW = re.compile(r"slow-([1-9][0-9]{0,3})")

@@ -10,9 +10,9 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from authz.demo.errors import ProviderError, error_body
+from authz.demo.recording import Visit, visit_of
 from authz.demo.responses import ask, events
 from authz.demo.sse import ABORT_AFTER, ERROR_AFTER
-from authz.demo.visit import Visit, visit_of
 
 _BROKEN_OFF = 1011
 

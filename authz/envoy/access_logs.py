@@ -34,13 +34,13 @@ from envoy_data_plane.envoy.type.matcher.v3 import (
 )
 from envoy_data_plane.opentelemetry.proto.common.v1 import AnyValue, ArrayValue
 
-from authz.access_log import RETRY_AFTER
+from authz.check.ext_authz import METADATA_ENTRY, METADATA_KEY_INDEX
+from authz.check.refused_keys import RETRY_AFTER
+from authz.config.settings import Config
 from authz.envoy.filters import AUTHZ_CLUSTER, EXT_AUTHZ
-from authz.envoy.logging import REQUEST_ID, not_from_authz, status_is
+from authz.envoy.local_replies import REQUEST_ID, not_from_authz, status_is
 from authz.envoy.packing import exactly, packed, struct
 from authz.envoy.replicas import notified_clusters
-from authz.ext_authz import METADATA_ENTRY, METADATA_KEY_INDEX
-from authz.settings import Config
 from authz.usage.names import (
     PROXY_SESSION_KEY,
     REQUEST,

@@ -50,13 +50,13 @@ from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
 )
 
 from authz.addresses import Address, TcpAddress, UnixAddress
+from authz.config.settings import Config
 from authz.envoy.api_routes import AUTHZ_HTTP_CLUSTER
 from authz.envoy.clusters import HTTP_OPTIONS, assignment, http1, limits
 from authz.envoy.filters import AUTHZ_CLUSTER
 from authz.envoy.packing import envoy_address, exactly, extension, packed, seconds
 from authz.envoy.replicas import authz_addresses, notified_clusters
-from authz.sds import AUTHZ_CA, AUTHZ_CLIENT, secret_file
-from authz.settings import Config
+from authz.sds.secret_files import AUTHZ_CA, AUTHZ_CLIENT, secret_file
 
 CONNECT_SECONDS = 0.5
 """For TCP and TLS together; a stopped process takes the connection and then says nothing."""

@@ -45,11 +45,11 @@ from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
 from envoy_data_plane.google.protobuf import Any
 
 from authz.addresses import BaseUrl
+from authz.certificates.trust import system_roots
+from authz.config.settings import Config, Provider
 from authz.envoy.packing import exactly, file_source, packed, socket_address
 from authz.envoy.provider_routes import provider_cluster, websocket_cluster
 from authz.envoy.signing import signing_filters
-from authz.settings import Config, Provider
-from authz.trust import system_roots
 
 IDLE_SECONDS = 4
 """Less than the five seconds after which Node and uvicorn close an unused connection."""

@@ -7,10 +7,10 @@ from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
     HttpProtocolOptionsExplicitHttpConfig,
 )
 
+from authz.certificates.trust import system_roots
+from authz.config.governance import Tracing
 from authz.envoy.clusters import host_cluster, protocol_options, tls_to
 from authz.envoy.tracing import COLLECTOR_CLUSTER
-from authz.governance_settings import Tracing
-from authz.trust import system_roots
 
 _REQUESTS_MAX = 1024
 

@@ -11,8 +11,8 @@ from envoy_data_plane.envoy.extensions.filters.http.cors.v3 import Cors, CorsPol
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 
-from authz.cors_settings import ANY_ORIGIN
-from authz.cors_settings import Cors as Settings
+from authz.config.cors import ANY_ORIGIN
+from authz.config.cors import Cors as Settings
 from authz.envoy.api_routes import is_api_route
 from authz.envoy.clusters import assignment
 from authz.envoy.packing import exactly, packed, regex

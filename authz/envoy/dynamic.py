@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from authz.config.settings import Config
 from authz.envoy.intercept import intercept_name
 from authz.envoy.parts import (
     Document,
@@ -16,7 +17,6 @@ from authz.envoy.parts import (
 )
 from authz.envoy.provider_routes import provider_cluster, websocket_cluster
 from authz.envoy.render import document
-from authz.settings import Config
 
 _TYPE = "type.googleapis.com/envoy.config"
 

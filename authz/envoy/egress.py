@@ -11,10 +11,10 @@ from envoy_data_plane.envoy.extensions.filters.network.tcp_proxy.v3 import (
     TcpProxyTunnelingConfig,
 )
 
+from authz.config.settings import Config, Provider
 from authz.envoy.packing import packed
 from authz.envoy.provider_routes import provider_cluster
 from authz.envoy.tunnels import UPSTREAM_PROXY_CLUSTER
-from authz.settings import Config, Provider
 
 
 def egress_listeners(config: Config) -> list[Listener]:

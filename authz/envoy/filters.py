@@ -35,16 +35,16 @@ from envoy_data_plane.envoy.type.matcher.v3 import ListStringMatcher, StringMatc
 from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
 from envoy_data_plane.google.protobuf import Any
 
+from authz.check.ext_authz import METADATA_NAMESPACE
+from authz.config.settings import Config
+from authz.core.header_names import REMOVED_HEADERS as REMOVED_HEADERS
+from authz.core.header_names import REMOVED_PREFIXES as REMOVED_PREFIXES
 from authz.envoy.early_refusals import refuse_early
 from authz.envoy.limits import rate_limit
 from authz.envoy.packing import exactly, packed, regex, seconds, starting_with
 from authz.envoy.tracing import TRACEPARENT
 from authz.envoy.typed_struct import typed_struct
 from authz.envoy.websocket_replies import websocket_replies
-from authz.ext_authz import METADATA_NAMESPACE
-from authz.header_names import REMOVED_HEADERS as REMOVED_HEADERS
-from authz.header_names import REMOVED_PREFIXES as REMOVED_PREFIXES
-from authz.settings import Config
 from authz.usage.names import REQUEST_ID_KEY
 
 EXT_AUTHZ = METADATA_NAMESPACE

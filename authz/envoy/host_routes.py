@@ -6,6 +6,9 @@ from dataclasses import replace
 
 from envoy_data_plane.envoy.config.route.v3 import Route
 
+from authz.config.settings import Config, Provider
+from authz.core.providers import AllowedPath
+from authz.core.providers.base import ANY
 from authz.envoy.mounts import Mount
 from authz.envoy.provider_routes import (
     listed_routes,
@@ -14,9 +17,6 @@ from authz.envoy.provider_routes import (
     not_served,
     served,
 )
-from authz.providers import AllowedPath
-from authz.providers.base import ANY
-from authz.settings import Config, Provider
 
 _EVERY = AllowedPath(ANY, "/.*", central_key=False)
 """Whatever a host has, for the user's own credential alone."""

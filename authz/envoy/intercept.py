@@ -29,6 +29,9 @@ from envoy_data_plane.envoy.extensions.transport_sockets.internal_upstream.v3 im
 )
 from envoy_data_plane.envoy.extensions.transport_sockets.raw_buffer.v3 import RawBuffer
 
+from authz.certificates.leaves import leaf_file
+from authz.config.settings import Config
+from authz.core.credentials import GOVERNANCE
 from authz.envoy.clusters import assignment, internal_address, limits
 from authz.envoy.filters import (
     EXT_AUTHZ,
@@ -44,9 +47,6 @@ from authz.envoy.listener import (
     tls_from_secret,
 )
 from authz.envoy.packing import packed, set_header
-from authz.headers import GOVERNANCE
-from authz.proxy.leaves import leaf_file
-from authz.settings import Config
 
 
 def intercept_name(host: str) -> str:

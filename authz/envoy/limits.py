@@ -22,9 +22,9 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.envoy.type.metadata.v3 import MetadataKey, MetadataKeyPathSegment
 from envoy_data_plane.envoy.type.v3 import FractionalPercent, TokenBucket
 
+from authz.check.ext_authz import METADATA_NAMELESS, METADATA_NAMESPACE
+from authz.config.governance import Limits
 from authz.envoy.packing import packed, set_header
-from authz.ext_authz import METADATA_NAMELESS, METADATA_NAMESPACE
-from authz.governance_settings import Limits
 
 _USER = "user"
 _USERS_MAX = 10_000

@@ -37,17 +37,17 @@ from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
     TlsParametersTlsProtocol,
 )
 
+from authz.config.settings import Config
 from authz.envoy.access_logs import access_logs
 from authz.envoy.cors import allow_origins, cors_filter
 from authz.envoy.early_refusals import MAX_FIELDS, MAX_KIB
 from authz.envoy.filters import http_filters
 from authz.envoy.http1 import DEFAULT_HOST, http1_options
-from authz.envoy.logging import local_replies
+from authz.envoy.local_replies import local_replies
 from authz.envoy.packing import envoy_address, packed
 from authz.envoy.routes import gateway_routes
 from authz.envoy.tracing import forget_client_traces, tracing
-from authz.sds import listener_secret_file
-from authz.settings import Config
+from authz.sds.secret_files import listener_secret_file
 
 BUFFER_LIMIT_BYTES = 65_536
 

@@ -22,12 +22,12 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 )
 
 from authz.addresses import TcpAddress
+from authz.config.settings import Config
 from authz.envoy.clusters import assignment
 from authz.envoy.http1 import DEFAULT_HOST, http1_options
 from authz.envoy.listener import filter_chain
 from authz.envoy.packing import envoy_address, packed
 from authz.envoy.provider_routes import method_is
-from authz.settings import Config
 
 METRICS_PATH = "/stats/prometheus"
 READY_PATH = "/ready"

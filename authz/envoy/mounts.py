@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatchAndSubstitute
 
+from authz.config.settings import Provider
+from authz.core.providers import AllowedPath
 from authz.envoy.packing import regex
-from authz.providers import AllowedPath
-from authz.settings import Provider
 
 API_PREFIX = "(?:/api/v2/(?:ai-gateway|aibridge))?"
 """Both of Coder's prefixes, or none."""

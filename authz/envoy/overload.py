@@ -12,8 +12,8 @@ from envoy_data_plane.envoy.extensions.resource_monitors.downstream_connections.
 )
 from envoy_data_plane.envoy.extensions.resource_monitors.fixed_heap.v3 import FixedHeapConfig
 
+from authz.config.settings import Config
 from authz.envoy.packing import packed
-from authz.settings import Config
 
 _HEAP = "envoy.resource_monitors.fixed_heap"
 _ACTIONS = {

@@ -16,11 +16,11 @@ from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import (
 )
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 
+from authz.core.credentials import PEER_HEADER
 from authz.envoy.api_routes import AUTHZ_HTTP_CLUSTER
 from authz.envoy.filters import CLEAN_API_FILTER, CLEAN_FILTER, EXT_AUTHZ
 from authz.envoy.packing import packed, regex, set_header
 from authz.envoy.provider_routes import method_is
-from authz.headers import PEER_HEADER
 
 _NAME = "page"
 _BASE = "/ui"

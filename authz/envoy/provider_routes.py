@@ -23,11 +23,7 @@ from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import (
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
-from authz.envoy.filters import EXT_AUTHZ
-from authz.envoy.mounts import Mount
-from authz.envoy.packing import exactly, packed, regex, set_header
-from authz.envoy.websocket_replies import WEBSOCKET_REPLIES, no_websocket_here
-from authz.ext_authz import (
+from authz.check.ext_authz import (
     CONTEXT_BASE_URL,
     CONTEXT_CENTRAL_KEY,
     CONTEXT_KEYLESS,
@@ -38,8 +34,12 @@ from authz.ext_authz import (
     METADATA_NAMESPACE,
     SUPPORTED_OWN,
 )
-from authz.providers import AllowedPath
-from authz.settings import Config, Provider
+from authz.config.settings import Config, Provider
+from authz.core.providers import AllowedPath
+from authz.envoy.filters import EXT_AUTHZ
+from authz.envoy.mounts import Mount
+from authz.envoy.packing import exactly, packed, regex, set_header
+from authz.envoy.websocket_replies import WEBSOCKET_REPLIES, no_websocket_here
 
 # Nothing of the request has reached the provider when one of these happens, so that no answer is
 # paid for twice.

@@ -43,6 +43,10 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 )
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 
+from authz.check.ext_authz import CONTEXT_KIND, KIND_CONNECT
+from authz.config.proxy import Proxy
+from authz.config.settings import Config
+from authz.core.credentials import GOVERNANCE
 from authz.envoy.early_refusals import refuse_early
 from authz.envoy.filters import (
     EXT_AUTHZ,
@@ -63,11 +67,7 @@ from authz.envoy.packing import envoy_address, packed, regex
 from authz.envoy.provider_routes import packed_context
 from authz.envoy.proxy_replies import tunnel_replies
 from authz.envoy.tunnels import TUNNEL_CLUSTER, UPSTREAM_PROXY_CLUSTER, resolve_host
-from authz.ext_authz import CONTEXT_KIND, KIND_CONNECT
-from authz.headers import GOVERNANCE
-from authz.proxy.settings import Proxy
-from authz.sds import listener_secret_file
-from authz.settings import Config
+from authz.sds.secret_files import listener_secret_file
 from authz.usage.names import PROXY_SESSION_KEY
 
 PORTS = (80, 443)

@@ -10,12 +10,12 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
     ResponseMapper,
 )
 
-from authz import answers
+from authz.check import responses
+from authz.core.providers import ErrorShape
 from authz.envoy.early_refusals import cel
-from authz.envoy.logging import REQUEST_ID, REQUEST_ID_HEADER, details_have
+from authz.envoy.local_replies import REQUEST_ID, REQUEST_ID_HEADER, details_have
 from authz.envoy.packing import struct
 from authz.envoy.reply_texts import NO_ANSWER
-from authz.providers import ErrorShape
 
 _ALL_ADDRESSES_REFUSED = 'response.code_details == "dns_resolution_failure{address_denied}"'
 _NOT_REACHED = ["DF", "UF", "UH", "URX"]
@@ -56,7 +56,7 @@ def _both(condition: AccessLogFilter, expression: str) -> AccessLogFilter:
 def _mapper(
     condition: AccessLogFilter, status: int, error_type: str, code: str, message: str
 ) -> ResponseMapper:
-    body = answers.error_body(ErrorShape.ANY, error_type, code, message, REQUEST_ID)
+    body = responses.error_body(ErrorShape.ANY, error_type, code, message, REQUEST_ID)
     return ResponseMapper(
         filter=condition,
         status_code=status,

@@ -14,6 +14,7 @@ from envoy_data_plane.envoy.config.bootstrap.v3 import (
 from envoy_data_plane.envoy.config.core.v3 import Node
 from envoy_data_plane.envoy.extensions.bootstrap.internal_listener.v3 import InternalListener
 
+from authz.config.settings import Config
 from authz.envoy.authz_clusters import authz_clusters
 from authz.envoy.clusters import clusters, has_upstream_proxy
 from authz.envoy.collector import collector_cluster
@@ -26,7 +27,6 @@ from authz.envoy.overload import overload_manager
 from authz.envoy.packing import envoy_address, extension, struct
 from authz.envoy.proxy import proxy_listener
 from authz.envoy.tunnels import tunnel_clusters
-from authz.settings import Config
 
 _HEADER = """\
 # Envoy's configuration for gateway.yaml, written by `authz envoy render`. Don't edit: render again.

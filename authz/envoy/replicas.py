@@ -1,8 +1,8 @@
 """Where Envoy finds the processes of authz, and how each one is reached by itself."""
 
 from authz.addresses import Address
+from authz.config.settings import Config
 from authz.envoy.filters import AUTHZ_CLUSTER
-from authz.settings import Config
 
 
 def authz_addresses(config: Config) -> tuple[Address, ...]:

@@ -14,6 +14,9 @@ from envoy_data_plane.envoy.config.route.v3 import (
 )
 from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import ExtAuthzPerRoute
 
+from authz.check.ext_authz import CONTEXT_KIND, KIND_OWN
+from authz.config.settings import Config
+from authz.core.providers import API_PREFIXES
 from authz.envoy.api_routes import (
     AUTHZ_HTTP_CLUSTER,
     api_routes,
@@ -29,9 +32,6 @@ from authz.envoy.provider_routes import (
     packed_context,
     provider_routes,
 )
-from authz.ext_authz import CONTEXT_KIND, KIND_OWN
-from authz.providers import API_PREFIXES
-from authz.settings import Config
 
 CA_CERTIFICATE_PATH = "/proxy/ca-cert.pem"
 """Where authz itself serves the proxy's CA certificate."""

@@ -43,10 +43,10 @@ from envoy_data_plane.xds.type.matcher.v3 import (
     MatcherOnMatch,
 )
 
-from authz.decision import Mode
+from authz.check.ext_authz import METADATA_NAMESPACE
+from authz.config.providers import Aws
+from authz.core.decision import Mode
 from authz.envoy.packing import exactly, extension, packed, starting_with
-from authz.ext_authz import METADATA_NAMESPACE
-from authz.provider_settings import Aws
 
 SERVICE = "bedrock-mantle"
 """What AWS's and Anthropic's SDKs sign for at ``bedrock-mantle.REGION.api.aws``."""

@@ -33,14 +33,14 @@ from envoy_data_plane.envoy.type.tracing.v3 import (
 )
 from envoy_data_plane.envoy.type.v3 import Percent
 
+from authz.check.ext_authz import METADATA_NAMESPACE
+from authz.config.governance import Tracing
 from authz.envoy.packing import extension, packed
-from authz.ext_authz import METADATA_NAMESPACE
-from authz.governance_settings import Tracing
 
 COLLECTOR_CLUSTER = "otlp"
 SERVICE = "envoy"
 ATTRIBUTES = ("provider", "mode", "decision", "reason", "user_id")
-"""As in authz's own spans (``authz/tracing.py``)."""
+"""As in authz's own spans (``authz/serve/tracing.py``)."""
 HIDDEN_ATTRIBUTES = ("http.url", "user_agent")
 """Envoy's own that repeat what the client sent. They can't be left out, so they say nothing."""
 

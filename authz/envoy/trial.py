@@ -5,11 +5,11 @@ from pathlib import Path
 
 from pydantic import PrivateAttr
 
+from authz.config.settings import Config
 from authz.envoy.binary import validate
 from authz.envoy.render import render
-from authz.proxy.keeper import make_leaves
-from authz.sds import write_secrets
-from authz.settings import Config
+from authz.sds.leaves import make_leaves
+from authz.sds.secret_files import write_secrets
 
 
 class _Elsewhere(Config):

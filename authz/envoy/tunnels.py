@@ -36,10 +36,10 @@ from envoy_data_plane.envoy.extensions.rbac.matchers.upstream_ip_port.v3 import 
 from envoy_data_plane.envoy.type.matcher.v3 import AddressMatcher
 from envoy_data_plane.xds.core import v3 as xds
 
+from authz.config.proxy import Proxy
+from authz.config.settings import Config
 from authz.envoy.clusters import HTTP_OPTIONS, host_cluster, http1, limits
 from authz.envoy.packing import packed
-from authz.proxy.settings import Proxy
-from authz.settings import Config
 
 TUNNEL_CLUSTER = "tunnel"
 UPSTREAM_PROXY_CLUSTER = "upstream_proxy"

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from authz.identity.database import Row
-from authz.rules import TokenRules, read_rules
+from authz.core.rules import TokenRules, read_rules
+from authz.database.interface import Row
 
 ORGANIZATION_ID = "73fb782d-ac8e-545e-8187-716590c619bc"
 """Of the one organization that every user is in; Coder's clients ask for one."""

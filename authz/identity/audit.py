@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from authz.database.interface import Queries, Row
 from authz.identity.accounts import rfc3339
-from authz.identity.database import Queries, Row
 from authz.printable import printable
 
 LIMIT = 10_000

@@ -9,9 +9,9 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
+from authz.core.identity import Rejection
+from authz.core.tokens import CoderToken
 from authz.errors import IdentityUnavailable
-from authz.identity import Rejection
-from authz.tokens import CoderToken
 
 FINAL_SECONDS = 10.0
 """How long the refusal of a token is shared that can't become good again."""

@@ -6,8 +6,8 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
+from authz.core.identity import Identity, Rejection
 from authz.errors import IdentityUnavailable, IdentityUnreachable
-from authz.identity import Identity, Rejection
 from authz.identity.bad_tokens import FINAL
 
 _NARROW = "Resource not found or you do not have access to this resource"

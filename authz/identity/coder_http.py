@@ -7,9 +7,9 @@ import aiohttp
 from yarl import URL
 
 from authz import __version__
+from authz.core.tokens import CoderToken
 from authz.errors import ConfigError, IdentityUnavailable, IdentityUnreachable
 from authz.identity.coder_answer import Answer
-from authz.tokens import CoderToken
 
 MAX_BODY = 64 * 1024
 """A user object has about a kilobyte, and 36 bytes more for each organization."""

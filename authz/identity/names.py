@@ -3,7 +3,7 @@
 import re
 import secrets
 
-from authz.tokens import has_token_shape
+from authz.core.tokens import has_token_shape
 
 _USER = re.compile(r"[a-zA-Z0-9]+(?:-[a-zA-Z0-9]+)*")
 _EMAIL = re.compile(r"[!-?A-~]+@[!-?A-~]+")

@@ -4,16 +4,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from authz.core.identity import IdentitySource
+from authz.database.interface import Database
+from authz.database.sqlite import SQLiteDatabase
+from authz.database.sqlite_file import make
+from authz.database.url import CoderURL, IdentityURL, PostgresURL, SQLiteURL, parse_identity_url
 from authz.errors import ConfigError
-from authz.identity import IdentitySource
-from authz.identity.database import Database
-from authz.identity.sqlite import SQLiteDatabase, SQLiteSource
-from authz.identity.sqlite_file import make
+from authz.identity.sqlite_source import SQLiteSource
 from authz.identity.store import Store
-from authz.identity.url import CoderURL, IdentityURL, PostgresURL, SQLiteURL, parse_identity_url
 
 if TYPE_CHECKING:
-    from authz.identity.postgres import PostgresDatabase
+    from authz.database.postgres import PostgresDatabase
 
 
 async def open_source(
@@ -38,7 +39,7 @@ async def open_source(
         # Imported here, because aiohttp and asyncpg take a fifth and a tenth of a second and most
         # commands need neither.
         case CoderURL():
-            from authz.identity.coder_api import CoderSource
+            from authz.identity.coder_source import CoderSource
 
             return CoderSource(parsed.base, ca_file=ca_file)
         case PostgresURL():
@@ -115,7 +116,7 @@ async def make_store(url: str) -> tuple[str, bool]:
         make(parsed.path)
         await (await open_store(url, create=False)).close()
         return str(parsed.path), made
-    from authz.identity.postgres import PostgresDatabase
+    from authz.database.postgres import PostgresDatabase
 
     database = PostgresDatabase(parsed)
     try:
@@ -127,7 +128,7 @@ async def make_store(url: str) -> tuple[str, bool]:
 def _database(url: SQLiteURL | PostgresURL) -> "SQLiteDatabase | PostgresDatabase":
     if isinstance(url, SQLiteURL):
         return SQLiteDatabase(url.path)
-    from authz.identity.postgres import PostgresDatabase
+    from authz.database.postgres import PostgresDatabase
 
     return PostgresDatabase(url)
 

@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
+from authz.core.identity import Identity, Rejection
+from authz.core.tokens import CoderToken
+from authz.database.postgres_errors import FAILURES, explain
+from authz.database.postgres_pool import Pool
+from authz.database.url import PostgresURL
 from authz.errors import IdentityUnreachable
-from authz.identity import Identity, Rejection
 from authz.identity.batch import Batcher
-from authz.identity.postgres_errors import FAILURES, explain
-from authz.identity.postgres_pool import Pool
 from authz.identity.record import SELECT_RECORDS, TokenRecord, check
-from authz.identity.url import PostgresURL
-from authz.tokens import CoderToken
 
 CONNECTIONS = 2
 """Look-ups under way at once, and so connections: each carries a whole batch."""

@@ -4,10 +4,10 @@ from datetime import datetime
 from functools import lru_cache
 from typing import NamedTuple
 
-from authz.identity import Identity, Rejection
+from authz.core.identity import Identity, Rejection
+from authz.core.rules import read_rules
+from authz.core.tokens import CoderToken, proves
 from authz.printable import printable
-from authz.rules import read_rules
-from authz.tokens import CoderToken, proves
 
 _COLUMNS = """\
 SELECT k.id, k.hashed_secret, k.expires_at, k.token_name,

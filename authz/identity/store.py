@@ -7,12 +7,16 @@ token, also not one that was given in the wrong place.
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
-from authz import lifetimes, tokens
+from authz import lifetimes
+from authz.core import tokens
+from authz.core.identity import Identity
+from authz.core.rules import NO_RULES, TokenRules
+from authz.core.tokens import CoderToken
+from authz.database.interface import Conflict, Queries
 from authz.errors import StoreError
-from authz.identity import Identity, audit
+from authz.identity import audit
 from authz.identity.accounts import Key, User
 from authz.identity.audit import Action, Change, Resource
-from authz.identity.database import Conflict, Queries
 from authz.identity.names import check_token_name, invent_token_name
 from authz.identity.record import SELECT_RECORD, TokenRecord, check
 from authz.identity.roles import longest_lifetime
@@ -20,8 +24,6 @@ from authz.identity.store_base import SELECT_KEY
 from authz.identity.store_reveal import RevealStore
 from authz.identity.store_sessions import SessionStore
 from authz.identity.store_users import UserStore
-from authz.rules import NO_RULES, TokenRules
-from authz.tokens import CoderToken
 
 _INVENTIONS = 20
 _PURGE_EVERY = timedelta(hours=1)

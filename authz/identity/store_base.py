@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Self
 
+from authz.database.interface import Database, Queries
 from authz.errors import StoreError
 from authz.identity import audit
 from authz.identity.accounts import KEY_COLUMNS, USER_COLUMNS, User
 from authz.identity.audit import Action, Actor, Change, Resource
-from authz.identity.database import Database, Queries
 
 SELECT_USER = f"SELECT {USER_COLUMNS} FROM users u WHERE u.deleted = false"  # noqa: S608 - our own words
 SELECT_KEY = f"SELECT {KEY_COLUMNS} FROM api_keys k JOIN users u ON u.id = k.user_id"  # noqa: S608

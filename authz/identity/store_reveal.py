@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from authz import tokens
+from authz.core import tokens
 from authz.identity.accounts import Key
 from authz.identity.store_base import StoreBase
 

@@ -5,13 +5,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from authz.core.identity import Rejection
+from authz.core.tokens import CoderToken, proves
 from authz.errors import StoreError
-from authz.identity import Rejection, audit
+from authz.identity import audit
 from authz.identity.accounts import KEY_COLUMNS, USER_COLUMNS, Key, User
 from authz.identity.audit import Action, Change, Entry, Resource
 from authz.identity.record import TokenRecord, check
 from authz.identity.store_base import StoreBase
-from authz.tokens import CoderToken, proves
 
 _SESSION_TYPES = ("password", "github", "oidc")
 _HOUR = timedelta(hours=1)
@@ -22,7 +23,7 @@ _SELECT = (
 
 
 @dataclass(frozen=True, slots=True)
-class Proven:
+class Authenticated:
     """A user and the key that proved them."""
 
     user: User
@@ -30,7 +31,7 @@ class Proven:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class AuthenticationFailed:
     """Why a token proves nobody.
 
     Attributes:
@@ -48,7 +49,7 @@ class Refused:
 class SessionStore(StoreBase):
     """Proves users to the API, and keeps the audit log."""
 
-    async def authenticate(self, token: CoderToken) -> Proven | Refused:
+    async def authenticate(self, token: CoderToken) -> Authenticated | AuthenticationFailed:
         """Say whom a token proves, as Coder's ordinary API does (``coder-contract.md`` 1.4, 1.7).
 
         At most once an hour the key's last use is noted, and then the expiry of a session moves on,
@@ -56,7 +57,7 @@ class SessionStore(StoreBase):
         """
         rows = await self._database.fetch(_SELECT, token.id)
         if not rows or not proves(token, rows[0]["hashed_secret"]):
-            return Refused(Rejection.UNKNOWN)
+            return AuthenticationFailed(Rejection.UNKNOWN)
         row, now = rows[0], datetime.now(UTC)
         user, key = User.of(row), Key.of(row)
         status = "active" if user.status == "dormant" else user.status
@@ -72,13 +73,13 @@ class SessionStore(StoreBase):
             deleted=row["deleted"],
             is_system=row["is_system"],
         )
-        verdict = check(record, token, now)
-        if isinstance(verdict, Rejection):
-            return Refused(verdict, key.expires_at, user.status)
+        verification = check(record, token, now)
+        if isinstance(verification, Rejection):
+            return AuthenticationFailed(verification, key.expires_at, user.status)
         # Whoever may read the tables need not be allowed to write them.
         with suppress(StoreError):
             await self._touch(user, key, now)
-        return Proven(user, key)
+        return Authenticated(user, key)
 
     async def _touch(self, user: User, key: Key, now: datetime) -> None:
         lifetime = timedelta(seconds=key.lifetime_seconds)

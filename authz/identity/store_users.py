@@ -4,11 +4,11 @@ import asyncio
 import uuid
 from datetime import UTC, datetime
 
+from authz.database.interface import Conflict, Queries
 from authz.errors import StoreError
 from authz.identity import roles as known_roles
 from authz.identity.accounts import User
 from authz.identity.audit import Action
-from authz.identity.database import Conflict, Queries
 from authz.identity.names import check_email, check_full_name, check_user_name
 from authz.identity.passwords import check_password, hash_password
 from authz.identity.store_base import SELECT_USER, StoreBase

@@ -4,9 +4,9 @@ import shlex
 
 from authz.clients.catalog import Client, clients, curl
 from authz.clients.rendering import base_url, client_url, fill, kind_of
-from authz.identity.url import CoderURL, PostgresURL, parse_identity_url
-from authz.provider_status import ProviderStatus, provider_statuses
-from authz.settings import Config, Provider
+from authz.config.provider_status import ProviderStatus, provider_statuses
+from authz.config.settings import Config, Provider
+from authz.database.url import CoderURL, PostgresURL, parse_identity_url
 from authz.up.first_secrets import FirstSecrets, first_link
 from authz.up.first_start import FIRST_USER
 from authz.up.invocation import Command

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from authz.config.settings import Config
 from authz.errors import StartError
-from authz.serving import remove_stale_socket
-from authz.settings import Config
+from authz.transport.common import remove_stale_socket
 
 NOT_RELOADED = "not reloaded, nothing has changed"
 """How a message begins that goes on with the reason."""

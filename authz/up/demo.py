@@ -9,12 +9,12 @@ from pathlib import Path
 import yaml
 
 from authz.addresses import parse_base_url
+from authz.config.key_reference import KeyReference
+from authz.config.providers import Aws
+from authz.config.settings import Config, Provider
 from authz.demo.accounts import Accounts
 from authz.demo.server import Server
 from authz.files import write_whole
-from authz.key_reference import KeyReference
-from authz.provider_settings import Aws
-from authz.settings import Config, Provider
 from authz.up.demo_state import demo_folder, marked_as_running, with_own_state
 
 _BASE_PATHS = {"chatgpt": "/backend-api/codex", "openai": "/v1"}

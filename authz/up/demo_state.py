@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-from authz.identity.url import SQLiteURL, parse_identity_url
-from authz.settings import Config
+from authz.config.settings import Config
+from authz.database.url import SQLiteURL, parse_identity_url
 
 
 def demo_folder(config: Config) -> Path:

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from authz.clients.rendering import base_url
+from authz.config.settings import Config
 from authz.files import write_whole
 from authz.secret import Secret
-from authz.settings import Config
 from authz.up.first_start import FirstToken
 
 

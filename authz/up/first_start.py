@@ -4,11 +4,11 @@ import asyncio
 from dataclasses import dataclass
 
 from authz import lifetimes
+from authz.config.settings import Config
+from authz.database.url import SQLiteURL, parse_identity_url
 from authz.errors import StoreError
 from authz.identity.open import coder_base, open_source, open_store
-from authz.identity.url import SQLiteURL, parse_identity_url
 from authz.secret import Secret
-from authz.settings import Config
 from authz.web import first_link
 
 FIRST_USER = "admin"

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from authz.addresses import Address, TcpAddress
-from authz.config_rules import addresses
+from authz.config.rules import addresses
+from authz.config.settings import Config
 from authz.errors import StartError, what_failed
-from authz.serving import can_listen, remove_stale_socket
-from authz.settings import Config
+from authz.transport.common import can_listen, remove_stale_socket
 
 
 def check_addresses(config: Config) -> None:

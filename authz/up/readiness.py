@@ -3,7 +3,7 @@
 import http.client
 import ssl
 
-from authz.settings import Config
+from authz.config.settings import Config
 
 
 def would_pass(config: Config) -> bool:

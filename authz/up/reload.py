@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from authz.changes import describe, fingerprint, need_restart
+from authz.config.changes import describe, fingerprint, need_restart
+from authz.config.settings import Config
 from authz.envoy import binary
 from authz.envoy.parts import Parts, write_document
 from authz.errors import AuthzError, ConfigError, StartError
-from authz.proxy.keeper import make_leaves
-from authz.settings import Config
+from authz.sds.leaves import make_leaves
+from authz.serve.children import Child
 from authz.up.admin import Admin
-from authz.up.children import Child
 from authz.up.control import NOT_RELOADED, Outcome
 from authz.up.handover import AskingWatcher, change
 from authz.up.readiness import served_fingerprint

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import yaml
 
-from authz.config import ALLOW_BYOK_VARIABLES
+from authz.config.loading import ALLOW_BYOK_VARIABLES
+from authz.config.settings import Config
 from authz.envoy.parts import Parts
 from authz.errors import StartError
 from authz.files import write_whole
-from authz.settings import Config
-from authz.up.children import Child
+from authz.serve.children import Child
 
 AUTHZ: Sequence[str | Path] = (sys.executable, "-m", "authz")
 _RENDER_SECONDS = 60.0

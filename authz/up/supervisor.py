@@ -8,16 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from authz.addresses import UnixAddress
-from authz.config import open_pools
+from authz.config.loading import open_pools
+from authz.config.settings import Config
 from authz.envoy import binary
 from authz.envoy.parts import bootstrap_file, write_parts
 from authz.errors import StartError
-from authz.proxy.keeper import make_leaves
-from authz.sds import write_secrets
-from authz.settings import Config
+from authz.sds.leaves import make_leaves
+from authz.sds.secret_files import write_secrets
+from authz.serve.children import Child
 from authz.up.admin import Admin
 from authz.up.banner import banner
-from authz.up.children import Child
 from authz.up.control import NOT_RELOADED, Control, Outcome, control_socket
 from authz.up.demo import demo as run_demo
 from authz.up.demo_state import has_own_store

@@ -4,10 +4,10 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+from authz.check.entry_ids import ID
 from authz.printable import printable
 from authz.usage.entry import Tokens, UsageEntry, judge
 from authz.usage.from_stream import CANCELLED, MAX_TOKENS
-from authz.usage.ids import ID
 
 _MAX_NUMBER = 1 << 62
 

@@ -6,10 +6,10 @@ from functools import lru_cache
 
 from google.protobuf.message import DecodeError
 
+from authz.check.entry_ids import ID
 from authz.pb import otlp_logs_pb2 as pb
 from authz.printable import printable
 from authz.usage.entry import Tokens, UsageEntry, judge
-from authz.usage.ids import ID
 from authz.usage.names import REQUEST_FIELDS
 
 CANCELLED = re.compile(r"\b(?:DC|DR)\b")

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import structlog
 from google.protobuf.message import DecodeError
 
-from authz.access_log import FROM_PROVIDER
+from authz.check.refused_keys import FROM_PROVIDER
+from authz.core.outcome import Mode
 from authz.metrics import KEY_REFUSALS
-from authz.outcome import Mode
 from authz.pb import otlp_logs_pb2 as pb
 from authz.usage.entry import UsageEntry
 from authz.usage.from_stream import BadRecord, read_entry, text_of

@@ -8,9 +8,9 @@ from itertools import islice
 
 import structlog
 
+from authz.check.entry_ids import EntryIds
 from authz.errors import AuthzError
 from authz.usage.entry import UsageEntry
-from authz.usage.ids import EntryIds
 from authz.usage.metrics import UsageMetrics
 from authz.usage.store import UsageStore
 

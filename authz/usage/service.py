@@ -3,14 +3,14 @@
 import os
 from pathlib import Path
 
+from authz.check.entry_ids import EntryIds
+from authz.config.settings import Config
+from authz.database.interface import Database
+from authz.database.sqlite_file import make
+from authz.database.url import CoderURL, SQLiteURL, parse_identity_url
 from authz.errors import AuthzError, ConfigError, ManagedByCoder, StoreError
-from authz.identity.database import Database
 from authz.identity.open import make_store, open_database
-from authz.identity.sqlite_file import make
-from authz.identity.url import CoderURL, SQLiteURL, parse_identity_url
-from authz.settings import Config
 from authz.usage.entry import UsageEntry
-from authz.usage.ids import EntryIds
 from authz.usage.metrics import UsageMetrics
 from authz.usage.recorder import Recorder
 from authz.usage.store import UsageStore

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 
+from authz.database.interface import Database, Row
 from authz.errors import StoreError
-from authz.identity.database import Database, Row
 from authz.printable import printable
 from authz.usage.entry import UsageEntry
 

@@ -8,11 +8,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
-from authz.identity import IdentitySource
+from authz.certificates.ca import certificate_pem
+from authz.config.proxy import Proxy
+from authz.core.identity import IdentitySource
 from authz.metrics import CONTENT_TYPE, Metrics
-from authz.proxy.ca import certificate_pem
-from authz.proxy.settings import Proxy
-from authz.web.pages.answers import BASE, see
+from authz.web.pages.responses import BASE, see
 from authz.web.readiness import Readiness
 from authz.web.routing import without_slash_redirects
 

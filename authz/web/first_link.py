@@ -11,11 +11,11 @@ import secrets
 import time
 from pathlib import Path
 
+from authz.config.settings import Config
 from authz.files import write_whole
 from authz.identity.accounts import User
 from authz.identity.roles import is_owner
 from authz.secret import Secret
-from authz.settings import Config
 
 LIFETIME_SECONDS = 900
 _LENGTH = 64

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import structlog
 
+from authz.core.identity import IdentitySource
 from authz.errors import IdentityUnavailable
-from authz.identity import IdentitySource
 
 _log = structlog.get_logger(__name__)
 

@@ -12,10 +12,10 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from authz.addresses import Address, UnixAddress
+from authz.config.settings import Config
 from authz.errors import StartError, what_failed
-from authz.mutual_tls import TlsFiles, keep_fresh
-from authz.serving import bind
-from authz.settings import Config
+from authz.transport.common import bind
+from authz.transport.mutual_tls import TlsFiles, keep_fresh
 
 _FROM_ENVOY = "authz.from_envoy"
 

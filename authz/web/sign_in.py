@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from authz import lifetimes
+from authz.core.rules import NO_RULES
+from authz.core.tokens import parse
 from authz.errors import AuthzError
 from authz.identity.accounts import Key, User
 from authz.identity.audit import Actor
 from authz.identity.names import check_email, check_user_name
 from authz.identity.passwords import proves_password
 from authz.identity.store import OwnerChanged, Store
-from authz.identity.store_sessions import Refused
-from authz.rules import NO_RULES
+from authz.identity.store_sessions import AuthenticationFailed
 from authz.secret import Secret
-from authz.tokens import parse
 from authz.web.sign_in_limits import Limit
 
 INCORRECT = "Incorrect email or password."
@@ -129,7 +129,7 @@ class SignIn:
         nobody = store.acting(Actor("nobody", ip=peer))
         token = parse(text.reveal())
         proven = await store.authenticate(token) if token else None
-        if proven is None or isinstance(proven, Refused):
+        if proven is None or isinstance(proven, AuthenticationFailed):
             await nobody.note_failed_sign_in(None, "token")
             raise SignInRefused(BAD_TOKEN)
         if proven.user.is_service_account or is_limited(proven.key):

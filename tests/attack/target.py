@@ -7,8 +7,8 @@ from typing import Self
 
 import httpx
 
-from authz.demo.visit import Seen
-from authz.providers import PROVIDER_TYPES
+from authz.core.providers import PROVIDER_TYPES
+from authz.demo.recording import Seen
 from tests.support import raw
 from tests.support.pair import CENTRAL_KEYS, OWN_CREDENTIALS, TYPES, Pair
 from tests.support.raw import Answer, Closed, Headers

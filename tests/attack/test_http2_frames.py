@@ -9,7 +9,7 @@ from pathlib import Path
 import hpack
 import pytest
 
-from authz.http2.frames import PREFACE
+from authz.transport.http2.frames import PREFACE
 from tests.attack.target import BODY, MESSAGES, Target
 from tests.support.pair import Pair
 from tests.support.raw import Headers

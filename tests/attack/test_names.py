@@ -1,4 +1,4 @@
-"""Names that a provider or a client chooses, on an administrator's screen."""
+"""Names that a provider or a client chooses, on an administrator's precheck."""
 
 import csv
 import io

@@ -5,7 +5,7 @@ from typing import Any
 
 from authz.clients.catalog import DENIED, MODES, Client
 from authz.clients.rendering import fill, urls
-from authz.config import load
+from authz.config.loading import load
 from tests.clients.installing import Installed
 from tests.clients.running import Ran, run
 from tests.e2e.proxy.pairs import Proxied

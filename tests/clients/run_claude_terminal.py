@@ -16,7 +16,7 @@ import pytest
 from starlette.types import ASGIApp
 
 from authz.clients.catalog import clients
-from authz.providers import PROVIDER_TYPES
+from authz.core.providers import PROVIDER_TYPES
 from tests.clients.anthropic_host import AnthropicHost, Asked, ClaudeHost, log_in
 from tests.clients.installing import Installed, NpmMissingError, install
 from tests.clients.running import _authz, _folder

@@ -5,14 +5,14 @@ import itertools
 import pytest
 
 from authz.addresses import parse_base_url
-from authz.decision import Allow, Deny, Route, decide, screen
-from authz.headers import Credentials, read
-from authz.identity import Identity, Rejection
-from authz.outcome import ChosenKey
-from authz.providers import PROVIDER_TYPES
+from authz.config.settings import DEFAULT_PROVIDERS
+from authz.core.credentials import Credentials, read
+from authz.core.decision import Allow, Deny, Route, decide, precheck
+from authz.core.identity import Identity, Rejection
+from authz.core.outcome import ChosenKey
+from authz.core.providers import PROVIDER_TYPES
+from authz.core.tokens import parse
 from authz.secret import Secret
-from authz.settings import DEFAULT_PROVIDERS
-from authz.tokens import parse
 from tests.conformance.expected import TYPES, Cell, Forwarded, Refused, cells, expected
 from tests.conformance.values import Values
 from tests.support.identities import identity_of
@@ -35,14 +35,16 @@ def _outcome(cell: Cell) -> tuple[Credentials, Allow | Deny]:
     provider_type = PROVIDER_TYPES[PROVIDER_TYPE_NAMES[cell.provider]]
     headers = VALUES.headers(cell)
     credentials = read((name, value.encode()) for name, value in headers.items())
-    token = screen(credentials, provider_type, allow_byok=cell.byok)
+    token = precheck(credentials, provider_type, allow_byok=cell.byok)
     if isinstance(token, Deny):
         return credentials, token
     route = Route(cell.provider, provider_type, supported=True, label="GET /")
     key = CENTRAL_KEYS.get(cell.provider)
     central = ChosenKey(Secret(key)) if key else None
-    verdict = _verdict(token.id)
-    return credentials, decide(credentials, route, token, verdict, central, allow_byok=cell.byok)
+    verification = _verdict(token.id)
+    return credentials, decide(
+        credentials, route, token, verification, central, allow_byok=cell.byok
+    )
 
 
 def _mismatch(cell: Cell) -> str | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from authz.config import load
+from authz.config.loading import load
 from authz.envoy.binary import validate
 from tests.support.deployment import BASE, DEPLOY
 

@@ -18,10 +18,10 @@ import httpx
 import pytest
 
 from authz.addresses import UnixAddress
+from authz.check.ext_authz import METHOD
 from authz.envoy.filters import CHECK_SECONDS
-from authz.ext_authz import METHOD
-from authz.grpc_server import GrpcServer
-from authz.serving import UnaryMethod
+from authz.transport.common import UnaryMethod
+from authz.transport.grpcio_server import GrpcServer
 from tests.support.pair import BUSY, Provider, free_port, wait_until
 from tests.support.parts import Parts, parts, unix_listener
 

@@ -14,7 +14,7 @@ import h2.events
 import httpx
 import pytest
 
-from authz import tokens
+from authz.core import tokens
 from tests.support.pair import Pair, pair
 
 SOAK = bool(os.environ.get("AUTHZ_SOAK"))

@@ -149,7 +149,7 @@ class Record:
             if was_gone:
                 self.violations.append((token[:10], sent - (gone or 0)))
             return
-        # On a busy machine a source may not answer in time: no pass, but no verdict either.
+        # On a busy machine a source may not answer in time: no pass, but no verification either.
         assert status in (401, 503), f"status {status}"
         self.refused += 1
         if gone is not None:

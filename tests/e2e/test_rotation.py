@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import httpx
 
 from authz.demo.accounts import Accounts
+from authz.demo.recording import Seen
 from authz.demo.server import Server
-from authz.demo.visit import Seen
 from tests.support.pair import (
     CENTRAL_KEYS,
     OWN_CREDENTIALS,

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from authz.ext_authz import METHOD
+from authz.check.ext_authz import METHOD
 from authz.pb import ext_authz_pb2 as pb
 from tests.support.pair import Pair, Provider, _environment, pair, wait_until
 from tests.support.processes import running_in

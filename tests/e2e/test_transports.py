@@ -26,7 +26,7 @@ REQUESTS = 5_000
 WORKERS = 6
 _WAIT_FOR_GO = """
 import pathlib, time
-import authz.service
+import authz.serve.service
 pathlib.Path("ready").touch()
 while not pathlib.Path("go").exists():
     time.sleep(0.005)

@@ -10,8 +10,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from authz.demo.accounts import Accounts
+from authz.demo.recording import Seen
 from authz.demo.server import Server
-from authz.demo.visit import Seen
 from tests.support.pair import Pair, Provider, free_port, pair
 
 ACCESS_KEY = "AKIACENTRAL7C5D1E0F3"

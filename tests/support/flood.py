@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from authz.tokens import generate
+from authz.core.tokens import generate
 from tests.support import raw
 from tests.support.requests import MODELS
 

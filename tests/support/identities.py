@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from authz.identity import Identity, Rejection
-from authz.tokens import CoderToken, parse
+from authz.core.identity import Identity, Rejection
+from authz.core.tokens import CoderToken, parse
 
 EXPIRES_AT = datetime(2099, 1, 1, tzinfo=UTC)
 
@@ -43,9 +43,9 @@ class InMemoryIdentities:
         self.asked.append(token.id)
         if self.failure is not None:
             raise self.failure
-        verdict = self._verdicts.get(token)
-        if verdict is not None:
-            return verdict
+        verification = self._verdicts.get(token)
+        if verification is not None:
+            return verification
         ids = {known.id for known in self._verdicts}
         return Rejection.WRONG_SECRET if token.id in ids else Rejection.UNKNOWN
 

@@ -20,8 +20,8 @@ from typing import Any
 import yaml
 
 from authz.demo.accounts import Accounts
+from authz.demo.recording import Seen
 from authz.demo.server import Server
-from authz.demo.visit import Seen
 from authz.identity.accounts import Key
 from authz.identity.open import open_store
 from tests.support.ports import free_port as free_port

@@ -23,7 +23,7 @@ _PATCHED = """
 import asyncio, sys
 from authz.authorizer import Authorizer
 from authz.cli.main import main
-from authz.identity.sqlite import SQLiteSource
+from authz.identity.sqlite_source import SQLiteSource
 {patch}
 main(sys.argv[1:])
 """

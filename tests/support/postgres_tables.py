@@ -3,8 +3,8 @@
 import uuid
 from datetime import UTC, datetime, timedelta
 
-from authz.identity.url import PostgresURL, parse_identity_url
-from authz.tokens import CoderToken, generate
+from authz.core.tokens import CoderToken, generate
+from authz.database.url import PostgresURL, parse_identity_url
 from tests.support.postgres import PostgresServer
 
 GRANTS = """\

@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 import yaml
 
-from authz.ext_authz import METHOD
+from authz.check.ext_authz import METHOD
 from tests.support.checks import ANTHROPIC, answer, question
 from tests.support.pair import free_port, wait_until
 

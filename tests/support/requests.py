@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from authz.demo.visit import Seen
+from authz.demo.recording import Seen
 from tests.support.pair import Pair
 
 MARK = "x-test-request"

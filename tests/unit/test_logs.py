@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from authz.logs import LineLimit
-from tests.unit.identity.test_memory import Clock
+from tests.unit.identity.test_caching_source import Clock
 
 _PROGRAM = """
 import logging, structlog

@@ -3,11 +3,11 @@
 import asyncio
 import os
 
-from authz.authorizer import Authorizer
+from authz.check.authorizer import Authorizer
+from authz.config.settings import Config
+from authz.core.tokens import generate
 from authz.errors import IdentityUnavailable
 from authz.metrics import Metrics
-from authz.settings import Config
-from authz.tokens import generate
 from tests.support.checks import question
 from tests.support.identities import InMemoryIdentities
 

@@ -5,11 +5,11 @@ from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
-from authz.headers import PEER_HEADER
-from authz.identity import Rejection
+from authz.core.credentials import PEER_HEADER
+from authz.core.identity import Rejection
+from authz.core.tokens import ID_LENGTH, SECRET_LENGTH, parse
 from authz.identity.store import Store
-from authz.identity.store_sessions import Proven, Refused
-from authz.tokens import ID_LENGTH, SECRET_LENGTH, parse
+from authz.identity.store_sessions import Authenticated, AuthenticationFailed
 from authz.web.api.errors import NO_TOKEN, NOT_FOUND, ApiError, unauthorized
 from authz.web.server import is_from_envoy
 from authz.web.sign_in import is_limited
@@ -44,7 +44,7 @@ def presented_token(request: Request) -> str:
     return next((place for place in places if place), "")
 
 
-async def authenticate(request: Request, store: Store) -> Proven:
+async def authenticate(request: Request, store: Store) -> Authenticated:
     """Return whose request it is.
 
     Raises:
@@ -60,7 +60,7 @@ async def authenticate(request: Request, store: Store) -> Proven:
     if token is None:
         raise unauthorized(_malformed(text))
     proven = await store.authenticate(token)
-    if isinstance(proven, Refused):
+    if isinstance(proven, AuthenticationFailed):
         raise _refused(proven)
     if is_limited(proven.key) and not proven.key.rules.as_json():
         raise ApiError(404, NOT_FOUND)
@@ -118,7 +118,7 @@ def _malformed(text: str) -> str:
     return f"Invalid API key format: {what}"
 
 
-def _refused(refused: Refused) -> ApiError:
+def _refused(refused: AuthenticationFailed) -> ApiError:
     if refused.reason is Rejection.EXPIRED and refused.expires_at is not None:
         # As Go writes a time.
         at = f"{refused.expires_at:%Y-%m-%d %H:%M:%S.%f}".rstrip("0").rstrip(".")

@@ -12,7 +12,7 @@ from authz.identity.audit import Actor
 from authz.identity.names import check_user_name
 from authz.identity.roles import may_see, may_use_tokens_of
 from authz.identity.store import Store
-from authz.identity.store_sessions import Proven
+from authz.identity.store_sessions import Authenticated
 from authz.web.api import authentication
 from authz.web.api.errors import ApiError, not_found
 from authz.web.api.models import field_errors
@@ -85,7 +85,7 @@ class UserCall(Call):
         store: its audit log names the user and their token.
     """
 
-    proven: Proven
+    proven: Authenticated
 
     @property
     def caller(self) -> User:

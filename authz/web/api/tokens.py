@@ -6,11 +6,11 @@ from datetime import timedelta
 from starlette.responses import Response
 
 from authz import lifetimes
+from authz.core.rules import NO_RULES, TokenRules, make_rules
 from authz.identity.accounts import Key, User
 from authz.identity.names import check_token_name
 from authz.identity.roles import is_owner, longest_lifetime, may_use_tokens_of
 from authz.identity.store import NameTaken, OwnerChanged
-from authz.rules import NO_RULES, TokenRules, make_rules
 from authz.web.api.call import UserCall
 from authz.web.api.errors import ApiError, answer, empty, not_found
 from authz.web.api.models import AllowListElement, AskedRules, CreateToken

@@ -14,10 +14,10 @@ from starlette.routing import Route
 
 from authz.errors import ManagedByCoder, StoreError
 from authz.identity.store_base import ActorGone
-from authz.web.pages import audit, signing, tokens, usage, users
-from authz.web.pages.answers import BASE, HEADERS, PageError, not_found, page, see, static
+from authz.web.pages import audit, sign_in, tokens, usage, users
+from authz.web.pages.context import VISITOR_COOKIE, Pages, Visit, visit_of
 from authz.web.pages.forms import check_origin, read_form
-from authz.web.pages.visit import VISITOR_COOKIE, Pages, Visit, visit_of
+from authz.web.pages.responses import BASE, HEADERS, PageError, not_found, page, see, static
 from authz.web.routing import without_slash_redirects
 
 _log = structlog.get_logger(__name__)
@@ -46,9 +46,9 @@ class _Place:
 
 _TOKENS, _USER = "/account/tokens", "/users/{user}"
 _PLACES = (
-    _Place("/sign-in", signing.show_sign_in, signing.sign_in, is_open=True),
-    _Place("/first-administrator", signing.show_first, signing.set_first, is_open=True),
-    _Place("/sign-out", None, signing.sign_out),
+    _Place("/sign-in", sign_in.show_sign_in, sign_in.sign_in, is_open=True),
+    _Place("/first-administrator", sign_in.show_first, sign_in.set_first, is_open=True),
+    _Place("/sign-out", None, sign_in.sign_out),
     _Place(_TOKENS, tokens.show_tokens),
     *(
         place

@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from authz.identity.audit import Entry
 from authz.identity.roles import is_owner
-from authz.web.pages.visit import Visit
+from authz.web.pages.context import Visit
 
 _DAYS = (1, 7, 30, 90)
 _SHOWN = 500

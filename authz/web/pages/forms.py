@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from authz.web.api.authentication import check_same_site
 from authz.web.api.errors import ApiError
-from authz.web.pages.answers import PageError
+from authz.web.pages.responses import PageError
 
 CSRF_FIELD = "csrf"
 MAX_BODY_BYTES = 65_536

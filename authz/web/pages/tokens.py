@@ -5,16 +5,16 @@ from datetime import UTC, datetime, timedelta
 from starlette.responses import Response
 
 from authz import lifetimes
+from authz.core.rules import Mode, TokenRules, make_rules
 from authz.identity.accounts import User
 from authz.identity.names import check_token_name
 from authz.identity.roles import longest_lifetime
 from authz.identity.store import NameTaken, OwnerChanged
-from authz.rules import Mode, TokenRules, make_rules
 from authz.secret import Secret
-from authz.web.pages.answers import not_found, see
+from authz.web.pages.context import Visit
 from authz.web.pages.forms import reveal_digest
-from authz.web.pages.pasting import blocks
-from authz.web.pages.visit import Visit
+from authz.web.pages.responses import not_found, see
+from authz.web.pages.snippets import blocks
 
 _PRESETS = (
     ("8h", "8 hours"),

@@ -7,7 +7,7 @@ from starlette.responses import Response
 from authz.identity.roles import is_owner
 from authz.usage.store import Line
 from authz.web.pages.chart import BOTTOM, HEIGHT, LEFT, WIDTH, stacked
-from authz.web.pages.visit import Visit
+from authz.web.pages.context import Visit
 
 _DAYS = (7, 30, 90)
 _EPOCH = date(1970, 1, 1)

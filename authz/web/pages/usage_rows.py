@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import structlog
 
+from authz.config.settings import Config
 from authz.errors import StoreError
-from authz.settings import Config
 from authz.usage.service import database_url, open_usage_store
 from authz.usage.store import UsageStore
 

@@ -11,10 +11,10 @@ from authz.identity.accounts import User
 from authz.identity.names import check_email, check_user_name
 from authz.identity.passwords import check_password
 from authz.secret import Secret
-from authz.web.pages.answers import PageError, not_found, see
+from authz.web.pages.context import Visit
 from authz.web.pages.forms import one
 from authz.web.pages.paging import COUNT, first_of, part
-from authz.web.pages.visit import Visit
+from authz.web.pages.responses import PageError, not_found, see
 
 _ROLES = (roles.MEMBER, *roles.STORED)
 

@@ -43,8 +43,8 @@ def secrets(proxied: Proxied) -> dict[str, str]:
     pair = proxied.pair
     deleted = pair.create_token("bob")
     pair.delete_token(deleted)
-    stray = "hunter2-stray-password"
-    for token in (proxied.token, deleted, stray):
+    token_headers = "hunter2-stray-password"
+    for token in (proxied.token, deleted, token_headers):
         for authority in (f"{ANTHROPIC}:443", "127.0.0.1:443", "example.com:22"):
             with contextlib.suppress(Closed):
                 connect(proxied.port, authority, credentials(token))
@@ -76,7 +76,7 @@ def secrets(proxied: Proxied) -> dict[str, str]:
     found |= {
         "the token's secret": token.partition("-")[2],
         "the deleted token's secret": deleted.partition("-")[2],
-        "the stray password": stray,
+        "the token_headers password": token_headers,
         "the token in base64": basic(token).removeprefix("Basic ")[8:-2],
         "the own key": OWN_KEYS["anthropic"],
     }

@@ -7,7 +7,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from authz.proxy.ca import certificate_pem, private_pem
+from authz.certificates.ca import certificate_pem, private_pem
 
 
 class Company:

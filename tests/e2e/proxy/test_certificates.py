@@ -9,12 +9,12 @@ import pytest
 import yaml
 from cryptography import x509
 
-from authz.config import load
-from authz.proxy import leaves
-from authz.proxy.ca import load_ca, make_ca
-from authz.proxy.keeper import make_leaves
-from authz.proxy.leaves import ensure_leaf, leaf_file
-from authz.settings import Config
+from authz.certificates import leaves
+from authz.certificates.ca import load_ca, make_ca
+from authz.certificates.leaves import ensure_leaf, leaf_file
+from authz.config.loading import load
+from authz.config.settings import Config
+from authz.sds.leaves import make_leaves
 from tests.e2e.proxy.pairs import HOSTS, Proxied
 from tests.support import raw
 from tests.support.pair import Pair, wait_until

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from cryptography import x509
 
-from authz.proxy.ca import make_ca
+from authz.certificates.ca import make_ca
 from tests.e2e.proxy.pairs import ALLOWED_ADDRESS, Proxied, Tunnelled
 from tests.support.certificates import Authority
 from tests.support.origin import Origin

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from cryptography import x509
 
-from authz.proxy import ca
+from authz.certificates import ca
 from tests.support.certificates import Authority
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from authz.proxy.ca import make_ca
+from authz.certificates.ca import make_ca
 from tests.support.certificates import Authority
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from authz.cli.session import session_path
+from authz.core.tokens import generate, parse
 from authz.errors import StoreError
-from authz.tokens import generate, parse
 
 from .conftest import Run
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from authz.providers import PROVIDER_TYPES
+from authz.core.providers import PROVIDER_TYPES
 from tests.support.certificates import Authority
 from tests.support.upstream_proxy import UpstreamProxy
 

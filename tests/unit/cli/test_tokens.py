@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from authz.core.identity import Identity, Rejection
+from authz.core.tokens import generate, parse
 from authz.errors import StoreError
-from authz.identity import Identity, Rejection
-from authz.identity.sqlite import SQLiteSource
-from authz.tokens import generate, parse
+from authz.identity.sqlite_source import SQLiteSource
 
 from .conftest import Run
 

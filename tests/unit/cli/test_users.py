@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from authz.core.tokens import generate
 from authz.errors import StoreError
-from authz.tokens import generate
 
 from .conftest import Run
 

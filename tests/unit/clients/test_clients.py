@@ -12,8 +12,8 @@ from authz.cli.client import client
 from authz.clients.catalog import MODES, Client, clients
 from authz.clients.pages import pages, summary
 from authz.clients.rendering import PLACEHOLDERS, fill, urls
+from authz.config.settings import Config
 from authz.errors import ConfigError
-from authz.settings import Config
 
 ROOT = Path(__file__).parents[3]
 ALL = pytest.mark.parametrize("one", clients().values(), ids=clients())

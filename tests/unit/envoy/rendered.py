@@ -5,8 +5,8 @@ from typing import Any
 
 import yaml
 
+from authz.config.settings import Config
 from authz.envoy.render import render
-from authz.settings import Config
 
 
 def rendered(**values: Any) -> dict[str, Any]:

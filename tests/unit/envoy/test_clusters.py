@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from authz.trust import system_roots
+from authz.certificates.trust import system_roots
 from tests.support.certificates import Authority
 from tests.unit.envoy.rendered import cluster, rendered
 

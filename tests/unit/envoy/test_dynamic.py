@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from authz.config.settings import Config
 from authz.envoy.binary import validate
 from authz.envoy.dynamic import split
 from authz.envoy.parts import Parts, bootstrap_file, read_parts, write_document, write_parts
-from authz.settings import Config
 from tests.support.certificates import Authority
 
 A = {"name": "a", "type": "anthropic", "base_url": "https://a.test/"}

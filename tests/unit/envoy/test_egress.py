@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.unit.proxy import rendering
+from tests.unit.certificates import rendering
 
 PROXY = {"upstream_proxy": "http://proxy.test:3128"}
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from tests.unit.certificates import rendering
 from tests.unit.envoy.rendered import facts, first, upstream_path
-from tests.unit.proxy import rendering
 
 GOOGLE = "generativelanguage.googleapis.com"
 KEY: dict[str, Any] = {"key": {"env": "A_KEY"}}

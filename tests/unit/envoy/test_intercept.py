@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.proxy import rendering
+from tests.unit.certificates import rendering
 
 PROVIDERS = {
     "api.anthropic.com": "anthropic",

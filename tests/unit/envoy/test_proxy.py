@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
+from authz.config.settings import Config
 from authz.envoy.render import render
-from authz.settings import Config
-from tests.unit.proxy import rendering
+from tests.unit.certificates import rendering
 
 GOOD = ["example.com:443", "EXAMPLE.com:80", "a-b.c_d.xn--p1ai:443", "93.184.216.34:443", "x:80"]
 BAD = [

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from authz.certificates.trust import system_roots
+from authz.config.settings import Config
+from authz.core.header_names import CREDENTIAL_HEADERS, REMOVED_HEADERS, REMOVED_PREFIXES
 from authz.envoy.binary import validate
 from authz.envoy.render import render
-from authz.header_names import CREDENTIAL_HEADERS, REMOVED_HEADERS, REMOVED_PREFIXES
-from authz.settings import Config
-from authz.trust import system_roots
 from tests.unit.envoy.rendered import http_filter, listener, manager, rendered, routes
 
 DUMP = Path(__file__).parents[3] / "envoy" / "envoy.yaml"

@@ -8,8 +8,8 @@ from betterproto2 import Casing
 from hypothesis import given
 from hypothesis import strategies as st
 
+from authz.config.settings import DEFAULT_PROVIDERS, Config, Provider
 from authz.envoy.host_routes import host_routes
-from authz.settings import DEFAULT_PROVIDERS, Config, Provider
 from tests.unit.envoy.rendered import chosen, facts, manager, rendered, routes, upstream_path
 
 PREFIXES = ("", "/api/v2/ai-gateway", "/api/v2/aibridge")

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from authz.config.settings import Config
 from authz.envoy.binary import validate
 from authz.envoy.render import render
-from authz.settings import Config
 from tests.unit.envoy.rendered import cluster, manager, rendered
 
 URLS = ["https://bedrock-mantle.us-east-1.api.aws", "http://127.0.0.1:9"]

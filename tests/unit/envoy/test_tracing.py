@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from authz.certificates.trust import system_roots
+from authz.config.settings import Config
 from authz.envoy.binary import validate
 from authz.envoy.render import render
-from authz.settings import Config
-from authz.trust import system_roots
 from tests.unit.envoy.rendered import cluster, rendered
 
 COLLECTOR = {"otlp": "https://collector.example.com", "sample": 0.25}

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.envoy.tunnels import BLOCKED_CIDRS, blocked_networks
-from tests.unit.proxy import rendering
+from tests.unit.certificates import rendering
 
 
 def _cluster(document: dict[str, Any], name: str = "tunnel") -> dict[str, Any]:

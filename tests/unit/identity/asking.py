@@ -6,8 +6,8 @@ import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-from authz.identity.coder_api import CoderSource
-from authz.tokens import CoderToken, generate, parse
+from authz.core.tokens import CoderToken, generate, parse
+from authz.identity.coder_source import CoderSource
 
 
 @contextlib.asynccontextmanager

@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from authz.core.rules import make_rules
 from authz.errors import StoreError
 from authz.identity import audit
 from authz.identity.audit import Actor
 from authz.identity.store import Store
-from authz.rules import make_rules
 from authz.secret import Secret
 
 _ALWAYS = datetime(2000, 1, 1, tzinfo=UTC)

@@ -2,8 +2,9 @@
 
 import pytest
 
+from authz.core.identity import Rejection
+from authz.core.tokens import CoderToken, generate
 from authz.errors import IdentityUnavailable
-from authz.identity import Rejection
 from authz.identity.bad_tokens import (
     A_SECOND,
     A_SECOND_LIMITED,
@@ -14,9 +15,8 @@ from authz.identity.bad_tokens import (
     BadTokens,
     TooManyBadTokens,
 )
-from authz.tokens import CoderToken, generate
 from tests.unit.identity.asking import unknown
-from tests.unit.identity.test_memory import Clock
+from tests.unit.identity.test_caching_source import Clock
 
 
 def _asked(bad: BadTokens) -> int:

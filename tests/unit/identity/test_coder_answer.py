@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from authz.core.identity import Identity, Rejection
 from authz.errors import IdentityUnavailable, IdentityUnreachable
-from authz.identity import Identity, Rejection
 from authz.identity.coder_answer import (
     Answer,
     RateLimited,
@@ -109,17 +109,17 @@ def test_a_200_without_a_user_allows_nobody(change: dict[str, Any]) -> None:
 
 def test_unknown_fields_and_a_missing_email_are_fine() -> None:
     """What a later release adds is ignored, and an e-mail address is not needed."""
-    verdict = read_user(answer(200, USER | {"email": None, "new": {"a": []}}), "0123456789")
-    assert verdict == Identity(str(USER["id"]), "alice", "", "0123456789", "", None)
+    verification = read_user(answer(200, USER | {"email": None, "new": {"a": []}}), "0123456789")
+    assert verification == Identity(str(USER["id"]), "alice", "", "0123456789", "", None)
 
 
 @pytest.mark.parametrize(
-    ("status", "verdict"),
+    ("status", "verification"),
     [("active", Identity), ("dormant", Identity), ("suspended", Rejection)],
 )
-def test_the_user_s_state(status: str, verdict: type) -> None:
+def test_the_user_s_state(status: str, verification: type) -> None:
     """Suspended is refused; dormant passes, because the call itself has re-activated the user."""
-    assert isinstance(read_user(answer(200, USER | {"status": status}), "id"), verdict)
+    assert isinstance(read_user(answer(200, USER | {"status": status}), "id"), verification)
 
 
 @pytest.mark.parametrize(
@@ -203,14 +203,14 @@ def test_nothing_but_a_user_allows(status: int, body: Any, content_type: str) ->
     """Whatever a server sends, only a 200 with a user in it is an identity."""
     sent = answer(status, body, content_type)
     try:
-        verdict = read_user(sent, "id")
+        verification = read_user(sent, "id")
     except IdentityUnavailable:
         assert status != 401
         return
-    if isinstance(verdict, Identity):
+    if isinstance(verification, Identity):
         assert status == 200
-        assert body["id"] == verdict.user_id == USER["id"]
-        assert body["username"] == verdict.username
+        assert body["id"] == verification.user_id == USER["id"]
+        assert body["username"] == verification.username
         assert body.get("status") != "suspended"
     else:
         assert status in (200, 401, 403)

@@ -1,4 +1,4 @@
-"""authz.identity.coder_api: TLS, redirects, and servers that hang, cut or go away."""
+"""authz.identity.coder_source: TLS, redirects, and servers that hang, cut or go away."""
 
 import asyncio
 import socket
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from authz.core.identity import Identity
 from authz.errors import ConfigError, IdentityUnavailable
-from authz.identity import Identity
-from authz.identity.coder_api import CoderSource
+from authz.identity.coder_source import CoderSource
 from tests.support.canned import (
     BUILD_INFO,
     USERS_ME,

@@ -1,13 +1,13 @@
-"""authz.identity.coder_api: requests that share calls, floods, and closing."""
+"""authz.identity.coder_source: requests that share calls, floods, and closing."""
 
 import asyncio
 
 import pytest
 
+from authz.core.identity import Identity, Rejection
+from authz.core.tokens import generate
 from authz.errors import IdentityUnavailable
-from authz.identity import Identity, Rejection
-from authz.identity.coder_api import CONNECTIONS, CoderSource
-from authz.tokens import generate
+from authz.identity.coder_source import CONNECTIONS, CoderSource
 from tests.support.canned import (
     USERS_ME,
 )
@@ -28,8 +28,8 @@ async def test_concurrent_requests_share_the_next_call(
     for _ in range(20):
         rest += [asyncio.create_task(coder_source.verify(token)) for _ in range(10)]
         await asyncio.sleep(0)
-    verdicts = await asyncio.gather(first, *rest)
-    assert all(isinstance(one, Identity) for one in verdicts)
+    verifications = await asyncio.gather(first, *rest)
+    assert all(isinstance(one, Identity) for one in verifications)
     assert coder.calls[USERS_ME] == 2
 
 
@@ -115,8 +115,8 @@ async def test_a_bad_token_again_and_again_costs_one_call(
     """A client that goes on with a dead token is refused without asking Coder each time."""
     token = unknown()
     for _ in range(3):
-        verdicts = await asyncio.gather(*(coder_source.verify(token) for _ in range(100)))
-        assert set(verdicts) == {Rejection.UNKNOWN}
+        verifications = await asyncio.gather(*(coder_source.verify(token) for _ in range(100)))
+        assert set(verifications) == {Rejection.UNKNOWN}
     assert coder.calls[USERS_ME] == 1
 
 
@@ -139,8 +139,8 @@ async def test_coders_limit_for_bad_tokens(coder: Coder, coder_source: CoderSour
 async def test_new_tokens_cost_nothing(coder: Coder, coder_source: CoderSource) -> None:
     """After a start all tokens are unknown; the good ones use nothing up, however many they are."""
     tokens = [read(coder.state.create_key("alice")) for _ in range(200)]
-    verdicts = await asyncio.gather(*(coder_source.verify(token) for token in tokens))
-    assert all(isinstance(one, Identity) for one in verdicts)
+    verifications = await asyncio.gather(*(coder_source.verify(token) for token in tokens))
+    assert all(isinstance(one, Identity) for one in verifications)
 
 
 async def test_close(coder: Coder) -> None:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from authz.core.identity import Identity, IdentitySource, Rejection
+from authz.core.rules import make_rules
+from authz.core.tokens import CoderToken, parse
+from authz.database import schema_sqlite
+from authz.database.sqlite_file import make
 from authz.errors import StoreError
-from authz.identity import Identity, IdentitySource, Rejection, schema
 from authz.identity.open import make_store, open_source, open_store
-from authz.identity.sqlite_file import make
-from authz.rules import make_rules
-from authz.tokens import CoderToken, parse
 from tests.support.postgres import PostgresServer
 
 _OLD = Path(__file__).parents[2] / "support" / "old_stores"
@@ -37,9 +38,10 @@ def old(path: Path) -> Path:
 
 
 async def _verdicts(source: IdentitySource) -> dict[str, str]:
-    verdicts = {name: await source.verify(_token(name)) for name, _ in _TOKENS}
+    verifications = {name: await source.verify(_token(name)) for name, _ in _TOKENS}
     return {
-        name: one.username if isinstance(one, Identity) else one for name, one in verdicts.items()
+        name: one.username if isinstance(one, Identity) else one
+        for name, one in verifications.items()
     }
 
 
@@ -103,22 +105,22 @@ async def test_the_first_command_brings_an_old_file_up_to_date(old: Path) -> Non
             assert mine.execute(pragma).fetchall() == other.execute(pragma).fetchall()
 
 
-@pytest.mark.parametrize("broken_at", range(1, len(schema._VERSION_2)))
+@pytest.mark.parametrize("broken_at", range(1, len(schema_sqlite._VERSION_2)))
 def test_a_step_is_made_whole_or_not_at_all(
     old: Path, broken_at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever statement fails, the file stays as it was, and the next try succeeds."""
-    broken = (*schema._VERSION_2[:broken_at], "SELECT * FROM nowhere")
+    broken = (*schema_sqlite._VERSION_2[:broken_at], "SELECT * FROM nowhere")
     with closing(sqlite3.connect(old, isolation_level=None)) as connection:
         before = list(connection.iterdump())
         with monkeypatch.context() as patch:
-            patch.setattr(schema, "_STEPS", {**schema._STEPS, 2: broken})
+            patch.setattr(schema_sqlite, "_STEPS", {**schema_sqlite._STEPS, 2: broken})
             with pytest.raises(sqlite3.Error, match="nowhere"):
-                schema.create_tables(connection)
+                schema_sqlite.create_tables(connection)
         assert list(connection.iterdump()) == before
-        assert schema.is_outdated(connection)
-        schema.create_tables(connection)
-        assert not schema.is_outdated(connection)
+        assert schema_sqlite.is_outdated(connection)
+        schema_sqlite.create_tables(connection)
+        assert not schema_sqlite.is_outdated(connection)
 
 
 def test_a_file_of_another_program_stays_as_it_is(path: Path) -> None:
@@ -126,7 +128,7 @@ def test_a_file_of_another_program_stays_as_it_is(path: Path) -> None:
     path.parent.mkdir()
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("CREATE TABLE users (id)")
-        schema.create_tables(connection)
+        schema_sqlite.create_tables(connection)
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("users",)]
 
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from authz.core.tokens import generate
 from authz.identity.names import check_email, check_token_name, check_user_name, invent_token_name
-from authz.tokens import generate
 
 
 @pytest.mark.parametrize("name", ["a", "alice", "Alice-2", "a-b-c", "0", "x" * 32])

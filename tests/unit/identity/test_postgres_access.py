@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from authz.core.identity import Identity
+from authz.database.url import PostgresURL
 from authz.errors import IdentityUnavailable
-from authz.identity import Identity
 from authz.identity.postgres_source import PostgresSource
-from authz.identity.url import PostgresURL
 from tests.support.certificates import Authority
 from tests.support.postgres import PostgresServer
 from tests.support.postgres_proxy import proxy

@@ -7,13 +7,14 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from authz.core.identity import Identity, Rejection
+from authz.core.tokens import CoderToken, generate
+from authz.database import postgres_pool
+from authz.database.postgres_pool import CONNECT_SECONDS
+from authz.database.url import PostgresURL
 from authz.errors import IdentityUnavailable
-from authz.identity import Identity, Rejection, postgres_pool
 from authz.identity.batch import LOOK_UP_SECONDS
-from authz.identity.postgres_pool import CONNECT_SECONDS
 from authz.identity.postgres_source import CONNECTIONS, PostgresSource
-from authz.identity.url import PostgresURL
-from authz.tokens import CoderToken, generate
 from tests.support.postgres import PostgresServer
 from tests.support.postgres_proxy import proxy
 from tests.support.postgres_tables import Tables

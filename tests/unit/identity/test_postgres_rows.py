@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from authz.identity import Identity
+from authz.core.identity import Identity
+from authz.core.tokens import CoderToken, hash_secret
 from authz.identity.postgres_source import PostgresSource
-from authz.tokens import CoderToken, hash_secret
 from tests.support.postgres import PostgresServer
 from tests.support.postgres_tables import parsed
 

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from authz.core.identity import Identity, Rejection
+from authz.core.tokens import CoderToken, generate
+from authz.database.url import PostgresURL
 from authz.errors import IdentityUnavailable
-from authz.identity import Identity, Rejection, batch, postgres_source
+from authz.identity import batch, postgres_source
 from authz.identity.open import open_source
 from authz.identity.postgres_source import ANSWER_SECONDS, STATEMENT_SECONDS, PostgresSource
-from authz.identity.url import PostgresURL
-from authz.tokens import CoderToken, generate
 from tests.support.postgres import PostgresServer, coder_schema
 from tests.support.postgres_tables import Tables, parsed
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from authz.identity import Identity, Rejection
+from authz.core.identity import Identity, Rejection
+from authz.core.tokens import CoderToken, generate
 from authz.identity.record import TokenRecord, check
-from authz.tokens import CoderToken, generate
 
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
 _, _TOKEN = generate()

@@ -5,15 +5,15 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import pytest
 
-from authz.identity import Identity, Rejection
+from authz.core.identity import Identity, Rejection
+from authz.core.tokens import CoderToken
 from authz.identity.batch import Batcher
-from authz.identity.memory import RememberingSource
-from authz.tokens import CoderToken
+from authz.identity.caching_source import CachingSource
 from tests.unit.identity.simulation import World, run, too_late
 
 SEEDS = range(50)
 ALICE = Identity("uuid", "alice", "alice@example.com", "0123456789", "laptop", None)
-Verdict = Identity | Rejection
+Verification = Identity | Rejection
 Ask = Callable[[World], Callable[[str], Awaitable[object]]]
 
 
@@ -92,7 +92,7 @@ class Simulated:
     """A source over the simulation, asked in batches as the real ones are."""
 
     def __init__(self, world: World, *, exclusive: bool, concurrency: int) -> None:
-        self._batcher: Batcher[CoderToken, Verdict] = Batcher(
+        self._batcher: Batcher[CoderToken, Verification] = Batcher(
             self._look_up, exclusive=exclusive, concurrency=concurrency, seconds=60
         )
         self._world = world
@@ -102,16 +102,16 @@ class Simulated:
         """Return the token that stands for a key of the simulation."""
         return self.tokens.setdefault(key, CoderToken(key, bytes(32)))
 
-    async def _look_up(self, tokens: object) -> dict[CoderToken, Verdict]:
+    async def _look_up(self, tokens: object) -> dict[CoderToken, Verification]:
         assert isinstance(tokens, tuple)
         found = await self._world.look_up([token.id for token in tokens])
         return {token: ALICE if found[token.id] else Rejection.UNKNOWN for token in tokens}
 
-    async def verify(self, token: CoderToken) -> Verdict:
+    async def verify(self, token: CoderToken) -> Verification:
         """Look up in a batch."""
-        verdict = await self._batcher.get(token)
-        assert verdict is not None
-        return verdict
+        verification = await self._batcher.get(token)
+        assert verification is not None
+        return verification
 
     async def check_ready(self) -> None:
         """Be ready."""
@@ -136,7 +136,7 @@ async def test_no_allow_outlives_its_bound(
     for seed in SEEDS:
         world = World(seed)
         source = Simulated(world, exclusive=exclusive, concurrency=concurrency)
-        memory = RememberingSource(
+        memory = CachingSource(
             source,
             max_staleness=max_staleness,
             stale_if_error=stale_if_error,
@@ -162,7 +162,7 @@ async def test_no_allow_outlives_its_bound(
     assert (stale > 0) == (stale_if_error > 0)
 
 
-def _asking(memory: RememberingSource, source: Simulated) -> Callable[[str], Awaitable[object]]:
+def _asking(memory: CachingSource, source: Simulated) -> Callable[[str], Awaitable[object]]:
     async def ask(key: str) -> object:
         return await memory.verify(source.token(key))
 
@@ -175,7 +175,7 @@ async def test_a_bound_that_is_not_kept_would_be_caught() -> None:
     for seed in SEEDS:
         world = World(seed)
         source = Simulated(world, exclusive=True, concurrency=2)
-        memory = RememberingSource(
+        memory = CachingSource(
             source,
             max_staleness=20,
             stale_if_error=0,

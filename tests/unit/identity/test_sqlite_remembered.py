@@ -1,4 +1,4 @@
-"""authz.identity.sqlite: what the source remembers is never older than the file."""
+"""authz.identity.sqlite_source: what the source remembers is never older than the file."""
 
 import asyncio
 import shutil
@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from authz.identity import Identity, Rejection
+from authz.core.identity import Identity, Rejection
+from authz.core.tokens import CoderToken, parse
 from authz.identity.open import open_store
-from authz.identity.sqlite import SQLiteSource
-from authz.tokens import CoderToken, parse
+from authz.identity.sqlite_source import SQLiteSource
 
 _STATEMENTS = {
     "delete": "DELETE FROM api_keys WHERE id = ?",

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from authz.identity import Identity
-from authz.identity.sqlite import SQLiteSource
-from authz.identity.sqlite_file import make
-from authz.tokens import CoderToken, hash_secret
+from authz.core.identity import Identity
+from authz.core.tokens import CoderToken, hash_secret
+from authz.database.sqlite_file import make
+from authz.identity.sqlite_source import SQLiteSource
 
 _MANY = 1_000_000 if os.environ.get("AUTHZ_SOAK") else 100_000
 _CHECKS = 2_000

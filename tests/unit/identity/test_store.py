@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from authz import lifetimes
+from authz.core.identity import Identity, IdentitySource, Rejection
+from authz.core.tokens import CoderToken, generate, parse
 from authz.errors import StoreError
-from authz.identity import Identity, IdentitySource, Rejection
 from authz.identity.accounts import Key, User
 from authz.identity.audit import Actor
 from authz.identity.open import open_source, open_store
 from authz.identity.store import Store
 from authz.secret import Secret
-from authz.tokens import CoderToken, generate, parse
 from tests.support.postgres import PostgresServer
 
 _SOON = timedelta(microseconds=1)

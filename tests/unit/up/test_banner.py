@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from authz.settings import Config
+from authz.config.settings import Config
 from authz.up.banner import banner
 from authz.up.first_secrets import FirstSecrets
 from authz.up.invocation import own_command

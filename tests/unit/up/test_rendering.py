@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from authz.config import load
-from authz.settings import Config
+from authz.config.loading import load
+from authz.config.settings import Config
 from authz.up.rendering import write_snapshot
 from tests.support.certificates import Authority
 

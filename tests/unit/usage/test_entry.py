@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.ext_authz import ENTRY_ID_LENGTH
+from authz.check.entry_ids import ID, EntryIds
+from authz.check.ext_authz import ENTRY_ID_LENGTH
 from authz.usage.entry import Usage, judge
-from authz.usage.ids import ID, EntryIds
 
 
 @pytest.mark.parametrize(

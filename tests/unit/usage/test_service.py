@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from authz.check.entry_ids import EntryIds
+from authz.config.settings import Config
 from authz.errors import StoreError
-from authz.settings import Config
 from authz.usage import recorder as recording
-from authz.usage.ids import EntryIds
 from authz.usage.metrics import UsageMetrics
 from authz.usage.service import UsageRecording, find_problem, open_usage_store
 from tests.support.postgres import PostgresServer, running_server

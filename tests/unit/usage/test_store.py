@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from authz.check.entry_ids import EntryIds
 from authz.errors import StoreError
 from authz.identity.open import make_store, open_database
 from authz.usage import recorder as recording
 from authz.usage.entry import Tokens, Usage, UsageEntry
-from authz.usage.ids import EntryIds
 from authz.usage.metrics import UsageMetrics
 from authz.usage.recorder import Recorder
 from authz.usage.store import GROUPS, UsageStore

@@ -21,9 +21,6 @@ from authz.web.app import create_app
 from authz.web.own_store import OwnStore
 from authz.web.server import from_envoy
 from authz.web.sign_in import SignIn
-from tests.unit.identity.conftest import own, own_tables, path, postgres, store_url
-
-__all__ = ["own", "own_tables", "path", "postgres", "store_url"]
 
 PASSWORD = "correct horse battery"
 PEER = "192.0.2.7"

@@ -8,7 +8,7 @@ import structlog
 from authz.errors import IdentityUnavailable
 from authz.web.readiness import LASTS_SECONDS, Readiness
 from tests.support.identities import InMemoryIdentities
-from tests.unit.identity.test_memory import Clock
+from tests.unit.identity.test_caching_source import Clock
 
 
 class Slow(InMemoryIdentities):

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.identity import Identity
+from authz.core.identity import Identity
+from authz.core.rules import make_rules
+from authz.core.tokens import generate, parse
+from authz.database.postgres import PostgresDatabase
+from authz.database.sqlite import SQLiteDatabase
 from authz.identity.coder_answer import Answer, is_build_info, read_user
 from authz.identity.passwords import proves_password
-from authz.identity.postgres import PostgresDatabase
-from authz.identity.sqlite import SQLiteDatabase
-from authz.rules import make_rules
 from authz.secret import Secret
-from authz.tokens import generate, parse
 from authz.web import sign_in as module
 from authz.web.api.authentication import _malformed
 from authz.web.sign_in_limits import Limit

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from authz.identity import Identity, Rejection
+from authz.core.identity import Identity, Rejection
+from authz.core.rules import make_rules
+from authz.core.tokens import parse
 from authz.identity.open import open_source
-from authz.rules import make_rules
-from authz.tokens import parse
 
 from .conftest import Api
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from authz.core.rules import make_rules
+from authz.core.tokens import parse
 from authz.identity.accounts import ORGANIZATION_ID
 from authz.identity.open import open_source
-from authz.rules import make_rules
-from authz.tokens import parse
 from authz.web.api.errors import CODER_VERSION
 from authz.web.api.user_search import read_search
 

@@ -8,18 +8,18 @@ from pathlib import Path
 import httpx
 import pytest
 
+from authz.config.settings import Config
 from authz.identity.accounts import User
 from authz.identity.open import open_source, open_store
 from authz.identity.passwords import hash_password
 from authz.identity.store import Store
 from authz.metrics import Metrics
 from authz.secret import Secret
-from authz.settings import Config
 from authz.web.app import create_app
 from authz.web.own_store import OwnStore
 from authz.web.pages.app import create_pages
+from authz.web.pages.context import Pages
 from authz.web.pages.usage_rows import UsageRows
-from authz.web.pages.visit import Pages
 from authz.web.sign_in import SignIn
 from tests.support.browsing import Browser
 

@@ -7,17 +7,17 @@ from datetime import timedelta
 import httpx
 import pytest
 
+from authz.config.settings import Config
+from authz.core.rules import make_rules
 from authz.identity.open import open_store
 from authz.identity.store import Store
-from authz.rules import make_rules
 from authz.secret import Secret
-from authz.settings import Config
 from authz.web import first_link
 from authz.web.own_store import OwnStore
-from authz.web.pages.answers import HEADERS
 from authz.web.pages.app import _PLACES, create_pages
+from authz.web.pages.context import Pages
+from authz.web.pages.responses import HEADERS
 from authz.web.pages.usage_rows import UsageRows
-from authz.web.pages.visit import Pages
 from authz.web.sign_in import PER_USER, SignIn
 from tests.support.browsing import Browser, Parsed
 

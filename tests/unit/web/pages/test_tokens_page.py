@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from authz.identity import Identity
+from authz.core.identity import Identity
+from authz.core.tokens import ID_LENGTH, hash_secret, parse
 from authz.identity.open import open_source
-from authz.tokens import ID_LENGTH, hash_secret, parse
 from authz.web.pages import paging, users
 from authz.web.pages.forms import reveal_digest
 from authz.web.pages.paging import COUNT

@@ -1,0 +1,1 @@
+"""The CA of the AI Gateway Proxy, its leaf certificates, and bundles for clients."""

@@ -1,0 +1,255 @@
+"""Asks providers whether they take the central keys, as ``authz providers test`` shows it."""
+
+import asyncio
+import configparser
+import os
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import aiohttp
+from yarl import URL
+
+from authz import __version__
+from authz.certificates.trust import system_roots
+from authz.config.key_reference import KeyReference
+from authz.config.provider_status import provider_statuses
+from authz.config.providers import Aws
+from authz.config.settings import Config, Provider
+
+_MAX_AT_ONCE = 8
+_PATHS = {
+    "anthropic": "/v1/models?limit=1",
+    "azure": "/openai/v1/models",
+    "gemini": "/v1beta/models?pageSize=1",
+    "bedrock": "/v1/models",
+    # Their models are public; these show the key's own account.
+    "openrouter": "/key",
+    "vercel": "/credits",
+}
+"""The cheapest request of each type that needs the key, behind the base URL."""
+_OPENAI_PATH = "/models"
+_HEADERS = {
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+    "User-Agent": f"authz/{__version__}",
+    "Anthropic-Version": "2023-06-01",
+}
+_MEANINGS = {
+    400: "the provider does not understand the request: check type and base_url",
+    401: "the provider refuses the key: replace it",
+    402: "the key's account has no credit: pay, or take another key",
+    403: "the key may not do this: check its permissions and the account",
+    404: "there is no such path: check base_url, or the server lists no models",
+    407: "the company's proxy wants a credential, which upstream_proxy can't have",
+    429: "too many requests, or the quota is used up: check the account's limits",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What came back for one key of one provider.
+
+    Attributes:
+        key: where the key is, such as ``$OPENAI_API_KEY``; empty where there is none.
+        status: of the answer; None where there was none.
+        text: what that means, and what to do.
+        failed: whether requests with this key can't work.
+    """
+
+    provider: str
+    key: str
+    status: int | None
+    text: str
+    failed: bool = False
+
+
+async def probe(
+    config: Config, providers: Sequence[Provider], environ: Mapping[str, str], seconds: float
+) -> list[Probe]:
+    """Ask each provider with each of its central keys.
+
+    Args:
+        config: a valid one.
+        providers: which of its providers.
+        environ: where central keys are, beside files.
+        seconds: that each provider has for its answer.
+
+    Returns:
+        In the order of the providers and keys. Nothing in it holds a key or a part of an answer.
+    """
+    statuses = {status.name: status for status in provider_statuses(config, environ)}
+    turn = asyncio.Semaphore(_MAX_AT_ONCE)
+    timeout = aiohttp.ClientTimeout(total=seconds)
+    # A key goes to the provider and nowhere else: no proxy of the environment, no redirect.
+    async with aiohttp.ClientSession(
+        timeout=timeout, trust_env=False, cookie_jar=aiohttp.DummyCookieJar(), headers=_HEADERS
+    ) as session:
+
+        async def one(provider: Provider, reference: KeyReference) -> Probe:
+            async with turn:
+                return await _ask_with(session, config, provider, reference, environ)
+
+        async def signed(provider: Provider, aws: Aws) -> Probe:
+            async with turn:
+                return await _ask_signed(session, config, provider, aws)
+
+        async def keyless(provider: Provider) -> Probe:
+            async with turn:
+                return await _ask_without(session, config, provider)
+
+        waiting = []
+        for provider in providers:
+            if provider.aws is not None:
+                waiting.append(signed(provider, provider.aws))
+            elif provider.is_open:
+                waiting.append(keyless(provider))
+            elif statuses[provider.name].central:
+                waiting += [one(provider, reference) for _, reference in provider.key_references]
+            else:
+                waiting.append(_untested(provider.name, statuses[provider.name].text))
+        return await asyncio.gather(*waiting)
+
+
+async def _untested(name: str, text: str) -> Probe:
+    own = "own credential only"
+    return Probe(name, "", None, own if text == "own key only" else f"{own} ({text})")
+
+
+async def _ask_with(
+    session: aiohttp.ClientSession,
+    config: Config,
+    provider: Provider,
+    reference: KeyReference,
+    environ: Mapping[str, str],
+) -> Probe:
+    where = f"${reference.env}" if reference.env else str(reference.file)
+    try:
+        key = reference.open(environ).current()
+    except OSError as error:
+        return Probe(provider.name, where, None, error.strerror or "can't be read", failed=True)
+    except ValueError as error:
+        return Probe(provider.name, where, None, str(error), failed=True)
+    if key is None:
+        return Probe(provider.name, where, None, "not set")
+    kind = provider.provider_type
+    assert kind.central_header is not None  # noqa: S101 - the configuration's rules say so
+    headers = {kind.central_header: kind.credential_value(key.reveal())}
+    status, why = await _get(session, config, provider, headers)
+    if status is None:
+        return Probe(provider.name, where, None, why, failed=True)
+    if not 200 <= status < 300:
+        return Probe(provider.name, where, status, _meaning(provider, status), failed=True)
+    without, _ = await _get(session, config, provider, {})
+    if without is not None and 200 <= without < 300:
+        text = "reachable; it answers without a key, too, so the key could not be checked"
+    else:
+        text = "the key works"
+    return Probe(provider.name, where, status, text)
+
+
+async def _ask_without(session: aiohttp.ClientSession, config: Config, provider: Provider) -> Probe:
+    """Ask a provider that takes no key."""
+    status, why = await _get(session, config, provider, {})
+    if status is None:
+        return Probe(provider.name, "", None, why, failed=True)
+    if status in (401, 403):
+        text = "it wants a key after all: give one in place of key: none"
+        return Probe(provider.name, "", status, text, failed=True)
+    if not 200 <= status < 300:
+        return Probe(provider.name, "", status, _meaning(provider, status), failed=True)
+    return Probe(provider.name, "", status, "reachable; it takes no key")
+
+
+async def _ask_signed(
+    session: aiohttp.ClientSession, config: Config, provider: Provider, aws: Aws
+) -> Probe:
+    """Check what can be checked of AWS credentials: only Envoy reads and signs with them."""
+    if problem := _profile_problem(aws):
+        return Probe(provider.name, str(aws.credentials_file), None, problem, failed=True)
+    status, why = await _get(session, config, provider, {})
+    where = "AWS default chain" if aws.credentials_file is None else str(aws.credentials_file)
+    if status is None or status >= 500:
+        text = why if status is None else _meaning(provider, status)
+        return Probe(provider.name, where, status, text, failed=True)
+    read = "" if aws.credentials_file is None else f"; profile {aws.profile} is in the file"
+    text = f"reachable{read}; Envoy signs the requests, so the credentials could not be checked"
+    return Probe(provider.name, where, status, text)
+
+
+def _profile_problem(aws: Aws) -> str | None:
+    if aws.credentials_file is None:
+        return None
+    profiles = configparser.RawConfigParser()
+    try:
+        with aws.credentials_file.open(encoding="utf-8") as file:
+            profiles.read_file(file)
+    except OSError as error:
+        return f"{error.strerror}: run this on Envoy's machine, as Envoy's user"
+    except (configparser.Error, UnicodeDecodeError):
+        # The parser's own text quotes the line, which may be the secret.
+        return "is not in the format of AWS credentials"
+    for name in ("aws_access_key_id", "aws_secret_access_key"):
+        if not profiles.get(aws.profile, name, fallback=""):
+            return f"profile {aws.profile} has no {name}"
+    return None
+
+
+async def _get(
+    session: aiohttp.ClientSession, config: Config, provider: Provider, headers: Mapping[str, str]
+) -> tuple[int | None, str]:
+    """Return the status of the answer, or None and why there is none."""
+    base = provider.base_url
+    url = URL(f"{base}".rstrip("/") + _PATHS.get(provider.type, _OPENAI_PATH), encoded=True)
+    upstream = config.proxy.upstream_proxy if config.proxy is not None else None
+    if upstream is not None and not base.tls:
+        # Envoy tunnels; this client would hand the request to the proxy itself.
+        return None, "an http:// provider behind upstream_proxy can't be tested"
+    try:
+        tls = ssl.create_default_context(cafile=provider.ca_file or system_roots())
+        async with session.get(
+            url,
+            headers=headers,
+            allow_redirects=False,
+            ssl=tls,
+            proxy=None if upstream is None else str(upstream),
+        ) as response:
+            return response.status, ""
+    except TimeoutError:
+        return None, f"no answer within {session.timeout.total:g} s: check base_url and firewalls"
+    except (aiohttp.ClientError, OSError) as error:
+        return None, _cause(error, provider)
+
+
+def _meaning(provider: Provider, status: int) -> str:
+    if 300 <= status < 400:
+        return "it redirects elsewhere, which the gateway does not follow: check base_url"
+    if status == 400 and provider.type == "gemini":
+        return "the provider refuses the key: replace it"
+    if status >= 500:
+        return "the provider has an error of its own: try again later"
+    return _MEANINGS.get(status, "not what a provider answers: check type and base_url")
+
+
+def _cause(error: Exception, provider: Provider) -> str:
+    """Say in words of our own what went wrong: aiohttp's could quote what was sent."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            why = getattr(error.certificate_error, "verify_message", "") or "it is not trusted"
+            return f"its certificate is refused ({why}): name a private CA in ca_file"
+        case aiohttp.ClientConnectorDNSError():
+            return f"the name {provider.base_url.host} is not known: check base_url"
+        case aiohttp.ClientProxyConnectionError():
+            return "the company's proxy can't be reached: check proxy.upstream_proxy"
+        case aiohttp.ClientHttpProxyError():
+            return f"the company's proxy refuses the tunnel with {error.status}"
+        case aiohttp.ClientConnectorSSLError():
+            return "it does not speak TLS there: check base_url"
+        case OSError():
+            # aiohttp puts the address into its own words.
+            why = os.strerror(error.errno) if error.errno else "the connection fails"
+            return f"{why}: check base_url and firewalls"
+        case aiohttp.ServerDisconnectedError():
+            return "it closes the connection without an answer"
+        case _:
+            return f"its answer is not HTTP ({type(error).__name__}): check base_url"

@@ -1,0 +1,1 @@
+"""``gateway.yaml``: its sections, loading, checking, and what a reload may change."""

@@ -1,0 +1,100 @@
+"""What differs between two configurations, and whether it can be changed in flight."""
+
+import hashlib
+import json
+from collections.abc import Collection
+
+from authz.config.settings import Config, Provider
+
+_IN_FLIGHT = frozenset({"providers", "allow_byok", "send_actor_headers", "envoy.websocket_timeout"})
+"""What Envoy's routes and clusters and authz's answers depend on, and nothing else does.
+
+Whatever is not named here needs a restart, so that a setting that is added later is not taken for
+reloaded when it is not.
+"""
+
+
+def need_restart(old: Config, new: Config, ignored: Collection[str] = ()) -> list[str]:
+    """Return the paths of the settings that differ and that a reload can't change.
+
+    Args:
+        old: what runs.
+        new: what is asked for.
+        ignored: top-level keys that the process at hand does not use.
+    """
+    return [
+        path
+        for path in _differing(old, new)
+        if path not in _IN_FLIGHT and path.partition(".")[0] not in ignored
+    ]
+
+
+def describe(old: Config, new: Config, replaced: Collection[str] = ()) -> str:
+    """Say in one line what a reload changes.
+
+    Args:
+        old: what ran.
+        new: what runs now.
+        replaced: names of providers that changed in a file that the configuration only names.
+    """
+    before = {provider.name: provider for provider in old.providers}
+    after = {provider.name: provider for provider in new.providers}
+    changed = [name for name in after if name in before and after[name] != before[name]]
+    changed += [
+        name for name in after if name in before and name in replaced and name not in changed
+    ]
+    parts = [
+        f"{what} {', '.join(names)}"
+        for what, names in (
+            ("added", [name for name in after if name not in before]),
+            ("changed", changed),
+            ("removed", [name for name in before if name not in after]),
+        )
+        if names
+    ]
+    if parts:
+        parts[0] = f"providers {parts[0]}"
+    elif old.providers != new.providers:
+        parts.append("providers in another order")
+    new_values = _values(new)
+    parts += [
+        f"{path} is now {json.dumps(new_values[path])}"
+        for path in _differing(old, new)
+        if path != "providers"
+    ]
+    return "; ".join(parts) or "nothing has changed"
+
+
+def fingerprint(config: Config) -> int:
+    """Return 48 bits that tell apart what a reload can change, for a gauge that a float holds.
+
+    Alertmanager shows its configuration so. Nothing secret goes into it: of keys their place only.
+    """
+    values = [
+        [_provider_values(provider) for provider in config.providers],
+        config.allow_byok,
+        config.send_actor_headers,
+        config.envoy.websocket_timeout,
+    ]
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).digest()
+    return int.from_bytes(digest[:6], "big")
+
+
+def _provider_values(provider: Provider) -> object:
+    return provider.model_dump(mode="json")
+
+
+def _differing(old: Config, new: Config) -> list[str]:
+    before, after = _values(old), _values(new)
+    return [path for path in after if before[path] != after[path]]
+
+
+def _values(config: Config) -> dict[str, object]:
+    """Return the settings by path, those of ``envoy`` and ``authz`` one by one."""
+    values: dict[str, object] = {}
+    for key, value in config.model_dump(mode="json").items():
+        if key in ("envoy", "authz"):
+            values |= {f"{key}.{inner}": setting for inner, setting in value.items()}
+        else:
+            values[key] = value
+    return values

@@ -1,0 +1,144 @@
+"""The types of values in ``gateway.yaml``: text in, checked and typed values out."""
+
+import difflib
+import re
+import ssl
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StrictStr,
+    model_validator,
+)
+
+from authz.addresses import (
+    Address,
+    BaseUrl,
+    TcpAddress,
+    UnixAddress,
+    parse_address,
+    parse_base_url,
+    parse_tcp,
+)
+from authz.core.providers import PROVIDER_TYPES, RESERVED_NAMES
+from authz.database.url import parse_identity_url
+from authz.lifetimes import parse_duration
+
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+def _parsed_by(parse: Any) -> BeforeValidator:
+    """Make a validator that gives text to ``parse`` and lets a parsed value pass.
+
+    Of what is no text, ``parse`` says what to write instead.
+    """
+
+    def read(value: object) -> object:
+        if isinstance(value, str):
+            return parse(value)
+        if isinstance(value, TcpAddress | UnixAddress | BaseUrl):
+            return value
+        is_port = isinstance(value, int) and 0 < value < 65536 and not isinstance(value, bool)
+        if is_port and parse is not parse_base_url:
+            raise ValueError(f"use HOST:PORT, for example 127.0.0.1:{value}")
+        return parse("")
+
+    return BeforeValidator(read)
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return parse_duration(value if isinstance(value, str) else "").total_seconds()
+    return value
+
+
+def _whole_seconds(value: object) -> int:
+    seconds = _seconds(value)
+    if not float(seconds).is_integer() or isinstance(value, float):
+        raise ValueError("must be whole seconds, such as 300, 30s, 5m or 1h")
+    return int(seconds)
+
+
+def _readable_file(path: Path) -> Path:
+    try:
+        with path.open("rb"):
+            return path
+    except OSError as error:
+        raise ValueError(f"can't read {path}: {error.strerror}") from None
+
+
+def _ca_file(path: Path) -> Path:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:
+        raise ValueError(f"{path} holds no PEM certificates") from None
+    return path
+
+
+def _checked_identity(text: str) -> str:
+    parse_identity_url(text)
+    return text
+
+
+def _provider_name(name: str) -> str:
+    if _NAME.fullmatch(name) is None:
+        raise ValueError("must be lower-case words joined by single hyphens")
+    if name in RESERVED_NAMES:
+        raise ValueError(f"{name!r} is a reserved name")
+    return name
+
+
+def _known_type(name: str) -> str:
+    if name not in PROVIDER_TYPES:
+        close = difflib.get_close_matches(name.lower(), PROVIDER_TYPES, n=1)
+        meant = f": did you mean {close[0]}?" if close else ""
+        raise ValueError(f"must be one of {', '.join(PROVIDER_TYPES)}{meant}")
+    return name
+
+
+_AS_TEXT = PlainSerializer(str, when_used="unless-none")
+Tcp = Annotated[TcpAddress, _parsed_by(parse_tcp), _AS_TEXT]
+AnyAddress = Annotated[Address, _parsed_by(parse_address), _AS_TEXT]
+Url = Annotated[BaseUrl, _parsed_by(parse_base_url), _AS_TEXT]
+ReadableFile = Annotated[Path, Field(strict=False), AfterValidator(_readable_file)]
+CaFile = Annotated[ReadableFile, AfterValidator(_ca_file)]
+"""PEM certificates to trust."""
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, le=86_400)]
+"""Written as a number of seconds or as a duration such as ``30s`` or ``5m``."""
+WholeSeconds = Annotated[int, BeforeValidator(_whole_seconds), Field(le=86_400)]
+"""The same without fractions, for Envoy's settings; each field says the least."""
+ProviderName = Annotated[StrictStr, AfterValidator(_provider_name)]
+TypeName = Annotated[StrictStr, AfterValidator(_known_type)]
+IdentityUrl = Annotated[StrictStr, AfterValidator(_checked_identity)]
+
+
+class Section(BaseModel):
+    """A mapping of ``gateway.yaml``: frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True
+    )
+
+
+class Tls(Section):
+    """Certificate chain and private key of the listener, PEM files."""
+
+    cert_file: ReadableFile
+    key_file: ReadableFile
+
+    @model_validator(mode="after")
+    def _matching(self) -> Self:
+        try:
+            # An empty password keeps OpenSSL from asking for one on the terminal.
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+                self.cert_file, self.key_file, password=""
+            )
+        except (ssl.SSLError, OSError, ValueError):
+            raise ValueError("cert_file and key_file are no matching PEM pair") from None
+        return self

@@ -1,0 +1,67 @@
+"""Where a central key is kept, as ``gateway.yaml`` says it."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    SerializerFunctionWrapHandler,
+    StrictStr,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_serializer,
+    model_validator,
+)
+
+from authz.config.fields import Section
+from authz.keys.sources import CentralKey, EnvKey, FileKey
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class KeyReference(Section):
+    """Where a central key is kept: exactly one of an environment variable and a file."""
+
+    env: StrictStr | None = None
+    file: Path | None = None
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> Any:
+        return "none" if self.is_none else write(self)
+
+    @property
+    def is_none(self) -> bool:
+        """Whether it says that there is no key to be kept."""
+        return isinstance(self, _NoKey)
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.env is None) == (self.file is None):
+            raise ValueError("must be {env: NAME} or {file: PATH}")
+        if self.env is not None and _VARIABLE.fullmatch(self.env) is None:
+            raise ValueError("env must be the name of an environment variable, not a key")
+        return self
+
+    def open(self, environ: Mapping[str, str]) -> CentralKey:
+        """Return the key itself.
+
+        Raises:
+            OSError: the file can't be read.
+            ValueError: the variable or file holds no possible key.
+        """
+        if self.file is not None:
+            return FileKey(self.file)
+        return EnvKey(self.env or "", environ)
+
+
+class _NoKey(KeyReference):
+    """The word ``none`` in place of a key, for a provider that takes no credential."""
+
+
+def _or_none(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    return _NoKey.model_construct() if value == "none" else read(value)
+
+
+KeyOrNone = Annotated[KeyReference | None, WrapValidator(_or_none)]
+"""A key, the word ``none``, or nothing at all."""

@@ -1,0 +1,159 @@
+"""Reading ``gateway.yaml``, environment and flags into one frozen object, validated whole."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from authz.config.file import Location, location_of, read_file, shown, written
+from authz.config.rules import broken_rules, warnings
+from authz.config.settings import Config
+from authz.config.validation import known, validated
+from authz.errors import ConfigError
+from authz.keys.pool import KeyPool
+from authz.keys.sources import CentralKey
+
+DEFAULT_FILE = Path("gateway.yaml")
+ALLOW_BYOK_VARIABLES = ("CODER_AI_GATEWAY_ALLOW_BYOK", "CODER_AIBRIDGE_ALLOW_BYOK")
+
+
+def load(
+    path: Path | None = None,
+    *,
+    allow_byok: bool | None = None,
+    keys: bool = True,
+    ca: bool = False,
+    warn: Callable[[str], None] | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Config:
+    """Read the configuration: flag over environment over file over default.
+
+    Args:
+        path: the file; None means ``$AUTHZ_CONFIG``, else ``./gateway.yaml`` where it exists,
+            else the embedded defaults.
+        allow_byok: the flag, where it was given.
+        keys: whether the central keys are looked at, too; where none is used, none is read.
+        ca: whether the proxy's CA is looked at, too, which ``authz proxy ca`` makes.
+        warn: called with each warning of a valid configuration.
+        environ: the environment.
+
+    Raises:
+        ConfigError: every problem, one line each with the file, the line and the key's path.
+    """
+    file = read_file(path or _found_file(environ))
+    problems: list[str] = []
+    values = file.values
+    if allow_byok is None:
+        allow_byok = _allow_byok_from(environ, problems)
+    if allow_byok is not None:
+        values = {**values, "allow_byok": allow_byok}
+    config, found = validated(values)
+    messages = [
+        (file.line(location), f"{file.place(location)}{_message(location, text)}")
+        for location, text in found
+    ]
+    messages += [(n, f"{file.path}:{n}: key {shown(key)!r} appears twice") for key, n in file.twice]
+    said = list(broken_rules(config))
+    if keys and known(config, "providers"):
+        open_pools(config, environ, said)
+    if ca:
+        said += _ca_problems(config)
+    for text in said:
+        location = location_of(text)
+        messages.append((file.line(location), f"{file.place(location)}{text}"))
+    problems += [text for _, text in sorted(messages, key=lambda message: message[0])]
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
+    if warn is not None:
+        for text in warnings(config):
+            warn(f"{file.place(location_of(text))}{text}")
+    return config
+
+
+def _message(location: Location, text: str) -> str:
+    return f"{written(location)}: {text}" if location else text
+
+
+def open_pools(
+    config: Config, environ: Mapping[str, str] = os.environ, problems: list[str] | None = None
+) -> dict[str, KeyPool]:
+    """Open the central keys of every provider that names any.
+
+    Args:
+        problems: where to add what is wrong; None raises it.
+
+    Raises:
+        ConfigError: a key can't be read, and ``problems`` is None.
+    """
+    found: list[str] = [] if problems is None else problems
+    pools = {}
+    for index, provider in enumerate(config.providers):
+        if not known(provider, "name", "key", "keys"):
+            continue
+        keys: list[CentralKey] = []
+        for name, reference in provider.key_references:
+            where = f"providers[{index}].{name}"
+            try:
+                key = reference.open(environ)
+            except OSError as error:
+                found.append(f"{where}.file: {reference.file}: {error.strerror}")
+                continue
+            except ValueError as error:
+                found.append(f"{where}: {error}")
+                continue
+            value = key.current()
+            if value is not None and any(value == other.current() for other in keys):
+                found.append(f"{where}: holds the same key as another one before it")
+            keys.append(key)
+        if keys:
+            pools[provider.name] = KeyPool(provider.name, keys, rests=bool(provider.keys))
+    if problems is None and found:
+        raise ConfigError(found)
+    return pools
+
+
+def _ca_problems(config: Config) -> list[str]:
+    if not known(config, "proxy") or config.proxy is None or not known(config.proxy, "ca"):
+        return []
+    if not known(config.proxy.ca, "cert_file", "key_file"):
+        return []
+    # cryptography takes a moment to import, which the other commands shall not wait for.
+    from authz.certificates.ca import load_ca
+
+    try:
+        load_ca(config.proxy.ca.cert_file, config.proxy.ca.key_file)
+    except ConfigError as error:
+        return error.problems
+    return []
+
+
+def parse_bool(text: str) -> bool:
+    """Read a boolean as Go's ``strconv.ParseBool`` does, which ``coder server`` uses.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if text in ("1", "t", "T", "TRUE", "true", "True"):
+        return True
+    if text in ("0", "f", "F", "FALSE", "false", "False"):
+        return False
+    raise ValueError("must be true or false")
+
+
+def _allow_byok_from(environ: Mapping[str, str], problems: list[str]) -> bool | None:
+    given: dict[str, bool] = {}
+    for name in ALLOW_BYOK_VARIABLES:
+        if environ.get(name):
+            try:
+                given[name] = parse_bool(environ[name])
+            except ValueError as error:
+                problems.append(f"${name}: {error}")
+    if len(set(given.values())) > 1:
+        problems.append(f"${' and $'.join(given)}: say different things")
+    return next(iter(given.values()), None)
+
+
+def _found_file(environ: Mapping[str, str]) -> Path | None:
+    if environ.get("AUTHZ_CONFIG"):
+        return Path(environ["AUTHZ_CONFIG"])
+    # A link to nowhere is a file that can't be read, not one that nobody wrote.
+    return DEFAULT_FILE if DEFAULT_FILE.is_symlink() or DEFAULT_FILE.exists() else None

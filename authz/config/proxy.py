@@ -1,0 +1,60 @@
+"""The ``proxy`` section of ``gateway.yaml``."""
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, IPvAnyNetwork, StrictBool, StrictStr, model_validator
+
+from authz.addresses import TcpAddress
+from authz.config.fields import Section, Tcp, Tls, Url
+
+_DOMAIN = re.compile(r"\.?[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*(:[0-9]{1,5})?")
+
+
+def _direct(text: str) -> str:
+    """Check one entry of ``NO_PROXY``: they go into a shell line, joined by commas."""
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        if len(text) > 253 or _DOMAIN.fullmatch(text) is None:
+            raise ValueError(
+                "must be a host, a domain such as .example.com, an IP address or a network"
+            ) from None
+    return text
+
+
+class CaFiles(Section):
+    """The proxy's certificate authority, PEM files; ``authz proxy ca`` makes them."""
+
+    cert_file: Annotated[Path, Field(strict=False)] = Path(".authz/ca.pem")
+    key_file: Annotated[Path, Field(strict=False)] = Path(".authz/ca-key.pem")
+
+
+class Proxy(Section):
+    """The AI Gateway Proxy, for tools that can't set a base URL.
+
+    Attributes:
+        tunnel: whether hosts of no provider are reached, undecrypted.
+        allowed_private_cidrs: private addresses that a tunnel may go to after all.
+        upstream_proxy: the company's proxy, through which tunnels and providers are reached.
+        no_proxy: hosts that tools reach without the proxy, beside this machine; for ``NO_PROXY``.
+    """
+
+    listen: Tcp = TcpAddress("127.0.0.1", 8888)
+    ca: CaFiles = CaFiles()
+    tls: Tls | None = None
+    tunnel: StrictBool = True
+    allowed_private_cidrs: tuple[IPvAnyNetwork, ...] = ()
+    upstream_proxy: Url | None = None
+    no_proxy: tuple[Annotated[StrictStr, AfterValidator(_direct)], ...] = ()
+
+    @model_validator(mode="after")
+    def _plain_upstream_proxy(self) -> Self:
+        url = self.upstream_proxy
+        if url is not None and (url.tls or url.path != "/"):
+            raise ValueError("upstream_proxy: must be http://host:port")
+        if url is not None and self.allowed_private_cidrs:
+            raise ValueError("allowed_private_cidrs: upstream_proxy decides where tunnels may go")
+        return self

@@ -1,0 +1,155 @@
+"""Rules about more than one section, and what is allowed but unwise.
+
+They take a configuration that may be partial (``config_validation``) and skip what is not known.
+"""
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
+
+from authz.addresses import Address, TcpAddress
+from authz.config.base_urls import base_url_problem, base_url_warning
+from authz.config.direct import bypassed
+from authz.config.settings import Config
+from authz.config.validation import known
+from authz.database.url import CoderURL, parse_identity_url
+
+_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - looked up, not bound
+
+
+def broken_rules(config: Config) -> Iterator[str]:
+    """Say what can't work, each with the path of its key."""
+    yield from _base_urls(config, base_url_problem)
+    yield from _regions(config)
+    yield from _shared_addresses(config)
+    yield from _bypassed_providers(config)
+
+
+def warnings(config: Config) -> Iterator[str]:
+    """Say what is allowed and probably not meant, each with the path of its key.
+
+    Args:
+        config: a valid one.
+    """
+    if config.tls is None and not config.listen.is_loopback:
+        yield (
+            f"listen: {config.listen} is reachable from other machines without TLS, so tokens and "
+            "prompts cross the network in clear: set tls, unless TLS is terminated in front"
+        )
+    proxy = config.proxy
+    if proxy is not None and proxy.tls is None and not proxy.listen.is_loopback:
+        yield (
+            f"proxy.listen: {proxy.listen} is reachable from other machines without TLS, so the "
+            "Coder token in HTTPS_PROXY crosses the network in clear: set proxy.tls, unless TLS is "
+            "terminated in front"
+        )
+    admin = config.envoy.admin
+    if isinstance(admin, TcpAddress) and not admin.is_loopback:
+        yield f"envoy.admin: anyone who reaches {admin} can stop Envoy: use a loopback address"
+    identity = parse_identity_url(config.identity)
+    if isinstance(identity, CoderURL) and identity.base.startswith("http://"):
+        host = urlsplit(identity.base).hostname or ""
+        if not TcpAddress(host, 80).is_loopback:
+            yield "identity: tokens go to Coder in clear: use https://"
+    for index, provider in enumerate(config.providers):
+        url = provider.base_url
+        if not url.tls and not TcpAddress(url.host, url.port).is_loopback:
+            yield (
+                f"providers[{index}].base_url: credentials and prompts go to {url.host} in clear: "
+                "use https:// where it has it"
+            )
+    yield from _base_urls(config, base_url_warning)
+
+
+def addresses(config: Config) -> dict[str, Address]:
+    """Return every address that the pair listens on, by the path of its key."""
+    found: dict[str, Address] = {}
+    if known(config, "listen"):
+        found["listen"] = config.listen
+    if known(config, "authz"):
+        service = config.authz
+        if known(service, "grpc", "workers"):
+            for number, address in enumerate(service.grpc_addresses):
+                found[f"authz.grpc ({number})" if number else "authz.grpc"] = address
+        if known(service, "http"):
+            found["authz.http"] = service.http
+        if known(service, "grpc", "envoy_http") and service.http_for_envoy is not None:
+            found["authz.envoy_http"] = service.http_for_envoy
+    if known(config, "envoy"):
+        if known(config.envoy, "admin") and config.envoy.admin is not None:
+            found["envoy.admin"] = config.envoy.admin
+        elif known(config, "listen", "authz") and known(config.authz, "grpc"):
+            found["envoy.admin"] = config.admin_address
+        if known(config.envoy, "metrics") and config.envoy.metrics is not None:
+            found["envoy.metrics"] = config.envoy.metrics
+    if known(config, "proxy") and config.proxy is not None and known(config.proxy, "listen"):
+        found["proxy.listen"] = config.proxy.listen
+    return found
+
+
+def _shared_addresses(config: Config) -> Iterator[str]:
+    """Say which keys have an address that another one has."""
+    # With authz elsewhere the addresses of Envoy and of authz are on different machines.
+    is_apart = known(config, "envoy") and any(
+        known(config.envoy, name) and getattr(config.envoy, name)
+        for name in ("authz_grpc", "authz_http")
+    )
+    for (first, one), (second, other) in itertools.combinations(addresses(config).items(), 2):
+        if is_apart and first.startswith("authz.") != second.startswith("authz."):
+            continue
+        if _overlap(one, other):
+            same = "is" if str(one) == str(other) else "overlaps"
+            yield (
+                f"{second.partition(' ')[0]}: {other} {same} the address of {first} too: choose "
+                "another one"
+            )
+
+
+def _overlap(one: Address, other: Address) -> bool:
+    """Return whether two addresses can't both be listened on."""
+    if isinstance(one, TcpAddress) and isinstance(other, TcpAddress):
+        hosts = {"127.0.0.1" if host == "localhost" else host for host in (one.host, other.host)}
+        return one.port == other.port and (len(hosts) == 1 or not hosts.isdisjoint(_WILDCARDS))
+    if isinstance(one, TcpAddress) or isinstance(other, TcpAddress):
+        return False
+    return os.path.abspath(one.path) == os.path.abspath(other.path)
+
+
+def _base_urls(config: Config, said: Callable[..., str | None]) -> Iterator[str]:
+    for index, provider in enumerate(config.providers if known(config, "providers") else ()):
+        if not known(provider, "type"):
+            continue
+        for key in ("base_url", "public_url"):
+            url = vars(provider).get(key)
+            message = None if url is None else said(provider.type, url)
+            if message is not None:
+                yield f"providers[{index}].{key}: {message}"
+
+
+def _regions(config: Config) -> Iterator[str]:
+    """Say where a signature would be for another region than the host's."""
+    for index, provider in enumerate(config.providers if known(config, "providers") else ()):
+        if not known(provider, "aws", "base_url") or provider.aws is None:
+            continue
+        host = provider.base_url.host
+        if host.endswith(".api.aws") and known(provider.aws, "region"):
+            region = host.removesuffix(".api.aws").rpartition(".")[2]
+            if region != provider.aws.region:
+                yield (
+                    f"providers[{index}].aws.region: {provider.aws.region} is not the region of "
+                    f"{host}: AWS would refuse every signature"
+                )
+
+
+def _bypassed_providers(config: Config) -> Iterator[str]:
+    if not known(config, "proxy", "providers") or config.proxy is None:
+        return
+    hosts = [
+        one.native_url.host for one in config.providers if known(one, "base_url", "public_url")
+    ]
+    for index, host in bypassed(vars(config.proxy).get("no_proxy", ()), hosts):
+        yield (
+            f"proxy.no_proxy[{index}]: {host} is a provider's host: tools would go around the "
+            "gateway"
+        )

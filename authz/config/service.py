@@ -1,0 +1,148 @@
+"""Where the authz service listens, and how what it is asked is kept from others on the way."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from pydantic import Field, StrictBool, model_validator
+
+from authz.addresses import Address, TcpAddress, UnixAddress, unix_path_problem
+from authz.config.fields import AnyAddress, CaFile, Section, Tcp, Tls
+
+_CAN_SERVE = ExtendedKeyUsageOID.SERVER_AUTH
+_CAN_ASK = ExtendedKeyUsageOID.CLIENT_AUTH
+_ANY_USE = ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE
+
+
+class MutualTls(Tls):
+    """TLS in which each side shows a certificate.
+
+    Attributes:
+        ca_file: signs the client certificates that authz accepts, and the server certificates
+            that Envoy accepts; PEM, one or more.
+    """
+
+    ca_file: CaFile
+
+
+class Service(Section):
+    """Where the authz service listens.
+
+    Attributes:
+        transport: our own server of unary gRPC calls, or grpcio's, the reference it is tested
+            against.
+        tls: of the gRPC side; both sides show a certificate.
+        client_tls: what Envoy shows; None means the certificate of ``tls``.
+        insecure: whether credentials may leave this machine in clear.
+        http: for everybody who may know of health and metrics, and for the API and the page.
+        envoy_http: the same for Envoy alone, which says there whose connection a request came on.
+            A Unix socket, or an address with the certificates of ``tls``. None means a socket
+            beside that of ``grpc``; where ``grpc`` is no socket, Envoy uses ``http`` and what it
+            says is not believed.
+        workers: processes, each with an address of its own beside ``grpc``. None means one for
+            each processor with ``authz serve``, and one with ``authz up``, where Envoy needs them.
+    """
+
+    grpc: AnyAddress = UnixAddress("./.authz/authz.sock")
+    transport: Literal["http2", "grpcio"] = "http2"
+    tls: MutualTls | None = None
+    client_tls: Tls | None = None
+    insecure: StrictBool = False
+    http: Tcp = TcpAddress("127.0.0.1", 8081)
+    envoy_http: AnyAddress | None = None
+    workers: Annotated[int, Field(strict=True, ge=1, le=64)] | None = None
+
+    @property
+    def grpc_addresses(self) -> tuple[Address, ...]:
+        """Where the workers listen, as far as their number is set."""
+        return tuple(self.worker_address(index) for index in range(self.workers or 1))
+
+    def worker_address(self, index: int) -> Address:
+        """Return where a worker listens: the first at ``grpc`` itself, the next ones beside it.
+
+        Args:
+            index: from 0. ``authz.sock`` becomes ``authz-1.sock``, port 9001 becomes 9002.
+        """
+        if index == 0:
+            return self.grpc
+        if isinstance(self.grpc, UnixAddress):
+            path = Path(self.grpc.path)
+            return UnixAddress(str(path.with_name(f"{path.stem}-{index}{path.suffix}")))
+        return TcpAddress(self.grpc.host, self.grpc.port + index)
+
+    @property
+    def http_for_envoy(self) -> Address | None:
+        """Where only Envoy can connect to the HTTP side; None where there is no such address."""
+        if self.envoy_http is not None or not isinstance(self.grpc, UnixAddress):
+            return self.envoy_http
+        path = Path(self.grpc.path)
+        return UnixAddress(str(path.with_name(f"{path.stem}-http{path.suffix}")))
+
+    @model_validator(mode="after")
+    def _for_envoy_alone(self) -> Self:
+        address = self.http_for_envoy
+        if isinstance(address, UnixAddress):
+            problem = unix_path_problem(address.path)
+            if problem:
+                raise ValueError(f"envoy_http: {address.path}: {problem}")
+        elif address is not None and self.in_clear(address):
+            raise ValueError(
+                "envoy_http: has to be for Envoy alone: set tls, use unix:path or a loopback "
+                "host, or say insecure: true"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _room_for_workers(self) -> Self:
+        last = self.worker_address((self.workers or 1) - 1)
+        if isinstance(last, TcpAddress) and last.port > 65535:
+            raise ValueError(f"workers: {self.workers} take the ports from {self.grpc} on")
+        return self
+
+    @property
+    def envoy_tls(self) -> Tls | None:
+        """The certificate that Envoy shows; None without TLS."""
+        return None if self.tls is None else self.client_tls or self.tls
+
+    def in_clear(self, address: TcpAddress) -> bool:
+        """Whether checks to this address would leave the machine in clear without leave."""
+        return self.tls is None and not self.insecure and not address.is_loopback
+
+    @model_validator(mode="after")
+    def _protected(self) -> Self:
+        if isinstance(self.grpc, UnixAddress):
+            if self.tls is not None and not isinstance(self.envoy_http, TcpAddress):
+                raise ValueError("tls: is for host:port; grpc is a Unix socket")
+        elif self.in_clear(self.grpc):
+            raise ValueError(
+                "grpc: carries credentials in clear: set tls, use unix:path or a loopback host, "
+                "or say insecure: true"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.tls is None:
+            if self.client_tls is not None:
+                raise ValueError("client_tls: needs tls")
+            return self
+        if self.insecure:
+            raise ValueError("insecure: with tls nothing is; take one of them away")
+        if not _may(self.tls.cert_file, _CAN_SERVE):
+            raise ValueError("tls.cert_file: is not for servers (extended key usage)")
+        if not _may((self.client_tls or self.tls).cert_file, _CAN_ASK):
+            key = "client_tls.cert_file" if self.client_tls else "tls.cert_file"
+            hint = "" if self.client_tls else "; give Envoy one of its own in client_tls"
+            raise ValueError(f"{key}: is not for clients (extended key usage){hint}")
+        return self
+
+
+def _may(cert_file: Path, use: x509.ObjectIdentifier) -> bool:
+    """Whether a certificate may be used so (RFC 5280 4.2.1.12); without the extension it may."""
+    leaf = x509.load_pem_x509_certificates(cert_file.read_bytes())[0]
+    try:
+        uses = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return True
+    return use in uses or _ANY_USE in uses

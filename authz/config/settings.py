@@ -1,0 +1,270 @@
+"""What may stand in ``gateway.yaml``, as frozen models (``interface.md`` section 3)."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import (
+    Field,
+    StrictBool,
+    model_validator,
+)
+
+from authz.addresses import (
+    Address,
+    BaseUrl,
+    TcpAddress,
+    UnixAddress,
+    parse_base_url,
+)
+from authz.config.cors import Cors
+from authz.config.envoy import EnvoySettings
+from authz.config.fields import (
+    CaFile,
+    IdentityUrl,
+    ProviderName,
+    Seconds,
+    Section,
+    Tcp,
+    Tls,
+    TypeName,
+    Url,
+)
+from authz.config.governance import Limits, Log, Tracing, Usage
+from authz.config.key_reference import KeyOrNone, KeyReference
+from authz.config.providers import AccountHeaders, Aws, CredentialHeaders, ExtraPath
+from authz.config.proxy import Proxy
+from authz.config.service import Service
+from authz.core.providers import PROVIDER_TYPES, AllowedPath, ProviderType
+from authz.database.url import CoderURL, parse_identity_url
+from authz.keys.pool import MAX_KEYS
+
+
+class Provider(Section):
+    """One provider that requests may go to.
+
+    Attributes:
+        public_url: the URL that clients of the AI Gateway Proxy know, where it is not the base
+            URL, as behind a mirror.
+        key: the central key, or ``none`` for a provider that takes no credential.
+        keys: up to five central keys in place of one; the first that the provider does not refuse
+            serves (``coder-contract.md`` 2.6).
+        aws: how Envoy signs requests that bring no credential of the user's own.
+        websocket: whether it has WebSockets; None asks the type.
+        extra_paths: served beside those of the type.
+        credential_headers: where the provider reads a credential, beside those of the type.
+        account_headers: what centralized requests get, such as ``openai-organization``.
+    """
+
+    name: ProviderName
+    type: TypeName
+    base_url: Url
+    public_url: Url | None = None
+    key: KeyOrNone = None
+    keys: tuple[KeyReference, ...] = ()
+    aws: Aws | None = None
+    websocket: StrictBool | None = None
+    extra_paths: tuple[ExtraPath, ...] = ()
+    credential_headers: CredentialHeaders = ()
+    account_headers: AccountHeaders = Field(default_factory=dict)
+    ca_file: CaFile | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.key_references and self.provider_type.central_header is None:
+            name = "keys" if self.keys else "key"
+            if self.provider_type.signed:
+                raise ValueError(f"{name}: type {self.type} takes AWS credentials, under aws")
+            raise ValueError(f"{name}: type {self.type} takes the user's own credential only")
+        if self.key is not None and self.keys:
+            raise ValueError("key and keys: give one of them")
+        if len(self.keys) > MAX_KEYS:
+            raise ValueError(f"keys: at most {MAX_KEYS}")
+        for index, reference in enumerate(self.keys):
+            if reference in self.keys[:index]:
+                raise ValueError(f"keys[{index}]: appears twice")
+        return self
+
+    @model_validator(mode="after")
+    def _trust(self) -> Self:
+        if self.ca_file is not None and not self.base_url.tls:
+            raise ValueError("ca_file: needs an https:// base_url")
+        return self
+
+    @model_validator(mode="after")
+    def _websocket_of_type(self) -> Self:
+        if self.websocket and not self.provider_type.websocket_paths:
+            raise ValueError(f"websocket: type {self.type} has no WebSockets")
+        return self
+
+    @model_validator(mode="after")
+    def _consistent_with_type(self) -> Self:
+        kind = self.provider_type
+        if self.aws is not None and not kind.signed:
+            raise ValueError(f"aws: type {self.type} takes no AWS signature")
+        if self.base_url.host.endswith(".api.aws") and self.base_url.path != "/":
+            raise ValueError("base_url: without a path, since the gateway adds what is needed")
+        if self.is_open and not kind.may_be_open:
+            raise ValueError(f"key: none is for type openai-compat; type {self.type} takes a key")
+        return self
+
+    @model_validator(mode="after")
+    def _extra_paths_of_type(self) -> Self:
+        kind = self.provider_type
+        has_central = kind.central_header is not None or kind.signed
+        for index, extra in enumerate(self.extra_paths):
+            where = f"extra_paths[{index}]"
+            if not extra.path.startswith(f"{kind.client_prefix}/"):
+                raise ValueError(f"{where}.path: must begin with {kind.client_prefix}/")
+            if extra.central_key and not has_central:
+                raise ValueError(f"{where}.central_key: type {self.type} never has one")
+        return self
+
+    @property
+    def paths(self) -> tuple[AllowedPath, ...]:
+        """What is served: the type's own paths come first."""
+        return self.provider_type.paths + tuple(extra.allowed for extra in self.extra_paths)
+
+    @property
+    def key_references(self) -> tuple[tuple[str, KeyReference], ...]:
+        """Where the central keys are kept, each with its path in the file."""
+        if self.key is not None:
+            return () if self.key.is_none else (("key", self.key),)
+        return tuple((f"keys[{index}]", reference) for index, reference in enumerate(self.keys))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the provider takes no credential, so that a Coder token alone is enough."""
+        return self.key is not None and self.key.is_none
+
+    @property
+    def signed(self) -> bool:
+        """Whether Envoy signs what has no credential of the user's own."""
+        return self.aws is not None
+
+    @property
+    def websockets(self) -> bool:
+        """Whether WebSockets are served."""
+        has_any = bool(self.provider_type.websocket_paths)
+        return has_any if self.websocket is None else self.websocket
+
+    @property
+    def native_url(self) -> BaseUrl:
+        """The URL under which clients of the AI Gateway Proxy reach this provider."""
+        return self.public_url or self.base_url
+
+    @property
+    def provider_type(self) -> ProviderType:
+        """How this provider takes its credential."""
+        kind = PROVIDER_TYPES[self.type]
+        if not self.credential_headers:
+            return kind
+        return replace(kind, own_headers=kind.own_headers + self.credential_headers)
+
+
+def _provider(name: str, kind: str, base_url: str, variable: str | None = None) -> Provider:
+    key = KeyReference(env=variable) if variable else None
+    return Provider(name=name, type=kind, base_url=parse_base_url(base_url), key=key)
+
+
+DEFAULT_PROVIDERS = (
+    _provider("anthropic", "anthropic", "https://api.anthropic.com/", "ANTHROPIC_API_KEY"),
+    _provider("openai", "openai", "https://api.openai.com/v1/", "OPENAI_API_KEY"),
+    _provider("chatgpt", "openai", "https://chatgpt.com/backend-api/codex"),
+    _provider("copilot", "copilot", "https://api.individual.githubcopilot.com"),
+)
+
+
+class Config(Section):
+    """The whole configuration; a reload makes a new one.
+
+    Attributes:
+        identity_ca_file: a private CA of the Coder deployment.
+        identity_max_staleness: seconds for which an answer of Coder's API may be used again; a
+            deleted token may live that much longer.
+        identity_stale_if_error: seconds for which a token that was seen good may pass while the
+            identity source can't be asked.
+        audit_keep_days: after which an entry of the audit log is deleted.
+        send_actor_headers: whether a provider's models are told who asks
+            (``coder-contract.md`` 2.5).
+        cors: pages that may call the gateway from a browser; None means no page may.
+        tracing: None means no traces, and nothing that makes any.
+    """
+
+    listen: Tcp = TcpAddress("127.0.0.1", 8080)
+    tls: Tls | None = None
+    identity: IdentityUrl = "sqlite:///./.authz/identity.db"
+    identity_ca_file: CaFile | None = None
+    identity_max_staleness: Seconds = 0
+    identity_stale_if_error: Seconds = 0
+    allow_byok: StrictBool = True
+    audit_keep_days: Annotated[int, Field(strict=True, ge=1, le=36_500)] = 365
+    send_actor_headers: StrictBool = False
+    providers: tuple[Provider, ...] = DEFAULT_PROVIDERS
+    proxy: Proxy | None = None
+    cors: Cors | None = None
+    usage: Usage = Usage()
+    limits: Limits = Limits()
+    log: Log = Log()
+    tracing: Tracing | None = None
+    authz: Service = Service()
+    envoy: EnvoySettings = EnvoySettings()
+
+    @property
+    def state_folder(self) -> Path:
+        """Where the pair keeps its sockets and what it generates."""
+        if isinstance(self.authz.grpc, UnixAddress):
+            return Path(self.authz.grpc.path).parent
+        return Path(".authz")
+
+    @property
+    def provider_names(self) -> list[str]:
+        """The names of the providers, in the order of the file."""
+        return [provider.name for provider in self.providers]
+
+    @property
+    def intercepted_hosts(self) -> dict[str, Provider]:
+        """Each provider's own host, whose TLS the proxy opens; of two on one, the first by name."""
+        hosts: dict[str, Provider] = {}
+        for provider in sorted(self.providers, key=lambda provider: provider.name):
+            hosts.setdefault(provider.native_url.host, provider)
+        return hosts
+
+    @property
+    def leaf_folder(self) -> Path:
+        """Where the proxy's leaf certificates are kept."""
+        return self.state_folder / "leaves"
+
+    @property
+    def admin_address(self) -> Address:
+        """Where Envoy's admin interface listens; the port keeps two pairs in one folder apart."""
+        socket = self.state_folder / f"admin-{self.listen.port}.sock"
+        return self.envoy.admin or UnixAddress(str(socket))
+
+    @model_validator(mode="after")
+    def _identity_settings(self) -> Self:
+        if not isinstance(parse_identity_url(self.identity), CoderURL):
+            for key in ("identity_ca_file", "identity_max_staleness"):
+                if getattr(self, key):
+                    raise ValueError(f"{key}: is for Coder's API only (identity: https://…)")
+        return self
+
+    @model_validator(mode="after")
+    def _replicas(self) -> Self:
+        for address in self.envoy.authz_grpc:
+            if isinstance(self.authz.grpc, UnixAddress):
+                raise ValueError("envoy.authz_grpc: needs authz.grpc to be host:port")
+            if self.authz.in_clear(address):
+                raise ValueError(
+                    f"envoy.authz_grpc: {address} would get credentials in clear: set authz.tls"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _unique_providers(self) -> Self:
+        # One without a valid name says nothing about the others.
+        names = [one.name for one in self.providers if "name" in vars(one)]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"providers: name used twice: {', '.join(twice)}")
+        return self

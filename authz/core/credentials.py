@@ -1,0 +1,238 @@
+"""Reading credentials out of a request's headers, once, into typed values."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+from authz.core import tokens
+from authz.core.header_names import (
+    ACCOUNT_HEADERS,
+    API_KEY,
+    AUTHORIZATION,
+    CREDENTIAL_HEADERS,
+    GOVERNANCE,
+    X_API_KEY,
+    X_GOOG_API_KEY,
+)
+from authz.core.tokens import has_token_shape
+from authz.secret import Secret
+
+__all__ = [
+    "API_KEY",
+    "AUTHORIZATION",
+    "CREDENTIAL_HEADERS",
+    "GOVERNANCE",
+    "PEER_HEADER",
+    "SUBPROTOCOL",
+    "X_API_KEY",
+    "X_GOOG_API_KEY",
+    "BadHeader",
+    "Credentials",
+    "is_plain",
+    "read",
+]
+
+_CREDENTIAL_HEADERS = frozenset(CREDENTIAL_HEADERS)
+_ACCOUNT_HEADERS = frozenset(ACCOUNT_HEADERS)
+_FIELDS = frozenset({GOVERNANCE, AUTHORIZATION, X_API_KEY, API_KEY, X_GOOG_API_KEY})
+"""Headers with a field of their own in ``Credentials``."""
+_TOKEN_INSIDE = re.compile(rb"(?<![0-9A-Za-z])[0-9A-Za-z]{10}-[0-9A-Za-z]{22}(?![0-9A-Za-z])")
+# A space separates a scheme from its credential; every other byte has to be visible. A tab, which
+# RFC 9110 5.5 lets a value have, is a space to one reader and a part of the key to another.
+_CLEAN = re.compile(rb"[\x20-\x7e]*")
+SUBPROTOCOL = "sec-websocket-protocol"
+_KEY_IN_SUBPROTOCOL = "openai-insecure-api-key"
+"""How a browser, which can set no header of a handshake, passes a key to OpenAI."""
+_NONE: frozenset[str] = frozenset()
+
+
+class BadHeader(ValueError):  # noqa: N818 - it is named for what it is about
+    """A credential header that can't be read in one way only.
+
+    Args:
+        header: its name.
+        problem: what is wrong, without the value.
+    """
+
+    def __init__(self, header: str, problem: str) -> None:
+        super().__init__(f"{header}: {problem}")
+        self.header = header
+        self.problem = problem
+
+
+PEER_HEADER = "x-authz-peer"
+"""Where Envoy tells authz's HTTP side who is connected; it overwrites what a client sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a request brings, before anything is decided. Blank values count as absent.
+
+    A scheme ``Bearer`` before a value is no part of it, in whichever header it stands.
+
+    Attributes:
+        governance: ``X-Coder-AI-Governance-Token``.
+        bearer: the second field of ``Authorization: Bearer``; any other scheme is no credential.
+        api_key: ``X-Api-Key``.
+        azure_key: ``Api-Key``.
+        google_key: ``X-Goog-Api-Key``.
+        others: names and values of the other credential headers, in order of their names.
+        accounts: names of the headers that choose an account of the provider.
+        subprotocol_token: the Coder token that a WebSocket brings as a subprotocol.
+        subprotocols: the other subprotocols, for the provider; None where the header stays.
+        token_headers: names of other headers (or ``:path``) that hold a Coder token.
+    """
+
+    governance: Secret | None = None
+    bearer: Secret | None = None
+    api_key: Secret | None = None
+    azure_key: Secret | None = None
+    google_key: Secret | None = None
+    others: tuple[tuple[str, Secret], ...] = ()
+    accounts: tuple[str, ...] = ()
+    subprotocol_token: Secret | None = None
+    subprotocols: str | None = None
+    token_headers: tuple[str, ...] = ()
+
+    def named(self, header: str) -> Secret | None:
+        """Return the credential that a provider would read from ``header``."""
+        if header == AUTHORIZATION:
+            return self.bearer
+        if header == X_API_KEY:
+            return self.api_key
+        if header == API_KEY:
+            return self.azure_key
+        if header == X_GOOG_API_KEY:
+            return self.google_key
+        return next((value for name, value in self.others if name == header), None)
+
+
+def read(headers: Iterable[tuple[str, bytes]], further: frozenset[str] = _NONE) -> Credentials:
+    """Read the credentials of a request.
+
+    Args:
+        headers: lower-case names and raw values, in order, duplicates kept.
+        further: names of credential headers beside ``CREDENTIAL_HEADERS``.
+
+    Raises:
+        BadHeader: a credential header appears twice or has a byte outside visible ASCII, or a
+            WebSocket brings a key that is no Coder token as a subprotocol.
+    """
+    found: dict[str, bytes] = {}
+    others: list[tuple[str, bytes]] = []
+    offered: list[bytes] = []
+    for header in headers:
+        name, value = header
+        if name == SUBPROTOCOL:
+            offered.append(value)
+            continue
+        if name not in _CREDENTIAL_HEADERS and name not in further:
+            others.append(header)
+            continue
+        if name in found:
+            raise BadHeader(name, "appears more than once")
+        _demand_clean(name, value)
+        found[name] = value
+    authorization = found.get(AUTHORIZATION, b"")
+    # Envoy joins repeated Authorization headers with a comma, which no Bearer token can hold.
+    if b"," in authorization:
+        raise BadHeader(AUTHORIZATION, "holds a comma, as it does when it is sent more than once")
+    subprotocols, subprotocol_token = _read_subprotocols(b", ".join(offered))
+    if offered:
+        rest = b", ".join(offered) if subprotocols is None else subprotocols.encode()
+        others.append((SUBPROTOCOL, rest))
+    bearer = _bearer(authorization)
+    texts = {name: _text(value) for name, value in found.items() if name != AUTHORIZATION}
+    values = (bearer, *(texts.get(name) for name in _FIELDS))
+    presented = [value.encode() for value in values if value and has_token_shape(value)]
+    return Credentials(
+        governance=_secret(texts.get(GOVERNANCE)),
+        bearer=_secret(bearer),
+        api_key=_secret(texts.get(X_API_KEY)),
+        azure_key=_secret(texts.get(API_KEY)),
+        google_key=_secret(texts.get(X_GOOG_API_KEY)),
+        others=tuple(
+            (name, Secret(text))
+            for name, text in sorted(texts.items())
+            if text and name not in _FIELDS
+        ),
+        accounts=tuple(sorted({name for name, _ in others if name in _ACCOUNT_HEADERS})),
+        subprotocol_token=subprotocol_token,
+        subprotocols=subprotocols,
+        token_headers=_holders(others, presented),
+    )
+
+
+def _demand_clean(name: str, value: bytes) -> None:
+    if _CLEAN.fullmatch(value) is None:
+        what = "a tab" if b"\t" in value else "bytes outside visible ASCII"
+        raise BadHeader(name, f"has {what}")
+
+
+def _read_subprotocols(offered: bytes) -> tuple[str | None, Secret | None]:
+    """Take the Coder token out of the subprotocols that a WebSocket offers."""
+    if _KEY_IN_SUBPROTOCOL.encode() not in offered.lower():
+        return None, None
+    _demand_clean(SUBPROTOCOL, offered)
+    names = [name.strip() for name in offered.decode("ascii").split(",")]
+    keys = [name for name in names if _KEY_IN_SUBPROTOCOL in name.lower()]
+    if len(keys) > 1:
+        raise BadHeader(SUBPROTOCOL, "carries an API key more than once")
+    prefix, _, key = keys[0].partition(".")
+    if prefix.lower() != _KEY_IN_SUBPROTOCOL or tokens.parse(key) is None:
+        raise BadHeader(
+            SUBPROTOCOL,
+            "carries an API key that is no Coder token. Put the Coder token there, or send your "
+            "own key in Authorization and the Coder token in X-Coder-AI-Governance-Token",
+        )
+    return ", ".join(name for name in names if name and name != keys[0]), Secret(key)
+
+
+# Wider than every shape of a Coder token that is looked for anywhere.
+_LIKE_TOKEN = re.compile(rb"[^-]{10}-[^-]{22}")
+
+
+def is_plain(name: str, value: bytes, further: frozenset[str] = _NONE) -> bool:
+    """Say whether ``read`` returns the same without this header, whatever the others are."""
+    return (
+        name not in _CREDENTIAL_HEADERS
+        and name not in _ACCOUNT_HEADERS
+        and name not in further
+        and name != SUBPROTOCOL
+        and _LIKE_TOKEN.search(value) is None
+        and _LIKE_TOKEN.search(_decoded(name, value)) is None
+    )
+
+
+def _decoded(name: str, value: bytes) -> bytes:
+    # Envoy decodes the path as far as it is safe, but not the query.
+    return unquote_to_bytes(value) if name == ":path" and b"%" in value else value
+
+
+def _holders(headers: list[tuple[str, bytes]], presented: list[bytes]) -> tuple[str, ...]:
+    """Return the names of the headers in which a token of this request, or any other, stands."""
+
+    def holds(value: bytes) -> bool:
+        return bool(_TOKEN_INSIDE.search(value)) or any(token in value for token in presented)
+
+    # Almost always there is none; one look at all values together is enough to know.
+    together = b"\n".join([value for _, value in headers])
+    if not holds(together) and (b"%" not in together or not holds(unquote_to_bytes(together))):
+        return ()
+    return tuple({name for name, value in headers if holds(_decoded(name, value))})
+
+
+def _text(value: bytes) -> str:
+    text = value.decode("ascii").strip()
+    scheme, _, rest = text.partition(" ")
+    return rest.strip() if scheme.lower() == "bearer" else text
+
+
+def _secret(text: str | None) -> Secret | None:
+    return Secret(text) if text else None
+
+
+def _bearer(value: bytes) -> str | None:
+    fields = value.decode("ascii").split()
+    return fields[1] if len(fields) == 2 and fields[0].lower() == "bearer" else None

@@ -1,0 +1,32 @@
+"""Google's native Gemini API."""
+
+from authz.core.credentials import AUTHORIZATION, X_GOOG_API_KEY
+from authz.core.providers.base import READ, AllowedPath, ErrorShape, ProviderType
+from authz.core.providers.openai import GOOGLE_QUERY
+
+# No per cent sign: behind an escaped colon could be another verb.
+_MODEL = "/v1(?:beta)?/models/[^/:%]+"
+
+GEMINI = ProviderType(
+    name="gemini",
+    error_shape=ErrorShape.GOOGLE,
+    # A Bearer is a token of Google's OAuth.
+    own_headers=(X_GOOG_API_KEY, AUTHORIZATION),
+    central_header=X_GOOG_API_KEY,
+    client_prefix="",
+    paths=(
+        AllowedPath(
+            ("POST",),
+            f"{_MODEL}:(?:generateContent|streamGenerateContent|embedContent|batchEmbedContents"
+            "|predict)",
+            inference=True,
+        ),
+        AllowedPath(("POST",), f"{_MODEL}:countTokens"),
+        # No colon, no slash but an escaped one, and nothing that climbs.
+        AllowedPath(
+            READ, r"/v1(?:beta)?/models(?:/(?:\.?(?:[^/:.%]|%2[fF]))+\.?)?", escaped_slash=True
+        ),
+    ),
+    token_header=X_GOOG_API_KEY,
+    query=GOOGLE_QUERY,
+)

@@ -1,0 +1,152 @@
+"""The embedded store as a database: statements on one worker thread."""
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from authz.database.interface import Conflict, Row, Transaction
+from authz.database.sqlite_file import SQLiteFile
+from authz.errors import StoreError
+
+_T = TypeVar("_T")
+_UNIQUE = (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
+
+sqlite3.register_converter("timestamptz", lambda text: datetime.fromisoformat(text.decode()))
+sqlite3.register_converter("boolean", lambda number: number != b"0")
+sqlite3.register_converter("json", json.loads)
+
+
+class SQLiteDatabase:
+    """The embedded store for commands and the token API (``authz.database.interface.Database``).
+
+    Statements run on one worker thread, because a writer may have to wait for another process.
+
+    Args:
+        path: of the store's file, which has to be there (``sqlite_file.make``).
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = SQLiteFile(path, read_only=False, detect_types=sqlite3.PARSE_DECLTYPES)
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="authz-sqlite")
+        self._turn = asyncio.Lock()
+        self._closed = False
+
+    async def check(self) -> None:
+        """Return when the file is a store of ours.
+
+        Raises:
+            StoreError: it is not, in one line.
+        """
+        await self.fetch("SELECT 1")
+
+    async def fetch(self, sql: str, *args: object) -> list[Row]:
+        """See ``Queries.fetch``."""
+        async with self._turn:
+            return await self._on_worker(lambda: self._statement(sql, args)[0])
+
+    async def execute(self, sql: str, *args: object) -> int:
+        """See ``Queries.execute``."""
+        async with self._turn:
+            return await self._on_worker(lambda: self._statement(sql, args)[1])
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """See ``Database.transaction``. Other tasks' statements wait until it is over."""
+        async with self._turn:
+            try:
+                # IMMEDIATE takes the write lock now: what is read in the block stays true in it.
+                await self._on_worker(lambda: self._statement("BEGIN IMMEDIATE", ()))
+                yield _Transaction(self)
+                await self._on_worker(lambda: self._statement("COMMIT", (), started=True))
+            except BaseException:
+                await self._on_worker(self._file.roll_back)
+                raise
+
+    async def close(self) -> None:
+        """Close the file and end the thread; closing twice does nothing."""
+        if not self._closed:
+            self._closed = True
+            await self._on_worker(self._file.close)
+            self._worker.shutdown(wait=False)
+
+    async def _on_worker(self, work: Callable[[], _T]) -> _T:
+        # Shielded: a cancelled task's statement still ends before the roll-back that follows it.
+        loop = asyncio.get_running_loop()
+        return await asyncio.shield(loop.run_in_executor(self._worker, work))
+
+    def _statement(
+        self, sql: str, args: Sequence[object], *, started: bool = False
+    ) -> tuple[list[Row], int]:
+        connection = self._file.unfinished() if started else self._file.connection()
+        parameters = {str(number): _stored(value) for number, value in enumerate(args, 1)}
+        with self._explained():
+            cursor = connection.execute(sql, parameters)
+            cursor.row_factory = sqlite3.Row
+            return cursor.fetchall(), cursor.rowcount
+
+    def _insert(
+        self, table: str, columns: Mapping[str, str], rows: Sequence[Sequence[str | int | None]]
+    ) -> int:
+        places = ", ".join("?" * len(columns))
+        sql = (
+            f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"  # noqa: S608 - our words
+            " ON CONFLICT DO NOTHING"
+        )
+        with self._explained():
+            # One statement of many rows would be slow: SQLite looks each parameter's name up in a
+            # list of all.
+            return self._file.unfinished().executemany(sql, rows).rowcount
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.IntegrityError as error:
+            if error.sqlite_errorcode in _UNIQUE:
+                raise Conflict from error
+            raise StoreError(f"the store {self._file.path} refuses: {error}") from error
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+                raise StoreError(
+                    f"another process is writing to the store {self._file.path}: try again"
+                ) from error
+            raise StoreError(f"can't use the store {self._file.path}: {error}") from error
+
+
+class _Transaction:
+    """A transaction's statements; the database's turn is already taken."""
+
+    def __init__(self, database: SQLiteDatabase) -> None:
+        self._database = database
+
+    async def fetch(self, sql: str, *args: object) -> list[Row]:
+        return (await self._run(sql, args))[0]
+
+    async def execute(self, sql: str, *args: object) -> int:
+        return (await self._run(sql, args))[1]
+
+    async def insert(
+        self, table: str, columns: Mapping[str, str], rows: Sequence[Sequence[str | int | None]]
+    ) -> int:
+        database = self._database
+        return await database._on_worker(lambda: database._insert(table, columns, rows))
+
+    async def _run(self, sql: str, args: Sequence[object]) -> tuple[list[Row], int]:
+        database = self._database
+        return await database._on_worker(lambda: database._statement(sql, args, started=True))
+
+
+def _stored(value: object) -> object:
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ValueError("a stored time has to be timezone-aware")
+        return value.astimezone(UTC).isoformat(timespec="microseconds")
+    if isinstance(value, list | tuple):
+        return json.dumps(value)
+    return value

@@ -1,0 +1,209 @@
+"""Asks Coder's own API whose token it is, with the token itself (``coder-contract.md`` 5.1)."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from authz.core.identity import Identity, Rejection
+from authz.core.tokens import CoderToken
+from authz.errors import IdentityUnavailable, IdentityUnreachable
+from authz.identity.bad_tokens import BadTokens, TooManyBadTokens
+from authz.identity.batch import LOOK_UP_SECONDS, Batcher
+from authz.identity.coder_answer import (
+    RateLimited,
+    is_build_info,
+    is_final,
+    is_narrow,
+    read_user,
+)
+from authz.identity.coder_http import CoderHTTP, trusted
+
+CONNECTIONS = 32
+"""How many calls one process has under way at once."""
+
+CALL_SECONDS = LOOK_UP_SECONDS - 0.1
+"""How long Coder has for an answer: whoever waits for it still gets it in time."""
+
+_HELD_MAX, _HOLD_SECONDS = 1024, 0.5
+_USER, _BUILD_INFO = "/api/v2/users/me", "/api/v2/buildinfo"
+
+
+class CoderSource:
+    """A source that passes each token on to Coder.
+
+    Who asks for a token that a call is under way for shares the next call. Tokens that were good
+    at their last call have connections of their own, so that a flood of bad ones, which gets the
+    other half, does not hold them up. What that flood may cost Coder is bounded (``BadTokens``).
+
+    Args:
+        base: of the deployment, without a slash at the end.
+        ca_file: PEM certificates that are trusted instead of the system's.
+
+    Raises:
+        ConfigError: ``ca_file`` can't be used.
+    """
+
+    def __init__(self, base: str, *, ca_file: Path | None = None) -> None:
+        self._base = base
+        tls = trusted(base, ca_file)
+        self._http = CoderHTTP(base, tls, connections=CONNECTIONS)
+        # Its own: whoever asks for readiness needs no token, and must not hold look-ups up.
+        self._readiness = CoderHTTP(base, tls, connections=1)
+        self._good = _Recent(100_000)
+        half = CONNECTIONS // 2
+        # Few may wait for an unknown token: behind a flood nobody's turn would come in time.
+        self._known, self._unknown = (
+            Batcher[CoderToken, Identity | Rejection](
+                look_up,
+                max_batch=1,
+                concurrency=half,
+                exclusive=True,
+                max_waiting=max_waiting,
+            )
+            for look_up, max_waiting in ((self._look_up, 4096), (self._look_up_unknown, 1024))
+        )
+        self._bad = BadTokens()
+        self._held = 0
+        self._is_coder = False
+        self._identifying = asyncio.Lock()
+
+    async def verify(self, token: CoderToken) -> Identity | Rejection:
+        """Ask Coder in a call that starts now or later, and say whose token it is.
+
+        A token whose scope does not include its user is good, but Coder does not say whose it is:
+        ``user_id``, ``username`` and ``email`` are empty then.
+
+        Raises:
+            IdentityUnavailable: Coder can't be asked, its answer says nothing about the token, or
+                bad tokens have used up what may be asked about them.
+        """
+        refused = self._bad.refusal(token)
+        if refused is not None:
+            return refused
+        lane = self._known if token.digest in self._good else self._unknown
+        try:
+            verification = await lane.get(token)
+        except TooManyBadTokens:
+            await self._hold()
+            raise
+        if isinstance(verification, Identity):
+            self._good.add(token.digest)
+            return verification
+        self._good.discard(token.digest)
+        return verification or Rejection.UNKNOWN
+
+    async def _hold(self) -> None:
+        """Keep a caller waiting as Coder would, so that a flood comes no faster for being refused.
+
+        Refusing takes processor time too, which checks of good tokens need.
+        """
+        if self._held < _HELD_MAX:
+            self._held += 1
+            try:
+                await asyncio.sleep(_HOLD_SECONDS)
+            finally:
+                self._held -= 1
+
+    async def check_ready(self) -> None:
+        """Return when Coder's server answers as such.
+
+        Raises:
+            IdentityUnavailable: it does not.
+        """
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                answer = await self._readiness.get(_BUILD_INFO)
+        except TimeoutError:
+            raise IdentityUnreachable(_SLOW) from None
+        if not is_build_info(answer):
+            raise IdentityUnavailable(
+                f"{self._base}{_BUILD_INFO} answered {answer.status}, and not as a Coder server"
+            )
+        self._is_coder = True
+
+    async def close(self) -> None:
+        """Fail who waits and close the connections."""
+        self._http.end()
+        self._readiness.end()
+        await self._known.close()
+        await self._unknown.close()
+        await self._http.close()
+        await self._readiness.close()
+
+    async def _look_up(
+        self, tokens: Sequence[CoderToken]
+    ) -> Mapping[CoderToken, Identity | Rejection]:
+        (token,) = tokens
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                return {token: await self._ask(token)}
+        except TimeoutError:
+            raise IdentityUnreachable(_SLOW) from None
+
+    async def _look_up_unknown(
+        self, tokens: Sequence[CoderToken]
+    ) -> Mapping[CoderToken, Identity | Rejection]:
+        """Look up a token that was not good at its last call, or never asked about."""
+        (token,) = tokens
+        refused = self._bad.refusal(token)
+        if refused is not None:
+            return {token: refused}
+        self._bad.take()
+        try:
+            found = await self._look_up(tokens)
+        except RateLimited as error:
+            self._bad.limited(token, error.retry_after)
+            raise
+        except IdentityUnreachable:
+            self._bad.give_back()
+            raise
+        if isinstance(found[token], Identity):
+            self._bad.give_back()
+        return found
+
+    async def _ask(self, token: CoderToken) -> Identity | Rejection:
+        answer = await self._http.get(_USER, token)
+        if not is_narrow(answer):
+            verification = read_user(answer, token.id)
+            if isinstance(verification, Rejection):
+                self._bad.remember(token, verification, is_final=is_final(answer))
+            return verification
+        if not await self._has_identified():
+            raise IdentityUnavailable("Coder's API answered 404, but its buildinfo is not Coder's")
+        return Identity(
+            user_id="", username="", email="", token_id=token.id, token_name="", expires_at=None
+        )
+
+    async def _has_identified(self) -> bool:
+        """Say whether the server at ``base`` has shown that it is Coder's; it has to only once."""
+        async with self._identifying:
+            if not self._is_coder:
+                self._is_coder = is_build_info(await self._http.get(_BUILD_INFO))
+            return self._is_coder
+
+
+class _Recent:
+    """The digests of the tokens that were good most recently, at most ``limit``.
+
+    Digests, not ids: an id is no secret, and would let a flood into the lane of good tokens.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._digests: OrderedDict[bytes, None] = OrderedDict()
+
+    def __contains__(self, digest: bytes) -> bool:
+        return digest in self._digests
+
+    def add(self, digest: bytes) -> None:
+        self._digests[digest] = None
+        self._digests.move_to_end(digest)
+        if len(self._digests) > self._limit:
+            self._digests.popitem(last=False)
+
+    def discard(self, digest: bytes) -> None:
+        self._digests.pop(digest, None)
+
+
+_SLOW = f"Coder's API gave no answer within {CALL_SECONDS:.1f} s"

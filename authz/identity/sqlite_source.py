@@ -1,0 +1,112 @@
+"""The identity source of the embedded store."""
+
+import sqlite3
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from authz.core.identity import Identity, Rejection
+from authz.core.tokens import CoderToken
+from authz.database.sqlite_file import SQLiteFile
+from authz.errors import IdentityUnreachable, StoreError
+from authz.identity.record import SELECT_RECORD, SELECT_RECORD_V1, TokenRecord, check
+
+_MAX_RECORDS = 10_000
+
+
+class SQLiteSource:
+    """The identity source of the embedded store (``authz.identity.IdentitySource``).
+
+    It asks the database on every call, on the event loop's own thread: handing a read of some
+    microseconds to another thread would cost more than the read. Nothing is opened until the first
+    call, and the file may appear, vanish and be replaced at any time.
+
+    Args:
+        path: of the store's file.
+    """
+
+    is_immediate = True
+    """``verify`` never waits."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = SQLiteFile(path, read_only=True)
+        # Records, and the state of the file that they are of.
+        self._records: dict[str, TokenRecord] = {}
+        self._state: tuple[sqlite3.Connection, int] | None = None
+
+    async def verify(self, token: CoderToken) -> Identity | Rejection:
+        """Look the token up now; see ``IdentitySource.verify``.
+
+        Raises:
+            IdentityUnreachable: the file is missing, locked, damaged or not a store of ours.
+        """
+        return check(self._read(token.id), token, datetime.now(UTC))
+
+    async def check_ready(self) -> None:
+        """Return when the store can be read; see ``IdentitySource.check_ready``."""
+        self._read("")
+
+    async def close(self) -> None:
+        """Close the file."""
+        self._forget()
+        self._file.close()
+
+    def _read(self, token_id: str) -> TokenRecord | None:
+        try:
+            connection = self._file.connection()
+            # SQLite says with each commit of others that the file is another one, for half the
+            # price of a query. Until then a record that was read is what a query would return.
+            # fetchall, because a statement that is not read to its end keeps an old snapshot.
+            version = connection.execute("PRAGMA data_version").fetchall()[0][0]
+            state = self._state
+            if state is None or state[0] is not connection or state[1] != version:
+                self._forget()
+                self._state = connection, version
+            record = self._records.get(token_id)
+            if record is None:
+                rows = _select(connection, token_id)
+                if rows:
+                    record = _record_of(rows[0])
+                    if len(self._records) >= _MAX_RECORDS:
+                        self._records.clear()
+                    self._records[token_id] = record
+        except StoreError as error:
+            self._forget()
+            raise IdentityUnreachable(str(error)) from error
+        except sqlite3.Error as error:
+            self._forget()
+            self._file.close()
+            raise IdentityUnreachable(f"can't read the store {self._file.path}: {error}") from error
+        return record
+
+    def _forget(self) -> None:
+        self._records.clear()
+        self._state = None
+
+
+def _select(connection: sqlite3.Connection, token_id: str) -> list[Any]:
+    try:
+        return connection.execute(SELECT_RECORD, {"1": token_id}).fetchall()
+    except sqlite3.OperationalError as error:
+        if "no such column" not in str(error):
+            raise
+        # Whoever writes to the file next brings its tables up to date; until then no token in it
+        # can have rules.
+        return connection.execute(SELECT_RECORD_V1, {"1": token_id}).fetchall()
+
+
+def _record_of(row: tuple[Any, ...]) -> TokenRecord:
+    key, secret, expires, name, user, username, email, status, deleted, system, rules = row
+    return TokenRecord(
+        key,
+        secret,
+        datetime.fromisoformat(expires),
+        name,
+        user,
+        username,
+        email,
+        status,
+        deleted != 0,
+        system != 0,
+        rules,
+    )

@@ -1,0 +1,96 @@
+"""Central provider keys: where each is kept, and its value now."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from authz.core import tokens
+from authz.secret import Secret
+
+_log = structlog.get_logger(__name__)
+
+
+class CentralKey(Protocol):
+    """The company's key for one provider."""
+
+    def current(self) -> Secret | None:
+        """Return the key to use for this request, or None where there is none."""
+        ...
+
+
+class EnvKey:
+    """A key in an environment variable, which can't change while the process lives.
+
+    Args:
+        name: the variable; unset or empty means that there is no central key.
+
+    Raises:
+        ValueError: the value can't be a key; the message does not show it.
+    """
+
+    def __init__(self, name: str, environ: Mapping[str, str]) -> None:
+        text = environ.get(name, "").strip()
+        self._key = _checked(text) if text else None
+
+    def current(self) -> Secret | None:
+        """Return the key, or None when the variable is unset or empty."""
+        return self._key
+
+
+class FileKey:
+    """A key in a file, read again as soon as the file is another one.
+
+    The file is looked at for every request (about 1.5 µs), so a replaced key counts at once. While
+    it is missing or unreadable, as during a careless rewrite, the last good key stays in use.
+
+    Args:
+        path: UTF-8 text, white space around the key is dropped.
+
+    Raises:
+        OSError: the file can't be read now.
+        ValueError: its content can't be a key; the message does not show it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = str(path)
+        self._stamp = self._look()
+        self._key = self._read()
+
+    def current(self) -> Secret | None:
+        """Return the key in the file, or the last good one."""
+        try:
+            stamp = self._look()
+        except OSError:
+            stamp = None
+        if stamp != self._stamp:
+            self._stamp = stamp
+            try:
+                self._key = self._read()
+                _log.info("central key re-read", file=self._path)
+            except (OSError, ValueError) as error:
+                problem = error.strerror if isinstance(error, OSError) else str(error)
+                _log.error("central key kept: the file can't be used", file=self._path, why=problem)
+        return self._key
+
+    def _look(self) -> tuple[int, int, int] | None:
+        status = os.stat(self._path)
+        return status.st_mtime_ns, status.st_ino, status.st_size
+
+    def _read(self) -> Secret:
+        try:
+            return _checked(Path(self._path).read_text(encoding="utf-8").strip())
+        except UnicodeDecodeError:
+            raise ValueError("is not UTF-8 text") from None
+
+
+def _checked(text: str) -> Secret:
+    if not text:
+        raise ValueError("holds no key")
+    if not all("\x21" <= character <= "\x7e" for character in text):
+        raise ValueError("holds a key with white space or characters outside visible ASCII")
+    if tokens.has_token_shape(text):
+        raise ValueError("holds a Coder token, not a provider key")
+    return Secret(text)

@@ -1,0 +1,1 @@
+"""Secret files that Envoy reads and watches: listener, client and leaf certificates."""

@@ -1,0 +1,1 @@
+"""The authz service as a process: start, reload, workers, graceful stop."""

@@ -1,0 +1,1 @@
+"""gRPC servers that carry bytes: methods are handed in, and no module knows what they mean."""

@@ -1,0 +1,124 @@
+"""gRPC's framing over HTTP/2, (gRPC's ``PROTOCOL-HTTP2.md``)."""
+
+import struct
+from enum import IntEnum
+from urllib.parse import quote
+
+from authz.transport.http2 import frames
+
+PREFIX_LENGTH = 5
+_PREFIX = struct.Struct(">BL")
+
+
+class Status(IntEnum):
+    """Status codes that we send."""
+
+    NOT_FOUND = 5
+    RESOURCE_EXHAUSTED = 8
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+
+
+class CallFailed(Exception):  # noqa: N818 - the state of the call
+    """A call that ends with a status other than OK and without a message.
+
+    Args:
+        status: there is none for OK, so no failure can be sent as one.
+        why: at most 100 characters, for the peer.
+    """
+
+    def __init__(self, status: Status, why: str) -> None:
+        super().__init__(why)
+        self.status = status
+
+
+def message_of(data: bytes | bytearray) -> bytes:
+    """Take the one message out of a request's data.
+
+    Raises:
+        CallFailed: it is compressed, cut, or not exactly one.
+    """
+    if len(data) < PREFIX_LENGTH:
+        raise CallFailed(Status.INTERNAL, "no message")
+    compressed, length = _PREFIX.unpack_from(data)
+    if compressed:
+        raise CallFailed(Status.UNIMPLEMENTED, "compressed messages are not supported")
+    if length != len(data) - PREFIX_LENGTH:
+        raise CallFailed(Status.INTERNAL, "not exactly one message")
+    return bytes(data[PREFIX_LENGTH:])
+
+
+def messages_of(data: bytes | bytearray) -> tuple[list[bytes], bytes]:
+    """Take the messages that are whole out of a stream's data.
+
+    Returns:
+        The messages, and what is left for the next one.
+
+    Raises:
+        CallFailed: one is compressed.
+    """
+    messages, offset = [], 0
+    while len(data) - offset >= PREFIX_LENGTH:
+        compressed, length = _PREFIX.unpack_from(data, offset)
+        if compressed:
+            raise CallFailed(Status.UNIMPLEMENTED, "compressed messages are not supported")
+        end = offset + PREFIX_LENGTH + length
+        if end > len(data):
+            break
+        messages.append(bytes(data[offset + PREFIX_LENGTH : end]))
+        offset = end
+    return messages, bytes(data[offset:])
+
+
+def framed(message: bytes) -> bytes:
+    """Put the length before a message."""
+    return _PREFIX.pack(0, len(message)) + message
+
+
+def _literal(name: bytes, value: bytes) -> bytes:
+    """Write a header field that is not indexed, in HPACK (RFC 7541 6.2.2); short ones only."""
+    return b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
+
+
+# `:status: 200` has index 8 in HPACK's static table.
+_RESPONSE = b"\x88" + _literal(b"content-type", b"application/grpc")
+_ACCEPTED = _literal(b"grpc-accept-encoding", b"identity")
+_OK_TRAILERS = _literal(b"grpc-status", b"0")
+# Frame headers up to the stream.
+_HEADERS_BEGIN = frames.frame(frames.HEADERS, frames.END_HEADERS, 0, _RESPONSE)[:5]
+_TRAILERS_BEGIN = frames.frame(
+    frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, 0, _OK_TRAILERS
+)[:5]
+
+
+def response_headers(stream: int) -> bytes:
+    """Write the headers of a response with a message."""
+    return frames.frame(frames.HEADERS, frames.END_HEADERS, stream, _RESPONSE)
+
+
+def whole_response(stream: int, data: bytes) -> bytes:
+    """Write a response with a message that fits in one frame."""
+    number = stream.to_bytes(4, "big")
+    size = len(data).to_bytes(3, "big")
+    head = (_HEADERS_BEGIN, number, _RESPONSE, size, b"\0\0", number)
+    return b"".join((*head, data, _TRAILERS_BEGIN, number, _OK_TRAILERS))
+
+
+def ok_trailers(stream: int) -> bytes:
+    """Write what ends a response with a message."""
+    return frames.frame(
+        frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, stream, _OK_TRAILERS
+    )
+
+
+def failure(stream: int, error: CallFailed) -> bytes:
+    """Write a whole response of a call that failed."""
+    message = quote(str(error))[:100].encode("ascii")
+    block = (
+        _RESPONSE
+        + _ACCEPTED
+        + _literal(b"grpc-status", str(int(error.status)).encode("ascii"))
+        + _literal(b"grpc-message", message)
+    )
+    return frames.frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, stream, block)

@@ -1,0 +1,128 @@
+"""What goes out on a connection, within the peer's flow-control windows (RFC 9113 5.2)."""
+
+from collections import OrderedDict
+
+from authz.transport.http2 import frames, grpc
+from authz.transport.http2.frames import ConnectionFailed, ErrorCode, StreamFailed
+
+
+class Sender:
+    """Collects frames; data that no window has room for is held until one has.
+
+    Attributes:
+        held: bytes that wait for a window.
+    """
+
+    def __init__(self) -> None:
+        self.held = 0
+        self._frames: list[bytes] = []
+        self._initial_window = frames.DEFAULT_WINDOW
+        self._frame_size = frames.DEFAULT_FRAME_SIZE
+        self._window = frames.DEFAULT_WINDOW
+        self._windows: dict[int, int] = {}
+        # Apart, so that a window update costs no more than what it sets free: data that waits
+        # for its stream's window, and data that waits for the connection's only, in turn.
+        self._blocked: dict[int, memoryview] = {}
+        self._queued: OrderedDict[int, memoryview] = OrderedDict()
+
+    @property
+    def open_streams(self) -> int:
+        """Calls that have begun and whose response is not wholly out."""
+        return len(self._windows)
+
+    def is_open(self, stream: int) -> bool:
+        """Whether the response to this call is still to come, wholly or in part."""
+        return stream in self._windows
+
+    def write(self, data: bytes) -> None:
+        """Send frames that flow control does not concern."""
+        self._frames.append(data)
+
+    def take(self) -> bytes:
+        """Return what may go out now."""
+        if not self._frames:
+            return b""
+        data = b"".join(self._frames)
+        self._frames.clear()
+        return data
+
+    def open(self, stream: int) -> None:
+        """A call has begun, with the window that the peer's settings give it."""
+        self._windows[stream] = self._initial_window
+
+    def close(self, stream: int) -> None:
+        """Forget a call; what was held for it is dropped."""
+        self._windows.pop(stream, None)
+        data = self._blocked.pop(stream, None) or self._queued.pop(stream, None)
+        if data is not None:
+            self.held -= len(data)
+
+    def respond(self, stream: int, data: bytes) -> None:
+        """Send a whole response: headers, data, trailers."""
+        size = len(data)
+        if size <= self._window and size <= self._windows[stream] and size <= self._frame_size:
+            self._window -= size
+            self._frames.append(grpc.whole_response(stream, data))
+            del self._windows[stream]
+            return
+        self._frames.append(grpc.response_headers(stream))
+        self.held += size
+        self._queued[stream] = memoryview(data)
+        self._pump()
+
+    def apply(self, settings: dict[int, int]) -> None:
+        """Take the peer's settings.
+
+        Raises:
+            ConnectionFailed: they make a window too large.
+        """
+        self._frame_size = settings.get(frames.SETTINGS_MAX_FRAME_SIZE, self._frame_size)
+        initial = settings.get(frames.SETTINGS_INITIAL_WINDOW_SIZE, self._initial_window)
+        change, self._initial_window = initial - self._initial_window, initial
+        if not change:
+            return
+        for stream, window in self._windows.items():
+            if window + change > frames.MAX_WINDOW:
+                raise ConnectionFailed(ErrorCode.FLOW_CONTROL_ERROR, "window too large")
+            self._windows[stream] = window + change
+        for stream in [stream for stream in self._blocked if self._windows[stream] > 0]:
+            self._queued[stream] = self._blocked.pop(stream)
+        self._pump()
+
+    def widen(self, stream: int, increment: int) -> None:
+        """Take a window update; 0 is the connection.
+
+        Raises:
+            ConnectionFailed: the connection's window gets too large.
+            StreamFailed: the stream's does.
+        """
+        if stream == 0:
+            self._window += increment
+            if self._window > frames.MAX_WINDOW:
+                raise ConnectionFailed(ErrorCode.FLOW_CONTROL_ERROR, "window too large")
+        elif stream in self._windows:
+            window = self._windows[stream] = self._windows[stream] + increment
+            if window > frames.MAX_WINDOW:
+                raise StreamFailed(stream, ErrorCode.FLOW_CONTROL_ERROR)
+            if window > 0 and stream in self._blocked:
+                self._queued[stream] = self._blocked.pop(stream)
+        if self._queued:
+            self._pump()
+
+    def _pump(self) -> None:
+        while self._queued and self._window > 0:
+            stream, data = self._queued.popitem(last=False)
+            room = min(self._window, self._windows[stream], self._frame_size)
+            if room <= 0:
+                self._blocked[stream] = data
+                continue
+            part, rest = data[:room], data[room:]
+            self.held -= len(part)
+            self._window -= len(part)
+            self._windows[stream] -= len(part)
+            self._frames.append(frames.frame(frames.DATA, 0, stream, bytes(part)))
+            if rest:
+                self._queued[stream] = rest
+            else:
+                self._frames.append(grpc.ok_trailers(stream))
+                del self._windows[stream]

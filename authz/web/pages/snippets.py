@@ -1,0 +1,88 @@
+"""The lines to paste after a token was made, for clients that the token may be used with."""
+
+import re
+import shlex
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+
+from authz.clients.catalog import Client, clients, curl
+from authz.clients.rendering import HEADINGS, client_url, fill, kind_of
+from authz.config.provider_status import has_central
+from authz.config.settings import Config, Provider
+from authz.core.rules import Mode, TokenRules
+from authz.secret import Secret
+
+_SHOWN = ("claude-code", "codex")
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::[0-9]{1,5})?")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Lines to paste into a shell.
+
+    Attributes:
+        id: unique on the page.
+        install: how to get the client.
+    """
+
+    id: str
+    title: str
+    install: str
+    lines: str
+
+
+def blocks(config: Config, request: Request, rules: TokenRules, token: Secret) -> list[Block]:
+    """Return the lines of Claude Code, Codex and curl, as far as the token's rules let them work.
+
+    Args:
+        config: which providers there are.
+        request: of the page; its ``Referer``, the form's address, says under which address the
+            browser reaches the gateway.
+        rules: of the token.
+        token: goes into the lines.
+    """
+    base = _gateway(request)
+    made: list[Block] = []
+    for client in (*(clients()[name] for name in _SHOWN), curl()):
+        seen: set[str] = set()
+        for provider in config.providers:
+            kind = kind_of(provider)
+            mode = _mode(provider, rules, allow_byok=config.allow_byok)
+            lines = client.lines.get(mode, {}).get(kind) if mode else None
+            if lines is None or kind in seen:
+                continue
+            seen.add(kind)
+            url = {kind: client_url(config, provider, base)}
+            made.append(_block(client, provider, mode, fill(lines, url), token))
+    return made
+
+
+def _gateway(request: Request) -> str | None:
+    """Return the origin of the page that led here, if it is this host's."""
+    try:
+        parts = urlsplit(request.headers.get("referer", "").lower())
+    except ValueError:
+        return None
+    origin = f"{parts.scheme}://{parts.netloc}"
+    is_here = parts.netloc == request.headers.get("host", "").lower()
+    return origin if is_here and _ORIGIN.fullmatch(origin) else None
+
+
+def _mode(provider: Provider, rules: TokenRules, *, allow_byok: bool) -> str:
+    if not rules.allow_provider(provider.name):
+        return ""
+    if rules.allow_mode(Mode.CENTRALIZED) and has_central(provider):
+        return "centralized"
+    return "byok" if allow_byok and rules.allow_mode(Mode.BYOK) else ""
+
+
+def _block(client: Client, provider: Provider, mode: str, lines: str, token: Secret) -> Block:
+    heading = f", {HEADINGS[mode][0].lower()}{HEADINGS[mode][1:]}" if mode == "byok" else ""
+    return Block(
+        id=f"{client.name}-{provider.name}",
+        title=f"{client.title} ({provider.name}){heading}",
+        install=client.install,
+        lines=f"export CODER_TOKEN={shlex.quote(token.reveal())}\n{lines.rstrip()}",
+    )

@@ -1,0 +1,347 @@
+"""authz.config.settings."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from authz.addresses import TcpAddress, UnixAddress
+from authz.config.fields import Tls
+from authz.config.key_reference import KeyReference
+from authz.config.providers import Aws, ExtraPath
+from authz.config.settings import DEFAULT_PROVIDERS, Config, Provider
+from authz.keys.sources import EnvKey, FileKey
+from authz.secret import Secret
+from tests.support.certificates import Authority
+
+A_KEY = "sk-ant-api03-0123456789abcdef"
+
+
+def _provider(**changes: Any) -> Provider:
+    values = {"name": "mine", "type": "openai", "base_url": "https://a.example/v1/"}
+    return Provider.model_validate(values | changes)
+
+
+def _problem(model: Any, values: dict[str, Any]) -> str:
+    with pytest.raises(ValidationError) as caught:
+        model.model_validate(values)
+    return str(caught.value)
+
+
+def test_the_defaults() -> None:
+    """Without any file the four usual providers are served on loopback, with BYOK."""
+    config = Config()
+    assert config.listen == TcpAddress("127.0.0.1", 8080)
+    assert config.allow_byok is True
+    assert config.tls is None
+    assert config.authz.grpc == UnixAddress("./.authz/authz.sock")
+    assert config.authz.http == TcpAddress("127.0.0.1", 8081)
+    assert [(p.name, p.type, str(p.base_url)) for p in config.providers] == [
+        ("anthropic", "anthropic", "https://api.anthropic.com/"),
+        ("openai", "openai", "https://api.openai.com/v1"),
+        ("chatgpt", "openai", "https://chatgpt.com/backend-api/codex"),
+        ("copilot", "copilot", "https://api.individual.githubcopilot.com/"),
+    ]
+    assert [p.key.env if p.key else None for p in DEFAULT_PROVIDERS] == [
+        "ANTHROPIC_API_KEY",
+        "OPENAI_API_KEY",
+        None,
+        None,
+    ]
+
+
+def test_nothing_can_be_changed_later() -> None:
+    """A configuration is frozen, so that a reload has to make a new one."""
+    config = Config()
+    for section, name in ((config, "allow_byok"), (config.authz, "http"), (_provider(), "name")):
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(section, name, None)
+
+
+@pytest.mark.parametrize("name", ["a", "openai-eu", "a1-b2-c3", "4o"])
+def test_provider_names(name: str) -> None:
+    """Lower-case words joined by single hyphens are names."""
+    assert _provider(name=name).name == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", "A", "a_b", "-a", "a-", "a--b", "a/b", "a.b", "ä", "a\n", "٣"]
+)
+def test_no_provider_names(name: str) -> None:
+    """What could be read as more than one segment of a path, or as another name, is none."""
+    assert "lower-case words" in _problem(
+        Provider, {"name": name, "type": "openai", "base_url": "https://a.example"}
+    )
+
+
+@pytest.mark.parametrize("name", ["api", "healthz", "readyz", "sessions", "models", "clients"])
+def test_reserved_provider_names(name: str) -> None:
+    """The words of Coder's own routes are refused by name."""
+    values = {"name": name, "type": "openai", "base_url": "https://a.example"}
+    assert f"'{name}' is a reserved name" in _problem(Provider, values)
+
+
+def test_an_unknown_type_names_the_known_ones() -> None:
+    """The message is the list to choose from."""
+    text = _problem(Provider, {"name": "a", "type": "opnai", "base_url": "https://a.example"})
+    assert "must be one of anthropic, openai" in text
+
+
+@pytest.mark.parametrize("value", [{}, {"env": "A", "file": "b"}, {"env": None, "file": None}])
+def test_a_key_is_in_one_place(value: dict[str, Any]) -> None:
+    """Neither and both are refused."""
+    assert "must be {env: NAME} or {file: PATH}" in _problem(KeyReference, value)
+
+
+@pytest.mark.parametrize("name", [A_KEY, "A B", "", "1A", "A-B", "Ä"])
+def test_a_key_pasted_as_a_variable_is_not_repeated(name: str) -> None:
+    """What can't be a variable's name may be the key itself."""
+    text = _problem(KeyReference, {"env": name})
+    assert "not a key" in text
+    assert A_KEY not in text
+
+
+@pytest.mark.parametrize("value", [A_KEY, [A_KEY], {"value": A_KEY}, {A_KEY: "env"}])
+def test_a_key_pasted_as_a_value_is_not_repeated(value: object) -> None:
+    """Secrets are never values in the file, and an error does not print them."""
+    values = {"name": "a", "type": "openai", "base_url": "https://a.example", "key": value}
+    text = _problem(Provider, values)
+    if value != {A_KEY: "env"}:
+        assert A_KEY not in text
+
+
+def test_copilot_takes_no_central_key() -> None:
+    """A key that would never be used is a misunderstanding."""
+    values = {"name": "a", "type": "copilot", "base_url": "https://a.example", "key": {"env": "A"}}
+    assert "own credential only" in _problem(Provider, values)
+
+
+def test_a_ca_file_has_to_be_readable_and_of_use(tmp_path: Path) -> None:
+    """A missing file, one without certificates, or one beside a URL in clear, is refused."""
+    ca_file = tmp_path / "mine.pem"
+    values = {"name": "a", "type": "openai", "base_url": "https://a.example"}
+    assert f"can't read {ca_file}" in _problem(Provider, values | {"ca_file": str(ca_file)})
+    for text in ("", "no PEM", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"):
+        ca_file.write_text(text)
+        problem = _problem(Provider, values | {"ca_file": str(ca_file)})
+        assert f"{ca_file} holds no PEM certificates" in problem
+    ca_file = Authority(tmp_path, "mine").ca_file
+    assert _provider(ca_file=str(ca_file)).ca_file == ca_file
+    assert "needs an https:// base_url" in _problem(
+        Provider, values | {"ca_file": str(ca_file), "base_url": "http://a.example"}
+    )
+
+
+def test_tls_files_have_to_match(tmp_path: Path) -> None:
+    """Two files that are no certificate with its key are refused at the start, not by Envoy."""
+    for name in ("cert.pem", "key.pem"):
+        (tmp_path / name).write_text("no PEM")
+    values = {"cert_file": str(tmp_path / "cert.pem"), "key_file": str(tmp_path / "key.pem")}
+    assert "no matching PEM pair" in _problem(Tls, values)
+    assert "key_file" in _problem(Tls, {"cert_file": str(tmp_path / "cert.pem")})
+
+
+def test_two_providers_of_one_name() -> None:
+    """A name stands for one provider."""
+    values = {"name": "a", "type": "openai", "base_url": "https://a.example"}
+    assert "name used twice: a" in _problem(Config, {"providers": [values, values]})
+
+
+def test_where_state_is_kept() -> None:
+    """Sockets lie beside each other, and the admin's is its own per listener."""
+    config = Config.model_validate({"authz": {"grpc": "unix:/run/authz/a.sock"}})
+    assert config.state_folder == Path("/run/authz")
+    assert config.admin_address == UnixAddress("/run/authz/admin-8080.sock")
+    tcp = Config.model_validate(
+        {"authz": {"grpc": "127.0.0.1:9000"}, "envoy": {"admin": "127.0.0.1:9901"}}
+    )
+    assert tcp.state_folder == Path(".authz")
+    assert tcp.admin_address == TcpAddress("127.0.0.1", 9901)
+
+
+def test_where_a_key_comes_from(tmp_path: Path) -> None:
+    """The reference opens what it names, and shows no key in any repr."""
+    (tmp_path / "key").write_text(A_KEY)
+    of_file = KeyReference(file=tmp_path / "key").open({})
+    of_env = KeyReference(env="A").open({"A": A_KEY})
+    assert isinstance(of_file, FileKey)
+    assert isinstance(of_env, EnvKey)
+    assert of_file.current() == of_env.current() == Secret(A_KEY)
+    texts = [repr(_provider(key={"env": "A"})), repr(of_file), repr(of_env), repr(vars(of_env))]
+    assert not [text for text in texts if A_KEY in text]
+
+
+AWS = {"region": "us-east-1"}
+BEDROCK = {"type": "bedrock", "base_url": "https://bedrock-mantle.us-east-1.api.aws"}
+
+
+def test_aws_credentials_are_for_bedrock(tmp_path: Path) -> None:
+    """It takes these and no key, and its base URL has no path of AWS's own."""
+    provider = _provider(**BEDROCK, aws=AWS | {"credentials_file": str(tmp_path / "c")})
+    assert provider.signed
+    assert provider.aws is not None
+    assert provider.aws.profile == "default"
+    assert not _provider(**BEDROCK).signed
+    values = {"name": "a", **BEDROCK}
+    assert "AWS credentials, under aws" in _problem(Provider, values | {"key": {"env": "A"}})
+    url = {"base_url": "https://bedrock-mantle.us-east-1.api.aws/anthropic"}
+    assert "without a path" in _problem(Provider, values | url)
+    openai = {"name": "a", "type": "openai", "base_url": "https://a.example", "aws": AWS}
+    assert "takes no AWS signature" in _problem(Provider, openai)
+
+
+@pytest.mark.parametrize("region", ["", "us-east", "US-EAST-1", "us-east-1/x", "*", "us-east-1,x"])
+def test_no_regions(region: str) -> None:
+    """What is signed for has to be one region."""
+    assert "must be an AWS region" in _problem(Aws, {"region": region})
+
+
+@pytest.mark.parametrize(
+    "region", ["us-east-1", "ap-southeast-3", "us-gov-west-1", "us-iso-east-1"]
+)
+def test_regions(region: str) -> None:
+    """Those of all partitions."""
+    assert Aws.model_validate({"region": region}).region == region
+
+
+def test_no_profile() -> None:
+    """A profile is a name."""
+    assert "name of a profile" in _problem(Aws, {"region": "us-east-1", "profile": "a]\nb"})
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/embeddings", "/v1/files/*", "/v1/models/a.b_c~d-e:f@g", "/v1/*"]
+)
+def test_further_paths(path: str) -> None:
+    """A literal path, or all below one."""
+    extra = ExtraPath.model_validate({"path": path, "methods": ["POST"]})
+    assert extra.central_key is False
+    literal = path.removesuffix("/*")
+    below = f"{literal}/x/y"
+    assert bool(re.fullmatch(extra.allowed.pattern, below)) == path.endswith("/*")
+    assert bool(re.fullmatch(extra.allowed.pattern, literal)) != path.endswith("/*")
+    assert not re.fullmatch(extra.allowed.pattern, literal.replace("/v1", "/v2"))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/",
+        "*",
+        "/*",
+        "v1/x",
+        "/v1/",
+        "/v1//x",
+        "/v1/*/x",
+        "/v1/x*",
+        "/v1/**",
+        "/v1/.*",
+        "/v1/(a|b)",
+        "/v1/[^/]+",
+        "/v1/../x",
+        "/v1/.",
+        "/v1/%2e",
+        "/v1/x?y=1",
+        "/v1/x y",
+        "/v1/\\d",
+        "/v1/x\n",
+        "/v1/ä",
+        "/v1/$",
+    ],
+)
+def test_no_further_paths(path: str) -> None:
+    """Nothing that would be a pattern, or another path once somebody normalizes it."""
+    assert "must be a literal path" in _problem(ExtraPath, {"path": path, "methods": ["GET"]})
+
+
+def test_further_paths_fit_their_type() -> None:
+    """They are below what the base URL stands for, and have a central key only where one is."""
+    values = {"name": "a", "type": "openai", "base_url": "https://a.example/v1"}
+    outside = {"extra_paths": [{"path": "/embeddings", "methods": ["POST"]}]}
+    assert "must begin with /v1/" in _problem(Provider, values | outside)
+    opted_in = [{"path": "/x", "methods": ["POST"], "central_key": True}]
+    copilot = {"name": "a", "type": "copilot", "base_url": "https://a.example"}
+    assert "never has one" in _problem(Provider, copilot | {"extra_paths": opted_in})
+    provider = _provider(extra_paths=[{"path": "/v1/embeddings", "methods": ["POST"]}])
+    assert provider.paths[:-1] == provider.provider_type.paths
+    assert provider.paths[-1].central_key is False
+
+
+def test_further_credential_and_account_headers() -> None:
+    """Names in any case; a credential header is one of the user's own for this provider."""
+    provider = _provider(
+        credential_headers=["X-Team-Key"], account_headers={"OpenAI-Organization": "org-1"}
+    )
+    assert provider.credential_headers == ("x-team-key",)
+    assert provider.account_headers == {"openai-organization": "org-1"}
+    assert provider.provider_type.own_headers[-1] == "x-team-key"
+    assert _provider().provider_type.own_headers[-1] != "x-team-key"
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("authorization", "handles this header already"),
+        ("X-Coder-AI-Governance-Token", "handles this header already"),
+        ("x-forwarded-for", "handles this header already"),
+        ("x-authz-peer", "handles this header already"),
+        ("Host", "handles this header already"),
+        ("content-length", "handles this header already"),
+        ("sec-websocket-protocol", "handles this header already"),
+        (":path", "must be the name of a header"),
+        ("x_team", "must be the name of a header"),
+        ("x-team\r\nx", "must be the name of a header"),
+        ("", "must be the name of a header"),
+    ],
+)
+def test_headers_that_are_not_for_the_configuration(name: str, problem: str) -> None:
+    """What the gateway sets or removes by itself, and what is no name."""
+    values = {"name": "a", "type": "openai", "base_url": "https://a.example/v1"}
+    assert problem in _problem(Provider, values | {"credential_headers": [name]})
+    assert problem in _problem(Provider, values | {"account_headers": {name: "x"}})
+
+
+@pytest.mark.parametrize("value", ["", " ", "a\r\nb", "ä", "x" * 513, f"{'a' * 10}-{'b' * 22}"])
+def test_values_of_account_headers(value: str) -> None:
+    """Visible ASCII, and no Coder token."""
+    values = {"name": "a", "type": "openai", "base_url": "https://a.example/v1"}
+    problem = _problem(Provider, values | {"account_headers": {"openai-project": value}})
+    assert "account_headers" in problem
+
+
+@pytest.mark.parametrize("methods", [[], ["post"], ["CONNECT"], ["TRACE"], ["GET|POST"], "POST"])
+def test_methods_of_further_paths(methods: object) -> None:
+    """Those that a provider's own paths may have."""
+    assert "methods" in _problem(ExtraPath, {"path": "/v1/x", "methods": methods})
+
+
+LOCAL = {"name": "local", "type": "openai-compat", "base_url": "http://127.0.0.1:11434/v1"}
+
+
+def test_a_provider_that_takes_no_key() -> None:
+    """`key: none` is no key to be read, and is written as it was."""
+    provider = _provider(**LOCAL, key="none")
+    assert provider.is_open
+    assert provider.key_references == ()
+    assert provider.model_dump(mode="json")["key"] == "none"
+    assert Provider.model_validate(provider.model_dump(mode="json")) == provider
+    assert not _provider(**LOCAL).is_open
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({**LOCAL, "type": "openai", "key": "none"}, "key: none is for type openai-compat"),
+        ({**LOCAL, "key": "None"}, "key"),
+        ({**LOCAL, "keys": ["none", "none"]}, "keys"),
+        ({**LOCAL, "key": {}}, "must be {env: NAME} or {file: PATH}"),
+    ],
+)
+def test_where_a_key_is_needed(settings: dict[str, Any], message: str) -> None:
+    """Other types take a key, and no other word stands for none."""
+    with pytest.raises(ValidationError) as caught:
+        _provider(**settings)
+    assert message in str(caught.value)

@@ -1,0 +1,199 @@
+"""authz.core.credentials."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from authz.core.credentials import (
+    API_KEY,
+    AUTHORIZATION,
+    CREDENTIAL_HEADERS,
+    GOVERNANCE,
+    X_API_KEY,
+    X_GOOG_API_KEY,
+    BadHeader,
+    Credentials,
+    read,
+)
+from authz.secret import Secret
+
+TOKEN = "Abcdefghi1-Abcdefghijklmnopqrstu2"
+OTHER = "Zbcdefghi1-Zbcdefghijklmnopqrstu2"
+
+_names = st.sampled_from([*CREDENTIAL_HEADERS, ":path", "user-agent", "x-foo"])
+_words = st.sampled_from(
+    [b"Bearer", b"bearer", b"Basic", b"Digest", b" ", b"  ", b"\t", b",", TOKEN.encode(), b"sk-1"]
+)
+_values = st.binary(max_size=40) | st.lists(_words, max_size=6).map(b"".join)
+_headers = st.lists(st.tuples(_names, _values), max_size=8)
+
+
+@given(_headers)
+def test_any_headers_are_read_or_refused(headers: list[tuple[str, bytes]]) -> None:
+    """Reading raises BadHeader or nothing, and each credential is visible ASCII, never blank."""
+    try:
+        found = read(headers)
+    except BadHeader:
+        assert {name for name, _ in headers} & set(CREDENTIAL_HEADERS)
+        return
+    for secret in (
+        found.governance,
+        found.bearer,
+        found.api_key,
+        found.azure_key,
+        found.google_key,
+    ):
+        if secret is not None:
+            text = secret.reveal()
+            assert text == text.strip() != ""
+            assert all("\x20" <= character <= "\x7e" for character in text)
+    assert not set(found.token_headers) & set(CREDENTIAL_HEADERS)
+
+
+@given(st.text(alphabet=st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=60))
+def test_only_bearer_is_a_credential(text: str) -> None:
+    """Authorization counts exactly when it is two fields of which the first is Bearer."""
+    try:
+        bearer = read([(AUTHORIZATION, text.encode())]).bearer
+    except BadHeader:
+        assert "," in text
+        return
+    fields = text.split()
+    is_bearer = len(fields) == 2 and fields[0].lower() == "bearer"
+    assert bearer == (Secret(fields[1]) if is_bearer else None)
+
+
+@pytest.mark.parametrize(
+    "text", ["Bearer", "Bearer a b", "Bearer a Bearer", "a Bearer", "a", "Bearera"]
+)
+def test_a_bearer_has_exactly_two_fields(text: str) -> None:
+    """Half a credential, or one with something behind it, is none."""
+    assert read([(AUTHORIZATION, text.encode())]) == Credentials()
+
+
+@given(_values, st.sampled_from(["Basic", "Digest", "Token", "Bearerx", "xBearer", "Bearer:"]))
+def test_another_scheme_is_no_credential(value: bytes, scheme: str) -> None:
+    """What follows another scheme is never taken for a Bearer token."""
+    try:
+        found = read([(AUTHORIZATION, scheme.encode() + b" " + value)])
+    except BadHeader:
+        return
+    assert found == Credentials()
+
+
+@pytest.mark.parametrize("header", CREDENTIAL_HEADERS)
+def test_a_credential_header_stands_once(header: str) -> None:
+    """Twice is refused, even with the same value and when one is empty."""
+    for second in (b"sk-1", b""):
+        with pytest.raises(BadHeader, match="more than once") as caught:
+            read([(header, b"sk-1"), ("x-foo", b"1"), (header, second)])
+        assert caught.value.header == header
+
+
+@pytest.mark.parametrize("header", CREDENTIAL_HEADERS)
+@pytest.mark.parametrize("byte", [b"\x00", b"\x1f", b"\n", b"\r", b"\x7f", b"\x80", b"\xc3\xa4"])
+def test_odd_bytes_in_a_credential_are_refused(header: str, byte: bytes) -> None:
+    """Bytes that two readers could take differently are refused, and not repeated."""
+    with pytest.raises(BadHeader, match="visible ASCII") as caught:
+        read([(header, b"Bearer sk-secret" + byte)])
+    assert "sk-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("header", CREDENTIAL_HEADERS)
+@pytest.mark.parametrize(
+    "value", [b"Bearer\tsk-secret", b"Bearer sk-sec\tret", b"sk-secret\t", b"\t"]
+)
+def test_a_tab_in_a_credential_is_refused(header: str, value: bytes) -> None:
+    """One reader takes a tab for a space, another for a part of the key; the text says it."""
+    with pytest.raises(BadHeader, match="has a tab") as caught:
+        read([(header, value)])
+    assert "ret" not in caught.value.problem
+
+
+def test_odd_bytes_elsewhere_are_nobodys_business() -> None:
+    """Other headers may hold and repeat what they like."""
+    assert read([("x-foo", b"\xff"), ("x-foo", b"\xff"), ("accept", b"a, b")]) == Credentials()
+
+
+def test_joined_authorization_headers_are_refused() -> None:
+    """A comma is the trace of two Authorization headers joined by a proxy."""
+    with pytest.raises(BadHeader, match="holds a comma, as it does when it is sent more than once"):
+        read([(AUTHORIZATION, b"Bearer a, Bearer b")])
+
+
+@pytest.mark.parametrize("blank", [b"", b" ", b"   "])
+def test_blank_is_absent(blank: bytes) -> None:
+    """A header of white space only is read as no header."""
+    names = (GOVERNANCE, AUTHORIZATION, X_API_KEY, API_KEY, X_GOOG_API_KEY)
+    assert read([(name, blank) for name in names]) == Credentials()
+
+
+def test_values_are_trimmed() -> None:
+    """White space around a value does not belong to it."""
+    found = read([(GOVERNANCE, b"  a "), (AUTHORIZATION, b"  BEARER   b "), (X_API_KEY, b" c ")])
+    assert found == Credentials(Secret("a"), Secret("b"), Secret("c"))
+
+
+def test_a_provider_reads_its_own_headers_only() -> None:
+    """By name there are the Bearer and the API key; the governance token is for no provider."""
+    found = Credentials(Secret("a"), Secret("b"), Secret("c"), Secret("d"), Secret("e"))
+    assert found.named(AUTHORIZATION) == Secret("b")
+    assert found.named(X_API_KEY) == Secret("c")
+    assert found.named(API_KEY) == Secret("d")
+    assert found.named(X_GOOG_API_KEY) == Secret("e")
+    assert found.named(GOVERNANCE) is None
+    assert found.named("cookie") is None
+
+
+@pytest.mark.parametrize("source", [GOVERNANCE, AUTHORIZATION, X_API_KEY, API_KEY, X_GOOG_API_KEY])
+def test_copies_of_a_coder_token_are_found(source: str) -> None:
+    """Every other header in which a Coder token stands, whosesoever, is named, and the path too."""
+    value = f"Bearer {TOKEN}" if source == AUTHORIZATION else TOKEN
+    found = read(
+        [
+            (":path", f"/x?token={TOKEN}&y".encode()),
+            ("x-foo", f"a {TOKEN}".encode()),
+            (source, value.encode()),
+            ("user-agent", OTHER.encode()),
+            ("x-session", b"0d6ec7f4-9ea1-4d3c-8f0e-1f2e3d4c5b6a"),
+        ]
+    )
+    assert sorted(found.token_headers) == [":path", "user-agent", "x-foo"]
+
+
+@pytest.mark.parametrize(
+    "text", [TOKEN.replace("-", "%2D"), TOKEN.replace("-", "%2d"), f"%{ord(TOKEN[0]):x}{TOKEN[1:]}"]
+)
+def test_an_escaped_copy_in_the_url_is_found(text: str) -> None:
+    """The provider, or its logs, would decode it."""
+    path = f"/x?a=b&token={text}".encode()
+    assert read([(":path", path), (X_API_KEY, TOKEN.encode())]).token_headers == (":path",)
+
+
+def test_copies_of_other_credentials_are_left_alone() -> None:
+    """A provider key may be repeated by its client; only Coder tokens are hunted."""
+    assert read([(X_API_KEY, b"sk-1"), ("x-foo", b"sk-1")]).token_headers == ()
+
+
+def test_credentials_do_not_show() -> None:
+    """The repr of what a request brings is masked."""
+    text = repr(Credentials(Secret(TOKEN), Secret(OTHER), Secret("sk-ant-api03-secret-secret")))
+    assert TOKEN[5:20] not in text
+    assert OTHER[5:20] not in text
+    assert "api03" not in text
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"openai-insecure-api-key.sk-1",
+        b"realtime, openai-insecure-api-key.sk-1",
+        b"realtime,OPENAI-INSECURE-API-KEY.sk-1,x",
+    ],
+)
+def test_a_key_as_a_subprotocol_is_refused(value: bytes) -> None:
+    """It is no header of a credential, so nobody would look at it."""
+    with pytest.raises(BadHeader, match="carries an API key") as caught:
+        read([("sec-websocket-protocol", value)])
+    assert "sk-1" not in str(caught.value)
+    assert read([("sec-websocket-protocol", b"realtime, openai-beta.v1")]) == Credentials()

@@ -1,0 +1,104 @@
+"""authz.decision, for tokens that are limited."""
+
+from dataclasses import replace
+
+import pytest
+
+from authz.core.credentials import Credentials
+from authz.core.decision import Allow, Deny, Mode, Reason, Route, decide
+from authz.core.outcome import ChosenKey, Exhausted
+from authz.core.providers import PROVIDER_TYPES
+from authz.core.rules import NOTHING, TokenRules, make_rules
+from authz.core.tokens import parse
+from authz.secret import Secret
+from tests.support.identities import identity_of
+
+TOKEN = "Abcdefghi1-Abcdefghijklmnopqrstu2"
+CENTRAL = ChosenKey(Secret("sk-ant-central-0123456789abcdef"))
+ALONE = Credentials(governance=Secret(TOKEN))
+OWN = replace(ALONE, api_key=Secret("sk-ant-own-0123456789abcdef"))
+ANTHROPIC = Route("anthropic", PROVIDER_TYPES["anthropic"], supported=True, label="POST /x")
+COPILOT = Route(
+    "copilot", PROVIDER_TYPES["copilot"], supported=True, label="GET /_ping", keyless=True
+)
+
+
+def _decide(
+    rules: TokenRules,
+    credentials: Credentials = ALONE,
+    route: Route = ANTHROPIC,
+    key: ChosenKey | Exhausted | None = CENTRAL,
+) -> Allow | Deny:
+    token = parse(TOKEN)
+    assert token is not None
+    limited = replace(identity_of(TOKEN, "a"), rules=rules)
+    return decide(credentials, route, token, limited, key, allow_byok=True)
+
+
+@pytest.mark.parametrize(
+    ("rules", "credentials", "route"),
+    [
+        (make_rules(["anthropic"], ["central"]), ALONE, ANTHROPIC),
+        (make_rules(["openai", "anthropic"]), OWN, ANTHROPIC),
+        (make_rules(None, ["byok"]), OWN, ANTHROPIC),
+        (make_rules(["copilot"], ["byok"]), ALONE, COPILOT),
+    ],
+)
+def test_what_the_rules_allow_passes(
+    rules: TokenRules, credentials: Credentials, route: Route
+) -> None:
+    """A request within the rules is decided as it is without any."""
+    without = _decide(make_rules(), credentials, route)
+    within = _decide(rules, credentials, route)
+    assert isinstance(without, Allow)
+    assert isinstance(within, Allow)
+    assert replace(within, identity=without.identity) == without
+
+
+@pytest.mark.parametrize(
+    ("rules", "credentials", "route", "reason", "says"),
+    [
+        (make_rules(["openai"]), ALONE, ANTHROPIC, Reason.RULE_PROVIDER, "limited to openai"),
+        (make_rules(["openai"]), OWN, ANTHROPIC, Reason.RULE_PROVIDER, 'provider "anthropic"'),
+        (make_rules(None, ["byok"]), ALONE, ANTHROPIC, Reason.RULE_MODE, "company's own key"),
+        (make_rules(None, ["central"]), OWN, ANTHROPIC, Reason.RULE_MODE, "limited to centralized"),
+        (make_rules(None, ["central"]), ALONE, COPILOT, Reason.RULE_MODE, "your own provider"),
+        (NOTHING, ALONE, ANTHROPIC, Reason.RULE_PROVIDER, "limited to none"),
+    ],
+)
+def test_what_the_rules_forbid_is_403(
+    rules: TokenRules, credentials: Credentials, route: Route, reason: Reason, says: str
+) -> None:
+    """The refusal says what the token is limited to, and the log has a reason of its own."""
+    denied = _decide(rules, credentials, route)
+    assert isinstance(denied, Deny)
+    assert (denied.status, denied.error_type, denied.code, denied.reason) == (
+        403,
+        "permission_error",
+        "token_limited",
+        reason,
+    )
+    assert says in denied.message
+    assert TOKEN not in repr(denied)
+    assert denied.identity is not None
+
+
+def test_a_limited_token_learns_nothing_of_the_keys() -> None:
+    """That the central keys rest is no matter of a token that may not use them."""
+    denied = _decide(make_rules(None, ["byok"]), key=Exhausted(30))
+    assert isinstance(denied, Deny)
+    assert denied.reason is Reason.RULE_MODE
+
+
+def test_what_leads_to_no_provider_has_no_rules() -> None:
+    """An unknown path stays a 404."""
+    denied = _decide(NOTHING, route=Route(label="GET /"))
+    assert isinstance(denied, Deny)
+    assert denied.status == 404
+
+
+def test_where_an_own_credential_is_missing_the_401_stays() -> None:
+    """Without a central key a token for one's own credential is told which header to use."""
+    denied = _decide(make_rules(None, [Mode.BYOK]), key=None)
+    assert isinstance(denied, Deny)
+    assert denied.code == "provider_credential_required"

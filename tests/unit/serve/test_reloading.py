@@ -1,0 +1,167 @@
+"""authz.reloading: the running service takes another configuration."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from authz.config.changes import fingerprint
+from authz.config.settings import Config
+from authz.errors import ConfigError
+from authz.keys.pool import KeyPool
+from authz.metrics import Metrics
+from authz.serve.reloading import Reloadable
+from tests.support.checks import answer, question
+from tests.support.identities import InMemoryIdentities
+
+TOKEN = "Abcdefghi1-Abcdefghijklmnopqrstu2"
+OWN = "sk-ant-own-0123456789abcdef"
+
+
+class Service:
+    """A service whose next configuration the test says."""
+
+    def __init__(self, folder: Path, **values: Any) -> None:
+        self.folder = folder
+        self.next: Config | Exception = self.config(**values)
+        self.metrics = Metrics()
+        source = InMemoryIdentities({TOKEN: "alice"})
+        self.reloadable = Reloadable(self.config(**values), self._load, source, self.metrics)
+
+    def config(self, url: str = "https://one.test/", key: str = "one", **values: Any) -> Config:
+        """Return a configuration with one provider."""
+        file = self.folder / key
+        file.write_text(f"sk-ant-central-{key}-0123456789")
+        provider = {"name": "a", "type": "anthropic", "base_url": url, "key": {"file": str(file)}}
+        return Config.model_validate({"providers": [provider], **values})
+
+    async def reload(self, config: Config | Exception) -> dict[str, Any]:
+        """Reload, and return the last line of the log."""
+        self.next = config
+        with capture_logs() as logs:
+            await self.reloadable.reload()
+        return dict(logs[-1])
+
+    async def sent(self, url: str, own: str = "") -> str | int:
+        """Ask for a route of the provider.
+
+        Returns:
+            The credential that it gets, its own one included, or the status of a refusal.
+        """
+        headers = [("x-coder-ai-governance-token", TOKEN), *([("x-api-key", own)] if own else [])]
+        facts = {"provider": "a", "base_url": url, "supported": "true"}
+        response = answer(await self.reloadable.check(question(headers, context=facts)))
+        if response.status.code == 0:
+            set_by_authz = [option.header.value for option in response.ok_response.headers]
+            return "".join(set_by_authz) or own
+        return response.denied_response.status.code or response.error_response.status.code
+
+    def _load(self) -> Config:
+        if isinstance(self.next, Exception):
+            raise self.next
+        return self.next
+
+
+async def test_both_are_answered_for_a_while(tmp_path: Path) -> None:
+    """An Envoy with the old routes gets the old key, one with the new routes the new one."""
+    service = Service(tmp_path)
+    line = await service.reload(service.config("https://two.test/", "two"))
+    assert line["event"] == "configuration reloaded"
+    assert line["changes"] == "providers changed a"
+    assert await service.sent("https://one.test/") == "sk-ant-central-one-0123456789"
+    assert await service.sent("https://two.test/") == "sk-ant-central-two-0123456789"
+    assert await service.sent("https://three.test/") == 503
+
+
+async def test_the_old_one_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the overlap a route of the configuration before is refused."""
+    monkeypatch.setattr("authz.serve.reloading.OVERLAP_SECONDS", 0.05)
+    service = Service(tmp_path)
+    await service.reload(service.config("https://two.test/", "two"))
+    # Timers fire in their order, so this one is behind the overlap's.
+    await asyncio.sleep(0.1)
+    assert await service.sent("https://one.test/") == 503
+    assert await service.sent("https://two.test/") == "sk-ant-central-two-0123456789"
+
+
+async def test_byok_counts_at_once(tmp_path: Path) -> None:
+    """Switched off, it is off for the routes of before as well."""
+    service = Service(tmp_path)
+    assert await service.sent("https://one.test/", OWN) == OWN
+    await service.reload(service.config("https://two.test/", "two", allow_byok=False))
+    for url in ("https://one.test/", "https://two.test/"):
+        assert await service.sent(url, OWN) == 403
+        assert str(await service.sent(url)).startswith("sk-ant-central-")
+
+
+async def test_another_key_in_the_same_place(tmp_path: Path) -> None:
+    """What both configurations know is answered as the new one says, from the next request on."""
+    service = Service(tmp_path)
+    await service.reload(service.config(key="two"))
+    assert await service.sent("https://one.test/") == "sk-ant-central-two-0123456789"
+
+
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        (ConfigError(["providers: wrong", "listen: wrong"]), ["providers: wrong", "listen: wrong"]),
+        ({"identity": "sqlite:///./other.db"}, ["identity: needs a restart"]),
+        ({"url": "https://two.test/", "unreadable": True}, None),
+        (RuntimeError("sk-ant-secret"), None),
+    ],
+    ids=["wrong", "restart", "key file", "bug"],
+)
+async def test_the_last_good_one_is_kept(
+    tmp_path: Path, broken: Exception | dict[str, Any], why: list[str] | None
+) -> None:
+    """A configuration that can't be used is logged and shown as a metric, and changes nothing."""
+    service = Service(tmp_path)
+    good = float(fingerprint(service.config()))
+    if isinstance(broken, dict):
+        unreadable = broken.pop("unreadable", False)
+        config: Config | Exception = service.config(key="two", **broken)
+        if unreadable:
+            (tmp_path / "two").unlink()
+    else:
+        config = broken
+    line = await service.reload(config)
+    assert line["log_level"] == "error"
+    assert line["event"].startswith("configuration kept")
+    assert "sk-ant-secret" not in str(line)
+    if why is not None:
+        assert line["why"] == why
+    assert await service.sent("https://one.test/") == "sk-ant-central-one-0123456789"
+    text = service.metrics.text().decode()
+    assert "authz_config_last_reload_successful 0.0" in text
+    assert _value(text, "authz_config_hash") == good
+    await service.reload(service.config())
+    assert "authz_config_last_reload_successful 1.0" in service.metrics.text().decode()
+
+
+async def test_envoys_settings_are_not_authz_s(tmp_path: Path) -> None:
+    """A change of what concerns Envoy alone keeps authz from nothing."""
+    service = Service(tmp_path)
+    line = await service.reload(
+        service.config("https://two.test/", "two", envoy={"max_connections": 5})
+    )
+    assert line["event"] == "configuration reloaded"
+
+
+async def test_resting_keys_rest_on(tmp_path: Path) -> None:
+    """A pool whose keys are the same is the same pool, and a changed provider's a new one."""
+    service = Service(tmp_path)
+
+    def pool() -> KeyPool:
+        return service.reloadable.pools["a"]
+
+    before = pool()
+    await service.reload(service.config(allow_byok=False))
+    assert pool() is before
+    await service.reload(service.config("https://two.test/"))
+    assert pool() is not before
+
+
+def _value(text: str, name: str) -> float:
+    return next(float(line.split()[1]) for line in text.splitlines() if line.startswith(f"{name} "))

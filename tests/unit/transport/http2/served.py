@@ -1,0 +1,44 @@
+"""What the servers serve in tests."""
+
+import asyncio
+
+import grpc
+
+from authz.check.ext_authz import METHOD
+from authz.transport.common import Methods, UnaryMethod
+from authz.transport.grpcio_server import GrpcServer
+from authz.transport.http2.server import Http2Server
+
+Server = GrpcServer | Http2Server
+
+
+class Checks:
+    """Answers a message backwards; ``slow…`` waits, ``bad`` raises."""
+
+    def __init__(self) -> None:
+        self.cancelled = 0
+        self.release = asyncio.Event()
+
+    def methods(self, *, immediate: bool = False) -> Methods:
+        """Return ``check`` as the one method of a server."""
+        return {METHOD: UnaryMethod(self.check, immediate)}
+
+    async def check(self, message: bytes) -> bytes:
+        """Answer one check."""
+        if message == b"bad":
+            raise ValueError("secret")
+        if message.startswith(b"slow"):
+            try:
+                await self.release.wait()
+            except asyncio.CancelledError:
+                self.cancelled += 1
+                raise
+        return message[::-1]
+
+
+def method_of(
+    channel: grpc.aio.Channel, path: str = METHOD
+) -> grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]:
+    """Return what calls a method, bytes in and bytes out."""
+    method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(path)
+    return method
