@@ -101,7 +101,6 @@ NOT_SERVED = (
     "/api/v2/users/me%2Fkeys%2Ftokens",
     "/api/v2/users/me/keys%5Ctokens",
     "/api/v2/users/..%2F..%2Fx",
-    "/ui/static/..%2Faudit",
     "/ui%2Fsign-in",
     "/healthz%2F",
     "/healthz%2F..%2Fanthropic/v1/messages",

@@ -1,4 +1,4 @@
-"""authz.authorizer: from Envoy's question to our answer."""
+"""authz.check.authorizer: from Envoy's question to our answer."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""authz.ext_authz, read and written also with Envoy's own full API (``envoy-data-plane``)."""
+"""authz.check.ext_authz, read and written also with Envoy's own full API (``envoy-data-plane``)."""
 
 from contextlib import suppress
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""authz.changes: what a reload may change, and how it is said."""
+"""authz.config.changes: what a reload may change, and how it is said."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""authz.config_rules: what can't work together, and what is unwise."""
+"""authz.config.rules: what can't work together, and what is unwise."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""authz.config_validation: every problem at once, each with its place and its cure."""
+"""authz.config.validation: every problem at once, each with its place and its cure."""
 
 import itertools
 from typing import Any

@@ -1,4 +1,4 @@
-"""authz.decision; the whole matrix of credentials is in tests/conformance."""
+"""authz.core.decision; the whole matrix of credentials is in tests/conformance."""
 
 from dataclasses import replace
 

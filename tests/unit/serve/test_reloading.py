@@ -1,4 +1,4 @@
-"""authz.reloading: the running service takes another configuration."""
+"""authz.serve.reloading: the running service takes another configuration."""
 
 import asyncio
 from pathlib import Path

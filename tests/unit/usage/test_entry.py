@@ -1,4 +1,4 @@
-"""authz.usage.entry and authz.usage.ids."""
+"""authz.usage.entry and authz.check.entry_ids."""
 
 import pytest
 from hypothesis import given
