@@ -60,7 +60,12 @@ def test_a_page_of_the_site_links_within_it(page: Path) -> None:
 def test_the_navigation_has_every_page() -> None:
     """Each page of docs/ is in the navigation of the site, once."""
     settings = tomllib.loads((_ROOT / "zensical.toml").read_text())
-    listed = [page for part in settings["project"]["nav"] for (pages,) in [part.values()] for page in pages]
+    listed = [
+        page
+        for part in settings["project"]["nav"]
+        for (pages,) in [part.values()]
+        for page in pages
+    ]
     assert sorted(listed) == sorted(page.relative_to(_DOCS).as_posix() for page in _SITE)
 
 
