@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INOTIFY := /proc/sys/fs/inotify/max_user_instances
 PROCESSES = $(shell (echo 1024 > $(INOTIFY)) 2>/dev/null; [ "$$(cat $(INOTIFY) 2>/dev/null || echo 0)" -ge 512 ] && echo 3 || echo 2)
 
-.PHONY: run test test-clients lint format soak bench lock clean
+.PHONY: run test test-clients lint format soak bench docs lock clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/.run  ## the whole pair in the foreground, with a stand-in provider
@@ -40,6 +40,9 @@ bench: $(VENV)/.test  ## docs/performance.md and its plots, made again on this m
 	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY),--docs docs)
 	$(if $(ONLY),,$(BIN)/python -m bench.proxy --docs docs)
 
+docs: $(VENV)/.docs  ## docs/ as a site in build/site; a broken link or anchor is an error
+	$(BIN)/zensical build --strict --clean
+
 PIP_COMPILE := $(BIN)/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url \
 	--no-emit-find-links --no-emit-trusted-host
 
@@ -49,6 +52,7 @@ lock: $(VENV)/.test  ## pin the dependencies again
 	@# What runs is what was tested.
 	$(PIP_COMPILE) --extra otel --extra up --constraint requirements/test.txt --output-file requirements/run.txt pyproject.toml
 	$(PIP_COMPILE) --extra otel --constraint requirements/run.txt --output-file requirements/serve.txt pyproject.toml
+	$(PIP_COMPILE) --constraint requirements/test.txt --output-file requirements/docs.txt requirements/docs.in
 	$(PIP_COMPILE) --all-build-deps --only-build-deps --output-file requirements/build.txt pyproject.toml
 
 clean:
@@ -77,3 +81,7 @@ $(VENV)/.test: requirements/test.txt pyproject.toml hatch_build.py proto/ext_aut
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/test.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
 	touch $@ $(VENV)/.run
+
+$(VENV)/.docs: requirements/docs.txt | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/docs.txt
+	touch $@
