@@ -49,6 +49,8 @@ class Reason(StrEnum):
     BAD_REQUEST = "bad_request"
     USER_RATE_LIMITED = "user_rate_limited"
     PROVIDER_UNREACHABLE = "provider_unreachable"
+    PRIVATE_ADDRESS = "private_address"
+    HOST_UNREACHABLE = "host_unreachable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,13 +145,16 @@ _BY_AUTHZ = (
 
 BY_ENVOY = (
     Refusal(Reason.BAD_REQUEST, 400, INVALID_REQUEST, "{problem}"),
+    Refusal(Reason.PRIVATE_ADDRESS, 403, PERMISSION, "{problem}"),
     Refusal(Reason.USER_RATE_LIMITED, 429, RATE_LIMIT, "{problem}"),
     Refusal(Reason.HEADERS_TOO_LARGE, 431, INVALID_REQUEST, "{problem}"),
+    Refusal(Reason.HOST_UNREACHABLE, 502, API, "{problem}"),
     Refusal(Reason.PROVIDER_UNREACHABLE, 503, API, "{problem}"),
 )
-"""Refusals that Envoy makes without authz; ``authz.envoy.local_replies`` has their texts.
+"""Refusals that Envoy makes without authz; ``authz.envoy`` has their texts.
 
-Envoy uses some of them with other statuses, too.
+Envoy uses ``bad_request`` and ``provider_unreachable`` with other statuses, too. Besides these rows
+it replies with ``identity_unavailable`` and ``route_not_supported``.
 """
 
 REFUSALS: Mapping[Reason | Rejection, Refusal] = MappingProxyType(
