@@ -14,8 +14,9 @@ from typing import cast
 import uvloop
 
 from authz.check.ext_authz import allow
-from authz.core.decision import Allow, Mode
+from authz.core.decision_types import Allow
 from authz.core.identity import Identity
+from authz.core.rules import Mode
 from authz.secret import Secret
 
 _PREFACE_BYTES = 24

@@ -136,7 +136,7 @@ async def _main(folder: Path) -> None:
     authorizer = Authorizer(config, source, metrics=metrics)
     question, token = _question(text), parse(text)
     assert token is not None
-    pool = KeyPool("anthropic", [FileKey(key_file)], rests=False)
+    pool = KeyPool("anthropic", [FileKey(key_file)], has_cooldown=False)
     check = ext_authz.read(question)
     answer = await authorizer.check(question)
     if pb.CheckResponse.FromString(answer).status.code:
@@ -161,8 +161,8 @@ async def _main(folder: Path) -> None:
         "the look-up in SQLite": lambda: _now(source.verify(token)),
         "the central key, in a file": pool.choose,
         "counting": count,
-        "place and number in the answer": lambda: ext_authz.numbered(
-            ext_authz.at(answer, "/anthropic/v1/messages"), ids.next()
+        "place and number in the answer": lambda: ext_authz.with_entry_id(
+            ext_authz.with_path(answer, "/anthropic/v1/messages"), ids.next()
         ),
         "counting a request's usage": lambda: usage.count(entry),
     }

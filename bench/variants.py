@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from authz.core.credentials import CREDENTIAL_HEADERS
+from authz.core.header_names import CREDENTIAL_HEADERS
 from authz.envoy.filters import EXT_AUTHZ
 from authz.envoy.render import render
 from bench import message, responder, upstream

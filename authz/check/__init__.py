@@ -1,1 +1,1 @@
-"""One check from bytes to bytes: read, look up, decide, write the answer."""
+"""One check from bytes to bytes: read, look up, decide, write the response."""

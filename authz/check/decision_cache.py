@@ -1,52 +1,53 @@
-"""What requests say for themselves, read once for all those that say the same.
+"""Caches how to decide on a request, for all requests that are the same in everything significant.
 
-Two requests of a client differ in their ids and lengths, not in what is decided on. So the reading
-of a request that was allowed is kept, under the bytes it was made from: the route's facts, the
-query, and every header that can matter. Whose token it is *now*, and which key serves *now*, are
-no part of it; they are asked for each request.
+Two requests of a client differ in their ids and lengths, which decide nothing. The cache keeps an
+allowed request under the bytes that it was read from: the route's ``context_extensions``, the
+query, and every significant header. It never keeps the owner of the token or the central key:
+each request asks for both.
 """
 
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from authz.check.ext_authz import Check, FinishedAnswer, read_field
+from authz.check.ext_authz import Check, FinishedResponse, read_field
 from authz.core.credentials import is_plain
-from authz.core.decision import Allow, Deny
+from authz.core.decision_types import ChosenKey, Decision, Exhausted
 from authz.core.identity import Identity, Rejection
-from authz.core.outcome import ChosenKey, Exhausted
 from authz.core.providers import ErrorShape
 from authz.core.tokens import CoderToken
 from authz.keys.pool import KeyPool
 
-_MAX_READINGS = 4096
+# Both caches drop everything at their limit. A check looks up each of its headers here, and the
+# classes of cachetools would add half a microsecond to the 18 of a check.
+_MAX_DECISIONS = 4096
 _MAX_PLAIN = 4096
 _MAX_FIELD_BYTES = 512
 _MAX_KEY_BYTES = 2048
-# Envoy's own, new with each request: a serialized HeaderValue with a UUID, which holds no token.
+# Envoy generates this id for each request: a serialized HeaderValue with a UUID and no token.
 _REQUEST_ID = re.compile(rb"\n\x0cx-request-id\x1a\$[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 Verification = Identity | Rejection
-Chosen = ChosenKey | Exhausted | None
-Decide = Callable[[Verification, Chosen], Allow | Deny]
-Key = tuple[tuple[bytes, ...], str, tuple[bytes, ...]]
-"""The facts of a route, a query, and the headers that can matter."""
+CentralKeyChoice = ChosenKey | Exhausted | None
+Decide = Callable[[Verification, CentralKeyChoice], Decision]
+CacheKey = tuple[tuple[bytes, ...], str, tuple[bytes, ...]]
+"""A route's ``context_extensions``, a query, and the significant headers."""
 
 
 @dataclass(slots=True)
 class CachedDecision:
-    """A request whose token is to be looked up, and the last decision on one like it.
+    """A request up to the look-up of its token, and the last decision on it.
 
     Attributes:
-        provider: its name; None where the route leads to none.
-        shape: of errors.
-        token: what to look up.
-        pool: the central keys of the provider, if it has any.
-        decide: a pure function of the two facts that are asked for each request.
-        verification: the first of them, at the last decision.
-        chosen: the second.
-        outcome: the last decision; None before the first one.
-        answer: an ``Allow`` written out; None for any other outcome.
+        provider: its name; None for a route without a provider.
+        shape: the JSON format of errors.
+        token: the token to look up.
+        pool: the provider's central keys, if it has any.
+        decide: a pure function of the two inputs that each request asks for.
+        verification: the first input of the last decision.
+        chosen: the second input of the last decision.
+        decision: the last decision; None before the first one.
+        response: the serialized ``Allow``; None for a ``Deny``.
     """
 
     provider: str | None
@@ -55,66 +56,66 @@ class CachedDecision:
     pool: KeyPool | None
     decide: Decide
     verification: Verification | None = None
-    chosen: Chosen = None
-    outcome: Allow | Deny | None = None
-    answer: FinishedAnswer | None = None
+    chosen: CentralKeyChoice = None
+    decision: Decision | None = None
+    response: FinishedResponse | None = None
 
-    def decided(self, verification: Verification, chosen: Chosen) -> Allow | Deny | None:
-        """Return the last decision where it was made on the same facts, else None."""
+    def decision_on(self, verification: Verification, chosen: CentralKeyChoice) -> Decision | None:
+        """Return the last decision if it had the same inputs, else None."""
         if chosen is self.chosen and (
             verification is self.verification or verification == self.verification
         ):
-            return self.outcome
+            return self.decision
         return None
 
 
 class DecisionCache:
-    """Keeps decision_cache, a bounded number of them.
+    """A bounded cache of decisions.
 
     Args:
-        further: names of credential headers, as ``headers.read`` takes them.
+        further: names of credential headers, as ``credentials.read`` takes them.
     """
 
     def __init__(self, further: frozenset[str] = frozenset()) -> None:
         self._further = further
         self._plain: set[bytes] = set()
-        self._readings: dict[Key, CachedDecision] = {}
+        self._decisions: dict[CacheKey, CachedDecision] = {}
 
-    def key_of(self, check: Check) -> Key:
-        """Return what two requests have to have in common to be read as one.
+    def key_of(self, check: Check) -> CacheKey:
+        """Return the key of a request; requests with the same key share a decision.
 
         Raises:
             BadCheck: a header can't be read.
         """
-        return check.facts, check.query, self.significant_headers(check.fields)
+        return check.context_extensions, check.query, self.significant_headers(check.fields)
 
     def significant_headers(self, fields: Iterable[bytes]) -> tuple[bytes, ...]:
-        """Return, in order, the headers without which ``headers.read`` could say something else.
+        """Return, in order, the headers that can change the result of ``credentials.read``.
 
         Args:
-            fields: as ``Check`` has them.
+            fields: of a ``Check``.
 
         Raises:
-            BadCheck: one can't be read.
+            BadCheck: a header can't be read.
         """
         plain = self._plain
-        # Most headers are known already, and known to tell nothing.
-        return tuple([field for field in fields if field not in plain and self._tells(field)])
+        # Most headers are in the set already.
+        return tuple([field for field in fields if field not in plain and self._matters(field)])
 
-    def get(self, key: Key) -> CachedDecision | None:
-        """Return what is kept under a key."""
-        return self._readings.get(key)
+    def get(self, key: CacheKey) -> CachedDecision | None:
+        """Return the cached decision for a key, or None."""
+        return self._decisions.get(key)
 
-    def keep(self, key: Key, reading: CachedDecision) -> None:
-        """Keep the reading of a request that was allowed: no flood of others moves it out."""
+    def put(self, key: CacheKey, cached: CachedDecision) -> None:
+        """Cache an allowed request; refused ones are never cached, so a flood evicts nothing."""
         _, query, fields = key
         if len(query) + sum(map(len, fields)) > _MAX_KEY_BYTES:
             return
-        if len(self._readings) >= _MAX_READINGS:
-            self._readings.clear()
-        self._readings[key] = reading
+        if len(self._decisions) >= _MAX_DECISIONS:
+            self._decisions.clear()
+        self._decisions[key] = cached
 
-    def _tells(self, field: bytes) -> bool:
+    def _matters(self, field: bytes) -> bool:
         if _REQUEST_ID.fullmatch(field):
             return False
         name, value = read_field(field)

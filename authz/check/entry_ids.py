@@ -1,4 +1,4 @@
-"""The ids that authz gives to requests, so that none is counted twice and a lost one is noticed."""
+"""Gives each request an id, so that usage counts no request twice and notices a lost one."""
 
 import re
 import secrets
@@ -7,11 +7,11 @@ ID = re.compile(r"[0-9a-f]{12}-[0-9]{12}")
 
 
 class EntryIds:
-    """Numbers the requests that this process has answered the check of.
+    """Numbers the requests whose checks this process has answered.
 
     Attributes:
-        process: names this process; no other has the name.
-        issued: how many ids were given.
+        process: a unique name of this process.
+        issued: the number of ids so far.
     """
 
     def __init__(self) -> None:
@@ -20,6 +20,6 @@ class EntryIds:
         self._prefix = f"{self.process}-".encode("ascii")
 
     def next(self) -> bytes:
-        """Return the next id, of 25 ASCII characters."""
+        """Return the next id, 25 ASCII characters."""
         self.issued += 1
         return self._prefix + b"%012d" % self.issued

@@ -1,8 +1,8 @@
-"""The one module that knows protobuf: Envoy's ``Check`` in and out, as bytes.
+"""Reads and writes Envoy's ``Check`` messages, as bytes.
 
-A bare ``CheckResponse()`` means allow, and so does any other with status 0. Answers are therefore
-built in three functions only: ``allow``, ``deny`` and ``unavailable``. They return a
-``FinishedAnswer``, and what is added to one later is an ``AnswerPart``, which is never sent alone.
+A bare ``CheckResponse()`` means allow, and so does every other with status 0. Therefore only three
+functions build a response: ``allow``, ``deny`` and ``unavailable``. They return a
+``FinishedResponse``. A ``ResponseFragment`` extends one and is never sent alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,21 +12,21 @@ from typing import NewType
 
 from google.protobuf.message import DecodeError
 
-from authz.check.responses import Answer
-from authz.core.decision import Allow, Kind
+from authz.check.responses import HttpResponse
+from authz.core.decision_types import Allow, RouteKind
 from authz.core.header_names import CREDENTIAL_HEADERS
 from authz.pb import ext_authz_pb2 as pb
 
 METHOD = "/envoy.service.auth.v3.Authorization/Check"
 METADATA_NAMESPACE = "envoy.filters.http.ext_authz"
-"""Where Envoy puts the metadata of an answer; the access log reads it there."""
+"""Envoy stores the metadata of a response under this name; the access log reads it there."""
 
 METADATA_ENTRY = "entry"
-"""The id of a request in the logs (``usage/ids.py``)."""
+"""The id of a request in the logs (``check/entry_ids.py``)."""
 METADATA_NAMELESS = "nameless_token"
-"""The id of a token whose user the source does not tell; absent where it does."""
+"""The id of a token without a known user; absent where the user is known."""
 METADATA_KEY_INDEX = "key_index"
-"""Which key of a pool was used; Envoy's access log stream brings it back to us."""
+"""The chosen key's place in the pool; Envoy's access log stream returns it to authz."""
 
 CONTEXT_PROVIDER = "provider"
 CONTEXT_BASE_URL = "base_url"
@@ -34,22 +34,22 @@ CONTEXT_SUPPORTED = "supported"
 CONTEXT_CENTRAL_KEY = "central_key"
 CONTEXT_KEYLESS = "keyless"
 CONTEXT_KIND = "kind"
-"""Keys of a route's ``context_extensions``; ``authz envoy render`` writes them, we read them."""
+"""Keys of a route's ``context_extensions``; ``authz envoy render`` writes them."""
 
 SUPPORTED_OWN = "own"
-"""The value of ``supported`` for what is served with the user's own credential only."""
-KIND_CONNECT = Kind.CONNECT.value
-KIND_OWN = Kind.OWN.value
+"""The value of ``supported`` for a path that needs the user's own credential."""
+KIND_CONNECT = RouteKind.CONNECT.value
+KIND_AUTHZ = RouteKind.AUTHZ.value
 """Values of ``kind`` for routes that lead to no provider."""
 
-FinishedAnswer = NewType("FinishedAnswer", bytes)
-"""A serialized ``CheckResponse`` with a status, from a function that decides on it."""
+FinishedResponse = NewType("FinishedResponse", bytes)
+"""A serialized ``CheckResponse`` with a status, from a function that sets it explicitly."""
 
-AnswerPart = NewType("AnswerPart", bytes)
-"""A serialized ``CheckResponse`` without a status, which by itself would be an allow."""
+ResponseFragment = NewType("ResponseFragment", bytes)
+"""A serialized ``CheckResponse`` without a status, which alone would be an allow."""
 
 _STATUS_FIRST = b"\n"
-"""The first byte of every finished answer: the tag of its field ``status``."""
+"""The first byte of every finished response: the tag of its field ``status``."""
 
 _OK = 0
 _PERMISSION_DENIED = 7
@@ -57,25 +57,25 @@ _UNAVAILABLE = 14
 _OVERWRITE = pb.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 
 
-class BadCheck(ValueError):  # noqa: N818 - it is named for what it is about
-    """The bytes are no ``CheckRequest``."""
+class BadCheck(ValueError):  # noqa: N818 - the name says the subject
+    """The bytes are not a ``CheckRequest``."""
 
 
 @dataclass(slots=True)
 class Check:
-    """What Envoy asks.
+    """A request to check.
 
     Attributes:
         path: with the query, after Envoy's normalization; for texts, never for a decision.
         fields: the headers, each as ``read_field`` takes it, in order, duplicates and
             pseudo-headers kept.
-        facts: the matched route's ``context_extensions``, unread; empty for a route without them.
+        context_extensions: of the matched route, still serialized; empty for a route without them.
     """
 
     method: str
     path: str
     fields: Sequence[bytes]
-    facts: tuple[bytes, ...]
+    context_extensions: tuple[bytes, ...]
 
     @property
     def headers(self) -> list[tuple[str, bytes]]:
@@ -85,15 +85,15 @@ class Check:
     @property
     def context(self) -> Mapping[str, str]:
         """The matched route's ``context_extensions``, read; raises ``BadCheck``."""
-        return _read_facts(self.facts)
+        return _read_context(self.context_extensions)
 
     @property
     def query(self) -> str:
-        """What stands behind the first question mark of the path."""
+        """The text after the first question mark of the path."""
         return self.path.partition("?")[2] if "?" in self.path else ""
 
     def header(self, name: str) -> str:
-        """Return the first value of a header for texts; empty where there is none to be read."""
+        """Return the first value of a header, for texts; empty without a readable one."""
         wanted = name.encode()
         for field in self.fields:
             if wanted in field:
@@ -110,7 +110,7 @@ def read(message: bytes) -> Check:
     """Read a serialized ``CheckRequest``.
 
     Raises:
-        BadCheck: the bytes are none.
+        BadCheck: the bytes are not a ``CheckRequest``.
     """
     try:
         attributes = pb.CheckRequest.FromString(message).attributes
@@ -126,7 +126,7 @@ def read_field(field: bytes) -> tuple[str, bytes]:
     """Read one of ``Check.fields``: a lower-case name and a raw value.
 
     Raises:
-        BadCheck: it is no header.
+        BadCheck: the bytes are not a header.
     """
     try:
         header = pb.HeaderValue.FromString(field)
@@ -136,18 +136,18 @@ def read_field(field: bytes) -> tuple[str, bytes]:
 
 
 @lru_cache(maxsize=1024)
-def _read_facts(facts: tuple[bytes, ...]) -> Mapping[str, str]:
+def _read_context(context_extensions: tuple[bytes, ...]) -> Mapping[str, str]:
     try:
-        read = [pb.ContextExtension.FromString(fact) for fact in facts]
+        entries = [pb.ContextExtension.FromString(entry) for entry in context_extensions]
     except DecodeError:
-        raise BadCheck("not a route's facts") from None
-    return {fact.key: fact.value for fact in read}
+        raise BadCheck("not a route's context_extensions") from None
+    return {entry.key: entry.value for entry in entries}
 
 
-def allow(decision: Allow, metadata: Mapping[str, str]) -> FinishedAnswer:
-    """Let the request pass, with the provider's credential as the only one.
+def allow(decision: Allow, metadata: Mapping[str, str]) -> FinishedResponse:
+    """Write the response that lets the request pass with exactly one credential.
 
-    ``headers_to_remove`` is applied after ``headers``, so no name may be in both.
+    Envoy applies ``headers_to_remove`` after ``headers``, so no name may be in both.
     """
     response = pb.CheckResponse(status=pb.Status(code=_OK))
     ok = response.ok_response
@@ -162,90 +162,90 @@ def allow(decision: Allow, metadata: Mapping[str, str]) -> FinishedAnswer:
     return _finished(response, metadata)
 
 
-def at(answer: FinishedAnswer, place: str) -> FinishedAnswer:
-    """Add to an answer, for the access log, where its request went.
+def with_path(response: FinishedResponse, path: str) -> FinishedResponse:
+    """Add the request's path to a response, for the access log.
 
     Args:
-        answer: from one of the functions that build answers.
-        place: masked already.
+        response: from one of the functions that build responses.
+        path: already masked.
 
     Raises:
-        ValueError: ``answer`` is not finished; what would come out would mean allow.
+        ValueError: ``response`` is not finished; the result would mean allow.
     """
-    return _joined(answer, _place_part(place))
+    return _joined(response, _path_fragment(path))
 
 
 @lru_cache(maxsize=1024)
-def _place_part(place: str) -> AnswerPart:
-    return _part({"path": place})
+def _path_fragment(path: str) -> ResponseFragment:
+    return _fragment({"path": path})
 
 
-def numbered(answer: FinishedAnswer, entry_id: bytes) -> FinishedAnswer:
-    """Add to an answer the id of its request, for the logs.
+def with_entry_id(response: FinishedResponse, entry_id: bytes) -> FinishedResponse:
+    """Add the id of the request to a response, for the logs.
 
     Args:
-        answer: from one of the functions that build answers.
+        response: from one of the functions that build responses.
         entry_id: of ``ENTRY_ID_LENGTH`` bytes.
 
     Raises:
-        ValueError: ``answer`` is not finished; what would come out would mean allow.
+        ValueError: ``response`` is not finished; the result would mean allow.
     """
-    # The id is new each time, and all that is before it the same: it stands last.
-    return _joined(answer, AnswerPart(_BEFORE_ENTRY_ID + entry_id))
+    # The id comes last, since it alone differs in each response.
+    return _joined(response, ResponseFragment(_BEFORE_ENTRY_ID + entry_id))
 
 
-def _joined(answer: FinishedAnswer, part: AnswerPart) -> FinishedAnswer:
-    """Add a part. Protobuf merges what is concatenated, so the answer is not written again."""
-    if not answer.startswith(_STATUS_FIRST):
-        raise ValueError("not a finished answer")
-    return FinishedAnswer(answer + part)
+def _joined(response: FinishedResponse, fragment: ResponseFragment) -> FinishedResponse:
+    """Add a fragment; protobuf merges concatenated messages, so this serializes nothing again."""
+    if not response.startswith(_STATUS_FIRST):
+        raise ValueError("not a finished response")
+    return FinishedResponse(response + fragment)
 
 
-def deny(answer: Answer, metadata: Mapping[str, str]) -> FinishedAnswer:
-    """Refuse the request with a finished HTTP answer."""
+def deny(http: HttpResponse, metadata: Mapping[str, str]) -> FinishedResponse:
+    """Write the response that refuses the request with a complete HTTP response."""
     response = pb.CheckResponse(status=pb.Status(code=_PERMISSION_DENIED))
-    _fill(response.denied_response, answer)
+    _fill(response.denied_response, http)
     return _finished(response, metadata)
 
 
-def unavailable(answer: Answer, metadata: Mapping[str, str]) -> FinishedAnswer:
-    """Say that nothing can be decided; Envoy counts an error and sends the answer."""
+def unavailable(http: HttpResponse, metadata: Mapping[str, str]) -> FinishedResponse:
+    """Write the response for a request without a decision; Envoy counts it as an error."""
     response = pb.CheckResponse(status=pb.Status(code=_UNAVAILABLE))
-    _fill(response.error_response, answer)
+    _fill(response.error_response, http)
     return _finished(response, metadata)
 
 
-def metadata_of(answer: bytes) -> dict[str, str]:
-    """Return what an answer says of its request for the logs; nothing of it is secret."""
-    fields = pb.CheckResponse.FromString(answer).dynamic_metadata.fields
+def metadata_of(response: bytes) -> dict[str, str]:
+    """Return the metadata of a response, for the logs; none of it is secret."""
+    fields = pb.CheckResponse.FromString(response).dynamic_metadata.fields
     return {name: value.string_value for name, value in fields.items()}
 
 
-def _fill(response: pb.DeniedHttpResponse, answer: Answer) -> None:
-    response.status.code = answer.status
-    for name, value in answer.headers:
+def _fill(response: pb.DeniedHttpResponse, http: HttpResponse) -> None:
+    response.status.code = http.status
+    for name, value in http.headers:
         _set(response.headers.add(), name, value)
-    response.body = answer.body
+    response.body = http.body
 
 
 def _set(option: pb.HeaderValueOption, name: str, value: str) -> None:
-    # `raw_value` would send an empty credential, and appending two of them.
+    # Envoy would send `raw_value` as an empty credential, and would append a second header.
     option.header.key = name
     option.header.value = value
     option.append_action = _OVERWRITE
 
 
-def _finished(response: pb.CheckResponse, metadata: Mapping[str, str]) -> FinishedAnswer:
+def _finished(response: pb.CheckResponse, metadata: Mapping[str, str]) -> FinishedResponse:
     if not response.HasField("status"):
-        raise ValueError("an answer without a status would mean allow")
+        raise ValueError("a response without a status would mean allow")
     _add_metadata(response, metadata)
-    return FinishedAnswer(response.SerializeToString())
+    return FinishedResponse(response.SerializeToString())
 
 
-def _part(metadata: Mapping[str, str]) -> AnswerPart:
-    part = pb.CheckResponse()
-    _add_metadata(part, metadata)
-    return AnswerPart(part.SerializeToString())
+def _fragment(metadata: Mapping[str, str]) -> ResponseFragment:
+    fragment = pb.CheckResponse()
+    _add_metadata(fragment, metadata)
+    return ResponseFragment(fragment.SerializeToString())
 
 
 def _add_metadata(response: pb.CheckResponse, metadata: Mapping[str, str]) -> None:
@@ -255,4 +255,4 @@ def _add_metadata(response: pb.CheckResponse, metadata: Mapping[str, str]) -> No
 
 
 ENTRY_ID_LENGTH = 25
-_BEFORE_ENTRY_ID = _part({METADATA_ENTRY: " " * ENTRY_ID_LENGTH})[:-ENTRY_ID_LENGTH]
+_BEFORE_ENTRY_ID = _fragment({METADATA_ENTRY: " " * ENTRY_ID_LENGTH})[:-ENTRY_ID_LENGTH]

@@ -1,4 +1,4 @@
-"""Says in the text of a 404 what to do about it. Nothing is decided here."""
+"""Writes advice for the text of a 404. It decides nothing."""
 
 import re
 from collections.abc import Iterable
@@ -10,14 +10,14 @@ _MAX_PATH = 1024
 _ESCAPED_SLASH = re.compile("%(?:2f|5c)", re.IGNORECASE)
 _CLIMBING = re.compile(r"\.\.|%25")
 _VERSIONS = ("/v1", "/openai/v1", "/openai")
-"""What base URLs end in, and what clients put in front of a path."""
+"""Ends of base URLs, which clients also put in front of a path."""
 
 
 def unknown_provider(path: str, names: Iterable[str]) -> str:
-    """Advise on a path that leads to no provider.
+    """Return advice on a path that leads to no provider.
 
     Args:
-        path: without the query, escaped as it came.
+        path: without the query, still escaped.
         names: of the providers.
     """
     if _ESCAPED_SLASH.search(path):
@@ -27,17 +27,17 @@ def unknown_provider(path: str, names: Iterable[str]) -> str:
 
 
 def not_served(method: str, path: str, provider: Provider, *, own_passes: bool) -> str:
-    """Advise on a path that is not served at a provider.
+    """Return advice on a path of a provider that is not served.
 
     Args:
-        path: without the query, escaped as it came.
+        path: without the query, still escaped.
         own_passes: whether the path is served with the user's own credential.
     """
     if _ESCAPED_SLASH.search(path):
         return _escaped_slash()
     if _CLIMBING.search(path):
         return 'A path with ".." or "%25" is not served'
-    rest, is_native = _behind_name(path, provider.name)
+    rest, is_native = _after_name(path, provider.name)
     if not is_native:
         advice = _base_url(rest, provider)
         if advice:
@@ -56,17 +56,21 @@ def _escaped_slash() -> str:
     return "An escaped slash (%2F, %5C) is served in the name of a model, below /models, only"
 
 
-def _behind_name(path: str, name: str) -> tuple[str, bool]:
-    """Return what follows the provider's name, and whether there is no name, as on its own host."""
+def _after_name(path: str, name: str) -> tuple[str, bool]:
+    """Split a path after the provider's name.
+
+    Returns:
+        The rest, and whether the path has no provider's name, as on the provider's own host.
+    """
     for prefix in (*API_PREFIXES, ""):
-        before = f"{prefix}/{name}"
-        if path == before or path.startswith(f"{before}/"):
-            return path.removeprefix(before), False
+        base = f"{prefix}/{name}"
+        if path == base or path.startswith(f"{base}/"):
+            return path.removeprefix(base), False
     return path, True
 
 
 def _base_url(rest: str, provider: Provider) -> str:
-    """Advise on a base URL that ends too early or too late."""
+    """Return advice on a base URL that ends too early or too late, or an empty text."""
     for version in _VERSIONS:
         if rest.startswith(f"{version}{version}/"):
             once = rest.removeprefix(version)
@@ -81,7 +85,7 @@ def _base_url(rest: str, provider: Provider) -> str:
 
 
 def _methods(rest: str, provider: Provider) -> tuple[str, ...]:
-    """Return the methods that a path is served with; nothing for a path that is not served."""
+    """Return the methods of a path; empty for a path that is not served."""
     if len(rest) > _MAX_PATH:
         return ()
     found = [path for path in provider.paths if re.fullmatch(path.pattern, rest)]

@@ -1,4 +1,4 @@
-"""What is said of a request in texts, logs and metadata, without anything secret."""
+"""Describes a request in texts, logs and metadata, without secrets."""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -9,8 +9,8 @@ import structlog
 from authz.check import hints
 from authz.check.ext_authz import METADATA_KEY_INDEX, METADATA_NAMELESS, Check
 from authz.config.settings import Provider
+from authz.core.decision_types import Allow, Deny
 from authz.core.identity import Identity
-from authz.core.outcome import Allow, Deny
 from authz.core.providers import API_PREFIXES
 from authz.core.tokens import without_tokens
 from authz.logs import LineLimit
@@ -22,18 +22,18 @@ _PLACE_MAX = 200
 _ID_MAX = 100
 _METHOD_MAX = 32
 _anonymous = LineLimit()
-"""Of lines that callers without a valid token can cause."""
+"""Limits the lines that callers without a valid token can cause."""
 
 
 def request_id_of(check: Check) -> str:
-    """Return the id that Envoy gave to a request."""
+    """Return Envoy's id of a request."""
     return printable(check.header("x-request-id"), _ID_MAX)
 
 
 def place_of(check: Check) -> str:
-    """Return where a request goes, for texts and logs: a path, or the target of a CONNECT.
+    """Return the destination of a request, for texts and logs: a path, or a CONNECT's target.
 
-    It is without the query, and without what may be a token.
+    The result has no query, and everything in it that looks like a token is masked.
     """
     if check.method == "CONNECT":
         return _masked(check.header(":authority"))
@@ -44,24 +44,24 @@ def place_of(check: Check) -> str:
 def _masked(place: str) -> str:
     if "%" in place:
         place = unquote(place, errors="replace")
-    # Without spaces: in a line of text it is one word, behind which others follow.
+    # In a line of text the path must be one word, so it has no spaces.
     return printable(without_tokens(place).replace(" ", "%20"), _PLACE_MAX)
 
 
 def label_of(check: Check) -> str:
-    """Return ``METHOD /path`` for texts; nothing is decided on it."""
+    """Return ``METHOD /path`` for texts; it decides nothing."""
     return f"{printable(check.method, _METHOD_MAX)} {_short_path(place_of(check))}"
 
 
 def advised_label(
     check: Check, provider: Provider | None, names: Iterable[str] = (), *, own_passes: bool = False
 ) -> str:
-    """Return the label and what to do about a 404; for its text only.
+    """Return the label and advice for the text of a 404.
 
     Args:
-        provider: that the route leads to, if any.
-        names: of all providers, where it leads to none.
-        own_passes: whether the user's own credential is served.
+        provider: of the route, if any.
+        names: of all providers, for a route without a provider.
+        own_passes: whether the path is served with the user's own credential.
     """
     path = check.path.partition("?")[0]
     if provider is None:
@@ -73,7 +73,7 @@ def advised_label(
 
 
 def _short_path(path: str) -> str:
-    """Return the path as Coder's texts have it: behind the API prefix."""
+    """Return the path without the API prefix, as in Coder's texts."""
     for prefix in API_PREFIXES:
         if path.startswith(f"{prefix}/"):
             return path.removeprefix(prefix)
@@ -81,15 +81,15 @@ def _short_path(path: str) -> str:
 
 
 def name_of(identity: Identity) -> str:
-    """Return who is counted and logged: the user, or the token where its user is not known.
+    """Return the name for logs and metrics: the user, or the token where the user is unknown.
 
-    No user is called so: a name has no colon.
+    A user's name has no colon, so it can't look like a token's.
     """
     return identity.username or f"token:{identity.token_id}"
 
 
 def allowed_metadata(allowed: Allow) -> dict[str, str]:
-    """Return what the logs say of a request that passes."""
+    """Return the metadata of an allowed request for the logs."""
     metadata = {
         "decision": "allow",
         "user": name_of(allowed.identity),
@@ -111,7 +111,7 @@ def allowed_metadata(allowed: Allow) -> dict[str, str]:
 
 
 def refused_metadata(denied: Deny, provider: str | None) -> dict[str, str]:
-    """Return what the logs say of a refusal."""
+    """Return the metadata of a refusal for the logs."""
     metadata = {
         "decision": "deny",
         "reason": denied.reason,
@@ -133,12 +133,12 @@ def log_refusal(denied: Deny, provider: str | None, label: str, request_id: str)
     """Log a refusal with its true reason.
 
     Args:
-        label: as ``label_of`` returns it.
+        label: the result of ``label_of``.
     """
     more = {} if denied.identity else _anonymous.take()
     if more is None:
         return
-    # A refusal is an everyday event; metrics tell when there are many.
+    # A refusal is an everyday event, so the level is info; metrics show when there are many.
     _log.info(
         "request refused",
         reason=str(denied.reason),
@@ -153,7 +153,7 @@ def log_refusal(denied: Deny, provider: str | None, label: str, request_id: str)
 
 
 def log_unavailable(why: str, request_id: str | None) -> None:
-    """Log that the identity source did not say whose token it is."""
+    """Log that the identity source gave no answer."""
     more = _anonymous.take()
     if more is not None:
         _log.error("identity source unavailable", why=why, request_id=request_id, **more)

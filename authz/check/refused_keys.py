@@ -1,7 +1,7 @@
-"""What Envoy's access log stream tells authz at once: a provider has refused a central key.
+"""Reads Envoy's access log stream, which reports every central key that a provider refuses.
 
-The stream is beside the data path: a request never waits for it, and an entry that is lost costs
-one more refused request.
+The stream is beside the data path: a request never waits for it, and a lost entry costs one more
+refused request.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,24 +15,24 @@ from authz.metrics import KEY_REFUSALS
 from authz.pb import access_log_pb2 as pb
 
 METHOD = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
-ANSWER = b""
+RESPONSE = b""
 """An empty ``StreamAccessLogsResponse``, sent when a stream ends."""
 RETRY_AFTER = "retry-after"
-"""The response header that entries carry; ``authz envoy render`` names it to the logger."""
+"""The response header in each entry; ``authz envoy render`` configures the logger with it."""
 
 FROM_PROVIDER = "via_upstream"
-"""Envoy's response code details of an answer that it did not make itself."""
+"""Envoy's response code details of a response from the provider."""
 
 _log = structlog.get_logger(__name__)
 
 
 class RefusedKeys:
-    """Takes entries and lets refused keys rest.
+    """Reads entries and puts refused keys on cooldown.
 
     Args:
         pools: by provider name.
-        key_refused: told of each: the provider and the status, one of ``KEY_REFUSALS``; None where
-            the records of all requests tell it.
+        key_refused: called with the provider and the status, one of ``KEY_REFUSALS``, of each
+            refusal; None where the usage records count them.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class RefusedKeys:
         self._key_refused = key_refused
 
     def receive(self, message: bytes) -> None:
-        """Take one ``StreamAccessLogsMessage``; whatever is wrong with it is logged, not raised."""
+        """Take one ``StreamAccessLogsMessage``; log every error and raise none."""
         try:
             entries = pb.StreamAccessLogsMessage.FromString(message).http_logs.log_entry
             for entry in entries:
@@ -52,21 +52,21 @@ class RefusedKeys:
         except DecodeError:
             _log.error("access log entry dropped", why="not a StreamAccessLogsMessage")
         except Exception as error:
-            # The type alone: a message could quote what the request brought.
+            # We log the type alone, since a message could quote the request.
             _log.error("access log entry dropped", error=type(error).__name__)
 
     def _take(self, entry: pb.HTTPAccessLogEntry) -> None:
         if entry.common_properties.filter_state_objects:
-            # An Envoy with the configuration of an earlier version tells of every request here.
+            # An Envoy with the configuration of an earlier version logs every request here.
             return
         metadata = entry.common_properties.metadata.filter_metadata
-        # A map of messages makes what is asked for and is not there.
+        # Reading a missing key of a protobuf map creates it, so we look first.
         if METADATA_NAMESPACE not in metadata:
             return
-        facts = metadata[METADATA_NAMESPACE].fields
-        if METADATA_KEY_INDEX not in facts:
+        fields = metadata[METADATA_NAMESPACE].fields
+        if METADATA_KEY_INDEX not in fields:
             return
-        provider = facts["provider"].string_value
+        provider = fields["provider"].string_value
         pool = self._pools.get(provider)
         if pool is None or entry.response.response_code_details != FROM_PROVIDER:
             return
@@ -74,13 +74,13 @@ class RefusedKeys:
         if self._key_refused is not None and status in KEY_REFUSALS:
             self._key_refused(provider, status)
         pool.refused(
-            int(facts[METADATA_KEY_INDEX].string_value),
-            facts["credential_hint"].string_value,
+            int(fields[METADATA_KEY_INDEX].string_value),
+            fields["credential_hint"].string_value,
             status,
             entry.response.response_headers.get(RETRY_AFTER, ""),
             Requester(
-                user_id=facts["user_id"].string_value,
-                token_id=facts["token_id"].string_value,
-                user=facts["user"].string_value,
+                user_id=fields["user_id"].string_value,
+                token_id=fields["token_id"].string_value,
+                user=fields["user"].string_value,
             ),
         )

@@ -1,13 +1,14 @@
-"""The bodies and headers of refusals, in the shape that each provider's SDK reads."""
+"""Writes the HTTP responses of refusals, in the JSON format that each provider's SDK reads."""
 
 import json
 from dataclasses import dataclass
 
-from authz.core.decision import Deny
+from authz.core.decision_types import Deny
 from authz.core.providers import ErrorShape
+from authz.core.refusals import Refusal
 
 RETRY_AFTER_SECONDS = 2
-"""How long a client waits after a 503: longer than a restart of authz takes."""
+"""Clients wait this long after a 503; authz restarts faster."""
 
 _GOOGLE_STATUSES = {
     "invalid_request_error": (400, "INVALID_ARGUMENT"),
@@ -17,7 +18,7 @@ _GOOGLE_STATUSES = {
     "rate_limit_error": (429, "RESOURCE_EXHAUSTED"),
     "api_error": (503, "UNAVAILABLE"),
 }
-"""Anthropic's names of error classes as Google has them."""
+"""Google's codes for Anthropic's error types."""
 
 Headers = tuple[tuple[str, str], ...]
 _CHALLENGE_HEADERS: Headers = (
@@ -27,17 +28,17 @@ _CHALLENGE_HEADERS: Headers = (
 _UNAUTHORIZED_HEADERS: Headers = (("www-authenticate", "Bearer"), ("x-should-retry", "false"))
 
 REQUEST_ID_HEADER = "request-id"
-"""Where a user finds the id to quote to support, unless the provider's SDK looks elsewhere."""
+"""The header of the id that a user quotes to support, unless the provider's SDK has another."""
 _ID_HEADERS = {ErrorShape.OPENAI: "x-request-id", ErrorShape.GOOGLE: "x-request-id"}
-"""Where the SDK of each looks for the id that a user quotes to support."""
+"""The header of that id in other SDKs."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """An HTTP answer made by the gateway.
+class HttpResponse:
+    """A complete HTTP response for the client.
 
     Attributes:
-        headers: lower-case names.
+        headers: lower-case names and values.
         body: JSON text.
     """
 
@@ -46,34 +47,29 @@ class Answer:
     body: str
 
 
-def refusal(deny: Deny, shape: ErrorShape, request_id: str) -> Answer:
+def refusal(deny: Deny, shape: ErrorShape, request_id: str) -> HttpResponse:
     """Write a refusal.
 
-    A 401 carries ``WWW-Authenticate`` (RFC 9110 11.6.1) and ``x-should-retry: false``, without
-    which Claude Code retries in silence for a minute (``interface.md`` section 5).
+    A 401 carries ``WWW-Authenticate`` (RFC 9110 11.6.1) and ``x-should-retry: false``; without the
+    latter Claude Code retries silently for a minute.
     """
     if deny.status == 407:
-        # Proxies are asked by all kinds of programs; Coder answers them in plain text (4.3).
-        return Answer(407, _CHALLENGE_HEADERS, f"{deny.message}\n")
+        # All kinds of programs use proxies, so the text is plain, as in Coder.
+        return HttpResponse(407, _CHALLENGE_HEADERS, f"{deny.message}\n")
     headers = _UNAUTHORIZED_HEADERS if deny.status == 401 else ()
     if deny.retry_after is not None:
         headers += (("retry-after", str(deny.retry_after)),)
-    return _answer(
-        deny.status, deny.error_type, deny.code, deny.message, shape, request_id, headers
-    )
+    return _error(deny.refusal, deny.message, shape, request_id, headers)
 
 
-def unavailable(shape: ErrorShape, request_id: str) -> Answer:
-    """Write the 503 for a request on which nothing can be decided now."""
-    return _answer(
-        503,
-        "api_error",
-        "identity_unavailable",
-        "The gateway can't check Coder tokens at the moment. Try again shortly.",
-        shape,
-        request_id,
-        (("retry-after", str(RETRY_AFTER_SECONDS)),),
-    )
+def unavailable(kind: Refusal, shape: ErrorShape, request_id: str) -> HttpResponse:
+    """Write the 503 for a request that authz can't decide on now.
+
+    Args:
+        kind: a row of the table of refusals whose message has no fields.
+    """
+    headers = (("retry-after", str(RETRY_AFTER_SECONDS)),)
+    return _error(kind, kind.message, shape, request_id, headers)
 
 
 def error_body(
@@ -91,18 +87,13 @@ def error_body(
     return {"type": "error", "error": error, "request_id": request_id}
 
 
-def _answer(
-    status: int,
-    error_type: str,
-    code: str,
-    message: str,
-    shape: ErrorShape,
-    request_id: str,
-    headers: Headers,
-) -> Answer:
+def _error(
+    kind: Refusal, message: str, shape: ErrorShape, request_id: str, headers: Headers
+) -> HttpResponse:
     id_header = _ID_HEADERS.get(shape, REQUEST_ID_HEADER)
-    return Answer(
-        status,
+    body = error_body(shape, kind.error_type, kind.code, message, request_id)
+    return HttpResponse(
+        kind.status,
         (("content-type", "application/json"), (id_header, request_id), *headers),
-        json.dumps(error_body(shape, error_type, code, message, request_id)),
+        json.dumps(body),
     )

@@ -105,7 +105,7 @@ def open_pools(
                 found.append(f"{where}: holds the same key as another one before it")
             keys.append(key)
         if keys:
-            pools[provider.name] = KeyPool(provider.name, keys, rests=bool(provider.keys))
+            pools[provider.name] = KeyPool(provider.name, keys, has_cooldown=bool(provider.keys))
     if problems is None and found:
         raise ConfigError(found)
     return pools

@@ -1,4 +1,4 @@
-"""The rules, pure: who may pass, and with which provider credential.
+"""The rules, pure: decides whether a request may pass, and with which provider credential.
 
-No I/O, no protobuf, no framework. Facts come in and decisions go out, as data.
+No I/O, no protobuf, no framework: inputs and decisions are data.
 """

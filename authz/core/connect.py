@@ -1,16 +1,15 @@
-"""The decision on a CONNECT to the AI Gateway Proxy (``coder-contract.md`` 4.3)."""
+"""Decides on a CONNECT to the AI Gateway Proxy, as Coder does."""
 
 import base64
 import binascii
 from collections.abc import Iterable
 
 from authz.core import tokens
-from authz.core.credentials import GOVERNANCE
-from authz.core.decision import Allow, Deny, Reason
+from authz.core.decision_types import Allow, Decision, Deny
+from authz.core.header_names import GOVERNANCE, PROXY_AUTHORIZATION
 from authz.core.identity import Identity, Rejection
+from authz.core.refusals import Reason, proxy_challenge
 from authz.core.tokens import CoderToken
-
-PROXY_AUTHORIZATION = "proxy-authorization"
 
 
 def read_password(headers: Iterable[tuple[str, bytes]]) -> str | None:
@@ -20,8 +19,8 @@ def read_password(headers: Iterable[tuple[str, bytes]]) -> str | None:
         headers: lower-case names and raw values, duplicates kept.
 
     Returns:
-        What stands behind the first colon; None when the header is missing, repeated, of another
-        scheme, no standard base64 with padding, or without a password. The user name is ignored.
+        The text after the first colon; None when the header is missing, repeated, of another
+        scheme, not standard base64 with padding, or without a password. The user name is ignored.
     """
     values = [value for name, value in headers if name == PROXY_AUTHORIZATION]
     if len(values) != 1:
@@ -40,15 +39,15 @@ def precheck_connect(password: str | None) -> CoderToken | Deny:
     """Find the Coder token of a CONNECT, or refuse it without a look-up.
 
     Args:
-        password: of ``Proxy-Authorization``; None when there is none to be read.
+        password: of ``Proxy-Authorization``; None where it has no readable password.
     """
     if password is None:
         return _challenge(Reason.TOKEN_MISSING, None)
     return tokens.parse(password) or _challenge(Reason.TOKEN_MALFORMED, None)
 
 
-def decide_connect(token: CoderToken, verification: Identity | Rejection) -> Allow | Deny:
-    """Decide on a CONNECT: the token becomes the governance header of what comes through it."""
+def decide_connect(token: CoderToken, verification: Identity | Rejection) -> Decision:
+    """Decide on a CONNECT; the token becomes the governance header of the tunnel's requests."""
     if isinstance(verification, Rejection):
         return _challenge(verification, token.id)
     return Allow(
@@ -62,11 +61,5 @@ def decide_connect(token: CoderToken, verification: Identity | Rejection) -> All
 
 
 def _challenge(reason: Reason | Rejection, token_id: str | None) -> Deny:
-    return Deny(
-        status=407,
-        error_type="authentication_error",
-        code="proxy_authentication_required",
-        message="Proxy Authentication Required",
-        reason=reason,
-        token_id=token_id,
-    )
+    refusal = proxy_challenge(reason)
+    return Deny(refusal, refusal.message, token_id=token_id)

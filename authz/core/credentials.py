@@ -1,4 +1,4 @@
-"""Reading credentials out of a request's headers, once, into typed values."""
+"""Reads the credentials out of a request's headers, once, into typed values."""
 
 import re
 from collections.abc import Iterable
@@ -12,47 +12,32 @@ from authz.core.header_names import (
     AUTHORIZATION,
     CREDENTIAL_HEADERS,
     GOVERNANCE,
+    SUBPROTOCOL,
     X_API_KEY,
     X_GOOG_API_KEY,
 )
 from authz.core.tokens import has_token_shape
 from authz.secret import Secret
 
-__all__ = [
-    "API_KEY",
-    "AUTHORIZATION",
-    "CREDENTIAL_HEADERS",
-    "GOVERNANCE",
-    "PEER_HEADER",
-    "SUBPROTOCOL",
-    "X_API_KEY",
-    "X_GOOG_API_KEY",
-    "BadHeader",
-    "Credentials",
-    "is_plain",
-    "read",
-]
-
 _CREDENTIAL_HEADERS = frozenset(CREDENTIAL_HEADERS)
 _ACCOUNT_HEADERS = frozenset(ACCOUNT_HEADERS)
 _FIELDS = frozenset({GOVERNANCE, AUTHORIZATION, X_API_KEY, API_KEY, X_GOOG_API_KEY})
 """Headers with a field of their own in ``Credentials``."""
 _TOKEN_INSIDE = re.compile(rb"(?<![0-9A-Za-z])[0-9A-Za-z]{10}-[0-9A-Za-z]{22}(?![0-9A-Za-z])")
-# A space separates a scheme from its credential; every other byte has to be visible. A tab, which
-# RFC 9110 5.5 lets a value have, is a space to one reader and a part of the key to another.
+# A space separates a scheme from its credential; every other byte must be visible. RFC 9110 5.5
+# allows a tab in a value, which one reader takes for a space and another for a part of the key.
 _CLEAN = re.compile(rb"[\x20-\x7e]*")
-SUBPROTOCOL = "sec-websocket-protocol"
 _KEY_IN_SUBPROTOCOL = "openai-insecure-api-key"
-"""How a browser, which can set no header of a handshake, passes a key to OpenAI."""
-_NONE: frozenset[str] = frozenset()
+"""A browser can set no header of a handshake, so it passes a key to OpenAI as a subprotocol."""
+_NO_NAMES: frozenset[str] = frozenset()
 
 
-class BadHeader(ValueError):  # noqa: N818 - it is named for what it is about
-    """A credential header that can't be read in one way only.
+class BadHeader(ValueError):  # noqa: N818 - the name says the subject
+    """A credential header with more than one possible reading.
 
     Args:
         header: its name.
-        problem: what is wrong, without the value.
+        problem: the text about it, without the value.
     """
 
     def __init__(self, header: str, problem: str) -> None:
@@ -61,26 +46,22 @@ class BadHeader(ValueError):  # noqa: N818 - it is named for what it is about
         self.problem = problem
 
 
-PEER_HEADER = "x-authz-peer"
-"""Where Envoy tells authz's HTTP side who is connected; it overwrites what a client sent."""
-
-
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a request brings, before anything is decided. Blank values count as absent.
+    """The credentials of a request. Blank values count as absent.
 
-    A scheme ``Bearer`` before a value is no part of it, in whichever header it stands.
+    Values are without a scheme ``Bearer``, in every header.
 
     Attributes:
         governance: ``X-Coder-AI-Governance-Token``.
-        bearer: the second field of ``Authorization: Bearer``; any other scheme is no credential.
+        bearer: the second field of ``Authorization: Bearer``; other schemes are ignored.
         api_key: ``X-Api-Key``.
         azure_key: ``Api-Key``.
         google_key: ``X-Goog-Api-Key``.
         others: names and values of the other credential headers, in order of their names.
         accounts: names of the headers that choose an account of the provider.
-        subprotocol_token: the Coder token that a WebSocket brings as a subprotocol.
-        subprotocols: the other subprotocols, for the provider; None where the header stays.
+        subprotocol_token: the Coder token in a WebSocket's subprotocols.
+        subprotocols: the other subprotocols, for the provider; None to keep the header as it is.
         token_headers: names of other headers (or ``:path``) that hold a Coder token.
     """
 
@@ -108,7 +89,7 @@ class Credentials:
         return next((value for name, value in self.others if name == header), None)
 
 
-def read(headers: Iterable[tuple[str, bytes]], further: frozenset[str] = _NONE) -> Credentials:
+def read(headers: Iterable[tuple[str, bytes]], further: frozenset[str] = _NO_NAMES) -> Credentials:
     """Read the credentials of a request.
 
     Args:
@@ -117,7 +98,7 @@ def read(headers: Iterable[tuple[str, bytes]], further: frozenset[str] = _NONE) 
 
     Raises:
         BadHeader: a credential header appears twice or has a byte outside visible ASCII, or a
-            WebSocket brings a key that is no Coder token as a subprotocol.
+            WebSocket's subprotocols hold an API key that is not a Coder token.
     """
     found: dict[str, bytes] = {}
     others: list[tuple[str, bytes]] = []
@@ -132,7 +113,7 @@ def read(headers: Iterable[tuple[str, bytes]], further: frozenset[str] = _NONE) 
             continue
         if name in found:
             raise BadHeader(name, "appears more than once")
-        _demand_clean(name, value)
+        _require_clean(name, value)
         found[name] = value
     authorization = found.get(AUTHORIZATION, b"")
     # Envoy joins repeated Authorization headers with a comma, which no Bearer token can hold.
@@ -160,21 +141,21 @@ def read(headers: Iterable[tuple[str, bytes]], further: frozenset[str] = _NONE) 
         accounts=tuple(sorted({name for name, _ in others if name in _ACCOUNT_HEADERS})),
         subprotocol_token=subprotocol_token,
         subprotocols=subprotocols,
-        token_headers=_holders(others, presented),
+        token_headers=_token_headers(others, presented),
     )
 
 
-def _demand_clean(name: str, value: bytes) -> None:
+def _require_clean(name: str, value: bytes) -> None:
     if _CLEAN.fullmatch(value) is None:
-        what = "a tab" if b"\t" in value else "bytes outside visible ASCII"
-        raise BadHeader(name, f"has {what}")
+        found = "a tab" if b"\t" in value else "bytes outside visible ASCII"
+        raise BadHeader(name, f"has {found}")
 
 
 def _read_subprotocols(offered: bytes) -> tuple[str | None, Secret | None]:
     """Take the Coder token out of the subprotocols that a WebSocket offers."""
     if _KEY_IN_SUBPROTOCOL.encode() not in offered.lower():
         return None, None
-    _demand_clean(SUBPROTOCOL, offered)
+    _require_clean(SUBPROTOCOL, offered)
     names = [name.strip() for name in offered.decode("ascii").split(",")]
     keys = [name for name in names if _KEY_IN_SUBPROTOCOL in name.lower()]
     if len(keys) > 1:
@@ -189,12 +170,12 @@ def _read_subprotocols(offered: bytes) -> tuple[str | None, Secret | None]:
     return ", ".join(name for name in names if name and name != keys[0]), Secret(key)
 
 
-# Wider than every shape of a Coder token that is looked for anywhere.
+# Wider than every other pattern of a Coder token here.
 _LIKE_TOKEN = re.compile(rb"[^-]{10}-[^-]{22}")
 
 
-def is_plain(name: str, value: bytes, further: frozenset[str] = _NONE) -> bool:
-    """Say whether ``read`` returns the same without this header, whatever the others are."""
+def is_plain(name: str, value: bytes, further: frozenset[str] = _NO_NAMES) -> bool:
+    """Return whether ``read`` ignores this header, whatever the other headers are."""
     return (
         name not in _CREDENTIAL_HEADERS
         and name not in _ACCOUNT_HEADERS
@@ -206,17 +187,17 @@ def is_plain(name: str, value: bytes, further: frozenset[str] = _NONE) -> bool:
 
 
 def _decoded(name: str, value: bytes) -> bytes:
-    # Envoy decodes the path as far as it is safe, but not the query.
+    # Envoy decodes the path as far as that is safe, but not the query.
     return unquote_to_bytes(value) if name == ":path" and b"%" in value else value
 
 
-def _holders(headers: list[tuple[str, bytes]], presented: list[bytes]) -> tuple[str, ...]:
-    """Return the names of the headers in which a token of this request, or any other, stands."""
+def _token_headers(headers: list[tuple[str, bytes]], presented: list[bytes]) -> tuple[str, ...]:
+    """Return the names of the headers that hold a Coder token, of this request or any other."""
 
     def holds(value: bytes) -> bool:
         return bool(_TOKEN_INSIDE.search(value)) or any(token in value for token in presented)
 
-    # Almost always there is none; one look at all values together is enough to know.
+    # Almost no request has one, and one search through all values together finds that out.
     together = b"\n".join([value for _, value in headers])
     if not holds(together) and (b"%" not in together or not holds(unquote_to_bytes(together))):
         return ()

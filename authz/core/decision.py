@@ -1,42 +1,38 @@
-"""The decision, a pure function of facts: no I/O, no protobuf, no framework.
+"""The decision, a pure function: no I/O, no protobuf, no framework.
 
-``precheck`` says what can be said before the token is looked up, ``decide`` the rest.
+``precheck`` decides what it can before the token is looked up; ``decide`` decides the rest.
 """
 
 from dataclasses import dataclass
 
-from authz.core import query, refusals, tokens
-from authz.core.credentials import SUBPROTOCOL, Credentials
-from authz.core.header_names import AUTHORIZATION, CREDENTIAL_HEADERS, GOVERNANCE, X_API_KEY
-from authz.core.identity import Identity, Rejection
-from authz.core.outcome import (
+from authz.core import advice, query, tokens
+from authz.core.credentials import Credentials
+from authz.core.decision_types import (
     OPEN_HINT,
     SIGNED_HINT,
     Allow,
     ChosenKey,
+    Decision,
     Deny,
     Exhausted,
-    Kind,
-    Mode,
-    Reason,
     Route,
+    RouteKind,
+    refuse,
 )
+from authz.core.header_names import (
+    AUTHORIZATION,
+    CREDENTIAL_HEADERS,
+    GOVERNANCE,
+    SUBPROTOCOL,
+    X_API_KEY,
+)
+from authz.core.identity import Identity, Rejection
 from authz.core.providers import ProviderType
 from authz.core.query import QueryCredentials
+from authz.core.refusals import Reason
+from authz.core.rules import Mode
 from authz.core.tokens import CoderToken
 from authz.secret import Secret
-
-__all__ = [
-    "Allow",
-    "Deny",
-    "Kind",
-    "Mode",
-    "Reason",
-    "Route",
-    "decide",
-    "own_credential",
-    "precheck",
-]
 
 
 def precheck(
@@ -46,33 +42,34 @@ def precheck(
     allow_byok: bool,
     in_query: QueryCredentials = query.NONE,
 ) -> CoderToken | Deny:
-    """Find the Coder token of a request, or refuse it without a look-up.
+    """Find the Coder token of a request, or refuse the request without a look-up.
 
-    The BYOK gate comes before the token, as Coder has it.
+    The check of ``allow_byok`` comes before the token, as in Coder.
 
     Args:
-        credentials: what the request brings.
+        credentials: of the request.
         provider_type: from the route; None for a path of no provider.
         allow_byok: the setting.
-        in_query: what stands in the query; a credential there counts as the user's own.
+        in_query: the credentials in the query; they count as the user's own.
 
     Returns:
         The token to look up, or the refusal.
     """
     if any(name.startswith(":") for name in credentials.token_headers):
-        return refusals.token_in_url()
+        return refuse(Reason.TOKEN_IN_URL)
     own = own_credential(credentials, provider_type)
     in_url = credentials.governance is not None and in_query.plain
     if not allow_byok and (own is not None or in_url):
-        return refusals.byok_disabled()
+        return refuse(Reason.BYOK_DISABLED)
     places = _token_places(credentials, provider_type)
     if not places:
-        return refusals.missing_token()
+        return refuse(Reason.TOKEN_MISSING)
     for _, value in places:
         token = tokens.parse(value.reveal())
         if token is not None:
             return token
-    return refusals.no_token([header for header, _ in places])
+    headers = [header for header, _ in places]
+    return refuse(Reason.TOKEN_MALFORMED, **advice.token_malformed(headers))
 
 
 def _token_places(
@@ -80,8 +77,8 @@ def _token_places(
 ) -> list[tuple[str, Secret]]:
     """Return the headers in which the Coder token may be, with their values.
 
-    Beside the governance header the others are for a credential of the user's own. Without it, a
-    client may well send something else in one of them: what its log-in left there, or
+    With the governance header, the other headers are for the user's own credential. Without it, a
+    client may send something else in one of them, such as the credential of its log-in or
     ``undefined``.
     """
     if credentials.governance is not None:
@@ -102,23 +99,23 @@ def decide(
     central_key: ChosenKey | Exhausted | None,
     *,
     allow_byok: bool,
-) -> Allow | Deny:
+) -> Decision:
     """Decide on a request whose token was looked up.
 
     Args:
-        credentials: what the request brings; ``precheck`` has passed it.
+        credentials: of the request; ``precheck`` has passed them.
         route: from Envoy.
-        token: what ``precheck`` returned.
-        verification: what the identity source says of it.
+        token: the return value of ``precheck``.
+        verification: the identity source's answer for the token.
         central_key: the company's key for this request, if there is one.
         allow_byok: the setting, for the text of a refusal; ``precheck`` has acted on it.
 
     Returns:
-        The one credential that the provider gets, or the refusal.
+        The one credential for the provider, or the refusal.
     """
     if isinstance(verification, Rejection):
-        return refusals.bad_token(verification, token.id)
-    if route.kind is Kind.OWN:
+        return refuse(verification, token_id=token.id)
+    if route.kind is RouteKind.AUTHZ:
         return Allow(
             identity=verification,
             provider=None,
@@ -128,43 +125,50 @@ def decide(
             hint="",
             token_headers=credentials.token_headers,
         )
+
+    def denied(reason: Reason, retry_after: int | None = None, **fields: object) -> Deny:
+        return refuse(reason, verification, token.id, retry_after, **fields)
+
+    rules = verification.rules
     own_missing = route.own_only and own_credential(credentials, route.type) is None
     if route.provider is None or route.type is None or not route.supported or own_missing:
-        return refusals.not_served(route, verification, token)
-    if not verification.rules.allow_provider(route.provider):
-        return refusals.against_rules(
-            Reason.RULE_PROVIDER, f'provider "{route.provider}"', verification, token
-        )
-    passed = _passed(credentials, route, central_key)
-    in_url = _wrong_in_query(credentials, route, route.type)
-    if in_url:
-        return refusals.key_in_url(in_url, verification, token)
-    if passed is None:
-        return refusals.credential_required(route, verification, token, allow_byok=allow_byok)
-    used = Mode.CENTRALIZED if isinstance(passed, Exhausted) else passed.mode
-    if not verification.rules.allow_mode(used):
-        return refusals.against_rules(Reason.RULE_MODE, used.text, verification, token)
-    if isinstance(passed, Exhausted):
-        return refusals.exhausted(passed, route, verification, token)
-    is_central = passed.mode is Mode.CENTRALIZED
+        return denied(Reason.ROUTE_NOT_SUPPORTED, label=route.label)
+    if not rules.allow_provider(route.provider):
+        return denied(Reason.RULE_PROVIDER, use=f'provider "{route.provider}"', rules=rules)
+    problem = _problem_in_query(credentials, route, route.type)
+    if problem:
+        return denied(Reason.KEY_IN_URL, problem=problem)
+    choice = _choose(credentials, route, central_key)
+    if choice is None:
+        fields = advice.credential_required(route, allow_byok=allow_byok)
+        return denied(Reason.CREDENTIAL_REQUIRED, **fields)
+    mode = Mode.CENTRALIZED if isinstance(choice, Exhausted) else choice.mode
+    if not rules.allow_mode(mode):
+        return denied(Reason.RULE_MODE, use=mode.text, rules=rules)
+    if isinstance(choice, Exhausted):
+        seconds, provider = choice.retry_after, route.provider
+        if seconds is None:
+            return denied(Reason.KEYS_REFUSED, provider=provider)
+        return denied(Reason.KEYS_LIMITED, seconds, provider=provider, seconds=seconds)
+    is_central = choice.mode is Mode.CENTRALIZED
     return Allow(
         identity=verification,
         provider=route.provider,
-        mode=passed.mode,
-        header=passed.header,
-        credential=passed.credential,
-        hint=passed.hint,
+        mode=choice.mode,
+        header=choice.header,
+        credential=choice.credential,
+        hint=choice.hint,
         token_headers=credentials.token_headers
         + _further_removed(credentials, is_central=is_central),
         headers=_further_headers(credentials, route, is_central=is_central),
         query=route.query.plain + (route.query.accounts if is_central else ()),
-        key_index=passed.key_index,
+        key_index=choice.key_index,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Passed:
-    """What the provider gets: the mode, the header, and the value to put there."""
+class _Choice:
+    """The credential for the provider: the mode, the header, and the value to put there."""
 
     mode: Mode
     header: str | None
@@ -173,23 +177,27 @@ class _Passed:
     key_index: int | None = None
 
 
-def _passed(
+def _choose(
     credentials: Credentials, route: Route, central_key: ChosenKey | Exhausted | None
-) -> _Passed | Exhausted | None:
-    """Choose what the provider gets; None is for nothing, and ``Exhausted`` for nothing now."""
+) -> _Choice | Exhausted | None:
+    """Choose the credential for the provider.
+
+    Returns:
+        None where there is no credential, and ``Exhausted`` where there is none at the moment.
+    """
     own = own_credential(credentials, route.type)
     if own is not None and route.type is not None:
         header, value = own
         if header != AUTHORIZATION and value.reveal().startswith(route.type.bearer_prefixes):
-            # The provider refuses it where an API key belongs.
-            return _Passed(Mode.BYOK, AUTHORIZATION, Secret(f"Bearer {value.reveal()}"), value.hint)
-        return _Passed(Mode.BYOK, header, None, value.hint)
+            # The provider refuses this credential in the header of API keys.
+            return _Choice(Mode.BYOK, AUTHORIZATION, Secret(f"Bearer {value.reveal()}"), value.hint)
+        return _Choice(Mode.BYOK, header, None, value.hint)
     if route.keyless:
-        return _Passed(Mode.BYOK, None, None, "")
+        return _Choice(Mode.BYOK, None, None, "")
     if not route.central_key or route.type is None:
         return None
     if route.open or (route.signed and route.type.signed):
-        return _Passed(Mode.CENTRALIZED, None, None, OPEN_HINT if route.open else SIGNED_HINT)
+        return _Choice(Mode.CENTRALIZED, None, None, OPEN_HINT if route.open else SIGNED_HINT)
     header_name = route.type.central_header
     if central_key is None or header_name is None:
         return None
@@ -197,7 +205,7 @@ def _passed(
         return central_key
     key = central_key.key
     value = Secret(route.type.credential_value(key.reveal()))
-    return _Passed(Mode.CENTRALIZED, header_name, value, key.hint, central_key.index)
+    return _Choice(Mode.CENTRALIZED, header_name, value, key.hint, central_key.index)
 
 
 def own_credential(
@@ -205,11 +213,11 @@ def own_credential(
 ) -> tuple[str, Secret] | None:
     """Find the user's own provider credential.
 
-    It counts only beside the governance header: without one, what stands in ``Authorization`` or
-    ``X-Api-Key`` is the Coder token's place. A Coder token is nobody's provider credential.
+    Without the governance header there is none: ``Authorization`` and ``X-Api-Key`` are then for
+    the Coder token. A Coder token is never a provider credential.
 
     Returns:
-        The header that it came in and its value, or None.
+        The name of its header and its value, or None.
     """
     if credentials.governance is None or provider_type is None:
         return None
@@ -225,37 +233,28 @@ def own_credential(
     return None
 
 
-def _wrong_in_query(
+def _problem_in_query(
     credentials: Credentials, route: Route, provider_type: ProviderType
 ) -> str | None:
-    """Say what is wrong with the query, if anything is."""
+    """Return the text about a problem with the query, or None."""
     found = route.query
     if found.override is not None:
-        return (
-            f"The query parameter {found.override} would replace headers or the method of the "
-            "request. Leave it out."
-        )
+        return advice.override_in_query(found.override)
     if found.hidden:
-        return (
-            "A parameter of the URL's query is a credential or chooses an account, in a spelling "
-            "that can be read in two ways. Send it in a header."
-        )
+        return advice.hidden_key_in_query()
     if not found.plain or credentials.governance is None:
         return None
     if own_credential(credentials, provider_type) is not None:
-        # Their own key is used anyway.
+        # The request uses the user's own key from the header.
         return None
-    # Removed in silence, the company would pay for what somebody meant to pay themselves.
-    return (
-        f"Your own credential stands in the URL's query ({', '.join(found.plain)}). Send it in "
-        f"{refusals.own_header_names(provider_type)}; without it the central key is used."
-    )
+    # If we only removed it, the company would pay for a request that the user meant to pay for.
+    return advice.own_key_in_query(found, provider_type)
 
 
 def _further_removed(credentials: Credentials, *, is_central: bool) -> tuple[str, ...]:
-    """Return what is removed beside ``CREDENTIAL_HEADERS`` and headers with a Coder token.
+    """Return headers to remove beside ``CREDENTIAL_HEADERS`` and headers with a Coder token.
 
-    With the company's key, which account pays is the company's choice.
+    With a central key the company chooses the account that pays.
     """
     removed = [name for name, _ in credentials.others if name not in CREDENTIAL_HEADERS]
     if is_central:

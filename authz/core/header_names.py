@@ -1,18 +1,22 @@
 """The one list of headers that carry a credential, choose an account, or belong to the gateway.
 
-It serves reading, the check for duplicates and odd bytes, the keys of kept decisions, and removal,
-so that no header can be read in one place and forgotten in another.
+The code that reads headers, checks them for duplicates and odd bytes, caches decisions, and removes
+headers uses this list, so that no place can forget a header that another place reads.
 """
 
 GOVERNANCE = "x-coder-ai-governance-token"
 AUTHORIZATION = "authorization"
 X_API_KEY = "x-api-key"
 API_KEY = "api-key"
-"""Azure's."""
+"""The header of Azure OpenAI."""
 OCP_APIM_SUBSCRIPTION_KEY = "ocp-apim-subscription-key"
-"""Of Azure's API Management, and of its older AI services."""
+"""The header of Azure API Management and of Azure's older AI services."""
 X_GOOG_API_KEY = "x-goog-api-key"
-"""Gemini's."""
+"""The header of Gemini."""
+PROXY_AUTHORIZATION = "proxy-authorization"
+SUBPROTOCOL = "sec-websocket-protocol"
+PEER_HEADER = "x-authz-peer"
+"""Tells authz's HTTP side who is connected; Envoy overwrites a client's value."""
 
 GATEWAY_KEYS = (
     "x-litellm-api-key",
@@ -21,7 +25,8 @@ GATEWAY_KEYS = (
     "helicone-auth",
     "apikey",
 )
-"""Where gateways with OpenAI's API read a key: LiteLLM, Portkey, Cloudflare, Helicone, Kong."""
+"""Headers from which gateways with OpenAI's API read a key: LiteLLM, Portkey, Cloudflare, Helicone,
+Kong."""
 
 CREDENTIAL_HEADERS = (
     GOVERNANCE,
@@ -32,7 +37,7 @@ CREDENTIAL_HEADERS = (
     "x-auth-token",
     "x-amz-security-token",
     "coder-session-token",
-    "proxy-authorization",
+    PROXY_AUTHORIZATION,
     OCP_APIM_SUBSCRIPTION_KEY,
     *GATEWAY_KEYS,
     "x-goog-iam-authorization-token",
@@ -45,7 +50,7 @@ CREDENTIAL_HEADERS = (
     "cf-access-client-secret",
     "cf-access-token",
 )
-"""Every header that somebody reads a credential from. All but the chosen one are removed."""
+"""Every header that may carry a credential. authz removes all but the chosen one."""
 
 ACCOUNT_HEADERS = (
     "openai-organization",
@@ -64,14 +69,14 @@ ACCOUNT_HEADERS = (
     "helicone-target-provider",
     "helicone-openai-api-base",
 )
-"""They choose which account pays, or where another gateway sends the key.
+"""Headers that choose the account that pays, or the host to which another gateway sends the key.
 
-They are removed from centralized requests: the provider answers a wrong one with a 401, which says
-nothing about the key, and a right one is not the client's to choose.
+authz removes them from centralized requests. The provider answers a wrong account with a 401, which
+looks like a bad key, and the client may not choose a right one.
 """
 
 METHOD_OVERRIDES = ("x-http-method-override", "x-http-method", "x-method-override")
-"""Routes decide by method, so the provider must see the same one."""
+"""Routes depend on the method, so the provider must see the same one."""
 
 REMOVED_HEADERS = (
     "cookie",
@@ -107,20 +112,20 @@ REMOVED_PREFIXES = (
     "cf-connecting-",
     "proxy-",
 )
-"""Nothing that belongs to Coder or to the gateway reaches a provider, and nothing that says where a
-request came from or was going before.
+"""Headers of Coder and of the gateway, and headers about a request's origin or first destination.
 
-The credential headers are not here: which of them stays is authz's decision.
+Envoy removes them from every request to a provider. The credential headers are not in this list,
+since authz decides which of them to keep.
 """
 
-_OF_A_MESSAGE = frozenset(
+_MESSAGE_HEADERS = frozenset(
     {
         "accept-encoding",
         "connection",
         "expect",
         "host",
         "keep-alive",
-        "sec-websocket-protocol",
+        SUBPROTOCOL,
         "te",
         "trailer",
         "transfer-encoding",
@@ -130,10 +135,10 @@ _OF_A_MESSAGE = frozenset(
 
 
 def is_reserved(name: str) -> bool:
-    """Say whether ``gateway.yaml`` may not name this header: its meaning is fixed already."""
+    """Return whether ``gateway.yaml`` must not name this header, since its meaning is fixed."""
     return (
         name in CREDENTIAL_HEADERS
         or name in REMOVED_HEADERS
-        or name in _OF_A_MESSAGE
+        or name in _MESSAGE_HEADERS
         or name.startswith(("content-", "x-authz-", *REMOVED_PREFIXES))
     )

@@ -1,7 +1,7 @@
-"""Whose token is this? One file per source; the URL's scheme picks it (``interface.md`` section 3).
+"""The types of an identity: the owner of a token, the reasons against one, and a source of both.
 
-A source answers from its own records on every call and keeps no positive result, so that a deleted
-token, or a deleted user's, stops working with the next request.
+A source answers from its own records on every call and caches no positive result, so that a token
+stops working with the next request after it, or its user, was deleted.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from authz.core.tokens import CoderToken
 
 
 class Rejection(StrEnum):
-    """Why a well-formed token is refused. For logs and metrics; never told to the client."""
+    """Why a well-formed token is refused. For logs and metrics; clients get ``token_invalid``."""
 
     UNKNOWN = "token_unknown"
     EXPIRED = "token_expired"
@@ -28,16 +28,16 @@ class Rejection(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The proven owner of a token.
+    """The verified owner of a token.
 
     Attributes:
         user_id: the user's UUID.
-        username: unique name of the user.
-        token_id: 10 characters, no secret.
-        token_name: what the owner called it; empty for sessions.
-        expires_at: when the token ends, UTC; None where the source does not say.
-        rules: what the token is limited to; Coder's own tokens have none.
-        stale: whether this is an earlier answer, given because the source can't be asked now.
+        username: the user's unique name.
+        token_id: 10 characters, not secret.
+        token_name: the owner's name for the token; empty for sessions.
+        expires_at: the end of the token, UTC; None where the source does not tell.
+        rules: the limits of the token; Coder's own tokens have no limits.
+        stale: whether this is an earlier answer, because the source is unavailable now.
     """
 
     user_id: str
@@ -51,13 +51,13 @@ class Identity:
 
 
 class IdentitySource(Protocol):
-    """Where tokens are looked up."""
+    """Looks tokens up."""
 
     async def verify(self, token: CoderToken) -> Identity | Rejection:
-        """Look the token up now and say whose it is, or why it is refused.
+        """Look the token up now and return its owner, or the reason to refuse it.
 
         Raises:
-            IdentityUnavailable: the source can't be asked; the request gets 503, never an allow.
+            IdentityUnavailable: the source gave no answer; the request gets 503, never an allow.
         """
         ...
 
@@ -65,10 +65,10 @@ class IdentitySource(Protocol):
         """Return when the source answers.
 
         Raises:
-            IdentityUnavailable: it does not.
+            IdentityUnavailable: the source gave no answer.
         """
         ...
 
     async def close(self) -> None:
-        """Give back connections and files."""
+        """Close connections and files."""
         ...

@@ -1,23 +1,23 @@
-"""What a URL's query holds that would go round every rule about headers."""
+"""Finds parameters in a URL's query that would bypass the rules about headers."""
 
 import re
 from dataclasses import dataclass
 from urllib.parse import unquote
 
 _SEPARATORS = re.compile(r"[?&;]")
-# What a lenient server might overlook in a name, such as `key[]`, `$key` or a space.
+# Characters that a lenient server might ignore in a name, such as `key[]`, `$key` or a space.
 _NOISE = re.compile(r"[^0-9a-z]")
 _DECODED_TIMES = 3
 
 
 @dataclass(frozen=True, slots=True)
 class QueryNames:
-    """Names of query parameters that a provider acts on before it looks at headers.
+    """Names of query parameters that a provider reads before the headers.
 
     Attributes:
-        credentials: it would take a credential from them.
-        accounts: they choose which account pays.
-        overrides: they replace headers or the method.
+        credentials: parameters with a credential.
+        accounts: parameters that choose the account that pays.
+        overrides: parameters that replace headers or the method.
     """
 
     credentials: tuple[str, ...] = ()
@@ -27,13 +27,13 @@ class QueryNames:
 
 @dataclass(frozen=True, slots=True)
 class QueryCredentials:
-    """What a query holds.
+    """The parameters of a query that matter.
 
     Attributes:
-        plain: names of credentials that Envoy finds and removes.
-        hidden: whether a credential or an account stands there in a spelling that Envoy would not
-            find, but perhaps the provider.
-        accounts: names of parameters that choose an account, which Envoy finds.
+        plain: names of credentials that Envoy can find and remove.
+        hidden: whether there is a credential or an account in a spelling that Envoy would miss and
+            the provider might read.
+        accounts: names of parameters that choose an account and that Envoy can find.
         override: the name of a parameter that replaces headers or the method, if there is one.
     """
 
@@ -48,20 +48,20 @@ NONE = QueryCredentials()
 
 
 def find(path: str, names: QueryNames) -> QueryCredentials:
-    """Look for parameters that a provider acts on.
+    """Find the parameters that a provider reads.
 
     Args:
         path: with the query.
-        names: of the parameters, as they are usually spelled.
+        names: the parameters in their usual spelling.
     """
     query = path.partition("?")[2]
     removed = names.credentials + names.accounts
     if not query or not (removed or names.overrides):
         return NONE
-    # As Envoy reads it: pairs between ampersands, names before the first equals sign, undecoded.
+    # Envoy splits at ampersands, takes the name before the first equals sign, and decodes nothing.
     pairs = [pair.partition("=") for pair in query.split("&")]
     literal = {name for name, _, _ in pairs}
-    # What stands behind the name of an account is kept with the user's own credential.
+    # A request with the user's own credential keeps the value of an account parameter.
     rest = "&".join(
         ("" if name in names.accounts else name) + equals + value
         for name, equals, value in pairs
@@ -78,14 +78,14 @@ def find(path: str, names: QueryNames) -> QueryCredentials:
 
 
 _UNREADABLE = "?"
-"""Stands for a query that is escaped too often to tell."""
+"""Marks a query that is escaped too many times to decode."""
 
 
 def _spelled(query: str, names: tuple[str, ...]) -> set[str]:
-    """Return which of the names stand in a query, however they are spelled."""
+    """Return the names that are in a query in any spelling."""
     wanted = {_bare(name) for name in names}
     found = set()
-    # Decoded again and again: a separator may be escaped, and an escape, too.
+    # We decode several times, since a separator may be escaped, and an escape, too.
     for _ in range(_DECODED_TIMES):
         found |= {_bare(pair.partition("=")[0]) for pair in _SEPARATORS.split(query)} & wanted
         decoded = unquote(query, errors="replace")

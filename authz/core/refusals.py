@@ -1,193 +1,171 @@
-"""The refusals that a decision can be, each with its text for the person at the client."""
+"""The refusals: one table with the status, error type, code and message of each.
 
-from collections.abc import Sequence
+The log, the metrics and the client use the same word for a refusal. ``docs/refusals.md`` lists all
+of them with cause and cure, and a test compares the page with this table.
+"""
 
-from authz.core.header_names import AUTHORIZATION, GOVERNANCE
-from authz.core.identity import Identity, Rejection
-from authz.core.outcome import Deny, Exhausted, Reason, Route
-from authz.core.providers import ProviderType
-from authz.core.tokens import CoderToken
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from types import MappingProxyType
 
-_NAMED = 2
-"""How many headers a text names; the first are those that clients have."""
+from authz.core.identity import Rejection
 
+TOKEN_INVALID = "token_invalid"  # noqa: S105 - a code, no secret
+"""The code of every refused token: no answer may say whether a token id exists."""
 
-def byok_disabled() -> Deny:
-    """Refuse an own credential where the setting is off."""
-    return Deny(
-        status=403,
-        error_type="permission_error",
-        code="byok_disabled",
-        message="Bring Your Own Key (BYOK) is switched off here (allow_byok: false). "
-        "Remove your own provider credential, or ask your administrator to enable it.",
-        reason=Reason.BYOK_DISABLED,
-    )
+INVALID_REQUEST = "invalid_request_error"
+AUTHENTICATION = "authentication_error"
+PERMISSION = "permission_error"
+NOT_FOUND = "not_found_error"
+RATE_LIMIT = "rate_limit_error"
+API = "api_error"
+"""Error types, as Anthropic names them."""
 
 
-def missing_token() -> Deny:
-    """Refuse a request in which no header can hold a Coder token."""
-    return Deny(
-        status=401,
-        error_type="authentication_error",
-        code="missing_token",
-        message="No Coder token was sent. Send it as Authorization: Bearer or as X-Api-Key, or "
+class Reason(StrEnum):
+    """Why a request is refused, beside the reasons of ``Rejection``."""
+
+    BAD_HEADER = "bad_header"
+    TOKEN_IN_URL = "token_in_url"  # noqa: S105 - a reason, no secret
+    KEY_IN_URL = "key_in_url"
+    TOKEN_MISSING = "token_missing"  # noqa: S105
+    TOKEN_MALFORMED = "token_malformed"  # noqa: S105
+    BYOK_DISABLED = "byok_disabled"
+    ROUTE_NOT_SUPPORTED = "route_not_supported"
+    CREDENTIAL_REQUIRED = "credential_required"
+    KEYS_LIMITED = "keys_limited"
+    KEYS_REFUSED = "keys_refused"
+    RULE_PROVIDER = "token_rule_provider"
+    RULE_MODE = "token_rule_mode"
+
+    IDENTITY_UNAVAILABLE = "identity_unavailable"
+    UNKNOWN_ROUTE = "unknown_route"
+    OVERLOADED = "overloaded"
+    INTERNAL_ERROR = "internal_error"
+
+    # Envoy makes these replies without authz.
+    HEADERS_TOO_LARGE = "headers_too_large"
+    BAD_REQUEST = "bad_request"
+    USER_RATE_LIMITED = "user_rate_limited"
+    PROVIDER_UNREACHABLE = "provider_unreachable"
+    PRIVATE_ADDRESS = "private_address"
+    HOST_UNREACHABLE = "host_unreachable"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One row of the table.
+
+    Attributes:
+        reason: the word in the log and the metrics.
+        status: the HTTP status.
+        error_type: Anthropic's name of the error class.
+        message: the text for the person at the client; ``str.format`` fills in its fields.
+        code: the word for the client, which is the reason unless the reason is a secret.
+    """
+
+    reason: Reason | Rejection
+    status: int
+    error_type: str
+    message: str
+    code: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.code:
+            object.__setattr__(self, "code", str(self.reason))
+
+
+_NOT_NOW = "The gateway can't check Coder tokens at the moment. Try again shortly."
+_LIMITED = (
+    "This Coder token may not be used for {use}: it is limited to {rules}. Use another token."
+)
+
+_BY_AUTHZ = (
+    Refusal(Reason.BAD_HEADER, 400, INVALID_REQUEST, "Header {problem}."),
+    Refusal(
+        Reason.TOKEN_IN_URL,
+        400,
+        INVALID_REQUEST,
+        "The Coder token is part of the URL. Send it in a header only.",
+    ),
+    Refusal(Reason.KEY_IN_URL, 400, INVALID_REQUEST, "{problem}"),
+    Refusal(
+        Reason.TOKEN_MISSING,
+        401,
+        AUTHENTICATION,
+        "No Coder token was sent. Send it as Authorization: Bearer or as X-Api-Key, or "
         "in X-Coder-AI-Governance-Token beside your own provider credential.",
-        reason=Reason.TOKEN_MISSING,
-    )
+    ),
+    Refusal(
+        Reason.TOKEN_MALFORMED,
+        401,
+        AUTHENTICATION,
+        "{headers} no Coder token (10 letters or digits, a hyphen, 22 letters or digits). {advice}",
+        TOKEN_INVALID,
+    ),
+    *(
+        Refusal(
+            rejection,
+            401,
+            AUTHENTICATION,
+            "The Coder token is not valid. Create a new one and try again.",
+            TOKEN_INVALID,
+        )
+        for rejection in Rejection
+    ),
+    Refusal(Reason.CREDENTIAL_REQUIRED, 401, AUTHENTICATION, "{problem}: {advice}"),
+    Refusal(
+        Reason.BYOK_DISABLED,
+        403,
+        PERMISSION,
+        "Bring Your Own Key (BYOK) is switched off here (allow_byok: false). "
+        "Remove your own provider credential, or ask your administrator to enable it.",
+    ),
+    Refusal(Reason.RULE_PROVIDER, 403, PERMISSION, _LIMITED),
+    Refusal(Reason.RULE_MODE, 403, PERMISSION, _LIMITED),
+    Refusal(Reason.ROUTE_NOT_SUPPORTED, 404, NOT_FOUND, "route not supported: {label}"),
+    Refusal(
+        Reason.KEYS_LIMITED,
+        429,
+        RATE_LIMIT,
+        'Every central key of provider "{provider}" is rate limited. Try again in {seconds} s.',
+    ),
+    Refusal(
+        Reason.KEYS_REFUSED,
+        502,
+        API,
+        'Provider "{provider}" refuses every central key. Ask your administrator to replace them.',
+    ),
+    Refusal(Reason.IDENTITY_UNAVAILABLE, 503, API, _NOT_NOW),
+    Refusal(Reason.UNKNOWN_ROUTE, 503, API, _NOT_NOW),
+    Refusal(Reason.OVERLOADED, 503, API, _NOT_NOW),
+    Refusal(Reason.INTERNAL_ERROR, 503, API, _NOT_NOW),
+)
+
+BY_ENVOY = (
+    Refusal(Reason.BAD_REQUEST, 400, INVALID_REQUEST, "{problem}"),
+    Refusal(Reason.PRIVATE_ADDRESS, 403, PERMISSION, "{problem}"),
+    Refusal(Reason.USER_RATE_LIMITED, 429, RATE_LIMIT, "{problem}"),
+    Refusal(Reason.HEADERS_TOO_LARGE, 431, INVALID_REQUEST, "{problem}"),
+    Refusal(Reason.HOST_UNREACHABLE, 502, API, "{problem}"),
+    Refusal(Reason.PROVIDER_UNREACHABLE, 503, API, "{problem}"),
+)
+"""Refusals that Envoy makes without authz; ``authz.envoy`` has their texts.
+
+Envoy uses ``bad_request`` and ``provider_unreachable`` with other statuses, too. Besides these rows
+it replies with ``identity_unavailable`` and ``route_not_supported``.
+"""
+
+REFUSALS: Mapping[Reason | Rejection, Refusal] = MappingProxyType(
+    {refusal.reason: refusal for refusal in (*_BY_AUTHZ, *BY_ENVOY)}
+)
+"""Every refusal by its reason."""
 
 
-def token_in_url() -> Deny:
-    """Refuse a Coder token in the URL, which is logged along the way."""
-    return Deny(
-        status=400,
-        error_type="invalid_request_error",
-        code="token_in_url",
-        message="The Coder token is part of the URL. Send it in a header only.",
-        reason=Reason.TOKEN_IN_URL,
-    )
+def proxy_challenge(reason: Reason | Rejection) -> Refusal:
+    """Return the refusal of a CONNECT to the AI Gateway Proxy.
 
-
-def no_token(headers: Sequence[str]) -> Deny:
-    """Refuse a request whose headers hold something else where a Coder token belongs.
-
-    Args:
-        headers: in which there is something, in lower case.
+    Proxies answer with 407, and every refused token gets the same text, as in Coder.
     """
-    names = " and ".join(_title(header) for header in headers)
-    verb = "holds" if len(headers) == 1 else "hold"
-    if GOVERNANCE in headers:
-        advice = "Put your Coder token there, and your own credential in the provider's header."
-    else:
-        advice = (
-            "Put your Coder token there; to use a credential of your own, leave it there and send "
-            "the Coder token in X-Coder-AI-Governance-Token."
-        )
-    return Deny(
-        status=401,
-        error_type="authentication_error",
-        code="invalid_token",
-        message=f"{names} {verb} no Coder token (10 letters or digits, a hyphen, 22 letters or "
-        f"digits). {advice}",
-        reason=Reason.TOKEN_MALFORMED,
-    )
-
-
-def bad_token(reason: Rejection, token_id: str) -> Deny:
-    """Refuse a token; one text for all, so that no answer says whether a token id exists."""
-    return Deny(
-        status=401,
-        error_type="authentication_error",
-        code="invalid_token",
-        message="The Coder token is not valid. Create a new one and try again.",
-        reason=reason,
-        token_id=token_id,
-    )
-
-
-def not_served(route: Route, identity: Identity, token: CoderToken) -> Deny:
-    """Refuse a path or provider that is not served."""
-    return Deny(
-        status=404,
-        error_type="not_found_error",
-        code="route_not_supported",
-        message=f"route not supported: {route.label}",
-        reason=Reason.ROUTE_NOT_SUPPORTED,
-        identity=identity,
-        token_id=token.id,
-    )
-
-
-def key_in_url(what: str, identity: Identity, token: CoderToken) -> Deny:
-    """Refuse a query that would go round the rules about headers.
-
-    Args:
-        what: is there, and what to do about it.
-    """
-    return Deny(
-        status=400,
-        error_type="invalid_request_error",
-        code="key_in_url",
-        message=what,
-        reason=Reason.KEY_IN_URL,
-        identity=identity,
-        token_id=token.id,
-    )
-
-
-def credential_required(
-    route: Route, identity: Identity, token: CoderToken, *, allow_byok: bool
-) -> Deny:
-    """Refuse a request that has neither a central key nor an own credential."""
-    assert route.type is not None  # noqa: S101 - a route without one is a 404
-    what = f'Provider "{route.provider}" has no central key'
-    if not route.central_key:
-        what = f'The central key of provider "{route.provider}" is not for this path'
-    headers = own_header_names(route.type)
-    advice = (
-        f"send your own credential in {headers}, and the Coder token in "
-        "X-Coder-AI-Governance-Token."
-    )
-    if not allow_byok:
-        advice = (
-            f"it needs your own credential in {headers}, but Bring Your Own Key (BYOK) is switched "
-            "off here (allow_byok: false). Ask your administrator to enable it."
-        )
-    return Deny(
-        status=401,
-        error_type="authentication_error",
-        code="provider_credential_required",
-        message=f"{what}: {advice}",
-        reason=Reason.CREDENTIAL_REQUIRED,
-        identity=identity,
-        token_id=token.id,
-    )
-
-
-def exhausted(keys: Exhausted, route: Route, identity: Identity, token: CoderToken) -> Deny:
-    """Refuse since every central key rests."""
-    if keys.retry_after is None:
-        return Deny(
-            status=502,
-            error_type="api_error",
-            code="central_keys_refused",
-            message=f'Provider "{route.provider}" refuses every central key. '
-            "Ask your administrator to replace them.",
-            reason=Reason.KEYS_REFUSED,
-            identity=identity,
-            token_id=token.id,
-        )
-    return Deny(
-        status=429,
-        error_type="rate_limit_error",
-        code="central_keys_limited",
-        message=f'Every central key of provider "{route.provider}" is rate limited. '
-        f"Try again in {keys.retry_after} s.",
-        reason=Reason.KEYS_LIMITED,
-        identity=identity,
-        token_id=token.id,
-        retry_after=keys.retry_after,
-    )
-
-
-def against_rules(reason: Reason, what: str, identity: Identity, token: CoderToken) -> Deny:
-    """Refuse what the token is not for."""
-    return Deny(
-        status=403,
-        error_type="permission_error",
-        code="token_limited",
-        message=f"This Coder token may not be used for {what}: it is limited to "
-        f"{identity.rules}. Use another token.",
-        reason=reason,
-        identity=identity,
-        token_id=token.id,
-    )
-
-
-def own_header_names(provider_type: ProviderType) -> str:
-    """Return where the user's own credential goes, for a text."""
-    return " or ".join(map(_title, provider_type.own_headers[:_NAMED]))
-
-
-def _title(header: str) -> str:
-    names = {AUTHORIZATION: "Authorization: Bearer", GOVERNANCE: "X-Coder-AI-Governance-Token"}
-    return names.get(header, header.title())
+    return replace(REFUSALS[reason], status=407, message="Proxy Authentication Required")

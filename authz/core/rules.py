@@ -1,4 +1,4 @@
-"""What a token may be used for: rules that its owner or an administrator gave it."""
+"""The rules of a token: its owner or an administrator limits it to providers and modes."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from typing import Any
 _PROVIDER = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _PROVIDER_LENGTH = 64
 MAX_PROVIDERS = 64
-"""As many as a token's rules may list."""
+"""The most providers that a token's rules may list."""
 
 
 class Mode(StrEnum):
@@ -22,7 +22,7 @@ class Mode(StrEnum):
 
     @property
     def text(self) -> str:
-        """What a person reads of it."""
+        """The mode in words for a person."""
         own = "your own provider credential" if self is Mode.BYOK else "the company's own key"
         return f"{own} ({self})"
 
@@ -32,31 +32,31 @@ _MODES = {"central": Mode.CENTRALIZED, **{mode.value: mode for mode in Mode}}
 
 @dataclass(frozen=True, slots=True)
 class TokenRules:
-    """What a token is limited to.
+    """The limits of a token.
 
     Attributes:
-        providers: names in order; None is every provider, and nothing is none.
-        modes: in order; None is every mode.
+        providers: names in order; None allows every provider, an empty tuple allows none.
+        modes: in order; None allows every mode.
     """
 
     providers: tuple[str, ...] | None = None
     modes: tuple[Mode, ...] | None = None
 
     def allow_provider(self, name: str) -> bool:
-        """Say whether the token may be used at a provider."""
+        """Return whether the token may be used at a provider."""
         return self.providers is None or name in self.providers
 
     def allow_mode(self, mode: Mode) -> bool:
-        """Say whether the token may be used in a mode."""
+        """Return whether the token may be used in a mode."""
         return self.modes is None or mode in self.modes
 
     def as_json(self) -> dict[str, list[str]]:
-        """Return what is stored and shown: only what is limited."""
+        """Return the limits as they are stored and shown."""
         limits = {"providers": self.providers, "modes": self.modes}
         return {name: list(values) for name, values in limits.items() if values is not None}
 
     def as_text(self) -> str | None:
-        """Return what is stored; None for no rules."""
+        """Return the text to store; None for no rules."""
         return json.dumps(self.as_json()) if self != NO_RULES else None
 
     def __str__(self) -> str:
@@ -66,10 +66,10 @@ class TokenRules:
 
 
 NO_RULES = TokenRules()
-"""A token that may be used for everything, as all of Coder's."""
+"""The rules of a token without limits, such as all of Coder's."""
 
 NOTHING = TokenRules(providers=(), modes=())
-"""What a token gets whose rules can't be read: it may be used for nothing."""
+"""The rules of a token whose stored rules can't be read: it may be used for nothing."""
 
 
 def make_rules(
@@ -77,17 +77,17 @@ def make_rules(
     modes: list[str] | tuple[str, ...] | None = None,
     known: Collection[str] | None = None,
 ) -> TokenRules:
-    """Return the rules that a person asks for.
+    """Return the rules for a person's input.
 
     Args:
-        providers: names; None or nothing is every provider.
-        modes: ``centralized`` (or ``central``) and ``byok``; None or nothing is every mode.
-        known: the configured providers, of which each name has to be one; None takes any name, as
-            rules that are stored may outlive a provider.
+        providers: names; None or empty allows every provider.
+        modes: ``centralized`` (or ``central``) and ``byok``; None or empty allows every mode.
+        known: the configured providers, which must include each name; None accepts any name, since
+            stored rules may outlive a provider.
 
     Raises:
-        ValueError: what is wrong, in one line that does not quote what was given: people paste
-            tokens in wrong places.
+        ValueError: the input is invalid. The message has one line and does not quote the input,
+            since people paste tokens in wrong places.
     """
     if providers and len(providers) > MAX_PROVIDERS:
         raise ValueError(f"a token can be limited to at most {MAX_PROVIDERS} providers")
@@ -106,9 +106,9 @@ def make_rules(
 
 @lru_cache(maxsize=1024)
 def read_rules(text: str | None) -> TokenRules:
-    """Read what ``as_text`` wrote.
+    """Read the output of ``as_text``.
 
-    Rules that can't be read, such as a later version's, allow nothing.
+    Rules that can't be read, such as those of a later version, allow nothing.
     """
     if text is None:
         return NO_RULES

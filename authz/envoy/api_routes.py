@@ -14,7 +14,7 @@ from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import (
     HeaderMutationPerRoute,
 )
 
-from authz.core.credentials import PEER_HEADER
+from authz.core.header_names import PEER_HEADER
 from authz.envoy.filters import CLEAN_API_FILTER, CLEAN_FILTER, EXT_AUTHZ
 from authz.envoy.packing import packed, regex, set_header
 

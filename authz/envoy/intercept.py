@@ -31,7 +31,7 @@ from envoy_data_plane.envoy.extensions.transport_sockets.raw_buffer.v3 import Ra
 
 from authz.certificates.leaves import leaf_file
 from authz.config.settings import Config
-from authz.core.credentials import GOVERNANCE
+from authz.core.header_names import GOVERNANCE
 from authz.envoy.clusters import assignment, internal_address, limits
 from authz.envoy.filters import (
     EXT_AUTHZ,

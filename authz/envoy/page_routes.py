@@ -16,7 +16,7 @@ from envoy_data_plane.envoy.extensions.filters.http.header_mutation.v3 import (
 )
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 
-from authz.core.credentials import PEER_HEADER
+from authz.core.header_names import PEER_HEADER
 from authz.envoy.api_routes import AUTHZ_HTTP_CLUSTER
 from authz.envoy.filters import CLEAN_API_FILTER, CLEAN_FILTER, EXT_AUTHZ
 from authz.envoy.packing import packed, regex, set_header

@@ -30,7 +30,7 @@ from authz.check.ext_authz import (
     CONTEXT_KIND,
     CONTEXT_PROVIDER,
     CONTEXT_SUPPORTED,
-    KIND_OWN,
+    KIND_AUTHZ,
     METADATA_NAMESPACE,
     SUPPORTED_OWN,
 )
@@ -162,7 +162,7 @@ def no_websocket(provider: Provider, mount: Mount, paths: Sequence[AllowedPath])
         name=f"{provider.name} no WebSocket",
         match=RouteMatch(safe_regex=regex(mount.prefix + _any_of(patterns)), headers=[_UPGRADE]),
         direct_response=DirectResponseAction(status=426),
-        typed_per_filter_config={EXT_AUTHZ: packed_context({CONTEXT_KIND: KIND_OWN})},
+        typed_per_filter_config={EXT_AUTHZ: packed_context({CONTEXT_KIND: KIND_AUTHZ})},
     )
 
 

@@ -46,7 +46,7 @@ from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from authz.check.ext_authz import CONTEXT_KIND, KIND_CONNECT
 from authz.config.proxy import Proxy
 from authz.config.settings import Config
-from authz.core.credentials import GOVERNANCE
+from authz.core.header_names import GOVERNANCE
 from authz.envoy.early_refusals import refuse_early
 from authz.envoy.filters import (
     EXT_AUTHZ,

@@ -14,7 +14,7 @@ from envoy_data_plane.envoy.config.route.v3 import (
 )
 from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import ExtAuthzPerRoute
 
-from authz.check.ext_authz import CONTEXT_KIND, KIND_OWN
+from authz.check.ext_authz import CONTEXT_KIND, KIND_AUTHZ
 from authz.config.settings import Config
 from authz.core.providers import API_PREFIXES
 from authz.envoy.api_routes import (
@@ -77,7 +77,7 @@ def _ca_certificate(prefix: str) -> Route:
             path_rewrite=CA_CERTIFICATE_PATH,
             timeout=timedelta(seconds=2),
         ),
-        typed_per_filter_config={EXT_AUTHZ: packed_context({CONTEXT_KIND: KIND_OWN})},
+        typed_per_filter_config={EXT_AUTHZ: packed_context({CONTEXT_KIND: KIND_AUTHZ})},
     )
 
 

@@ -45,7 +45,7 @@ from envoy_data_plane.xds.type.matcher.v3 import (
 
 from authz.check.ext_authz import METADATA_NAMESPACE
 from authz.config.providers import Aws
-from authz.core.decision import Mode
+from authz.core.rules import Mode
 from authz.envoy.packing import exactly, extension, packed, starting_with
 
 SERVICE = "bedrock-mantle"

@@ -1,4 +1,4 @@
-"""The central keys of one provider: which serves the next request, and which rest."""
+"""The pool of one provider's central keys: chooses a key for each request, with cooldowns."""
 
 import math
 import time
@@ -9,26 +9,26 @@ from email.utils import parsedate_to_datetime
 
 import structlog
 
-from authz.core.outcome import ChosenKey, Exhausted
+from authz.core.decision_types import ChosenKey, Exhausted
 from authz.keys.sources import CentralKey
 from authz.secret import Secret
 
 _log = structlog.get_logger(__name__)
 
 MAX_KEYS = 5
-"""As Coder has it (``coder-contract.md`` 2.6)."""
-REST_SECONDS = 60.0
-"""How long a key rests where the provider does not say."""
-MAX_REST_SECONDS = 86_400.0
-"""What a provider may ask for at most; a day of a mistaken ``Retry-After`` is enough."""
+"""Coder's limit, too."""
+COOLDOWN_SECONDS = 60.0
+"""The cooldown of a key if the provider's response has no ``Retry-After``."""
+MAX_COOLDOWN_SECONDS = 86_400.0
+"""Limits the provider's ``Retry-After``, which may be a mistake."""
 
 
 @dataclass(frozen=True, slots=True)
 class Requester:
-    """Whose request a provider refused, for the log and to tell people apart.
+    """The sender of a request that a provider refused, for the log and to tell people apart.
 
     Attributes:
-        user_id: empty where the token has no user that is known.
+        user_id: empty for a token without a known user.
         user: the name, for the log.
     """
 
@@ -38,13 +38,13 @@ class Requester:
 
     @property
     def person(self) -> str:
-        """The user, or the token where its user is not known."""
+        """The user, or the token if its user is unknown."""
         return self.user_id or self.token_id
 
 
 @dataclass(slots=True)
-class _Rest:
-    """Why and until when a key rests; another key in the same place does not."""
+class _Cooldown:
+    """The cooldown of a key; it does not hold for another key in the same place."""
 
     key: Secret
     until: float
@@ -54,16 +54,16 @@ class _Rest:
 class KeyPool:
     """The ordered central keys of one provider.
 
-    Every request gets the first key that does not rest: primary with fallback, not round robin
-    (``coder-contract.md`` 2.6). A key rests after the provider answered a request with 429 or 401.
-    The last key that serves rests only when the requests of two people were refused: one person
-    could have caused it alone, and everybody would be without a key.
+    Every request gets the first key that is not on cooldown: primary with fallback, not round
+    robin, as in Coder. A cooldown begins when the provider answers a request with 429 or 401.
+    The last available key gets a cooldown only after the provider refused requests of two people:
+    one person could cause a refusal alone, and everyone would be without a key.
 
     Args:
         provider: its name, for the log.
         keys: in order.
-        rests: whether keys rest; the only key of a provider does not, so that the provider's own
-            answers reach the client.
+        has_cooldown: whether keys get cooldowns; the only key of a provider gets none, so that the
+            provider's own responses reach the client.
         clock: seconds, monotonic.
     """
 
@@ -72,121 +72,125 @@ class KeyPool:
         provider: str,
         keys: Sequence[CentralKey],
         *,
-        rests: bool,
+        has_cooldown: bool,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._provider = provider
         self._keys = tuple(keys)
-        self._rests = rests
+        self._has_cooldown = has_cooldown
         self._clock = clock
-        self._resting: dict[int, _Rest] = {}
-        # Of the last key that serves: whose request was refused, and until when that counts.
+        self._cooldowns: dict[int, _Cooldown] = {}
+        # For the last available key: the person whose request was refused, and the end of the
+        # time in which that counts.
         self._suspected: dict[int, tuple[Secret, str, float]] = {}
         self._last: ChosenKey | None = None
 
     def choose(self) -> ChosenKey | Exhausted | None:
-        """Return the key for a request, or None where the provider has no central key."""
-        if not self._rests:
+        """Return the key for a request, or None if the provider has no central key."""
+        if not self._has_cooldown:
             for only in self._keys:
                 key = only.current()
                 return None if key is None else self._chosen(key, None)
             return None
-        rests = []
+        cooldowns = []
         for index, one in enumerate(self._keys):
             key = one.current()
             if key is None:
                 continue
-            rest = self._rest_of(index, key)
-            if rest is None:
+            cooldown = self._cooldown_of(index, key)
+            if cooldown is None:
                 return self._chosen(key, index)
-            rests.append(rest)
-        if not rests:
+            cooldowns.append(cooldown)
+        if not cooldowns:
             return None
-        limited = [rest.until for rest in rests if rest.is_rate_limit]
+        limited = [cooldown.until for cooldown in cooldowns if cooldown.is_rate_limit]
         return Exhausted(math.ceil(min(limited) - self._clock()) if limited else None)
 
-    def refused(self, index: int, hint: str, status: int, retry_after: str, who: Requester) -> None:
-        """Let a key rest, since the provider has refused it.
+    def refused(
+        self, index: int, hint: str, status: int, retry_after: str, requester: Requester
+    ) -> None:
+        """Put a key on cooldown, since the provider has refused it.
 
-        A rest that is under way is never shortened.
+        This never shortens a cooldown.
 
         Args:
-            index: as ``ChosenKey`` had it; one that is not in the pool is ignored.
-            hint: the key, masked; where another key has its place now, nothing happens.
-            status: 429 or 401; of any other nothing follows.
+            index: of ``ChosenKey``; an index that is not in the pool is ignored.
+            hint: the masked key; if another key has its place now, nothing happens.
+            status: 429 or 401; others are ignored.
             retry_after: the header's value with a 429, or empty.
-            who: whose request it was.
+            requester: the sender of the request.
         """
-        if not self._rests or status not in (401, 429) or not 0 <= index < len(self._keys):
+        if not self._has_cooldown or status not in (401, 429) or not 0 <= index < len(self._keys):
             return
         key = self._keys[index].current()
         if key is None or key.hint != hint:
             return
         is_rate_limit = status == 429
         seconds = read_retry_after(retry_after) if is_rate_limit else None
-        until = self._clock() + (REST_SECONDS if seconds is None else seconds)
-        before = self._rest_of(index, key)
-        if before is not None and before.until >= until:
+        until = self._clock() + (COOLDOWN_SECONDS if seconds is None else seconds)
+        current = self._cooldown_of(index, key)
+        if current is not None and current.until >= until:
             return
-        if before is None and self._is_last(index) and not self._confirmed(index, key, status, who):
+        is_suspect = current is None and self._is_last(index)
+        if is_suspect and not self._confirmed(index, key, status, requester):
             return
-        self._resting[index] = _Rest(key, until, is_rate_limit)
-        if before is None:
+        self._cooldowns[index] = _Cooldown(key, until, is_rate_limit)
+        if current is None:
             _log.warning(
-                "central key rests",
+                "central key on cooldown",
                 provider=self._provider,
                 key=index,
                 credential_hint=hint,
                 status=status,
                 seconds=round(until - self._clock()),
-                user=who.user or None,
-                token_id=who.token_id or None,
+                user=requester.user or None,
+                token_id=requester.token_id or None,
             )
 
     def _is_last(self, index: int) -> bool:
-        """Say whether no other key would serve if this one rested."""
+        """Return whether no other key is available."""
         for other, one in enumerate(self._keys):
             key = one.current() if other != index else None
-            if key is not None and self._rest_of(other, key) is None:
+            if key is not None and self._cooldown_of(other, key) is None:
                 return False
         return True
 
-    def _confirmed(self, index: int, key: Secret, status: int, who: Requester) -> bool:
-        """Say whether somebody else's request was refused with the same key a while ago."""
+    def _confirmed(self, index: int, key: Secret, status: int, requester: Requester) -> bool:
+        """Return whether a request of another person was refused with this key a short time ago."""
         now = self._clock()
-        before = self._suspected.get(index)
-        is_fresh = before is not None and before[0] == key and now < before[2]
-        if before is not None and is_fresh and before[1] != who.person:
+        last = self._suspected.get(index)
+        is_fresh = last is not None and last[0] == key and now < last[2]
+        if last is not None and is_fresh and last[1] != requester.person:
             del self._suspected[index]
             return True
-        self._suspected[index] = (key, who.person, now + REST_SECONDS)
+        self._suspected[index] = (key, requester.person, now + COOLDOWN_SECONDS)
         if not is_fresh:
             _log.warning(
-                "last central key goes on: the requests of one person alone were refused",
+                "last central key stays in use: the provider refused requests of one person only",
                 provider=self._provider,
                 key=index,
                 credential_hint=key.hint,
                 status=status,
-                user=who.user or None,
-                token_id=who.token_id or None,
+                user=requester.user or None,
+                token_id=requester.token_id or None,
             )
         return False
 
     def _chosen(self, key: Secret, index: int | None) -> ChosenKey:
-        """Return the same object for the same key, which tells at once that it is."""
+        """Return the same object for the same key, so that callers can compare by identity."""
         last = self._last
         if last is None or last.key is not key or last.index != index:
             last = self._last = ChosenKey(key, index)
         return last
 
-    def _rest_of(self, index: int, key: Secret) -> _Rest | None:
-        rest = self._resting.get(index)
-        if rest is None:
+    def _cooldown_of(self, index: int, key: Secret) -> _Cooldown | None:
+        cooldown = self._cooldowns.get(index)
+        if cooldown is None:
             return None
-        if rest.until <= self._clock() or rest.key != key:
-            del self._resting[index]
+        if cooldown.until <= self._clock() or cooldown.key != key:
+            del self._cooldowns[index]
             return None
-        return rest
+        return cooldown
 
 
 def read_retry_after(
@@ -195,15 +199,15 @@ def read_retry_after(
     """Read a ``Retry-After`` header (RFC 9110 10.2.3): seconds or a date.
 
     Returns:
-        Seconds from now, from 0 to ``MAX_REST_SECONDS``; None for what is neither.
+        Seconds from now, from 0 to ``MAX_COOLDOWN_SECONDS``; None for any other text.
     """
     text = value.strip()
     if text.isascii() and text.isdigit():
-        return min(float(text), MAX_REST_SECONDS)
+        return min(float(text), MAX_COOLDOWN_SECONDS)
     try:
         at = parsedate_to_datetime(text)
-        # "-0000" says that the zone is unknown; HTTP dates are always UTC.
+        # "-0000" means an unknown zone; HTTP dates are always UTC.
         seconds = (at if at.tzinfo else at.replace(tzinfo=UTC)) - now()
     except (ValueError, OverflowError, TypeError, IndexError):
         return None
-    return min(max(seconds.total_seconds(), 0.0), MAX_REST_SECONDS)
+    return min(max(seconds.total_seconds(), 0.0), MAX_COOLDOWN_SECONDS)

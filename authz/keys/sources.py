@@ -1,4 +1,4 @@
-"""Central provider keys: where each is kept, and its value now."""
+"""Reads central provider keys from environment variables and files."""
 
 import os
 from collections.abc import Mapping
@@ -17,18 +17,18 @@ class CentralKey(Protocol):
     """The company's key for one provider."""
 
     def current(self) -> Secret | None:
-        """Return the key to use for this request, or None where there is none."""
+        """Return the key for this request, or None if there is no key."""
         ...
 
 
 class EnvKey:
-    """A key in an environment variable, which can't change while the process lives.
+    """A key in an environment variable, which can't change while the process runs.
 
     Args:
-        name: the variable; unset or empty means that there is no central key.
+        name: the variable; unset or empty means no central key.
 
     Raises:
-        ValueError: the value can't be a key; the message does not show it.
+        ValueError: the value can't be a key; the message does not show the value.
     """
 
     def __init__(self, name: str, environ: Mapping[str, str]) -> None:
@@ -36,33 +36,33 @@ class EnvKey:
         self._key = _checked(text) if text else None
 
     def current(self) -> Secret | None:
-        """Return the key, or None when the variable is unset or empty."""
+        """Return the key, or None if the variable is unset or empty."""
         return self._key
 
 
 class FileKey:
-    """A key in a file, read again as soon as the file is another one.
+    """A key in a file, read again when the file changes.
 
-    The file is looked at for every request (about 1.5 µs), so a replaced key counts at once. While
-    it is missing or unreadable, as during a careless rewrite, the last good key stays in use.
+    Every request checks the file (about 1.5 µs), so a new key is used at once. While the file is
+    missing or unreadable, as during a careless rewrite, the last good key stays in use.
 
     Args:
-        path: UTF-8 text, white space around the key is dropped.
+        path: a file of UTF-8 text; white space around the key is ignored.
 
     Raises:
         OSError: the file can't be read now.
-        ValueError: its content can't be a key; the message does not show it.
+        ValueError: the content can't be a key; the message does not show the content.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = str(path)
-        self._stamp = self._look()
+        self._stamp = self._read_stamp()
         self._key = self._read()
 
     def current(self) -> Secret | None:
-        """Return the key in the file, or the last good one."""
+        """Return the key in the file, or the last good key."""
         try:
-            stamp = self._look()
+            stamp = self._read_stamp()
         except OSError:
             stamp = None
         if stamp != self._stamp:
@@ -75,7 +75,7 @@ class FileKey:
                 _log.error("central key kept: the file can't be used", file=self._path, why=problem)
         return self._key
 
-    def _look(self) -> tuple[int, int, int] | None:
+    def _read_stamp(self) -> tuple[int, int, int] | None:
         status = os.stat(self._path)
         return status.st_mtime_ns, status.st_ino, status.st_size
 

@@ -1,4 +1,4 @@
-"""Child processes that never outlive us."""
+"""Child processes that never outlive their parent."""
 
 import ctypes
 import os
@@ -17,13 +17,13 @@ _PR_SET_PDEATHSIG = 1
 class Child:
     """A running child process.
 
-    The child is in a process group of its own, so that Ctrl-C on the terminal reaches us alone and
-    we can drain first. On Linux the kernel ends it when we die, however we die.
+    The child has its own process group, so that Ctrl-C on the terminal reaches only the parent,
+    which can drain first. On Linux the kernel ends the child when the parent dies.
 
     Args:
         name: for messages.
-        command: program and arguments; never a secret, since anybody can list them.
-        environ: the child's environment; None gives it ours.
+        command: program and arguments, without secrets, since every user can list them.
+        environ: the child's environment; None for the parent's.
         keep: file descriptors that stay open in the child.
 
     Raises:
@@ -57,26 +57,26 @@ class Child:
 
     @property
     def exit_status(self) -> int | None:
-        """The exit status once it has ended, negative for a signal, else None."""
+        """The exit status, negative for a signal; None while the process runs."""
         return self._process.poll()
 
     def raise_if_ended(self) -> None:
-        """Raise ``StartError`` when the process has ended."""
+        """Raise ``StartError`` if the process has ended."""
         status = self.exit_status
         if status is not None:
             how = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
             raise StartError(f"{self.name} ended ({how})")
 
-    def send(self, number: signal.Signals) -> None:
+    def send(self, signum: signal.Signals) -> None:
         """Send a signal, unless the process has ended."""
         if self.exit_status is None:
-            self._process.send_signal(number)
+            self._process.send_signal(signum)
 
     def stop(self, grace_seconds: float) -> None:
-        """Send SIGTERM, after ``grace_seconds`` SIGKILL, and return when it is gone."""
+        """Send SIGTERM, after ``grace_seconds`` SIGKILL, and return when the process has ended."""
         if self.exit_status is None:
             self._process.terminate()
-            # A stopped process acts on SIGTERM only when it goes on.
+            # A stopped process handles SIGTERM only after it continues.
             self._process.send_signal(signal.SIGCONT)
         try:
             self._process.wait(grace_seconds)
@@ -88,7 +88,7 @@ class Child:
         """Wait for the end and return the exit status.
 
         Raises:
-            StartError: it has not ended in time.
+            StartError: the process has not ended in time.
         """
         deadline = time.monotonic() + timeout_seconds
         while (status := self.exit_status) is None:
@@ -101,7 +101,7 @@ class Child:
 def _die_with_parent() -> Callable[[], None] | None:
     if sys.platform != "linux":
         return None
-    # Loaded before the fork: between fork and exec only the call itself is safe.
+    # Loaded before the fork, since only the call itself is safe between fork and exec.
     prctl = ctypes.CDLL(None).prctl
     parent = os.getpid()
 

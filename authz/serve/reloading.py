@@ -1,4 +1,4 @@
-"""A new ``gateway.yaml`` in the running service: read whole, checked, then swapped at once."""
+"""Reloads ``gateway.yaml`` in the running service: reads all of it, checks it, then swaps it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -20,25 +20,25 @@ from authz.sds.leaves import keep_leaves, make_leaves
 _log = structlog.get_logger(__name__)
 
 OVERLAP_SECONDS = 300.0
-"""How long routes of the configuration before are still answered, as that configuration says.
+"""Time in which authz still answers for routes of the previous configuration.
 
-Envoys get theirs later than authz does, one after the other. What both configurations know, a
-provider under its base URL, is answered as the new one says from the first request on.
+Envoys get a new configuration later than authz, one after the other. A provider with its base URL
+that both configurations have follows the new one from the first request on.
 """
 
 
 class Reloadable:
-    """The configuration that is served, and the tasks that depend on it.
+    """The current configuration, and the tasks that depend on it.
 
     Args:
-        config: the first one.
-        load: reads the next one, in a thread of its own.
-        source: outlives every reload.
-        metrics: where the outcome of each is shown.
-        ids: numbers the requests; it outlives every reload, too.
+        config: the first configuration.
+        load: reads the next one, in a thread.
+        source: stays the same in every reload.
+        metrics: show the result of each reload.
+        ids: numbers the requests; it stays the same in every reload, too.
 
     Attributes:
-        pools: the central keys that serve now, by provider.
+        pools: the central keys now, by provider.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Reloadable:
         self._metrics = metrics
         self._ids = ids or EntryIds()
         self.pools = open_pools(config)
-        self._authorizer, self._refused = self._made(config)
+        self._authorizer, self._refused_keys = self._create(config)
         self._lock = asyncio.Lock()
         self._leaves: asyncio.Task[None] | None = None
         self._reloads: set[asyncio.Task[None]] = set()
@@ -63,28 +63,28 @@ class Reloadable:
 
     @property
     def config(self) -> Config:
-        """The configuration that is in force."""
+        """The current configuration."""
         return self._config
 
     @property
     def is_immediate(self) -> bool:
-        """Whether a check never waits; it depends on the identity source alone."""
+        """Whether a check never waits, which depends on the identity source alone."""
         return self._authorizer.is_immediate
 
     def check(self, message: bytes) -> Awaitable[bytes]:
-        """Answer one check by the configuration of now."""
+        """Answer one check with the current configuration."""
         return self._authorizer.check(message)
 
     def receive(self, message: bytes) -> None:
-        """Take what Envoy's access log says of refused keys."""
-        self._refused.receive(message)
+        """Take a message of Envoy's access log about refused keys."""
+        self._refused_keys.receive(message)
 
     def start(self) -> None:
-        """Start what runs beside the checks."""
+        """Start the tasks beside the checks."""
         self._leaves = asyncio.create_task(keep_leaves(self._config))
 
     def stop(self) -> None:
-        """Stop it, and whatever reload is under way."""
+        """Stop these tasks and every reload in progress."""
         for task in (self._leaves, *self._reloads):
             if task is not None:
                 task.cancel()
@@ -96,8 +96,8 @@ class Reloadable:
         task.add_done_callback(self._reloads.discard)
 
     async def reload(self) -> None:
-        """Read the configuration again and serve it, or log why the one before is kept."""
-        # One at a time: of two at once the second reads after the first has swapped.
+        """Read the configuration again and serve it, or log why the current one stays."""
+        # One at a time, so that a second reload reads after the first has swapped.
         async with self._lock:
             try:
                 config, pools = await asyncio.to_thread(self._prepare)
@@ -108,14 +108,14 @@ class Reloadable:
                 return
             except Exception as error:
                 self._metrics.not_reloaded()
-                # The type alone: a message could quote what it was about.
+                # We log the type alone, since a message could quote a secret.
                 _log.error("configuration kept", error=type(error).__name__)
                 return
             self._swap(config, pools)
 
     def _prepare(self) -> tuple[Config, dict[str, KeyPool]]:
         config = self._load()
-        # Envoy's own settings are none of ours.
+        # A change in Envoy's own settings needs no restart of authz.
         if paths := need_restart(self._config, config, ignored={"envoy"}):
             raise ConfigError([f"{path}: needs a restart" for path in paths])
         pools = open_pools(config)
@@ -123,15 +123,15 @@ class Reloadable:
         return config, pools
 
     def _swap(self, config: Config, pools: dict[str, KeyPool]) -> None:
-        old, before = self._config, self._authorizer
-        self._config, self.pools = config, pools | _same(old, config, self.pools)
-        self._authorizer, self._refused = self._made(config)
-        self._authorizer.before = before
-        older: Authorizer | None = before
+        old, previous = self._config, self._authorizer
+        self._config, self.pools = config, pools | _unchanged(old, config, self.pools)
+        self._authorizer, self._refused_keys = self._create(config)
+        self._authorizer.previous = previous
+        older: Authorizer | None = previous
         while older is not None:
-            # This setting has nothing to do with what Envoy knows: it counts from the next request.
+            # This setting does not depend on Envoy's configuration, so it changes for all at once.
             older.allow_byok = config.allow_byok
-            older = older.before
+            older = older.previous
         asyncio.get_running_loop().call_later(OVERLAP_SECONDS, _forget, self._authorizer)
         self._metrics.loaded(fingerprint(config))
         if self._leaves is not None:
@@ -139,28 +139,30 @@ class Reloadable:
             self.start()
         _log.info("configuration reloaded", changes=describe(old, config))
 
-    def _made(self, config: Config) -> tuple[Authorizer, RefusedKeys]:
+    def _create(self, config: Config) -> tuple[Authorizer, RefusedKeys]:
         authorizer = Authorizer(config, self._source, self.pools, self._metrics, self._ids)
         self._metrics.expect_keys(
-            one.name for one in config.providers if one.key_references or one.signed
+            provider.name
+            for provider in config.providers
+            if provider.key_references or provider.signed
         )
-        # Without the records of all requests this is all that there is to count.
+        # The usage records count refused keys, too, so only one of both may count them.
         counted = None if config.usage.enabled else self._metrics.key_refused
         return authorizer, RefusedKeys(self.pools, counted)
 
 
-def _same(old: Config, new: Config, pools: dict[str, KeyPool]) -> dict[str, KeyPool]:
-    """Return the pools of providers whose keys are the same, since some of those may rest."""
-    before = {
+def _unchanged(old: Config, new: Config, pools: dict[str, KeyPool]) -> dict[str, KeyPool]:
+    """Return the pools of providers with the same keys, since a key may be on cooldown."""
+    same = {
         (provider.name, provider.base_url, provider.key_references) for provider in old.providers
     }
     return {
         provider.name: pools[provider.name]
         for provider in new.providers
         if provider.name in pools
-        and (provider.name, provider.base_url, provider.key_references) in before
+        and (provider.name, provider.base_url, provider.key_references) in same
     }
 
 
 def _forget(authorizer: Authorizer) -> None:
-    authorizer.before = None
+    authorizer.previous = None

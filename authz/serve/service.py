@@ -5,6 +5,7 @@ import gc
 import signal
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import structlog
@@ -48,17 +49,17 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 STOP_GRACE_SECONDS = 5.0
-"""How long checks in flight may take to finish; Envoy gives up on one after 2 s."""
+"""Time for checks in flight to finish; Envoy's own timeout is 2 s."""
 TRACES_GRACE_SECONDS = 1.0
-"""How long the last spans may take."""
+"""Time to send the last spans."""
 
 
 def run(load: Callable[[], Config], worker: Worker | None = None) -> None:
     """Serve until SIGTERM or SIGINT; SIGHUP reads the configuration again.
 
     Args:
-        load: reads it, now and on SIGHUP.
-        worker: which of several; None where this process is the only one.
+        load: reads the configuration, now and on SIGHUP.
+        worker: this process among several workers; None if it is the only process.
 
     Raises:
         AuthzError: the configuration, the identity source or an address can't be used.
@@ -70,70 +71,101 @@ async def serve(config: Config, load: Callable[[], Config], worker: Worker | Non
     """Serve until this process gets SIGTERM or SIGINT; the arguments are those of ``run``."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    # What was read before this process can reload may be old by then.
-    early = asyncio.Event()
-    loop.add_signal_handler(signal.SIGHUP, early.set)
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop.set)
+    # The parts stop in reverse order, also those of a start that fails halfway.
+    async with AsyncExitStack() as parts:
+        http_tasks = await _start(config, load, worker, parts)
+        # Objects that exist now stay. A search through all of them for garbage would delay every
+        # check, by 30 ms at a time.
+        gc.collect()
+        gc.freeze()
+        _log.info("authz serves", grpc=str(_address(config, worker)), http=str(config.authz.http))
+        stop_task = asyncio.create_task(stop.wait())
+        await asyncio.wait({stop_task, *http_tasks}, return_when=asyncio.FIRST_COMPLETED)
+    _log.info("authz stopped")
+
+
+async def _start(
+    config: Config, load: Callable[[], Config], worker: Worker | None, parts: AsyncExitStack
+) -> Sequence[asyncio.Task[None]]:
+    """Start every part, and return the tasks of the HTTP servers.
+
+    Args:
+        parts: gets the function that stops each part.
+    """
+    loop = asyncio.get_running_loop()
+    # A SIGHUP before this process can reload may mean that ``config`` is old already.
+    early_reload = asyncio.Event()
+    loop.add_signal_handler(signal.SIGHUP, early_reload.set)
     make_leaves(config)
     write_secrets(config)
     metrics = Metrics()
     source = await _open_source(config, metrics)
+    parts.push_async_callback(source.close)
     own_store = OwnStore(config.identity, config.audit_keep_days)
+    parts.push_async_callback(own_store.close)
+
+    ids = EntryIds()
+    usage = UsageRecording(
+        config, ids, UsageMetrics(metrics.registry, by_user=config.usage.metrics_by_user)
+    )
+    reloadable = Reloadable(config, load, source, metrics, ids)
+    usage_rows = UsageRows(lambda: reloadable.config)
+    parts.push_async_callback(usage_rows.close)
+    records = RequestRecords(usage.record, metrics.key_refused) if config.usage.enabled else None
+    sign_in, secure = SignIn(), config.tls is not None
+    api = create_api(Services(own_store, sign_in, secure, lambda: reloadable.config.provider_names))
+    pages = create_pages(Pages(own_store, sign_in, secure, lambda: reloadable.config, usage_rows))
+    app = create_app(source, metrics, config.proxy, api, pages, lambda: usage.problem)
+
+    http_tasks: list[asyncio.Task[None]] = []
+    listeners = worker.listeners if worker else listen_http(config)
+    parts.callback(_close_http, config, listeners, is_worker=worker is not None)
+    parts.push_async_callback(_finish, http_tasks)
+    http_servers = _http_servers(config, app, listeners)
+    traces = _traces(config, reloadable)
+    if traces is not None:
+        parts.push_async_callback(traces.stop, TRACES_GRACE_SECONDS)
+    grpc_server = _grpc_server(config, _address(config, worker), reloadable, records, traces)
+
+    await grpc_server.start()
+    usage.start()
+    parts.push_async_callback(_stop_checks, grpc_server, usage)
+    http_tasks += [asyncio.create_task(server.run_until_stopped()) for server in http_servers]
+    for server in http_servers:
+        parts.callback(server.stop)
+    parts.callback(asyncio.create_task(own_store.keep_audit_short()).cancel)
+    reloadable.start()
+    parts.callback(reloadable.stop)
+    loop.add_signal_handler(signal.SIGHUP, reloadable.reload_soon)
+    if early_reload.is_set():
+        reloadable.reload_soon()
+    return http_tasks
+
+
+def _address(config: Config, worker: Worker | None) -> Address:
+    return config.authz.worker_address(worker.index if worker else 0)
+
+
+def _close_http(config: Config, listeners: Sequence[socket.socket], *, is_worker: bool) -> None:
+    for listener in listeners:
+        listener.close()
+    # The Unix socket of several workers belongs to their parent.
+    if not is_worker:
+        forget_http(config)
+
+
+async def _finish(tasks: Sequence[asyncio.Task[None]]) -> None:
+    await asyncio.gather(*tasks)
+
+
+async def _stop_checks(grpc_server: "GrpcServer | Http2Server", usage: UsageRecording) -> None:
+    """Stop the checks, and then the usage records, which Envoy sends until its last check."""
     try:
-        ids = EntryIds()
-        usage = UsageRecording(
-            config, ids, UsageMetrics(metrics.registry, by_user=config.usage.metrics_by_user)
-        )
-        reloadable = Reloadable(config, load, source, metrics, ids)
-        records = None
-        if config.usage.enabled:
-            records = RequestRecords(usage.record, metrics.key_refused)
-        address = config.authz.worker_address(worker.index if worker else 0)
-        traces = _traces(config, reloadable)
-        grpc_server = _grpc_server(config, address, reloadable, records, traces)
-        listeners = worker.listeners if worker else listen_http(config)
-        sign_in, secure = SignIn(), config.tls is not None
-        api = create_api(
-            Services(own_store, sign_in, secure, lambda: reloadable.config.provider_names)
-        )
-        usage_rows = UsageRows(lambda: reloadable.config)
-        pages = create_pages(
-            Pages(own_store, sign_in, secure, lambda: reloadable.config, usage_rows)
-        )
-        app = create_app(source, metrics, config.proxy, api, pages, lambda: usage.problem)
-        http_servers = _http_servers(config, app, listeners)
-        await grpc_server.start()
-        usage.start()
-        reloadable.start()
-        loop.add_signal_handler(signal.SIGHUP, reloadable.reload_soon)
-        if early.is_set():
-            reloadable.reload_soon()
-        audit_task = asyncio.create_task(own_store.keep_audit_short())
-        http_tasks = [asyncio.create_task(one.run_until_stopped()) for one in http_servers]
-        # What is here now stays. Looking through it all for garbage would hold every check up, for
-        # 30 ms at a time.
-        gc.collect()
-        gc.freeze()
-        _log.info("authz serves", grpc=str(address), http=str(config.authz.http))
-        stop_task = asyncio.create_task(stop.wait())
-        await asyncio.wait({stop_task, *http_tasks}, return_when=asyncio.FIRST_COMPLETED)
-        reloadable.stop()
-        audit_task.cancel()
-        for http_server in http_servers:
-            http_server.stop()
         await grpc_server.stop(STOP_GRACE_SECONDS)
-        await usage.stop(STOP_GRACE_SECONDS)
-        if traces is not None:
-            await traces.stop(TRACES_GRACE_SECONDS)
-        await asyncio.gather(*http_tasks)
-        if worker is None:
-            forget_http(config)
-        await usage_rows.close()
-        _log.info("authz stopped")
     finally:
-        await own_store.close()
-        await source.close()
+        await usage.stop(STOP_GRACE_SECONDS)
 
 
 def _grpc_server(
@@ -149,13 +181,13 @@ def _grpc_server(
             immediate=reloadable.is_immediate,
             traced=traces.traced if traces is not None else None,
         ),
-        refused_keys.METHOD: ClientStream(reloadable.receive, refused_keys.ANSWER),
+        refused_keys.METHOD: ClientStream(reloadable.receive, refused_keys.RESPONSE),
     }
     if records is not None:
         methods[receiver.METHOD] = UnaryMethod(records.receive, immediate=True)
     tls = TlsFiles(config.authz.tls) if config.authz.tls else None
     if config.authz.transport == "grpcio":
-        # 10 MB that the other one does without.
+        # Imported late: grpcio takes 10 MB, which the other server does not need.
         from authz.transport.grpcio_server import GrpcServer
 
         return GrpcServer(methods, address, tls=tls)
@@ -165,12 +197,12 @@ def _grpc_server(
 def _http_servers(
     config: Config, app: Starlette, listeners: Sequence[socket.socket]
 ) -> list[HttpServer]:
-    """Return the server for everybody and, where there is a listener for it, Envoy's own."""
-    open_to_all, *envoys = listeners
+    """Return the public server and, if there is a listener for it, Envoy's own server."""
+    public, *envoys = listeners
     is_tcp = isinstance(config.authz.http_for_envoy, TcpAddress)
     tls = TlsFiles(config.authz.tls, "http/1.1") if config.authz.tls and is_tcp else None
     return [
-        HttpServer(app, open_to_all),
+        HttpServer(app, public),
         *(HttpServer(from_envoy(app), listener, tls) for listener in envoys),
     ]
 

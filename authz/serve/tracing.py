@@ -1,6 +1,6 @@
-"""authz's own spans, as children of Envoy's (W3C Trace Context), sent with OTLP.
+"""Sends authz's own spans with OTLP, as children of Envoy's (W3C Trace Context).
 
-This module needs the extra ``otel``. Nothing imports it unless ``tracing`` is set.
+This module needs the extra ``otel``. The service imports it only if ``tracing`` is set.
 """
 
 import asyncio
@@ -18,69 +18,69 @@ from authz import __version__
 from authz.certificates.trust import system_roots
 from authz.check.ext_authz import metadata_of
 from authz.config.governance import Tracing
-from authz.transport.common import Answer
+from authz.transport.common import Handler
 
 SERVICE = "authz"
 ATTRIBUTES = ("provider", "mode", "decision", "reason", "user_id")
-"""What a span says of its check, each behind ``authz.``; nothing of it is a client's to choose."""
+"""A span's attributes, each with the prefix ``authz.``; a client can't choose their values."""
 
 _EXPORT_SECONDS = 5
 
 
 class CheckTraces:
-    """Makes a span for each check of a request that Envoy traces.
+    """Creates a span for each check of a request that Envoy traces.
 
-    Spans are sent by a thread of their own. What the collector does not take is dropped.
+    A thread sends the spans. If the collector does not accept one, it is dropped.
 
     Args:
         check: answers a check.
-        settings: where spans go.
-        exporter: in place of the one that the settings name.
+        settings: name the collector.
+        exporter: replaces the exporter of the settings.
     """
 
     def __init__(
-        self, check: Answer, settings: Tracing, exporter: SpanExporter | None = None
+        self, check: Handler, settings: Tracing, exporter: SpanExporter | None = None
     ) -> None:
         self._check = check
         resource = Resource.create({SERVICE_NAME: SERVICE, SERVICE_VERSION: __version__})
-        # Whether a request is traced is Envoy's decision, which comes with the check.
+        # Envoy decides whether to trace a request, and sends that decision with the check.
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(exporter or _exporter(settings)))
         self._tracer = self._provider.get_tracer("authz")
         self._propagator = TraceContextTextMapPropagator()
 
-    def traced(self, traceparent: bytes) -> Answer:
-        """Return what answers one check, and makes a span of it.
+    def traced(self, traceparent: bytes) -> Handler:
+        """Return a handler that answers one check and creates its span.
 
         Args:
-            traceparent: as it came; where it is none, or says that the request is not traced,
-                there is no span.
+            traceparent: the header's value; there is no span if it is invalid or if the request is
+                not traced.
         """
         context = self._propagator.extract({"traceparent": traceparent.decode("latin-1")})
         if not get_current_span(context).get_span_context().trace_flags.sampled:
             return self._check
 
-        async def answer(message: bytes) -> bytes:
+        async def handle(message: bytes) -> bytes:
             span = self._tracer.start_span("check", context, kind=SpanKind.SERVER)
             try:
-                answered = await self._check(message)
-                _describe(span, answered)
-                return answered
+                response = await self._check(message)
+                _describe(span, response)
+                return response
             finally:
                 span.end()
 
-        return answer
+        return handle
 
     async def stop(self, grace_seconds: float) -> None:
-        """Send what is left, for at most ``grace_seconds``."""
-        # A thread that nobody waits for at the end: a collector may be away.
+        """Send the remaining spans, for at most ``grace_seconds``."""
+        # A daemon thread, since the process must end even if the collector does not answer.
         closing = threading.Thread(target=self._provider.shutdown, daemon=True)
         closing.start()
         await asyncio.to_thread(closing.join, grace_seconds)
 
 
-def _describe(span: Span, answer: bytes) -> None:
-    metadata = metadata_of(answer)
+def _describe(span: Span, response: bytes) -> None:
+    metadata = metadata_of(response)
     for name in ATTRIBUTES:
         if name in metadata:
             span.set_attribute(f"authz.{name}", metadata[name])

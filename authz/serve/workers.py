@@ -1,8 +1,8 @@
-"""Several authz processes on one machine, each with an address of its own, watched by one parent.
+"""Runs several authz processes on one machine, each with its own address, under one parent.
 
-Envoy's few connections do not spread over a shared port (``envoy-facts.md`` 6), so each worker
-is an endpoint for Envoy's balancer. A worker that dies is replaced; its address refuses connections
-until then, so that Envoy asks the others at once.
+Envoy opens few connections, and the kernel does not spread them evenly over a shared port, so each
+worker is an endpoint for Envoy's load balancer. The parent replaces a worker that dies. Until then
+its address refuses connections, so that Envoy asks the others at once.
 """
 
 import os
@@ -25,7 +25,7 @@ from authz.errors import StartError, what_failed
 from authz.sds.leaves import make_leaves
 from authz.sds.secret_files import write_secrets
 from authz.serve.children import Child
-from authz.transport.common import can_listen, remove_stale_socket
+from authz.transport.common import remove_stale_socket, require_free
 from authz.web.server import forget_http, listen_http
 
 _log = structlog.get_logger(__name__)
@@ -34,32 +34,32 @@ STOP_SECONDS = 8.0
 START_SECONDS = 20.0
 _POLL_SECONDS = 0.05
 _RESTART_SECONDS = (0.1, 5.0)
-"""How long a worker's successor waits: first, and at most where one after the other dies."""
+"""Delay before a dead worker is replaced: the first, and the longest if workers keep dying."""
 _STEADY_SECONDS = 10.0
-"""A worker that has lived this long is replaced at once again."""
+"""After this time of a worker's life, its delay is the first one again."""
 _METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-"""Tells prometheus-client to keep its values in files that all workers' ``/metrics`` add up."""
+"""Makes prometheus-client keep its values in files; each worker's ``/metrics`` adds them up."""
 
 
 def available_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return how many processors this process may use, the quota of a container counted."""
+    """Return the number of processors for this process, within a container's quota."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     try:
         quota, period = (cgroup / "cpu.max").read_text().split()
         limit = int(quota) // int(period)
     except (OSError, ValueError):
-        # No control groups of version 2, or "max".
+        # There are no control groups of version 2, or the quota is "max".
         return cores or 1
     return max(1, min(cores or 1, limit))
 
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """What a worker process has from its parent.
+    """The part of a worker process that comes from its parent.
 
     Attributes:
-        index: from 0.
-        listeners: the sockets that all of them accept HTTP from, as ``listen_http`` returns them.
+        index: counts from 0.
+        listeners: the sockets of ``listen_http``, on which all workers accept HTTP.
     """
 
     index: int
@@ -70,8 +70,8 @@ class Workers:
     """The worker processes.
 
     Args:
-        config: what they serve.
-        count: how many.
+        config: the configuration of all workers.
+        count: the number of workers.
         arguments: of ``authz serve`` in a worker, such as ``--config FILE``.
     """
 
@@ -90,26 +90,26 @@ class Workers:
     def run(self) -> None:
         """Start the workers and keep them running until SIGTERM or SIGINT.
 
-        SIGHUP is passed on to each.
+        The parent forwards SIGHUP to each worker.
 
         Raises:
-            StartError: one can't be started at all; none is left.
+            StartError: a worker can't be started; the others are stopped.
         """
         handlers = {
             signal.SIGTERM: self._stop,
             signal.SIGINT: self._stop,
-            signal.SIGHUP: self._pass_on,
+            signal.SIGHUP: self._forward_reload,
         }
-        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        previous = {signum: signal.signal(signum, handler) for signum, handler in handlers.items()}
         try:
-            # What the workers would say, each in a line of its own, is said once.
+            # The parent logs these problems once; otherwise each worker would.
             make_leaves(self._config)
             write_secrets(self._config)
             for index in range(self._count):
                 self._require_free(self._config.authz.worker_address(index))
             self._http = listen_http(self._config)
             self._metrics_folder = tempfile.mkdtemp(prefix="authz-metrics-")
-            # `/readyz` answers with the first worker, and then the first address has to be there.
+            # `/readyz` answers as soon as one worker runs, and Envoy then needs the first address.
             for indices in (range(1), range(1, self._count)):
                 for index in indices:
                     self._start(index)
@@ -119,8 +119,8 @@ class Workers:
                 time.sleep(_POLL_SECONDS)
         finally:
             self._end()
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            for signum, handler in previous.items():
+                signal.signal(signum, handler)
 
     def _start(self, index: int) -> None:
         descriptors = tuple(listener.fileno() for listener in self._http)
@@ -134,17 +134,17 @@ class Workers:
         self._started[index] = time.monotonic()
 
     def _require_free(self, address: Address) -> None:
-        """Raise ``StartError`` where a worker could not listen."""
+        """Raise ``StartError`` if a worker could not listen on the address."""
         try:
             if isinstance(address, UnixAddress):
                 remove_stale_socket(Path(address.path))
             else:
-                can_listen(address)
+                require_free(address)
         except OSError as error:
             raise StartError(f"authz.grpc: {address}: {what_failed(error)}") from None
 
     def _wait_until_up(self) -> None:
-        """Return when every worker takes connections; one that ends before can't be started."""
+        """Return when every worker accepts connections; raise ``StartError`` if one has ended."""
         deadline = time.monotonic() + START_SECONDS
         for index, child in enumerate(self._children):
             if child is None:
@@ -152,7 +152,7 @@ class Workers:
             address = self._config.authz.worker_address(index)
             while not self._is_stopping:
                 child.raise_if_ended()
-                if _takes_connections(address):
+                if _accepts_connections(address):
                     break
                 if time.monotonic() > deadline:
                     raise StartError(f"worker {index} is not up after {START_SECONDS:.0f} s")
@@ -173,7 +173,7 @@ class Workers:
                     status=child.exit_status,
                     seconds=self._waits[index],
                 )
-                # Its counters stay, its gauges don't.
+                # This removes the worker's gauges and keeps its counters.
                 mark_process_dead(child.pid, self._metrics_folder)  # type: ignore[no-untyped-call]
                 self._children[index] = None
                 self._due[index] = now + self._waits[index]
@@ -182,7 +182,7 @@ class Workers:
     def _stop(self, *_signal: object) -> None:
         self._is_stopping = True
 
-    def _pass_on(self, *_signal: object) -> None:
+    def _forward_reload(self, *_signal: object) -> None:
         for child in self._children:
             if child is not None:
                 child.send(signal.SIGHUP)
@@ -202,7 +202,7 @@ class Workers:
             shutil.rmtree(self._metrics_folder, ignore_errors=True)
 
 
-def _takes_connections(address: Address) -> bool:
+def _accepts_connections(address: Address) -> bool:
     try:
         if isinstance(address, UnixAddress):
             with socket.socket(socket.AF_UNIX) as probe:

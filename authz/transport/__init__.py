@@ -1,1 +1,1 @@
-"""gRPC servers that carry bytes: methods are handed in, and no module knows what they mean."""
+"""gRPC servers that carry bytes: the caller passes the methods, and no module knows them."""

@@ -1,7 +1,7 @@
-"""The parts that both gRPC servers share: methods as data, and listening.
+"""The parts that both gRPC servers share: methods as data, and listening sockets.
 
-The servers carry bytes. They do not know what a method means, and this module loads no gRPC
-library, because one of the servers has none.
+The servers carry bytes and do not know what a method means. This module loads no gRPC library,
+since one of the servers uses none.
 """
 
 import errno
@@ -13,11 +13,11 @@ from pathlib import Path
 
 from authz.addresses import Address, TcpAddress, UnixAddress
 
-Answer = Callable[[bytes], Awaitable[bytes]]
+Handler = Callable[[bytes], Awaitable[bytes]]
 """Takes a serialized request message and returns a serialized response message."""
 
-Trace = Callable[[bytes], Answer]
-"""Takes a W3C ``traceparent`` and returns what answers the call that it came with."""
+TracedHandler = Callable[[bytes], Handler]
+"""Takes a call's W3C ``traceparent`` and returns the handler of this call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +25,15 @@ class UnaryMethod:
     """A method with one request and one response.
 
     Attributes:
-        answer: takes a request message and returns a response message.
-        immediate: whether ``answer`` never waits; such a call needs no task.
-        traced: answers a call with a ``traceparent`` in place of ``answer``; None for a method
-            that is not traced.
+        handler: takes a request message and returns a response message.
+        immediate: whether ``handler`` never waits; such a call needs no task.
+        traced: replaces ``handler`` for a call with a ``traceparent``; None for a method without
+            traces.
     """
 
-    answer: Answer
+    handler: Handler
     immediate: bool = False
-    traced: Trace | None = None
+    traced: TracedHandler | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,43 +41,45 @@ class ClientStream:
     """A client-streaming method.
 
     Attributes:
-        receive: called with each message as soon as it is complete; it neither waits nor raises.
-        answer: the response, sent when the stream ends or the server stops.
+        receive: called with each complete message; it neither waits nor raises.
+        response: sent when the stream ends or the server stops.
     """
 
     receive: Callable[[bytes], None]
-    answer: bytes
+    response: bytes
 
 
 Methods = Mapping[str, UnaryMethod | ClientStream]
-"""The methods that a server serves, by path: ``/package.Service/Method``."""
+"""The methods of a server by path: ``/package.Service/Method``."""
 
 
 def services_of(methods: Methods) -> frozenset[str]:
-    """Return the names of the services that the methods belong to, such as ``package.Service``."""
+    """Return the names of the methods' services, such as ``package.Service``."""
     return frozenset(path.split("/")[1] for path in methods)
 
 
 BACKLOG = 1024
-"""Connections that wait to be accepted."""
+"""The most connections that wait for the server to accept them."""
 
 DRAIN_SECONDS = 1.5
-"""How long a server at a TCP address says that it is not serving before it takes nothing more:
-longer than between two of Envoy's questions (``authz/envoy/authz_clusters.py``)."""
+"""Time in which a stopping server on TCP reports that it is not serving, before it stops.
+
+It is longer than Envoy's health check interval (``authz/envoy/authz_clusters.py``).
+"""
 
 
-def can_listen(address: TcpAddress) -> None:
-    """Return when a TCP address can be listened on.
+def require_free(address: TcpAddress) -> None:
+    """Return if a server can listen on a TCP address.
 
     Raises:
-        OSError: it can't.
+        OSError: the address can't be bound.
     """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     socket.create_server((address.host, address.port), family=family).close()
 
 
 def bind(address: Address) -> socket.socket:
-    """Return a socket that listens; who may connect to a Unix socket is this user alone.
+    """Return a listening socket; only this user may connect to a Unix socket.
 
     Raises:
         OSError: the address can't be bound.
@@ -87,14 +89,14 @@ def bind(address: Address) -> socket.socket:
             (address.host, address.port),
             family=socket.AF_INET6 if ":" in address.host else socket.AF_INET,
             backlog=BACKLOG,
-            # As grpcio: every address is also every IPv4 address.
+            # As in grpcio, "::" also means every IPv4 address.
             dualstack_ipv6=address.host == "::" and socket.has_dualstack_ipv6(),
         )
     path = Path(address.path)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     remove_stale_socket(path)
     listener = socket.socket(socket.AF_UNIX)
-    # Whoever can connect can ask for provider keys.
+    # A process that can connect can obtain provider keys.
     mask = os.umask(0o177)
     try:
         listener.bind(str(path))
@@ -111,14 +113,14 @@ def remove_stale_socket(path: Path) -> None:
     """Remove a Unix socket that a dead process left behind.
 
     Raises:
-        OSError: a living process listens on it, or the path is something else than a socket.
+        OSError: a running process listens on the socket, or the path is not a socket.
     """
     if not path.exists():
         return
     if not path.is_socket():
-        raise FileExistsError(errno.EEXIST, "a file that is no socket is in the way")
+        raise FileExistsError(errno.EEXIST, "the path is a file that is not a socket")
     with socket.socket(socket.AF_UNIX) as probe:
-        # A living process that accepts nothing, because it is stopped, must not hold us up.
+        # Non-blocking, since a suspended process has a socket but accepts nothing.
         probe.setblocking(False)
         try:
             probe.connect(str(path))

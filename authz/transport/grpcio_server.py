@@ -1,4 +1,4 @@
-"""The reference server, by grpcio: the methods it is given and the health service."""
+"""The reference server: serves methods and the health service with grpcio."""
 
 import asyncio
 import os
@@ -16,14 +16,14 @@ from authz.transport.common import (
     ClientStream,
     Methods,
     UnaryMethod,
-    can_listen,
     remove_stale_socket,
+    require_free,
     services_of,
 )
 from authz.transport.mutual_tls import TlsFiles, keep_fresh
 
 _MAX_MESSAGE_BYTES = 1 << 20
-"""A check holds headers only, and Envoy takes at most 60 KiB of them."""
+"""A check holds only headers, and Envoy accepts at most 60 KiB of them."""
 
 _Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 _UnaryHandler = Callable[[bytes, _Context], Awaitable[bytes]]
@@ -35,8 +35,8 @@ class GrpcServer:
 
     Args:
         methods: the methods to serve; their handlers must not raise.
-        address: a Unix socket, made with mode 0600, or a TCP address.
-        tls: the certificate to show and whose clients to serve; None serves in clear.
+        address: a Unix socket, created with mode 0600, or a TCP address.
+        tls: the server's certificate and the CA of its clients; None serves in clear.
     """
 
     def __init__(self, methods: Methods, address: Address, *, tls: TlsFiles | None = None) -> None:
@@ -48,10 +48,10 @@ class GrpcServer:
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
             options=[
-                # Two servers on one port would share Envoy's connections by chance.
+                # Two servers on one port would share Envoy's connections at random.
                 ("grpc.so_reuseport", 0),
                 ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
-                # Envoy asks several times a second whether its connection lives.
+                # Envoy sends several PINGs a second to check its connection.
                 ("grpc.http2.max_ping_strikes", 0),
             ]
         )
@@ -64,14 +64,14 @@ class GrpcServer:
         """
         for path, method in self._methods.items():
             if isinstance(method, ClientStream):
-                self._add(path, grpc.stream_unary_rpc_method_handler(self._reading(method)))
+                self._add(path, grpc.stream_unary_rpc_method_handler(self._stream_handler(method)))
             else:
-                self._add(path, grpc.unary_unary_rpc_method_handler(_answering(method)))
+                self._add(path, grpc.unary_unary_rpc_method_handler(_unary_handler(method)))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         try:
             self._bind()
         except (OSError, RuntimeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "can't listen there"
+            why = error.strerror if isinstance(error, OSError) else "can't listen on this address"
             raise StartError(f"authz.grpc: {self._address}: {why}") from None
         await self._server.start()
         if self._tls is not None:
@@ -80,10 +80,10 @@ class GrpcServer:
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
 
     async def stop(self, grace_seconds: float) -> None:
-        """Take no new checks, let those in flight finish, at most ``grace_seconds``.
+        """Accept no new calls, and let those in flight finish for at most ``grace_seconds``.
 
-        gRPC removes a Unix socket of its own at the beginning. Later it may be a successor's.
-        Over TCP Envoy is first given a moment to turn to others.
+        gRPC removes its Unix socket first; later the path may belong to a successor. Over TCP the
+        server first waits, so that Envoy can turn to other servers.
         """
         await self._health.enter_graceful_shutdown()
         if self._tls_task is not None:
@@ -93,13 +93,13 @@ class GrpcServer:
         self._stopping.set()
         await self._server.stop(grace_seconds)
 
-    def _reading(self, method: ClientStream) -> _StreamHandler:
+    def _stream_handler(self, method: ClientStream) -> _StreamHandler:
         async def read_all(messages: AsyncIterator[bytes]) -> None:
             async for message in messages:
                 method.receive(message)
 
         async def read(messages: AsyncIterator[bytes], _context: object) -> bytes:
-            # The stream never ends by itself, and a stop must not wait for it.
+            # The stream never ends on its own, and a stop must not wait for it.
             stopping = asyncio.create_task(self._stopping.wait())
             reading = asyncio.create_task(read_all(messages))
             try:
@@ -108,21 +108,21 @@ class GrpcServer:
                 stopping.cancel()
                 reading.cancel()
                 await asyncio.gather(reading, return_exceptions=True)
-            return method.answer
+            return method.response
 
         return read
 
     def _add(self, path: str, handler: "grpc.RpcMethodHandler[bytes, bytes]") -> None:
         service, method = path.strip("/").split("/")
-        # Without (de)serializers the handler gets and gives bytes.
+        # Without serializers the handler takes and returns bytes.
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(service, {method: handler}),)
         )
 
     def _bind(self) -> None:
         if not isinstance(self._address, UnixAddress):
-            # gRPC itself says of a taken port only that it failed, in lines of its own.
-            can_listen(self._address)
+            # gRPC does not tell why it can't use a port, so we try it first.
+            require_free(self._address)
             if self._tls is None:
                 self._server.add_insecure_port(str(self._address))
             else:
@@ -131,7 +131,7 @@ class GrpcServer:
         path = Path(self._address.path)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         remove_stale_socket(path)
-        # Whoever can connect can ask for provider keys.
+        # A process that can connect can obtain provider keys.
         mask = os.umask(0o177)
         try:
             self._server.add_insecure_port(f"unix:{path}")
@@ -139,24 +139,24 @@ class GrpcServer:
             os.umask(mask)
 
 
-def _answering(method: UnaryMethod) -> _UnaryHandler:
-    answer, traced = method.answer, method.traced
+def _unary_handler(method: UnaryMethod) -> _UnaryHandler:
+    handler, traced = method.handler, method.traced
 
-    async def answer_call(request: bytes, _context: _Context) -> bytes:
-        return await answer(request)
+    async def handle(request: bytes, _context: _Context) -> bytes:
+        return await handler(request)
 
-    async def answer_traced_call(request: bytes, context: _Context) -> bytes:
+    async def handle_traced(request: bytes, context: _Context) -> bytes:
         for name, value in context.invocation_metadata() or ():
             if name == "traceparent" and traced is not None:
                 parent = value if isinstance(value, bytes) else value.encode("latin-1")
                 return await traced(parent)(request)
-        return await answer(request)
+        return await handler(request)
 
-    return answer_call if traced is None else answer_traced_call
+    return handle if traced is None else handle_traced
 
 
 async def _nothing() -> None:
-    """Each handshake asks for the files of now."""
+    """Do nothing, since gRPC asks for the current files in each handshake."""
 
 
 def _credentials(tls: TlsFiles) -> grpc.ServerCredentials:

@@ -1,4 +1,4 @@
-"""The certificate that authz shows Envoy, and the CA of Envoy's: read again when replaced."""
+"""Reads authz's certificate for Envoy and the CA of Envoy's certificate, again when they change."""
 
 import asyncio
 import os
@@ -19,19 +19,19 @@ _Stamp = tuple[tuple[int, int, int] | None, ...]
 
 
 class TlsFiles:
-    """The three files as they last were in order, and whether they have changed since.
+    """The last good content of the three TLS files.
 
     Args:
-        tls: names them.
-        protocol: what is spoken over the connection, as ALPN names it.
+        tls: names the files.
+        protocol: the ALPN name of the protocol over the connection.
 
     Attributes:
-        context: for new connections. TLS 1.2 at least; the client has to show a certificate that
-            the CA has signed.
+        context: for new connections, with TLS 1.2 or later. A client needs a certificate that the
+            CA has signed.
         key, chain, authorities: the same as PEM text.
 
     Raises:
-        StartError: they can't be used.
+        StartError: the files can't be used.
     """
 
     def __init__(self, tls: MutualTls, protocol: str = "h2") -> None:
@@ -44,18 +44,18 @@ class TlsFiles:
             raise StartError(f"authz.tls: {_why(error)}") from None
 
     def refresh(self) -> bool:
-        """Look at the files and take them if they were replaced; to be called now and then.
+        """Read the files again if they changed; call this regularly.
 
-        They are taken when they have stood still between two calls, since a certificate and its
-        key come one after the other. Files that can't be used are logged once, and those in use
-        stay.
+        The files must be unchanged between two calls, since a certificate and its key are replaced
+        one after the other. Files that can't be used are logged once, and the last good ones stay
+        in use.
 
         Returns:
-            Whether they were taken.
+            Whether new files are in use.
         """
         stamp = self._stamp()
-        stands_still, self._seen = stamp == self._seen, stamp
-        if not stands_still or stamp == self._tried:
+        is_settled, self._seen = stamp == self._seen, stamp
+        if not is_settled or stamp == self._tried:
             return False
         self._tried = stamp
         try:
@@ -76,30 +76,30 @@ class TlsFiles:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.verify_mode = ssl.CERT_REQUIRED
         context.set_alpn_protocols([self._protocol])
-        # A session that is resumed brings no certificate, and would pass after that has expired.
+        # A resumed session sends no certificate, so it would pass after the certificate expired.
         context.options |= ssl.OP_NO_TICKET
         context.num_tickets = 0
         authorities = self._tls.ca_file.read_bytes()
         try:
             context.load_verify_locations(cadata=authorities.decode("ascii"))
         except (ssl.SSLError, ValueError):
-            raise ValueError(f"{self._tls.ca_file}: holds no PEM certificates") from None
+            raise ValueError(f"{self._tls.ca_file}: has no PEM certificates") from None
         key, chain = self._tls.key_file.read_bytes(), self._tls.cert_file.read_bytes()
         try:
-            # An empty password keeps OpenSSL from asking for one on the terminal.
+            # With an empty password OpenSSL does not ask for one on the terminal.
             context.load_cert_chain(self._tls.cert_file, self._tls.key_file, password="")
         except (ssl.SSLError, ValueError):
             raise ValueError(
-                f"{self._tls.cert_file} and {self._tls.key_file} are no matching PEM pair"
+                f"{self._tls.cert_file} and {self._tls.key_file} are not a matching PEM pair"
             ) from None
         self.context, self.key, self.chain, self.authorities = context, key, chain, authorities
 
 
 async def keep_fresh(files: TlsFiles, replaced: Callable[[], Awaitable[None]]) -> None:
-    """Look at the files twice a second, for as long as the service runs.
+    """Check the files twice a second, as long as the service runs.
 
     Args:
-        replaced: called when new ones were taken.
+        replaced: called when new files are in use.
     """
     while True:
         await asyncio.sleep(POLL_SECONDS)

@@ -6,7 +6,7 @@ from authz.addresses import Address, TcpAddress
 from authz.config.rules import addresses
 from authz.config.settings import Config
 from authz.errors import StartError, what_failed
-from authz.transport.common import can_listen, remove_stale_socket
+from authz.transport.common import remove_stale_socket, require_free
 
 
 def check_addresses(config: Config) -> None:
@@ -30,4 +30,4 @@ def _try(address: Address) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         remove_stale_socket(path)
         return
-    can_listen(address)
+    require_free(address)

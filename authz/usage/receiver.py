@@ -6,7 +6,7 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from authz.check.refused_keys import FROM_PROVIDER
-from authz.core.outcome import Mode
+from authz.core.rules import Mode
 from authz.metrics import KEY_REFUSALS
 from authz.pb import otlp_logs_pb2 as pb
 from authz.usage.entry import UsageEntry

@@ -90,16 +90,16 @@ def expected(cell: Cell) -> Refused | Forwarded:
     if cell.governance == "none":
         places = [cell.authorization, cell.x_api_key]
     if {*places} == {"none"}:
-        return Refused(401, "authentication_error", "missing_token")
+        return Refused(401, "authentication_error", "token_missing")
     # What has no token's form beside one that has it was never meant to be the token.
     presented = [kind for kind in places if kind in CODER_TOKENS]
     if not presented or presented[0] not in GOOD_TOKENS:
-        return Refused(401, "authentication_error", "invalid_token")
+        return Refused(401, "authentication_error", "token_invalid")
     if own is not None:
         return own
     if cell.provider in CENTRAL_SOURCES:
         return Forwarded(CENTRAL_SOURCES[cell.provider], "central")
-    return Refused(401, "authentication_error", "provider_credential_required")
+    return Refused(401, "authentication_error", "credential_required")
 
 
 def _own(cell: Cell) -> Forwarded | None:

@@ -274,7 +274,7 @@ def test_a_provider_without_a_central_key_asks_for_the_users_own(
     error = check_refusal(exchanged, 401, "authentication_error", shape_of(upstream))
     assert upstream in error["message"]
     assert "Authorization: Bearer" in error["message"]
-    assert error["code"] == "provider_credential_required"
+    assert error["code"] == "credential_required"
 
 
 def test_byok_off_names_the_setting(gateway_without_byok: Pair) -> None:

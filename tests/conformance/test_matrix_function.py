@@ -7,9 +7,9 @@ import pytest
 from authz.addresses import parse_base_url
 from authz.config.settings import DEFAULT_PROVIDERS
 from authz.core.credentials import Credentials, read
-from authz.core.decision import Allow, Deny, Route, decide, precheck
+from authz.core.decision import decide, precheck
+from authz.core.decision_types import Allow, ChosenKey, Deny, Route
 from authz.core.identity import Identity, Rejection
-from authz.core.outcome import ChosenKey
 from authz.core.providers import PROVIDER_TYPES
 from authz.core.tokens import parse
 from authz.secret import Secret
@@ -88,9 +88,9 @@ def test_the_matrix_holds_every_outcome() -> None:
     codes = {outcome.code for outcome in outcomes if isinstance(outcome, Refused)}
     assert codes == {
         "byok_disabled",
-        "invalid_token",
-        "missing_token",
-        "provider_credential_required",
+        "token_invalid",
+        "token_missing",
+        "credential_required",
     }
     forwarded = {(o.header, o.source) for o in outcomes if isinstance(o, Forwarded)}
     assert forwarded == set(

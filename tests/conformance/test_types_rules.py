@@ -264,7 +264,7 @@ def test_bedrock_without_aws_credentials(every_type: Pair, token: str) -> None:
     exchanged = one(every_type, "GET", "/mantle/v1/models", {"x-api-key": token})
     assert exchanged.answer.status_code == 401
     error = exchanged.answer.json()["error"]
-    assert error["code"] == "provider_credential_required"
+    assert error["code"] == "credential_required"
     assert "X-Api-Key or Authorization: Bearer" in error["message"]
 
 
@@ -298,7 +298,7 @@ def test_a_further_path_is_for_ones_own_credential(every_type: Pair, token: str)
     assert denied.answer.status_code == 401
     assert denied.seen == []
     error = denied.answer.json()["error"]
-    assert error["code"] == "provider_credential_required"
+    assert error["code"] == "credential_required"
     assert "not for this path" in error["message"]
     passed = _post(every_type, "/openai/v1/batches", own)
     assert passed.credentials == [("authorization", f"Bearer {OWN['openai']}")]

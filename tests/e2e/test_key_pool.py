@@ -66,7 +66,7 @@ def test_a_refused_key_rests(running: Pair) -> None:
     token = running.create_token("alice")
     assert [_ask(running, token).status_code for _ in range(3)] == [401, 200, 200]
     assert _keys_seen(running) == [WRONG, GOOD, GOOD]
-    assert "central key rests" in running.stderr
+    assert "central key on cooldown" in running.stderr
     assert WRONG not in running.stderr + running.stdout
 
 
@@ -118,8 +118,8 @@ def test_one_person_leaves_everybody_a_key(running: Pair) -> None:
     assert _ask(running, running.create_token("bob")).status_code == 200
     assert _ask(running, tokens[0]).status_code == 200
     lines = [line for line in running.stderr.splitlines() if "central key" in line]
-    (rested,) = (line for line in lines if "central key rests" in line)
-    (kept,) = (line for line in lines if "last central key goes on" in line)
+    (rested,) = (line for line in lines if "central key on cooldown" in line)
+    (kept,) = (line for line in lines if "last central key stays in use" in line)
     for line, token in ((rested, tokens[0]), (kept, tokens[1])):
         assert "alice" in line
         assert token[:10] in line

@@ -90,4 +90,4 @@ def test_refusals_raise_both_sdks_classes(every_type: Pair, token: str) -> None:
         pytest.raises(openai.AuthenticationError, match="no Coder token") as caught,
     ):
         gpt.models.list()
-    assert caught.value.code == "invalid_token"
+    assert caught.value.code == "token_invalid"

@@ -126,7 +126,7 @@ def test_a_bad_token_raises_authentication_error(gateway: Pair) -> None:
     with openai.OpenAI(**options) as client, pytest.raises(openai.AuthenticationError) as caught:
         client.chat.completions.create(model="gpt-5", messages=ASK)
     assert "no Coder token" in caught.value.message
-    assert caught.value.code == "invalid_token"
+    assert caught.value.code == "token_invalid"
     assert caught.value.type == "authentication_error"
     assert caught.value.request_id
     assert caught.value.response.request.headers["x-stainless-retry-count"] == "0"

@@ -56,7 +56,7 @@ def test_every_worker_knows_of_a_refused_key(gateway_with_workers: Pair) -> None
     assert _ask(gateway_with_workers, token, "openai") == 401
 
     def told() -> bool:
-        return gateway_with_workers.stderr.count("central key rests") == WORKERS
+        return gateway_with_workers.stderr.count("central key on cooldown") == WORKERS
 
     wait_until(told, what="every worker being told")
     assert [_ask(gateway_with_workers, token, "openai") for _ in range(30)] == [200] * 30

@@ -1,7 +1,7 @@
 """Provider types as data: credential headers, allowed paths, error shape; one file each.
 
-The paths are those of ``coder-contract.md`` 2.1, an allow-list on purpose: a central key can have
-administrative rights, so no other path is routed.
+The paths are an allow-list: a central key may have administrative rights, so Envoy routes no other
+path. ``docs/coder.md`` compares them with Coder's.
 """
 
 from authz.core.providers.anthropic import ANTHROPIC
@@ -22,13 +22,13 @@ __all__ = [
 ]
 
 RESERVED_NAMES = frozenset({"api", "healthz", "readyz", "sessions", "models", "clients"})
-"""Words that Coder's gateway uses in the place of a provider's name (``coder-contract.md`` 2.1)."""
+"""Names that no provider may have, since Coder's gateway has other paths under them."""
 
 API_PREFIXES = ("/api/v2/ai-gateway", "/api/v2/aibridge")
-"""Both of Coder's prefixes; a bare ``/<provider>`` is served too."""
+"""Coder's two prefixes; authz also serves ``/<provider>`` without a prefix."""
 
 PROVIDER_TYPES = {
     provider_type.name: provider_type
     for provider_type in (ANTHROPIC, *OPENAI_FORMAT, AZURE, GEMINI, BEDROCK, COPILOT)
 }
-"""Every ``type`` that a provider in ``gateway.yaml`` may have."""
+"""Provider types by the value of ``type`` in ``gateway.yaml``."""

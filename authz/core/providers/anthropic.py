@@ -1,22 +1,22 @@
 """Anthropic's own API."""
 
-from authz.core.credentials import AUTHORIZATION, X_API_KEY
+from authz.core.header_names import AUTHORIZATION, X_API_KEY
 from authz.core.providers.base import READ, AllowedPath, ErrorShape, ProviderType, models
 
 ANTHROPIC = ProviderType(
     name="anthropic",
     error_shape=ErrorShape.ANTHROPIC,
-    # Claude Code sends both when both are set, and means the API key.
+    # Claude Code sends both when both are set, and Anthropic uses the API key.
     own_headers=(X_API_KEY, AUTHORIZATION),
     central_header=X_API_KEY,
     client_prefix="",
-    # Tokens of a log-in, which Claude Code's apiKeyHelper sends in both headers.
+    # Claude Code's apiKeyHelper sends a log-in's token in both headers.
     bearer_prefixes=("sk-ant-oat",),
     paths=(
         AllowedPath(("POST",), "/v1/messages", inference=True),
         AllowedPath(("POST",), "/v1/messages/count_tokens"),
         AllowedPath(("POST",), "/api/event_logging/.*"),
-        # Claude Code asks it at its first start, before it has a credential.
+        # Claude Code requests this path at its first start, before it has a credential.
         AllowedPath(READ, "/api/hello", keyless=True),
         models("/v1/models"),
     ),

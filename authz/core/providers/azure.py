@@ -5,7 +5,7 @@ from authz.core.providers.base import AllowedPath, ErrorShape, ProviderType, mod
 from authz.core.providers.openai import STORED
 from authz.core.query import QueryNames
 
-_OF_A_MODEL = (
+_MODEL_PATHS = (
     "chat/completions|completions|embeddings|images/(?:generations|edits)"
     "|audio/(?:speech|transcriptions|translations)"
 )
@@ -13,14 +13,14 @@ _OF_A_MODEL = (
 AZURE = ProviderType(
     name="azure",
     error_shape=ErrorShape.OPENAI,
-    # A Bearer is a token of Entra ID, or the key where a client of OpenAI's own API sends it.
+    # A Bearer is a token of Entra ID, or the key if a client of OpenAI's own API sends it.
     own_headers=(API_KEY, AUTHORIZATION, OCP_APIM_SUBSCRIPTION_KEY),
     central_header=API_KEY,
     client_prefix="",
     paths=(
-        AllowedPath(("POST",), f"/openai/deployments/[^/%]+/(?:{_OF_A_MODEL})", inference=True),
+        AllowedPath(("POST",), f"/openai/deployments/[^/%]+/(?:{_MODEL_PATHS})", inference=True),
         AllowedPath(("POST",), "/openai/(?:v1/)?responses", inference=True),
-        AllowedPath(("POST",), f"/openai/v1/(?:{_OF_A_MODEL})", inference=True),
+        AllowedPath(("POST",), f"/openai/v1/(?:{_MODEL_PATHS})", inference=True),
         AllowedPath(STORED, "/openai/(?:v1/)?responses/.*"),
         AllowedPath(STORED, "/openai/v1/conversations(?:/.*)?"),
         models("/openai/(?:v1/)?models"),

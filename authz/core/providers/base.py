@@ -1,9 +1,9 @@
-"""What a provider type is, as data."""
+"""The types that describe a provider type as data."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
-from authz.core.credentials import AUTHORIZATION
+from authz.core.header_names import AUTHORIZATION
 from authz.core.query import NO_NAMES, QueryNames
 
 READ = ("GET", "HEAD")
@@ -11,22 +11,22 @@ _ESCAPED = "%(?:[346-9abd-fABD-F][0-9a-fA-F]|2[0-46-9a-fA-F]|5[0-9abd-fABD-F]|[c
 """Every escape but those of control characters, ``%`` and the backslash, and overlong UTF-8."""
 
 BELOW_MODELS = rf"(?:/(?:\.?(?:[^.%]|{_ESCAPED}))*\.?)?"
-"""Behind a list of models: nothing, or a name, in which a slash may be escaped.
+"""Matches the rest of a path below a list of models: empty, or a name with slashes or ``%2F``.
 
-A name never holds ``..`` or an escaped ``%``, so that no path leaves the list, however often it is
-decoded.
+A name never holds ``..`` or an escaped ``%``, so that a path stays below the list, however often a
+server decodes it.
 """
 ANY = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class ErrorShape(StrEnum):
-    """Whose JSON an error is written in, so that the SDK raises its own class."""
+    """The JSON format of an error, so that the provider's SDK raises its own class."""
 
     ANTHROPIC = "anthropic"
     OPENAI = "openai"
     GOOGLE = "google"
     ANY = "any"
-    """The fields of Anthropic and OpenAI: for no known provider, or one that both SDKs ask."""
+    """Has the fields of both Anthropic and OpenAI, for no provider or one that both SDKs use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +35,14 @@ class AllowedPath:
 
     Attributes:
         methods: HTTP methods in upper case.
-        pattern: RE2, matched in full against the path behind ``/<provider>``, without the query.
-        inference: whether a model answers here; only there goes who asks
-            (``send_actor_headers``).
+        pattern: RE2, matched in full against the path after ``/<provider>``, without the query.
+        inference: whether a model answers here; ``send_actor_headers`` adds the user's name only to
+            these requests.
         keyless: whether the provider answers without a credential, too.
-        central_key: whether the central key may be used here.
-        below: what the provider has in front of this path, where clients of the gateway do not.
-        escaped_slash: whether the path may hold ``%2F``; the pattern itself must rule out paths
-            that climb.
-        own_only: whether it is a 404 without the user's own credential.
+        central_key: whether this path may use the central key.
+        below: the provider's prefix of this path, which clients of the gateway leave out.
+        escaped_slash: whether the path may hold ``%2F``; the pattern itself must exclude ``..``.
+        own_only: whether the path is a 404 without the user's own credential.
     """
 
     methods: tuple[str, ...]
@@ -57,34 +56,33 @@ class AllowedPath:
 
 
 def models(listing: str) -> AllowedPath:
-    """Return a list of models and the models below it, read only.
+    """Return the path of a list of models and the models below it, read only.
 
-    With an administrator's key a DELETE would destroy a model for everyone.
+    With an administrator's key a DELETE would delete a model for everyone.
 
     Args:
-        listing: pattern of the list's path.
+        listing: the pattern of the list's path.
     """
     return AllowedPath(READ, f"{listing}{BELOW_MODELS}", escaped_slash=True)
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderType:
-    """How one kind of provider takes its credential and which requests may reach it.
+    """The credential headers of one type of provider, and the requests that may reach it.
 
     Attributes:
-        own_headers: where the user's own credential may stand, first found wins
-            (``coder-contract.md`` 2.5).
-        central_header: where the central key goes; None where there never is one.
-        client_prefix: part of the client's path that the provider's base URL stands for.
-        websocket_paths: patterns of paths that a WebSocket may be opened on; none means that
-            providers of this type have no WebSockets.
-        token_header: where the provider's own SDK puts its key, so that a Coder token may stand
-            there, too; None where that is ``Authorization`` or ``X-Api-Key``.
-        query: names of query parameters that the provider would act on as on headers.
-        bearer_prefixes: how credentials begin that the provider takes as a Bearer only.
+        own_headers: headers that may hold the user's own credential; the first one found wins.
+        central_header: the header for the central key; None for a type without central keys.
+        client_prefix: the part of the client's path that the provider's base URL replaces.
+        websocket_paths: patterns of paths that accept a WebSocket; empty for a type without
+            WebSockets.
+        token_header: the header in which the provider's own SDK sends its key, so that it may hold
+            the Coder token, too; None for ``Authorization`` and ``X-Api-Key``.
+        query: names of query parameters that the provider reads like headers.
+        bearer_prefixes: prefixes of credentials that the provider accepts only as a Bearer.
         signed: whether Envoy signs centralized requests with AWS credentials instead of a key.
-        may_be_open: whether there are such providers without any credential (``key: none``).
-        removed_headers: of a client, which the provider must not get.
+        may_be_open: whether providers of this type may take no credential (``key: none``).
+        removed_headers: headers of a client that the provider must not get.
     """
 
     name: str
@@ -102,5 +100,5 @@ class ProviderType:
     removed_headers: tuple[str, ...] = ()
 
     def credential_value(self, key: str) -> str:
-        """Write a key as the value of ``central_header``."""
+        """Return the value of ``central_header`` for a key."""
         return f"Bearer {key}" if self.central_header == AUTHORIZATION else key

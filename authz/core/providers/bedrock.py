@@ -1,6 +1,6 @@
 """Amazon Bedrock's Mantle endpoint: Anthropic's and OpenAI's formats, signed with SigV4.
 
-Anthropic's format is below ``/anthropic`` there, which clients of the gateway leave out.
+Bedrock serves Anthropic's format below ``/anthropic``, which clients of the gateway leave out.
 """
 
 from authz.core.header_names import AUTHORIZATION, X_API_KEY
@@ -11,7 +11,7 @@ _ANTHROPIC = "/anthropic"
 
 BEDROCK = ProviderType(
     name="bedrock",
-    # SDKs of both come here.
+    # The SDKs of both formats use this provider.
     error_shape=ErrorShape.ANY,
     own_headers=(X_API_KEY, AUTHORIZATION),
     central_header=None,
@@ -23,7 +23,7 @@ BEDROCK = ProviderType(
         AllowedPath(("POST",), "(?:/openai)?/v1/(?:chat/completions|responses)", inference=True),
         models("(?:/openai)?/v1/models"),
     ),
-    # A signature may be in the query as well.
+    # AWS also accepts a signature in the query.
     query=QueryNames(
         credentials=(
             "X-Amz-Algorithm",
@@ -33,6 +33,6 @@ BEDROCK = ProviderType(
         )
     ),
     signed=True,
-    # What belongs to a signature is Envoy's to set, and nobody else's.
+    # These headers belong to the signature, and only Envoy may set them.
     removed_headers=("x-amz-date", "x-amz-content-sha256", "x-amz-security-token"),
 )

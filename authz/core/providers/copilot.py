@@ -1,6 +1,6 @@
-"""GitHub Copilot: individual, business and enterprise differ in the host alone."""
+"""GitHub Copilot; individual, business and enterprise differ only in the host."""
 
-from authz.core.credentials import AUTHORIZATION
+from authz.core.header_names import AUTHORIZATION
 from authz.core.providers.base import ANY, AllowedPath, ErrorShape, ProviderType
 
 COPILOT = ProviderType(
@@ -10,12 +10,12 @@ COPILOT = ProviderType(
     central_header=None,
     client_prefix="",
     paths=(
-        # Copilot's clients ask these before they have a credential (``coder-contract.md`` 4.5).
+        # Copilot's clients request these paths before they have a credential.
         AllowedPath(ANY, "/(?:_ping|auto)", keyless=True),
         AllowedPath(
             ("POST",), "/(?:chat/completions|responses|embeddings|v1/messages)", inference=True
         ),
-        # Everything: no central key can be misused, the user's own GitHub token decides.
+        # Every path is safe: there is no central key, and the user's own GitHub token decides.
         AllowedPath(ANY, "/.*"),
     ),
 )

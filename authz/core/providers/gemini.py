@@ -1,10 +1,10 @@
 """Google's native Gemini API."""
 
-from authz.core.credentials import AUTHORIZATION, X_GOOG_API_KEY
+from authz.core.header_names import AUTHORIZATION, X_GOOG_API_KEY
 from authz.core.providers.base import READ, AllowedPath, ErrorShape, ProviderType
 from authz.core.providers.openai import GOOGLE_QUERY
 
-# No per cent sign: behind an escaped colon could be another verb.
+# No percent sign: an escaped colon could add another verb.
 _MODEL = "/v1(?:beta)?/models/[^/:%]+"
 
 GEMINI = ProviderType(
@@ -22,7 +22,7 @@ GEMINI = ProviderType(
             inference=True,
         ),
         AllowedPath(("POST",), f"{_MODEL}:countTokens"),
-        # No colon, no slash but an escaped one, and nothing that climbs.
+        # No colon, only escaped slashes, and no "..".
         AllowedPath(
             READ, r"/v1(?:beta)?/models(?:/(?:\.?(?:[^/:.%]|%2[fF]))+\.?)?", escaped_slash=True
         ),

@@ -1,17 +1,17 @@
-"""OpenAI's own API, and those that speak its format under a base URL that ends in a version."""
+"""OpenAI's own API, and others in its format whose base URL ends in a version."""
 
 from authz.core.header_names import AUTHORIZATION, GATEWAY_KEYS, X_GOOG_API_KEY
 from authz.core.providers.base import AllowedPath, ErrorShape, ProviderType, models
 from authz.core.query import NO_NAMES, QueryNames
 
 STORED = ("GET", "HEAD", "POST", "DELETE")
-"""Methods for what the API stores: responses and conversations."""
+"""Methods for stored responses and conversations."""
 
 INFERENCE = (
     "chat/completions|completions|responses|embeddings|moderations"
     "|images/(?:generations|edits|variations)|audio/(?:speech|transcriptions|translations)"
 )
-"""Where a model answers, and nothing else happens: no files, batches, tuning, organization."""
+"""Paths that only call a model, without files, batches, tuning and organizations."""
 
 _PATHS = (
     AllowedPath(STORED, "/v1/responses/.*"),
@@ -57,7 +57,7 @@ OPENAI_FORMAT = (
     _openai_format("google", own_headers=(X_GOOG_API_KEY,), query=GOOGLE_QUERY),
     _openai_format("openrouter", reranks=True),
     _openai_format("vercel", reranks=True),
-    # Behind it may be another gateway, which reads its own headers first.
+    # The provider may be another gateway, which reads its own headers first.
     _openai_format(
         "openai-compat",
         own_headers=GATEWAY_KEYS,

@@ -1,4 +1,4 @@
-"""The calls of one connection: from a complete request to a response."""
+"""Handles the calls of one connection, from a complete request to a response."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -17,16 +17,16 @@ _log = structlog.get_logger(__name__)
 
 MAX_STREAMS = 4096
 MAX_MESSAGE_BYTES = 1 << 20
-MAX_KEPT_BYTES = 1 << 25
-"""Of the requests of a connection that are unfinished or unanswered, all together."""
+MAX_HELD_BYTES = 1 << 25
+"""Limits the unfinished and unanswered requests of a connection, all together."""
 
 
 @dataclass(slots=True)
 class _Call:
-    """A call whose request is not complete, or whose answer is being made.
+    """A call without a response yet.
 
     Attributes:
-        size: bytes that are kept.
+        size: bytes of its request in memory.
     """
 
     method: UnaryMethod | ClientStream
@@ -37,12 +37,12 @@ class _Call:
 
 
 class Calls:
-    """Keeps the calls, answers them, and writes the responses to ``out``.
+    """Answers the calls and writes the responses to ``out``.
 
     Args:
-        methods: what is served.
-        out: where responses go.
-        flush: called when a response was written outside of reading.
+        methods: the methods to serve.
+        out: sends the responses.
+        flush: called after a response that no incoming data caused.
     """
 
     def __init__(self, methods: Methods, out: Sender, flush: Callable[[], None]) -> None:
@@ -50,7 +50,7 @@ class Calls:
         self._out = out
         self._flush = flush
         self._calls: dict[int, _Call] = {}
-        self._kept = 0
+        self._held = 0
         self.last_stream = 0
 
     def require_known(self, stream: int) -> None:
@@ -61,17 +61,17 @@ class Calls:
     def headers(
         self, stream: int, path: str | None, *, ended: bool, traceparent: bytes = b""
     ) -> None:
-        """A header block has come: a new call, or the trailers of one.
+        """Handle a header block: a new call, or the trailers of one.
 
         Args:
-            stream: its stream.
-            path: as ``Blocks.path_of`` returns it.
-            ended: whether nothing follows.
+            stream: of the block.
+            path: the result of ``Blocks.path_of``.
+            ended: whether the request ends here.
             traceparent: the header of this name, or empty.
 
         Raises:
-            StreamFailed: it is malformed, out of place, or one call too many.
-            ConnectionFailed: it is a request on a stream of the past.
+            StreamFailed: the block is malformed or out of order, or there are too many calls.
+            ConnectionFailed: a request uses an old stream.
         """
         if stream <= self.last_stream:
             self._trailers(stream, path, ended=ended)
@@ -93,10 +93,10 @@ class Calls:
             self._complete(stream, call, b"")
 
     def data(self, stream: int, data: bytes, *, ended: bool) -> None:
-        """Data of a request has come; that of a call that is over is dropped.
+        """Handle data of a request; drop it if the call is over.
 
         Raises:
-            StreamFailed: the request had ended.
+            StreamFailed: the request had already ended.
         """
         call = self._calls.get(stream)
         if call is None or call.ended:
@@ -104,11 +104,11 @@ class Calls:
                 raise StreamFailed(stream, ErrorCode.STREAM_CLOSED)
             return
         call.size += len(data)
-        self._kept += len(data)
+        self._held += len(data)
         call.ended = ended
         if call.size > MAX_MESSAGE_BYTES + grpc.PREFIX_LENGTH:
             self._refuse(stream, CallFailed(Status.RESOURCE_EXHAUSTED, "message too large"))
-        elif self._kept > MAX_KEPT_BYTES:
+        elif self._held > MAX_HELD_BYTES:
             self._refuse(stream, CallFailed(Status.RESOURCE_EXHAUSTED, "too much at once"))
         elif isinstance(call.method, ClientStream):
             self._receive(stream, call, call.method, data)
@@ -120,29 +120,29 @@ class Calls:
             call.data += data
 
     def end_streams(self) -> None:
-        """End the calls that would go on for ever, since the server stops."""
+        """End the calls that never end on their own, since the server stops."""
         for stream, call in tuple(self._calls.items()):
             if isinstance(call.method, ClientStream):
-                self._respond(stream, grpc.framed(call.method.answer))
+                self._respond(stream, grpc.framed(call.method.response))
                 if not call.ended and not self._out.is_open(stream):
                     self._out.write(frames.reset(stream, ErrorCode.NO_ERROR))
 
-    def give_up(self, stream: int) -> None:
-        """The peer waits no longer for this call."""
+    def drop(self, stream: int) -> None:
+        """Drop a call whose response the peer no longer wants."""
         self._out.close(stream)
         call = self._pop(stream)
         if call is not None and call.task is not None:
             call.task.cancel()
 
-    def give_all_up(self) -> None:
-        """The connection is gone."""
+    def drop_all(self) -> None:
+        """Drop all calls, since the connection is closed."""
         for stream in tuple(self._calls):
-            self.give_up(stream)
+            self.drop(stream)
 
     def _trailers(self, stream: int, path: str | None, *, ended: bool) -> None:
         call = self._calls.get(stream)
         if path and not self._out.is_open(stream):
-            # Trailers may be late; but who uses a stream twice has lost count (RFC 9113 5.1.1).
+            # Late trailers are legal, but a second request on a stream is not (RFC 9113 5.1.1).
             raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "stream used again")
         if call is None or call.ended:
             raise StreamFailed(stream, ErrorCode.STREAM_CLOSED)
@@ -151,17 +151,17 @@ class Calls:
         self._complete(stream, call, b"")
 
     def _receive(self, stream: int, call: _Call, method: ClientStream, data: bytes) -> None:
-        """Hand on the messages that are whole, and make room for as much as has come."""
-        kept = call.data + data if call.data else data
+        """Pass on the complete messages, and open the window again by the size of the data."""
+        received = call.data + data if call.data else data
         try:
-            messages, rest = grpc.messages_of(kept)
+            messages, rest = grpc.messages_of(received)
             for message in messages:
                 method.receive(message)
         except Exception as error:
-            self._refuse(stream, _told(error))
+            self._refuse(stream, _call_failure(error))
             return
         call.data = bytearray(rest)
-        self._kept -= call.size - len(rest)
+        self._held -= call.size - len(rest)
         call.size = len(rest)
         if call.ended:
             self._complete(stream, call, b"")
@@ -175,7 +175,7 @@ class Calls:
             if call.data:
                 self._refuse(stream, CallFailed(Status.INTERNAL, "message cut"))
             else:
-                self._respond(stream, grpc.framed(method.answer))
+                self._respond(stream, grpc.framed(method.response))
             return
         try:
             message = grpc.message_of(call.data + last if call.data else last)
@@ -187,19 +187,19 @@ class Calls:
             call.task = asyncio.create_task(self._run(stream, method, message))
             return
         try:
-            response = grpc.framed(_run_now(method.answer(message)))
+            response = grpc.framed(_run_now(method.handler(message)))
         except (Exception, asyncio.CancelledError) as error:
-            self._refuse(stream, _told(error))
+            self._refuse(stream, _call_failure(error))
         else:
             self._respond(stream, response)
 
     async def _run(self, stream: int, method: UnaryMethod, message: bytes) -> None:
         try:
-            response = grpc.framed(await method.answer(message))
+            response = grpc.framed(await method.handler(message))
         except (Exception, asyncio.CancelledError) as error:
-            # A call that was given up is cancelled too; but then nobody hears this.
+            # A dropped call is cancelled, too, and gets no response.
             if stream in self._calls:
-                self._refuse(stream, _told(error))
+                self._refuse(stream, _call_failure(error))
         else:
             self._respond(stream, response)
         self._flush()
@@ -217,21 +217,21 @@ class Calls:
         self._out.close(stream)
         self._out.write(grpc.failure(stream, error))
         if not ended:
-            # The rest of the request is not wanted (RFC 9113 8.1).
+            # This stops the rest of the request (RFC 9113 8.1).
             self._out.write(frames.reset(stream, ErrorCode.NO_ERROR))
 
     def _pop(self, stream: int) -> _Call | None:
         call = self._calls.pop(stream, None)
         if call is not None:
-            self._kept -= call.size
+            self._held -= call.size
         return call
 
 
-def _told(error: BaseException) -> CallFailed:
-    """Return what the peer is told of an error."""
+def _call_failure(error: BaseException) -> CallFailed:
+    """Return the failure that the peer gets for an error."""
     if isinstance(error, CallFailed):
         return error
-    # The type alone: a message could quote what the request brought.
+    # We log the type alone, since a message could quote the request.
     _log.error("call failed", error=type(error).__name__)
     if isinstance(error, asyncio.CancelledError):
         return CallFailed(Status.UNAVAILABLE, "cancelled")

@@ -15,30 +15,30 @@ from authz.transport.http2.sending import Sender
 _log = structlog.get_logger(__name__)
 
 STREAM_WINDOW = MAX_MESSAGE_BYTES + 1024
-"""A whole message fits in, so that a stream's window never needs an update."""
+"""A whole message fits in the window, so that a stream never needs an update."""
 CONNECTION_WINDOW = 1 << 26
 MAX_UNSENT_BYTES = 1 << 23
-"""A peer that takes nothing while it asks on is cut."""
+"""Ends the connection of a peer that sends calls and reads no responses."""
 MAX_SETTINGS_PER_SECOND = 100
-"""One may move the window of every stream; peers send a handful in all."""
+"""Limits SETTINGS, since each may change the window of every stream; peers send only a few."""
 CLOSE_SECONDS = 2.0
-"""How long a peer may take to read what was sent before the end."""
+"""Time for the peer to read the last data before the connection is aborted."""
 _DRAIN_PING = b"draining"
 
 
 class Connection(asyncio.Protocol):
-    """Reads frames and writes what the calls answer.
+    """Reads frames and writes the responses of the calls.
 
     Args:
-        methods: what is served.
-        connections: the server's open connections; this one is in it while it is open.
+        methods: the methods to serve.
+        connections: the server's open connections, which include this one while it is open.
     """
 
     def __init__(self, methods: Methods, connections: "set[Connection]") -> None:
         self._connections = connections
         self._buffer = b""
         self._has_preface = False
-        # The only kind of frame that may come now; None is any.
+        # The only type of frame that is legal now; None allows every type.
         self._expected: int | None = frames.SETTINGS
         self._blocks = Blocks()
         self._unfinished_block = (0, 0, bytearray())
@@ -54,7 +54,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Greet: settings, and a window that a connection full of checks does not exhaust."""
+        """Send the settings, and a window that is large enough for many checks at once."""
         self._transport = cast(asyncio.Transport, transport)
         self._connections.add(self)
         settings = {
@@ -67,15 +67,15 @@ class Connection(asyncio.Protocol):
         self._flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Drop the calls that nobody waits for any more."""
+        """Drop all calls."""
         self._is_closed = True
         self._connections.discard(self)
-        self._calls.give_all_up()
+        self._calls.drop_all()
         if self._abort is not None:
             self._abort.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes from the peer."""
+        """Handle bytes from the peer."""
         if self._is_closed:
             return
         try:
@@ -90,13 +90,13 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_finished(self) -> bool:
-        """Whether, after ``announce_stop``, nothing is under way and nothing will come."""
+        """Whether, after ``announce_stop``, every call is answered and no other will come."""
         return not self._out.open_streams and (self._is_drained or not self._has_preface)
 
     def announce_stop(self) -> None:
-        """Ask the peer for no new calls; those that are on their way are still answered.
+        """Tell the peer to send no new calls; those on their way are still answered.
 
-        The answer to the PING tells that the peer has seen the GOAWAY (RFC 9113 6.8).
+        The reply to the PING shows that the peer has seen the GOAWAY (RFC 9113 6.8).
         """
         if self._is_draining or self._is_closed:
             return
@@ -106,21 +106,21 @@ class Connection(asyncio.Protocol):
         self._flush()
 
     def close(self, code: ErrorCode = ErrorCode.NO_ERROR) -> None:
-        """Say goodbye and close; calls under way are given up."""
+        """Send GOAWAY and close; calls in progress are dropped."""
         if self._is_closed:
             return
         self._is_closed = True
         self._buffer = b""
-        self._calls.give_all_up()
+        self._calls.drop_all()
         self._out.write(frames.goaway(self._calls.last_stream, code))
         self._flush()
         self._transport.close()
-        # Closing waits until all is sent: forever, for a peer that does not read.
+        # Closing waits until all data is sent, which takes forever if the peer does not read.
         loop = asyncio.get_running_loop()
         self._abort = loop.call_later(CLOSE_SECONDS, self._transport.abort)
 
     def abort(self) -> None:
-        """Close at once, whatever is unsent."""
+        """Close at once, without sending the remaining data."""
         self._transport.abort()
 
     def _read(self, data: bytes) -> None:
@@ -146,13 +146,13 @@ class Connection(asyncio.Protocol):
             try:
                 self._frame(kind, flags, stream, payload)
             except StreamFailed as error:
-                self._calls.give_up(error.stream)
+                self._calls.drop(error.stream)
                 self._out.write(frames.reset(error.stream, error.code))
         self._buffer = data[offset:]
 
     def _frame(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         if self._expected is not None and kind != self._expected:
-            raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "another frame has to come first")
+            raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "another frame must come first")
         if kind == frames.HEADERS:
             self._on_headers(flags, stream, payload)
         elif kind == frames.DATA:
@@ -162,7 +162,7 @@ class Connection(asyncio.Protocol):
         elif kind == frames.RST_STREAM:
             frames.uint32(payload)
             self._calls.require_known(stream)
-            self._calls.give_up(stream)
+            self._calls.drop(stream)
         elif kind == frames.WINDOW_UPDATE:
             self._on_window_update(stream, payload)
         elif kind == frames.SETTINGS:
@@ -172,18 +172,18 @@ class Connection(asyncio.Protocol):
         elif kind == frames.PRIORITY:
             self._on_priority(stream, payload)
         elif kind == frames.GOAWAY:
-            # The peer takes no streams of ours; we open none. Its calls are answered.
+            # The peer accepts no new streams, but a server opens none. Its calls are answered.
             if stream:
                 raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "GOAWAY on a stream")
             if len(payload) < 8:
                 raise ConnectionFailed(ErrorCode.FRAME_SIZE_ERROR, "GOAWAY cut")
         elif kind == frames.PUSH_PROMISE:
-            raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "clients push nothing")
-        # Unknown frames are to be ignored (RFC 9113 5.5).
+            raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "clients must not push")
+        # Endpoints must ignore unknown frames (RFC 9113 5.5).
 
     def _on_headers(self, flags: int, stream: int, payload: bytes) -> None:
         if stream % 2 == 0:
-            raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "a client's streams are odd")
+            raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "a client's streams must be odd")
         block = frames.without_padding(flags, payload)
         if flags & frames.PRIORITY_FLAG:
             if len(block) < 5:
@@ -199,7 +199,7 @@ class Connection(asyncio.Protocol):
         first_flags, first_stream, block = self._unfinished_block
         if self._expected is None or stream != first_stream:
             raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "continues nothing")
-        # An empty frame moves nothing forward, however many of them come.
+        # A peer could send empty frames forever without finishing the block.
         if not payload and not flags & frames.END_HEADERS:
             raise ConnectionFailed(ErrorCode.ENHANCE_YOUR_CALM, "empty CONTINUATION")
         block += payload
@@ -218,15 +218,15 @@ class Connection(asyncio.Protocol):
         self._calls.require_known(stream)
         self._received += len(payload)
         if self._received >= CONNECTION_WINDOW // 2:
-            # Also for data that is kept: Calls bounds that, and a window that is
-            # full of requests none of which is complete would never open again.
+            # This counts data in memory, too. Calls limits that, and a window full of incomplete
+            # requests would never open again.
             self._out.write(frames.window_update(0, self._received))
             self._received = 0
         data = payload
         if flags & frames.PADDED:
             data = frames.without_padding(flags, payload)
             if not flags & frames.END_STREAM and self._out.is_open(stream):
-                # A message fits in the stream's window, but not together with padding.
+                # A message fits in the stream's window, but a message with padding may not.
                 self._out.write(frames.window_update(stream, len(payload) - len(data)))
         self._calls.data(stream, data, ended=bool(flags & frames.END_STREAM))
 
@@ -265,7 +265,7 @@ class Connection(asyncio.Protocol):
         if not flags & frames.ACK:
             self._out.write(frames.frame(frames.PING, frames.ACK, 0, payload))
         elif self._is_draining and payload == _DRAIN_PING:
-            # What the peer sent before it saw the GOAWAY has come.
+            # All data that the peer sent before it saw the GOAWAY has arrived.
             self._is_drained = True
             self._calls.end_streams()
 
@@ -273,7 +273,7 @@ class Connection(asyncio.Protocol):
         if stream == 0:
             raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "PRIORITY without a stream")
         if len(payload) != 5:
-            # A stream error, but a stream that was never opened can't be reset.
+            # This is a stream error, but a stream that was never opened can't be reset.
             self._calls.require_known(stream)
             raise StreamFailed(stream, ErrorCode.FRAME_SIZE_ERROR)
 

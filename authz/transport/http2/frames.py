@@ -1,4 +1,4 @@
-"""HTTP/2 frames as bytes (RFC 9113 section 4), and what goes wrong with them."""
+"""Reads and writes HTTP/2 frames (RFC 9113 section 4), and defines their errors."""
 
 import struct
 from enum import IntEnum
@@ -28,7 +28,7 @@ _SETTING = struct.Struct(">HL")
 
 
 class ErrorCode(IntEnum):
-    """Error codes that we send (RFC 9113 section 7)."""
+    """Error codes that the server sends (RFC 9113 section 7)."""
 
     NO_ERROR = 0
     PROTOCOL_ERROR = 1
@@ -84,7 +84,7 @@ def read_settings(payload: bytes) -> dict[int, int]:
     """Read the payload of a SETTINGS frame.
 
     Raises:
-        ConnectionFailed: it is no whole number of settings, or one has a value out of range.
+        ConnectionFailed: the payload is cut, or a setting has a value out of range.
     """
     if len(payload) % _SETTING.size:
         raise ConnectionFailed(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS of odd length")
@@ -95,13 +95,13 @@ def read_settings(payload: bytes) -> dict[int, int]:
         if name == SETTINGS_MAX_FRAME_SIZE and not DEFAULT_FRAME_SIZE <= value < 1 << 24:
             raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "maximum frame size out of range")
         if name == SETTINGS_ENABLE_PUSH and value > 1:
-            raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "push neither on nor off")
+            raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "ENABLE_PUSH must be 0 or 1")
         values[name] = value
     return values
 
 
 def uint32(payload: bytes) -> int:
-    """Read a 32-bit number that is a frame's whole payload.
+    """Read a payload that is one 32-bit number.
 
     Raises:
         ConnectionFailed: the payload has another length.
@@ -112,7 +112,7 @@ def uint32(payload: bytes) -> int:
 
 
 def without_padding(flags: int, payload: bytes) -> bytes:
-    """Take the padding off a DATA or HEADERS payload.
+    """Return a DATA or HEADERS payload without its padding.
 
     Raises:
         ConnectionFailed: there is more padding than payload.

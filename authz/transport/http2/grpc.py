@@ -1,4 +1,4 @@
-"""gRPC's framing over HTTP/2, (gRPC's ``PROTOCOL-HTTP2.md``)."""
+"""gRPC's framing over HTTP/2 (gRPC's ``PROTOCOL-HTTP2.md``)."""
 
 import struct
 from enum import IntEnum
@@ -11,7 +11,7 @@ _PREFIX = struct.Struct(">BL")
 
 
 class Status(IntEnum):
-    """Status codes that we send."""
+    """Status codes that the server sends."""
 
     NOT_FOUND = 5
     RESOURCE_EXHAUSTED = 8
@@ -24,8 +24,8 @@ class CallFailed(Exception):  # noqa: N818 - the state of the call
     """A call that ends with a status other than OK and without a message.
 
     Args:
-        status: there is none for OK, so no failure can be sent as one.
-        why: at most 100 characters, for the peer.
+        status: never OK, which ``Status`` does not have.
+        why: text for the peer, at most 100 characters.
     """
 
     def __init__(self, status: Status, why: str) -> None:
@@ -34,10 +34,10 @@ class CallFailed(Exception):  # noqa: N818 - the state of the call
 
 
 def message_of(data: bytes | bytearray) -> bytes:
-    """Take the one message out of a request's data.
+    """Return the one message in a request's data.
 
     Raises:
-        CallFailed: it is compressed, cut, or not exactly one.
+        CallFailed: the message is compressed or cut, or there is not exactly one.
     """
     if len(data) < PREFIX_LENGTH:
         raise CallFailed(Status.INTERNAL, "no message")
@@ -72,12 +72,12 @@ def messages_of(data: bytes | bytearray) -> tuple[list[bytes], bytes]:
 
 
 def framed(message: bytes) -> bytes:
-    """Put the length before a message."""
+    """Return a message with its length prefix."""
     return _PREFIX.pack(0, len(message)) + message
 
 
 def _literal(name: bytes, value: bytes) -> bytes:
-    """Write a header field that is not indexed, in HPACK (RFC 7541 6.2.2); short ones only."""
+    """Write a short header field in HPACK, without indexing (RFC 7541 6.2.2)."""
     return b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
 
 
@@ -85,7 +85,7 @@ def _literal(name: bytes, value: bytes) -> bytes:
 _RESPONSE = b"\x88" + _literal(b"content-type", b"application/grpc")
 _ACCEPTED = _literal(b"grpc-accept-encoding", b"identity")
 _OK_TRAILERS = _literal(b"grpc-status", b"0")
-# Frame headers up to the stream.
+# The parts of the frame headers before the stream id.
 _HEADERS_BEGIN = frames.frame(frames.HEADERS, frames.END_HEADERS, 0, _RESPONSE)[:5]
 _TRAILERS_BEGIN = frames.frame(
     frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, 0, _OK_TRAILERS
@@ -99,21 +99,21 @@ def response_headers(stream: int) -> bytes:
 
 def whole_response(stream: int, data: bytes) -> bytes:
     """Write a response with a message that fits in one frame."""
-    number = stream.to_bytes(4, "big")
+    stream_id = stream.to_bytes(4, "big")
     size = len(data).to_bytes(3, "big")
-    head = (_HEADERS_BEGIN, number, _RESPONSE, size, b"\0\0", number)
-    return b"".join((*head, data, _TRAILERS_BEGIN, number, _OK_TRAILERS))
+    head = (_HEADERS_BEGIN, stream_id, _RESPONSE, size, b"\0\0", stream_id)
+    return b"".join((*head, data, _TRAILERS_BEGIN, stream_id, _OK_TRAILERS))
 
 
 def ok_trailers(stream: int) -> bytes:
-    """Write what ends a response with a message."""
+    """Write the trailers of a response with a message."""
     return frames.frame(
         frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, stream, _OK_TRAILERS
     )
 
 
 def failure(stream: int, error: CallFailed) -> bytes:
-    """Write a whole response of a call that failed."""
+    """Write the whole response of a failed call."""
     message = quote(str(error))[:100].encode("ascii")
     block = (
         _RESPONSE

@@ -1,4 +1,4 @@
-"""What goes out on a connection, within the peer's flow-control windows (RFC 9113 5.2)."""
+"""Sends frames on a connection, within the peer's flow-control windows (RFC 9113 5.2)."""
 
 from collections import OrderedDict
 
@@ -7,7 +7,7 @@ from authz.transport.http2.frames import ConnectionFailed, ErrorCode, StreamFail
 
 
 class Sender:
-    """Collects frames; data that no window has room for is held until one has.
+    """Collects frames, and holds data back until a window has room for it.
 
     Attributes:
         held: bytes that wait for a window.
@@ -20,26 +20,26 @@ class Sender:
         self._frame_size = frames.DEFAULT_FRAME_SIZE
         self._window = frames.DEFAULT_WINDOW
         self._windows: dict[int, int] = {}
-        # Apart, so that a window update costs no more than what it sets free: data that waits
-        # for its stream's window, and data that waits for the connection's only, in turn.
+        # The first waits for the window of its stream, the second only for the connection's, in
+        # turn. With two collections a window update costs no more than the data that it frees.
         self._blocked: dict[int, memoryview] = {}
         self._queued: OrderedDict[int, memoryview] = OrderedDict()
 
     @property
     def open_streams(self) -> int:
-        """Calls that have begun and whose response is not wholly out."""
+        """The number of calls whose response is not sent completely."""
         return len(self._windows)
 
     def is_open(self, stream: int) -> bool:
-        """Whether the response to this call is still to come, wholly or in part."""
+        """Return whether a part of the response to this call is still to be sent."""
         return stream in self._windows
 
     def write(self, data: bytes) -> None:
-        """Send frames that flow control does not concern."""
+        """Send frames that are not subject to flow control."""
         self._frames.append(data)
 
     def take(self) -> bytes:
-        """Return what may go out now."""
+        """Return and clear the bytes that may be sent now."""
         if not self._frames:
             return b""
         data = b"".join(self._frames)
@@ -47,11 +47,11 @@ class Sender:
         return data
 
     def open(self, stream: int) -> None:
-        """A call has begun, with the window that the peer's settings give it."""
+        """Begin a call, with the window of the peer's settings."""
         self._windows[stream] = self._initial_window
 
     def close(self, stream: int) -> None:
-        """Forget a call; what was held for it is dropped."""
+        """End a call and drop its held data."""
         self._windows.pop(stream, None)
         data = self._blocked.pop(stream, None) or self._queued.pop(stream, None)
         if data is not None:
@@ -71,10 +71,10 @@ class Sender:
         self._pump()
 
     def apply(self, settings: dict[int, int]) -> None:
-        """Take the peer's settings.
+        """Apply the peer's settings.
 
         Raises:
-            ConnectionFailed: they make a window too large.
+            ConnectionFailed: a window would become too large.
         """
         self._frame_size = settings.get(frames.SETTINGS_MAX_FRAME_SIZE, self._frame_size)
         initial = settings.get(frames.SETTINGS_INITIAL_WINDOW_SIZE, self._initial_window)
@@ -90,11 +90,11 @@ class Sender:
         self._pump()
 
     def widen(self, stream: int, increment: int) -> None:
-        """Take a window update; 0 is the connection.
+        """Apply a window update; stream 0 is the connection.
 
         Raises:
-            ConnectionFailed: the connection's window gets too large.
-            StreamFailed: the stream's does.
+            ConnectionFailed: the connection's window would become too large.
+            StreamFailed: the stream's window would become too large.
         """
         if stream == 0:
             self._window += increment

@@ -1,4 +1,4 @@
-"""The server: listening, health, graceful stop. It has the same face as ``GrpcServer``."""
+"""The server: listening, health, graceful stop. It has the same interface as ``GrpcServer``."""
 
 import asyncio
 import select
@@ -25,11 +25,11 @@ from authz.transport.mutual_tls import TlsFiles, keep_fresh
 _HEALTH = "/grpc.health.v1.Health/Check"
 _POLL_SECONDS = 0.005
 HANDSHAKE_SECONDS = 5.0
-"""How long a peer may take for TLS; before that it costs a socket and some kilobytes."""
+"""Time for a TLS handshake, during which a peer occupies a socket and some kilobytes."""
 _ACCEPT_TURNS = 5
-"""Of the loop, between the accept of a connection and its being known."""
+"""Turns of the event loop between accepting a connection and ``connection_made``."""
 _ACCEPT_SECONDS = 0.1
-"""How long new connections are still accepted on a TCP port, which nobody can take away first."""
+"""Time in which a stopping server still accepts new connections on a TCP port."""
 
 
 class Http2Server:
@@ -37,8 +37,8 @@ class Http2Server:
 
     Args:
         methods: the methods to serve; their handlers must not raise.
-        address: a Unix socket, made with mode 0600, or a TCP address.
-        tls: the certificate to show and whose clients to serve; None serves in clear.
+        address: a Unix socket, created with mode 0600, or a TCP address.
+        tls: the server's certificate and the CA of its clients; None serves in clear.
     """
 
     def __init__(self, methods: Methods, address: Address, *, tls: TlsFiles | None = None) -> None:
@@ -65,16 +65,20 @@ class Http2Server:
             self._listener = bind(self._address)
         except OSError as error:
             raise StartError(f"authz.grpc: {self._address}: {error.strerror}") from None
-        await self._accept()
+        try:
+            await self._accept()
+        except BaseException:
+            self._close_listener()
+            raise
         if self._tls is not None:
             self._tls_task = asyncio.create_task(keep_fresh(self._tls, self._accept))
         self._serving = True
 
     async def _accept(self) -> None:
-        """Take connections from here on, with the TLS files of now; open ones go on."""
-        before, loop = self._server, asyncio.get_running_loop()
-        assert self._listener is not None  # noqa: S101 - made in start
-        # A server closes its socket when it is closed, and the next one needs the same.
+        """Accept connections with the current TLS files; open connections stay."""
+        previous, loop = self._server, asyncio.get_running_loop()
+        assert self._listener is not None  # noqa: S101 - start has bound it
+        # A server closes its socket at its end, and the next server needs the same socket.
         listener = self._listener.dup()
         create = (
             loop.create_unix_server if listener.family == socket.AF_UNIX else loop.create_server
@@ -82,19 +86,19 @@ class Http2Server:
         self._server = await create(
             lambda: Connection(self._methods, self._connections),
             sock=listener,
-            # The loop listens once more, with this.
+            # The loop calls listen() again, with this value.
             backlog=BACKLOG,
             ssl=self._tls.context if self._tls else None,
             ssl_handshake_timeout=HANDSHAKE_SECONDS if self._tls else None,
         )
-        if before is not None:
-            before.close()
+        if previous is not None:
+            previous.close()
 
     async def stop(self, grace_seconds: float) -> None:
-        """Take no new checks, let those in flight finish, at most ``grace_seconds``.
+        """Accept no new calls, and let those in flight finish for at most ``grace_seconds``.
 
-        Over TCP there may be others to ask: Envoy, which asks for health, is given a moment to
-        turn to them before this one takes nothing more.
+        Over TCP there may be other servers: Envoy first gets some time to see in its health check
+        that this one stops, and to turn to the others.
         """
         self._serving = False
         if self._server is None or self._listener is None:
@@ -105,16 +109,16 @@ class Http2Server:
         if not isinstance(self._address, UnixAddress) and self._connections:
             await asyncio.sleep(min(DRAIN_SECONDS, grace_seconds))
         if isinstance(self._address, UnixAddress):
-            # While the socket is still ours: later a successor may have made its own there.
+            # Now, since later the path may belong to a successor's socket.
             Path(self._address.path).unlink(missing_ok=True)  # noqa: ASYNC240 - one call, at the end
-        # Those that have connected already are still accepted; a Unix socket takes no others.
+        # Connections in the backlog are still accepted; a Unix socket gets no new ones now.
         await _accept_waiting(self._listener)
         server.close()
         self._listener.close()
         loop = asyncio.get_running_loop()
         end = loop.time() + grace_seconds
         while True:
-            # One that was accepted just before the end shows up only now.
+            # A connection that was accepted just before the end appears only now.
             for connection in tuple(self._connections):
                 connection.announce_stop()
             await asyncio.sleep(_POLL_SECONDS)
@@ -127,16 +131,22 @@ class Http2Server:
             await asyncio.sleep(_POLL_SECONDS)
         for connection in tuple(self._connections):
             connection.abort()
-        # Their sockets are closed in the next turn.
+        # The loop closes their sockets in its next turn.
         await asyncio.sleep(0)
+
+    def _close_listener(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+        if isinstance(self._address, UnixAddress):
+            Path(self._address.path).unlink(missing_ok=True)
 
     async def _health(self, message: bytes) -> bytes:
         request = health_pb2.HealthCheckRequest.FromString(message)
         if request.service and request.service not in self._services:
             raise CallFailed(Status.NOT_FOUND, "unknown service")
         status = health_pb2.HealthCheckResponse
-        answer = status(status=status.SERVING if self._serving else status.NOT_SERVING)
-        data: bytes = answer.SerializeToString()
+        response = status(status=status.SERVING if self._serving else status.NOT_SERVING)
+        data: bytes = response.SerializeToString()
         return data
 
 

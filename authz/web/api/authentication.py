@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
-from authz.core.credentials import PEER_HEADER
+from authz.core.header_names import PEER_HEADER
 from authz.core.identity import Rejection
 from authz.core.tokens import ID_LENGTH, SECRET_LENGTH, parse
 from authz.identity.store import Store

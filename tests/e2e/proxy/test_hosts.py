@@ -42,7 +42,7 @@ def test_no_login(proxied: Proxied, client: httpx.Client, with_token: bool) -> N
     headers = {"authorization": f"Bearer {proxied.token}"} if with_token else {}
     answer = client.get(ACCOUNT, headers=headers)
     assert answer.status_code == 401
-    assert answer.json()["error"]["code"] == "provider_credential_required"
+    assert answer.json()["error"]["code"] == "credential_required"
     assert proxied.provider.take() == []
 
 

@@ -12,9 +12,9 @@ from authz.check.authorizer import Authorizer
 from authz.check.entry_ids import ID
 from authz.config.key_reference import KeyReference
 from authz.config.settings import Config, Provider
-from authz.core.credentials import CREDENTIAL_HEADERS
+from authz.core.header_names import CREDENTIAL_HEADERS
 from authz.core.identity import Rejection
-from authz.core.outcome import Reason
+from authz.core.refusals import Reason
 from authz.errors import ConfigError, IdentityUnavailable
 from authz.keys.pool import KeyPool
 from authz.pb import ext_authz_pb2 as pb
@@ -50,7 +50,7 @@ def _identities() -> InMemoryIdentities:
 
 
 def _pool(key: str | Exception | None) -> KeyPool:
-    return KeyPool("a", [Key(key)], rests=False)
+    return KeyPool("a", [Key(key)], has_cooldown=False)
 
 
 def _authorizer(
@@ -143,7 +143,7 @@ def test_a_refusal_in_the_providers_shape() -> None:
     }
     assert _metadata(response) == metadata
     openai = answer(_ask(question(headers, OPENAI)))
-    assert json.loads(openai.denied_response.body)["error"]["code"] == "invalid_token"
+    assert json.loads(openai.denied_response.body)["error"]["code"] == "token_invalid"
 
 
 def test_byok_off() -> None:

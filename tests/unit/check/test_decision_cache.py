@@ -47,7 +47,7 @@ _values = st.lists(_words, max_size=3).map(lambda words: "".join(words).encode()
 )
 _headers = st.lists(st.tuples(_names, _values), max_size=6)
 
-READINGS = DecisionCache(frozenset({"x-team-key"}))
+CACHE = DecisionCache(frozenset({"x-team-key"}))
 """One for all examples, so that later ones meet what earlier ones have left."""
 
 
@@ -70,7 +70,7 @@ FURTHER = frozenset({"x-team-key"})
 @given(_headers)
 def test_what_tells_nothing_can_be_left_out(headers: list[tuple[str, bytes]]) -> None:
     """CachedDecision the significant_headers headers alone finds what reading all of them does."""
-    told = READINGS.significant_headers([_field(*header) for header in headers])
+    told = CACHE.significant_headers([_field(*header) for header in headers])
     some, every = _read([read_field(field) for field in told]), _read(headers)
     if isinstance(every, Credentials) and isinstance(some, Credentials):
         # Names that are removed have no order.
@@ -101,7 +101,7 @@ def test_what_is_kept_is_bounded() -> None:
     authorizer = Authorizer(Config(), source, {"anthropic": _pool("sk-1")})
     for number in range(5_000):
         asyncio.run(authorizer.check(question([("x-api-key", TOKEN)], path=f"/a?n={number}")))
-    assert len(authorizer._readings._readings) <= 4096
+    assert len(authorizer._cache._decisions) <= 4096
 
 
 def test_a_refused_request_is_not_kept() -> None:
@@ -110,9 +110,9 @@ def test_a_refused_request_is_not_kept() -> None:
     authorizer = Authorizer(Config(), source, {"anthropic": _pool("sk-1")})
     for token in (OTHER, "x", ""):
         asyncio.run(authorizer.check(question([("x-api-key", token)])))
-    assert not authorizer._readings._readings
+    assert not authorizer._cache._decisions
     check = Check("GET", "/", [_field("x-api-key", TOKEN.encode())], ())
-    assert authorizer._readings.get(authorizer._readings.key_of(check)) is None
+    assert authorizer._cache.get(authorizer._cache.key_of(check)) is None
 
 
 async def test_byok_is_switched_off_while_a_look_up_waits() -> None:
@@ -147,14 +147,16 @@ class _Key:
 def _pool(text: str) -> KeyPool:
     key = _Key()
     key.secret = Secret(text)
-    return KeyPool("a", [key], rests=False)
+    return KeyPool("a", [key], has_cooldown=False)
 
 
 async def test_an_answer_that_can_not_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the request whose allow fails to be written nor the one after it is allowed."""
     key = _Key()
     source = InMemoryIdentities({TOKEN: "alice"})
-    authorizer = Authorizer(Config(), source, {"anthropic": KeyPool("a", [key], rests=False)})
+    authorizer = Authorizer(
+        Config(), source, {"anthropic": KeyPool("a", [key], has_cooldown=False)}
+    )
     message = question([("x-api-key", TOKEN)])
     assert allows(await authorizer.check(message))
     key.secret = Secret("sk-2")
@@ -193,7 +195,7 @@ def test_a_request_gets_what_it_would_get_first(steps: list[_Request | str]) -> 
     source = InMemoryIdentities({TOKEN: "alice"})
     (token,) = source._verdicts
     key = _Key()
-    pools = {"anthropic": KeyPool("anthropic", [key], rests=False)}
+    pools = {"anthropic": KeyPool("anthropic", [key], has_cooldown=False)}
     authorizer = Authorizer(Config(), source, pools)
     for number, step in enumerate(steps):
         match step:
@@ -300,7 +302,7 @@ def test_a_kept_decision_is_a_fresh_one(
                 raw = [(name, value.encode("latin-1")) for name, value in variant]
                 message = question(raw, context, path=f"/x{query}")
                 fresh = Authorizer(config, source, pools)
-                fresh._readings = _EveryHeader()
+                fresh._cache = _EveryHeader()
                 assert _sets(_answered(kept, message)) == _sets(_answered(fresh, message))
 
 

@@ -22,16 +22,19 @@ from hypothesis import strategies as st
 
 from authz.check import ext_authz
 from authz.check.ext_authz import BadCheck, Check, allow, deny, read, unavailable
-from authz.check.responses import Answer
-from authz.core.credentials import AUTHORIZATION, CREDENTIAL_HEADERS, X_API_KEY
-from authz.core.decision import Allow, Mode
+from authz.check.responses import HttpResponse
+from authz.core.decision_types import Allow
+from authz.core.header_names import AUTHORIZATION, CREDENTIAL_HEADERS, X_API_KEY
+from authz.core.rules import Mode
 from authz.pb import ext_authz_pb2 as pb
 from authz.secret import Secret
 from tests.support.checks import allows
 from tests.support.identities import identity_of
 
 ALICE = identity_of("Abcdefghi1-Abcdefghijklmnopqrstu2", "alice")
-ANSWER = Answer(401, (("content-type", "application/json"), ("www-authenticate", "Bearer")), "{}")
+ANSWER = HttpResponse(
+    401, (("content-type", "application/json"), ("www-authenticate", "Bearer")), "{}"
+)
 OVERWRITE = HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
 
 _text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -161,7 +164,7 @@ def test_envoy_reads_a_refusal() -> None:
 
 def test_envoy_reads_that_nothing_can_be_decided() -> None:
     """The 503 is an error response, with the code of UNAVAILABLE."""
-    answer = Answer(503, (("retry-after", "2"),), "{}")
+    answer = HttpResponse(503, (("retry-after", "2"),), "{}")
     response = CheckResponse.parse(unavailable(answer, {}))
     assert response.status is not None
     assert response.status.code == 14
@@ -182,7 +185,7 @@ def test_only_allow_allows(
     status: int, headers: list[tuple[str, str]], body: str, metadata: dict[str, str]
 ) -> None:
     """No refusal, whatever is in it, has the status 0 that lets a request pass."""
-    answer = Answer(status, tuple(headers), body)
+    answer = HttpResponse(status, tuple(headers), body)
     assert not allows(deny(answer, metadata))
     assert not allows(unavailable(answer, metadata))
     assert allows(allow(_allow(), metadata))
@@ -213,11 +216,11 @@ def test_nothing_is_added_to_what_is_no_answer(message: bytes) -> None:
     """Metadata alone would be an allow, and so would what begins without a status."""
     metadata_alone = pb.CheckResponse(dynamic_metadata={"fields": {}}).SerializeToString()
     for unfinished in (b"", metadata_alone, message if message[:1] != b"\n" else b""):
-        answer = ext_authz.FinishedAnswer(unfinished)
-        with pytest.raises(ValueError, match="not a finished answer"):
-            ext_authz.at(answer, "/")
-        with pytest.raises(ValueError, match="not a finished answer"):
-            ext_authz.numbered(answer, b"0" * ext_authz.ENTRY_ID_LENGTH)
+        answer = ext_authz.FinishedResponse(unfinished)
+        with pytest.raises(ValueError, match="not a finished response"):
+            ext_authz.with_path(answer, "/")
+        with pytest.raises(ValueError, match="not a finished response"):
+            ext_authz.with_entry_id(answer, b"0" * ext_authz.ENTRY_ID_LENGTH)
 
 
 def test_an_answer_without_a_status_is_not_written() -> None:
@@ -234,6 +237,6 @@ def test_what_is_added_leaves_the_decision() -> None:
         (deny(ANSWER, {}), False),
         (unavailable(ANSWER, {}), False),
     ):
-        added = ext_authz.numbered(ext_authz.at(answer, "/x"), number)
+        added = ext_authz.with_entry_id(ext_authz.with_path(answer, "/x"), number)
         assert allows(added) is is_allow
         assert ext_authz.metadata_of(added) == {"path": "/x", "entry": number.decode()}

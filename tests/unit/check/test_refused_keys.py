@@ -26,7 +26,7 @@ class Key:
 
 
 def _pool() -> KeyPool:
-    return KeyPool("anthropic", [Key(key) for key in KEYS], rests=True)
+    return KeyPool("anthropic", [Key(key) for key in KEYS], has_cooldown=True)
 
 
 def _message(

@@ -5,12 +5,14 @@ import json
 import pytest
 
 from authz.check.responses import RETRY_AFTER_SECONDS, error_body, refusal, unavailable
-from authz.core.decision import Deny, Reason
+from authz.core.decision_types import Deny
 from authz.core.providers import ErrorShape
+from authz.core.refusals import REFUSALS, Reason, Refusal
 
 
 def _deny(status: int) -> Deny:
-    return Deny(status, "some_error", "some_code", 'says "no"', Reason.BYOK_DISABLED)
+    kind = Refusal(Reason.BYOK_DISABLED, status, "some_error", "", "some_code")
+    return Deny(kind, 'says "no"')
 
 
 def test_anthropics_shape() -> None:
@@ -84,9 +86,10 @@ def test_only_a_401_challenges(shape: ErrorShape, status: int) -> None:
 @pytest.mark.parametrize("shape", list(ErrorShape))
 def test_unavailable(shape: ErrorShape) -> None:
     """A 503 says when to come back, and is no challenge."""
-    answer = unavailable(shape, "id-1")
+    answer = unavailable(REFUSALS[Reason.OVERLOADED], shape, "id-1")
     assert answer.status == 503
     assert dict(answer.headers)["retry-after"] == str(RETRY_AFTER_SECONDS)
     assert "www-authenticate" not in dict(answer.headers)
     error = json.loads(answer.body)["error"]
     assert error.get("type", error.get("status")) in ("api_error", "UNAVAILABLE")
+    assert error.get("code", "overloaded") in ("overloaded", 503)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from authz.config.loading import ALLOW_BYOK_VARIABLES, load, open_pools, parse_bool
 from authz.config.settings import Config
-from authz.core.outcome import ChosenKey
+from authz.core.decision_types import ChosenKey
 from authz.errors import ConfigError
 from authz.secret import Secret
 

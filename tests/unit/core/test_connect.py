@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from authz.core import tokens
 from authz.core.connect import decide_connect, precheck_connect, read_password
-from authz.core.decision import Allow, Deny, Reason
+from authz.core.decision_types import Allow, Deny
 from authz.core.identity import Identity, Rejection
+from authz.core.refusals import Reason
 from authz.core.tokens import CoderToken
 
 HEADER = "proxy-authorization"

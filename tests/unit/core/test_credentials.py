@@ -4,16 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.core.credentials import (
+from authz.core.credentials import BadHeader, Credentials, read
+from authz.core.header_names import (
     API_KEY,
     AUTHORIZATION,
     CREDENTIAL_HEADERS,
     GOVERNANCE,
     X_API_KEY,
     X_GOOG_API_KEY,
-    BadHeader,
-    Credentials,
-    read,
 )
 from authz.secret import Secret
 

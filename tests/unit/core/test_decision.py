@@ -6,12 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.core.credentials import AUTHORIZATION, X_API_KEY, Credentials
-from authz.core.decision import Allow, Deny, Mode, Reason, Route, decide, own_credential, precheck
+from authz.core.credentials import Credentials
+from authz.core.decision import decide, own_credential, precheck
+from authz.core.decision_types import Allow, ChosenKey, Deny, Exhausted, Route
+from authz.core.header_names import AUTHORIZATION, X_API_KEY
 from authz.core.identity import Identity, Rejection
-from authz.core.outcome import ChosenKey, Exhausted
 from authz.core.providers import PROVIDER_TYPES
 from authz.core.query import QueryCredentials
+from authz.core.refusals import Reason
+from authz.core.rules import Mode
 from authz.core.tokens import CoderToken, parse
 from authz.secret import Secret
 from tests.support.identities import identity_of
@@ -60,7 +63,7 @@ def test_every_rejection_is_one_401(rejection: Rejection, route: Route) -> None:
     assert (denied.status, denied.error_type, denied.code) == (
         401,
         "authentication_error",
-        "invalid_token",
+        "token_invalid",
     )
     assert denied.reason is rejection
     assert denied.token_id == TOKEN[:10]
@@ -349,7 +352,7 @@ def test_the_text_says_which_header_holds_no_token(
     """And what to put there, without what stands there."""
     denied = precheck(credentials, AZURE.type, allow_byok=True)
     assert isinstance(denied, Deny)
-    assert (denied.status, denied.code) == (401, "invalid_token")
+    assert (denied.status, denied.code) == (401, "token_invalid")
     assert denied.message.startswith(begins)
     assert says in denied.message
     assert "undefined" not in denied.message

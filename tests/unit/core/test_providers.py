@@ -8,13 +8,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from authz.core.credentials import (
+from authz.core.credentials import read
+from authz.core.header_names import (
     API_KEY,
     AUTHORIZATION,
     CREDENTIAL_HEADERS,
     X_API_KEY,
     X_GOOG_API_KEY,
-    read,
 )
 from authz.core.providers import PROVIDER_TYPES, RESERVED_NAMES, ErrorShape, ProviderType
 

@@ -7,8 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.core.outcome import ChosenKey, Exhausted
-from authz.keys.pool import MAX_REST_SECONDS, REST_SECONDS, KeyPool, Requester, read_retry_after
+from authz.core.decision_types import ChosenKey, Exhausted
+from authz.keys.pool import (
+    COOLDOWN_SECONDS,
+    MAX_COOLDOWN_SECONDS,
+    KeyPool,
+    Requester,
+    read_retry_after,
+)
 from authz.secret import Secret
 
 FIRST, SECOND = Secret("sk-first-0123456789abcd"), Secret("sk-second-0123456789wxyz")
@@ -34,7 +40,7 @@ class Pool:
     def __init__(self, *keys: Secret | None) -> None:
         self.now = 1000.0
         self.keys = [Key(key) for key in keys or (FIRST, SECOND)]
-        self.pool = KeyPool("anthropic", self.keys, rests=True, clock=lambda: self.now)
+        self.pool = KeyPool("anthropic", self.keys, has_cooldown=True, clock=lambda: self.now)
 
     def refuse(
         self, index: int, status: int = 429, retry_after: str = "", who: Requester = ALICE
@@ -53,7 +59,12 @@ def test_the_first_key_serves() -> None:
 
 @pytest.mark.parametrize(
     ("status", "retry_after", "seconds"),
-    [(429, "7", 7), (429, "", REST_SECONDS), (429, "soon", REST_SECONDS), (401, "7", REST_SECONDS)],
+    [
+        (429, "7", 7),
+        (429, "", COOLDOWN_SECONDS),
+        (429, "soon", COOLDOWN_SECONDS),
+        (401, "7", COOLDOWN_SECONDS),
+    ],
 )
 def test_a_refused_key_rests(status: int, retry_after: str, seconds: float) -> None:
     """A 429 for Retry-After or else 60 s, a 401 for 60 s; then the first key serves again."""
@@ -123,10 +134,10 @@ def test_a_key_that_is_not_there_is_passed_over() -> None:
 
 def test_the_only_key_never_rests() -> None:
     """`key:` is no pool: the provider's own 429 and 401 reach the client each time."""
-    pool = KeyPool("anthropic", [Key(FIRST)], rests=False)
+    pool = KeyPool("anthropic", [Key(FIRST)], has_cooldown=False)
     pool.refused(0, FIRST.hint, 429, "100", ALICE)
     assert pool.choose() == ChosenKey(FIRST)
-    assert KeyPool("anthropic", [], rests=False).choose() is None
+    assert KeyPool("anthropic", [], has_cooldown=False).choose() is None
 
 
 @pytest.mark.parametrize("index", [-1, 2, 10**9])
@@ -143,7 +154,7 @@ def test_the_log_has_no_key(capsys: pytest.CaptureFixture[str]) -> None:
     pool.refuse(0)
     pool.refuse(0, 429, "100")
     printed = "".join(capsys.readouterr())
-    assert printed.count("central key rests") == 1
+    assert printed.count("central key on cooldown") == 1
     assert "alice" in printed
     assert "Abcdefghi1" in printed
     assert FIRST.reveal() not in printed
@@ -160,15 +171,18 @@ def test_one_person_never_rests_the_last_key(
         for number in range(10):
             pool.refuse(1, status, "100", Requester("uuid-of-alice", f"token{number}", "alice"))
         assert pool.pool.choose() == ChosenKey(SECOND, 1)
-        pool.now += REST_SECONDS - 1
+        pool.now += COOLDOWN_SECONDS - 1
     printed = "".join(capsys.readouterr())
-    assert printed.count("last central key goes on") <= 3
+    assert printed.count("last central key stays in use") <= 3
     assert "alice" in printed
 
 
 def test_two_people_rest_the_last_key() -> None:
     """What the second one's refusal says counts, if it comes within a minute of the first's."""
-    for seconds, chosen in ((REST_SECONDS - 1, Exhausted(7)), (REST_SECONDS, ChosenKey(FIRST, 0))):
+    for seconds, chosen in (
+        (COOLDOWN_SECONDS - 1, Exhausted(7)),
+        (COOLDOWN_SECONDS, ChosenKey(FIRST, 0)),
+    ):
         pool = Pool(FIRST)
         pool.refuse(0, 429, "100")
         pool.now += seconds
@@ -221,7 +235,7 @@ def test_retry_after_as_a_date(seconds: float) -> None:
     now = datetime(2026, 11, 24, 12, tzinfo=UTC)
     later = now + timedelta(seconds=int(seconds))
     for text in (format_datetime(later, usegmt=True), format_datetime(later)):
-        assert read_retry_after(text, lambda: now) == min(int(seconds), MAX_REST_SECONDS)
+        assert read_retry_after(text, lambda: now) == min(int(seconds), MAX_COOLDOWN_SECONDS)
     earlier = format_datetime(now - timedelta(seconds=int(seconds)), usegmt=True)
     assert read_retry_after(earlier, lambda: now) == 0
 
@@ -230,4 +244,4 @@ def test_retry_after_as_a_date(seconds: float) -> None:
 def test_retry_after_is_bounded(text: str) -> None:
     """Whatever a provider sends, it is nothing or between 0 and the bound, and never raises."""
     seconds = read_retry_after(text)
-    assert seconds is None or 0 <= seconds <= MAX_REST_SECONDS
+    assert seconds is None or 0 <= seconds <= MAX_COOLDOWN_SECONDS

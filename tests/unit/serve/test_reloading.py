@@ -1,6 +1,7 @@
 """authz.serve.reloading: the running service takes another configuration."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from structlog.testing import capture_logs
 
 from authz.config.changes import fingerprint
 from authz.config.settings import Config
-from authz.errors import ConfigError
+from authz.errors import ConfigError, IdentityUnavailable
 from authz.keys.pool import KeyPool
 from authz.metrics import Metrics
 from authz.serve.reloading import Reloadable
@@ -27,8 +28,8 @@ class Service:
         self.folder = folder
         self.next: Config | Exception = self.config(**values)
         self.metrics = Metrics()
-        source = InMemoryIdentities({TOKEN: "alice"})
-        self.reloadable = Reloadable(self.config(**values), self._load, source, self.metrics)
+        self.source = InMemoryIdentities({TOKEN: "alice"})
+        self.reloadable = Reloadable(self.config(**values), self._load, self.source, self.metrics)
 
     def config(self, url: str = "https://one.test/", key: str = "one", **values: Any) -> Config:
         """Return a configuration with one provider."""
@@ -165,3 +166,23 @@ async def test_resting_keys_rest_on(tmp_path: Path) -> None:
 
 def _value(text: str, name: str) -> float:
     return next(float(line.split()[1]) for line in text.splitlines() if line.startswith(f"{name} "))
+
+
+async def test_a_check_of_the_previous_configuration_counts_once(tmp_path: Path) -> None:
+    """A check that the previous configuration answers is one check in the histogram."""
+    service = Service(tmp_path)
+    await service.reload(service.config(url="https://two.test/", key="two"))
+    assert await service.sent("https://one.test/") == "sk-ant-central-one-0123456789"
+    assert "authz_check_duration_seconds_count 1.0" in service.metrics.text().decode()
+
+
+async def test_an_error_of_the_previous_configuration_has_its_format(tmp_path: Path) -> None:
+    """While the source is down, a route of the previous configuration gets its provider's JSON."""
+    service = Service(tmp_path)
+    await service.reload(service.config(url="https://two.test/", key="two"))
+    service.source.failure = IdentityUnavailable("away")
+    facts = {"provider": "a", "base_url": "https://one.test/", "supported": "true"}
+    message = question([("x-api-key", TOKEN)], context=facts)
+    body = json.loads(answer(await service.reloadable.check(message)).error_response.body)
+    assert "code" not in body["error"]
+    assert "authz_check_duration_seconds_count 1.0" in service.metrics.text().decode()

@@ -12,12 +12,14 @@ from pydantic import ValidationError
 from authz.check import ext_authz, responses
 from authz.config.governance import Tracing
 from authz.core.providers import ErrorShape
+from authz.core.refusals import REFUSALS, Reason
 from authz.serve.tracing import CheckTraces
 
 SETTINGS = Tracing.model_validate({"otlp": "http://127.0.0.1:4317"})
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 DENIED = ext_authz.unavailable(
-    responses.unavailable(ErrorShape.ANY, "r"), {"decision": "unavailable", "user": "alice"}
+    responses.unavailable(REFUSALS[Reason.OVERLOADED], ErrorShape.ANY, "r"),
+    {"decision": "unavailable", "user": "alice"},
 )
 
 

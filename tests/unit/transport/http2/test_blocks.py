@@ -42,7 +42,7 @@ def _agree(sequence: Iterable[bytes]) -> None:
             == reference.decoder.header_table.dynamic_entries
         )
         assert ours._decoder.header_table_size == reference.decoder.header_table_size
-        assert len(ours._known) <= 64
+        assert len(ours._cached) <= 64
 
 
 _lists = st.lists(
@@ -150,7 +150,7 @@ def test_the_memory_is_small() -> None:
         ours.path_of(plain_block(request_fields(long, x_more="y" * 120)))
         extra = [(f"x-{index}", "y" * 120) for index in range(5)]
         ours.path_of(plain_block([*request_fields(long), *extra]))
-        assert sum(len(block) + len(path) for block, path in ours._known.items()) <= 64 * 512
+        assert sum(len(block) + len(path) for block, path in ours._cached.items()) <= 64 * 512
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,7 @@ async def test_odd_methods(method: UnaryMethod, status: str) -> None:
     assert (answer.status, answer.body, answer.ended) == (status, b"", True)
     assert wire.connection._out.open_streams == 0
     assert wire.connection._calls._calls == {}
-    assert wire.connection._calls._kept == 0
+    assert wire.connection._calls._held == 0
 
 
 async def test_a_reset_cancels() -> None:
@@ -266,9 +266,9 @@ async def test_kept_bytes_are_counted_back() -> None:
     wire.send(headers(3), data(3, b"\0\0\0", 0), data(3, b"\0\x01a"))
     wire.send(headers(5), data(5, b"abc", 0), headers(5, b"", 5))
     wire.send(call(7, path=SLOW))
-    assert wire.connection._calls._kept == len(message(b"hello"))
+    assert wire.connection._calls._held == len(message(b"hello"))
     wire.handlers.release.set()
     await settle()
-    assert wire.connection._calls._kept == 0
+    assert wire.connection._calls._held == 0
     statuses = {n: answer.status for n, answer in responses(bytes(wire.transport.written)).items()}
     assert statuses == {3: "0", 5: "13", 7: "0"}

@@ -81,7 +81,7 @@ def _check(wire: Wire) -> None:
         elif answer.ended:
             assert answer.body == b""
     assert len(connection._buffer) <= frames.DEFAULT_FRAME_SIZE + frames.HEADER_LENGTH
-    assert connection._calls._kept == sum(c.size for c in connection._calls._calls.values())
+    assert connection._calls._held == sum(c.size for c in connection._calls._calls.values())
     assert set(connection._calls._calls) <= set(connection._out._windows)
 
 

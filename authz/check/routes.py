@@ -1,0 +1,82 @@
+"""Reads Envoy's route of a request from its ``context_extensions``."""
+
+from authz.check.ext_authz import (
+    CONTEXT_BASE_URL,
+    CONTEXT_CENTRAL_KEY,
+    CONTEXT_KEYLESS,
+    CONTEXT_KIND,
+    CONTEXT_PROVIDER,
+    CONTEXT_SUPPORTED,
+    SUPPORTED_OWN,
+    Check,
+)
+from authz.check.metadata import advised_label
+from authz.config.settings import Config, Provider
+from authz.core import query
+from authz.core.decision_types import Route, RouteKind
+from authz.core.providers import ErrorShape
+
+_KINDS = {kind.value: kind for kind in (RouteKind.CONNECT, RouteKind.AUTHZ)}
+
+
+class UnknownRoute(LookupError):  # noqa: N818 - the name says the subject
+    """Envoy's route names a provider that is not in authz's configuration."""
+
+
+class Routes:
+    """The routes to the providers of one configuration."""
+
+    def __init__(self, config: Config) -> None:
+        # The base URL is part of the key. A central key goes only to the base URL that authz's own
+        # configuration names beside it, however old Envoy's configuration is.
+        self._providers = {
+            (provider.name, str(provider.base_url)): provider for provider in config.providers
+        }
+        self._names = tuple(provider.name for provider in config.providers)
+
+    def find(self, check: Check) -> Route:
+        """Return the route of a request.
+
+        Raises:
+            BadCheck: the ``context_extensions`` can't be read.
+            UnknownRoute: the configuration has no such provider with this base URL.
+        """
+        context = check.context
+        provider = self._provider(check)
+        if provider is None:
+            kind = _KINDS.get(context.get(CONTEXT_KIND, ""), RouteKind.PROVIDER)
+            return Route(kind=kind, label=advised_label(check, None, self._names))
+        supported = context.get(CONTEXT_SUPPORTED)
+        is_listed, own_only = supported == "true", supported == SUPPORTED_OWN
+        return Route(
+            provider=provider.name,
+            type=provider.provider_type,
+            supported=is_listed or own_only,
+            own_only=own_only,
+            label="" if is_listed else advised_label(check, provider, own_passes=own_only),
+            # A route without this entry is for the central key.
+            central_key=context.get(CONTEXT_CENTRAL_KEY, "true") == "true",
+            keyless=context.get(CONTEXT_KEYLESS) == "true",
+            signed=provider.signed,
+            open=provider.is_open,
+            query=query.find(check.path, provider.provider_type.query),
+            accounts=tuple(provider.account_headers.items()),
+        )
+
+    def error_shape(self, check: Check) -> ErrorShape:
+        """Return the JSON format of errors for a request.
+
+        Raises:
+            BadCheck, UnknownRoute: as ``find``.
+        """
+        provider = self._provider(check)
+        return provider.provider_type.error_shape if provider else ErrorShape.ANY
+
+    def _provider(self, check: Check) -> Provider | None:
+        name = check.context.get(CONTEXT_PROVIDER, "")
+        if not name:
+            return None
+        provider = self._providers.get((name, check.context.get(CONTEXT_BASE_URL, "")))
+        if provider is None:
+            raise UnknownRoute(f"provider {name!r} with that base_url is not in gateway.yaml")
+        return provider

@@ -1,0 +1,82 @@
+"""Texts for the person at the client: the problem with a request, and what to do about it."""
+
+from collections.abc import Sequence
+
+from authz.core.decision_types import Route
+from authz.core.header_names import AUTHORIZATION, GOVERNANCE
+from authz.core.providers import ProviderType
+from authz.core.query import QueryCredentials
+
+_NAMED = 2
+"""A text names this many headers; clients have the first ones."""
+
+
+def token_malformed(headers: Sequence[str]) -> dict[str, str]:
+    """Return the fields of the message for headers that hold something else than a Coder token.
+
+    Args:
+        headers: names of the headers with a value, in lower case.
+    """
+    names = " and ".join(_title(header) for header in headers)
+    verb = "holds" if len(headers) == 1 else "hold"
+    if GOVERNANCE in headers:
+        advice = "Put your Coder token there, and your own credential in the provider's header."
+    else:
+        advice = (
+            "Put your Coder token there; to use a credential of your own, leave it there and send "
+            "the Coder token in X-Coder-AI-Governance-Token."
+        )
+    return {"headers": f"{names} {verb}", "advice": advice}
+
+
+def credential_required(route: Route, *, allow_byok: bool) -> dict[str, str]:
+    """Return the fields of the message for a request with neither a central nor an own key."""
+    assert route.type is not None  # noqa: S101 - a route without a type is a 404
+    problem = f'Provider "{route.provider}" has no central key'
+    if not route.central_key:
+        problem = f'The central key of provider "{route.provider}" is not for this path'
+    headers = _own_header_names(route.type)
+    if allow_byok:
+        advice = (
+            f"send your own credential in {headers}, and the Coder token in "
+            "X-Coder-AI-Governance-Token."
+        )
+    else:
+        advice = (
+            f"it needs your own credential in {headers}, but Bring Your Own Key (BYOK) is switched "
+            "off here (allow_byok: false). Ask your administrator to enable it."
+        )
+    return {"problem": problem, "advice": advice}
+
+
+def override_in_query(name: str) -> str:
+    """Return the text for a query parameter that replaces headers or the method."""
+    return (
+        f"The query parameter {name} would replace headers or the method of the request. "
+        "Leave it out."
+    )
+
+
+def hidden_key_in_query() -> str:
+    """Return the text for a credential in the query that has an ambiguous spelling."""
+    return (
+        "A parameter of the URL's query is a credential or chooses an account, in a spelling "
+        "that can be read in two ways. Send it in a header."
+    )
+
+
+def own_key_in_query(found: QueryCredentials, provider_type: ProviderType) -> str:
+    """Return the text for the user's own credential in the query."""
+    return (
+        f"Your own credential is in the URL's query ({', '.join(found.plain)}). Send it in "
+        f"{_own_header_names(provider_type)}; without it the central key is used."
+    )
+
+
+def _own_header_names(provider_type: ProviderType) -> str:
+    return " or ".join(map(_title, provider_type.own_headers[:_NAMED]))
+
+
+def _title(header: str) -> str:
+    names = {AUTHORIZATION: "Authorization: Bearer", GOVERNANCE: "X-Coder-AI-Governance-Token"}
+    return names.get(header, header.title())

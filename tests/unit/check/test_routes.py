@@ -1,0 +1,57 @@
+"""authz.check.routes."""
+
+import pytest
+
+from authz.check.ext_authz import read
+from authz.check.routes import Routes, UnknownRoute
+from authz.config.settings import Config
+from authz.core.decision_types import RouteKind
+from authz.core.providers import ErrorShape
+from tests.support.checks import ANTHROPIC, OPENAI, question
+
+ROUTES = Routes(Config())
+
+
+def test_a_route_of_a_provider() -> None:
+    """The provider's name, type and error format come from the configuration."""
+    check = read(question(context={**OPENAI, "central_key": "false", "keyless": "true"}))
+    route = ROUTES.find(check)
+    assert (route.provider, route.kind) == ("openai", RouteKind.PROVIDER)
+    assert (route.supported, route.own_only) == (True, False)
+    assert (route.central_key, route.keyless) == (False, True)
+    assert route.error_shape == ROUTES.error_shape(check) == ErrorShape.OPENAI
+
+
+@pytest.mark.parametrize(
+    ("context", "kind"),
+    [
+        ({}, RouteKind.PROVIDER),
+        ({"kind": "connect"}, RouteKind.CONNECT),
+        ({"kind": "own"}, RouteKind.AUTHZ),
+        ({"kind": "provider"}, RouteKind.PROVIDER),
+        ({"kind": "x"}, RouteKind.PROVIDER),
+    ],
+)
+def test_a_route_without_a_provider(context: dict[str, str], kind: RouteKind) -> None:
+    """A route without a provider is unsupported, and has the kind that it names exactly."""
+    check = read(question(context=context))
+    route = ROUTES.find(check)
+    assert (route.provider, route.type, route.supported, route.kind) == (None, None, False, kind)
+    assert route.error_shape == ROUTES.error_shape(check) == ErrorShape.ANY
+
+
+def test_an_unlisted_path_for_an_own_credential() -> None:
+    """The value `own` supports the path for the user's own credential only, with advice."""
+    route = ROUTES.find(read(question(context={**ANTHROPIC, "supported": "own"}, path="/a/x")))
+    assert (route.supported, route.own_only) == (True, True)
+    assert "extra_paths" in route.label
+
+
+@pytest.mark.parametrize("wrong", [{"provider": "nope"}, {"base_url": OPENAI["base_url"]}])
+def test_an_unknown_provider(wrong: dict[str, str]) -> None:
+    """A name or base URL that the configuration does not have is an error, in both functions."""
+    check = read(question(context={**ANTHROPIC, **wrong}))
+    with pytest.raises(UnknownRoute):
+        ROUTES.find(check)
+    with pytest.raises(UnknownRoute):
+        ROUTES.error_shape(check)
