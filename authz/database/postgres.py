@@ -8,10 +8,9 @@ from typing import TypeVar
 
 import asyncpg
 
-from authz.database.interface import Conflict, Row, Transaction
+from authz.database.interface import Conflict, Dialect, Row, Transaction
 from authz.database.postgres_errors import FAILURES, explain
 from authz.database.postgres_pool import Connection, Pool
-from authz.database.schema_postgres import check_tables, create_tables
 from authz.database.url import PostgresURL
 from authz.errors import StoreError
 
@@ -34,30 +33,12 @@ class PostgresDatabase:
         url: of the database.
     """
 
+    dialect = Dialect.POSTGRESQL
+
     def __init__(self, url: PostgresURL) -> None:
-        self._where = url.display
+        self.where = url.display
         self._pool = Pool(url, size=1, statement_seconds=STATEMENT_SECONDS, prepare=_ids_as_text)
         self._turn = asyncio.Lock()
-
-    async def check(self) -> None:
-        """Return when the database holds our tables.
-
-        Raises:
-            StoreError: it can't be reached, is Coder's own, or has no tables yet.
-        """
-        await check_tables(self, self._where)
-
-    async def create(self) -> bool:
-        """Make the tables unless they are there; processes that try at once make them once.
-
-        Returns:
-            Whether they were made now.
-
-        Raises:
-            StoreError: it can't be reached, is Coder's own, or the role may not make tables.
-        """
-        async with self.transaction() as transaction:
-            return await create_tables(transaction, self._where)
 
     async def fetch(self, sql: str, *args: object) -> list[Row]:
         """See ``Queries.fetch``."""
@@ -134,11 +115,13 @@ class PostgresDatabase:
         except asyncpg.UniqueViolationError:
             raise Conflict from None
         except FAILURES as error:
-            raise StoreError(explain(error, self._where)) from None
+            raise StoreError(explain(error, self.where)) from None
 
 
 class _Transaction:
     """A transaction's statements; the database's turn is already taken."""
+
+    dialect = Dialect.POSTGRESQL
 
     def __init__(self, database: PostgresDatabase, connection: Connection) -> None:
         self._database = database
