@@ -109,9 +109,25 @@ class UsageStore:
             issued,
         )
 
-    async def delete_before(self, time_ms: int) -> int:
-        """Delete requests that began before a time; return how many."""
-        return await self._database.execute("DELETE FROM usage_entries WHERE time_ms < $1", time_ms)
+    async def delete_before(self, time_ms: int, *, processes_ms: int) -> int:
+        """Delete old requests, and the counts of the processes that answered them.
+
+        Args:
+            time_ms: Unix time in milliseconds; requests that began earlier are deleted.
+            processes_ms: the same for the names of processes. All ids of an earlier name have to
+                be older than ``time_ms``.
+
+        Returns:
+            The number of requests.
+        """
+        async with self._database.transaction() as transaction:
+            deleted = await transaction.execute(
+                "DELETE FROM usage_entries WHERE time_ms < $1", time_ms
+            )
+            await transaction.execute(
+                "DELETE FROM usage_processes WHERE since_ms < $1", processes_ms
+            )
+        return deleted
 
     async def missing(self) -> int:
         """Return how many requests have an id and no row: under way, or lost."""
