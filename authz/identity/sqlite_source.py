@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from cachetools import FIFOCache
+
 from authz.core.identity import Identity, Rejection
 from authz.core.tokens import CoderToken
 from authz.database.sqlite_file import SQLiteFile
@@ -32,7 +34,7 @@ class SQLiteSource:
     def __init__(self, path: Path) -> None:
         self._file = SQLiteFile(path, IDENTITY, read_only=True)
         # Records, and the state of the file that they are of.
-        self._records: dict[str, TokenRecord] = {}
+        self._records: FIFOCache[str, TokenRecord] = FIFOCache(_MAX_RECORDS)
         self._state: tuple[sqlite3.Connection, int] | None = None
 
     async def verify(self, token: CoderToken) -> Identity | Rejection:
@@ -68,8 +70,6 @@ class SQLiteSource:
                 rows = connection.execute(SELECT_RECORD, {"1": token_id}).fetchall()
                 if rows:
                     record = _record_of(rows[0])
-                    if len(self._records) >= _MAX_RECORDS:
-                        self._records.clear()
                     self._records[token_id] = record
         except StoreError as error:
             self._forget()
