@@ -42,12 +42,12 @@ class PostgresDatabase:
 
     async def fetch(self, sql: str, *args: object) -> list[Row]:
         """See ``Queries.fetch``."""
-        async with self._lent() as connection:
+        async with self._acquire() as connection:
             return await self._fetch(connection, sql, args)
 
     async def execute(self, sql: str, *args: object) -> int:
         """See ``Queries.execute``."""
-        async with self._lent() as connection:
+        async with self._acquire() as connection:
             return await self._execute(connection, sql, args)
 
     @asynccontextmanager
@@ -57,7 +57,7 @@ class PostgresDatabase:
         Transactions of all processes run one after the other, as in SQLite: what is read in the
         block stays true in it, as far as others change it in a transaction.
         """
-        async with self._lent() as connection:
+        async with self._acquire() as connection:
             await self._execute(connection, "BEGIN", ())
             try:
                 await self._execute(connection, "SELECT pg_advisory_xact_lock($1)", (_WRITERS,))
@@ -73,9 +73,9 @@ class PostgresDatabase:
         await self._pool.close()
 
     @asynccontextmanager
-    async def _lent(self) -> AsyncIterator[Connection]:
+    async def _acquire(self) -> AsyncIterator[Connection]:
         async with self._turn:
-            connection = await self._told(self._pool.take())
+            connection = await self._translate_errors(self._pool.take())
             try:
                 yield connection
             except Exception:
@@ -106,9 +106,9 @@ class PostgresDatabase:
                 connection.terminate()
                 raise
 
-        return await self._told(in_time())
+        return await self._translate_errors(in_time())
 
-    async def _told(self, work: Awaitable[_T]) -> _T:
+    async def _translate_errors(self, work: Awaitable[_T]) -> _T:
         """Wait for work, with the store's errors for the driver's."""
         try:
             return await work

@@ -58,7 +58,7 @@ class Recorder:
         self._waiting: deque[UsageEntry] = deque()
         self._store: UsageStore | None = None
         self._since_ms = int(time.time() * 1000)
-        self._told_issued = 0
+        self._reported_issued = 0
         self._cleaned = 0.0
         self.is_failing = False
         self._task: asyncio.Task[None] | None = None
@@ -103,10 +103,10 @@ class Recorder:
         try:
             if self._store is None:
                 self._store = await self._open_store()
-            if self._ids.issued > self._told_issued:
+            if self._ids.issued > self._reported_issued:
                 issued = self._ids.issued
                 await self._store.set_issued(self._ids.process, self._since_ms, issued)
-                self._told_issued = issued
+                self._reported_issued = issued
             self._renew()
             if batch:
                 self._metrics.wrote(await self._store.add(batch))
@@ -127,9 +127,9 @@ class Recorder:
     def _renew(self) -> None:
         """Take a new name after ``NAME_MS``; all ids of the old one have been reported."""
         now_ms = int(time.time() * 1000)
-        if now_ms - self._since_ms >= NAME_MS and self._ids.issued == self._told_issued:
+        if now_ms - self._since_ms >= NAME_MS and self._ids.issued == self._reported_issued:
             self._ids.renew()
-            self._since_ms, self._told_issued = now_ms, 0
+            self._since_ms, self._reported_issued = now_ms, 0
 
     async def _clean(self, store: UsageStore) -> None:
         now = time.time()
