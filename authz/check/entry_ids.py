@@ -15,6 +15,10 @@ class EntryIds:
     """
 
     def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """Take a new name and number requests from 1 again, as a new process would."""
         self.process = secrets.token_hex(6)
         self.issued = 0
         self._prefix = f"{self.process}-".encode("ascii")

@@ -22,7 +22,7 @@ from authz.cli.common import (
 )
 from authz.core.rules import make_rules
 from authz.errors import StoreError
-from authz.identity.accounts import Key
+from authz.identity.accounts import ApiKey
 
 COLUMNS = (
     "id",
@@ -223,7 +223,7 @@ def remove(token: str, delete: bool, user: str | None, config_path: Path | None)
     run_async(work())
 
 
-def _row(key: Key, shown: Collection[str]) -> dict[str, str]:
+def _row(key: ApiKey, shown: Collection[str]) -> dict[str, str]:
     values = (
         key.id,
         key.token_name,

@@ -30,8 +30,9 @@ from authz.config.fields import (
     TypeName,
     Url,
 )
-from authz.config.governance import Limits, Log, Tracing, Usage
 from authz.config.key_reference import KeyOrNone, KeyReference
+from authz.config.limits import Limits
+from authz.config.observability import Log, Tracing, Usage
 from authz.config.providers import AccountHeaders, Aws, CredentialHeaders, ExtraPath
 from authz.config.proxy import Proxy
 from authz.config.service import Service

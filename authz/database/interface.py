@@ -7,7 +7,15 @@ turns them into what its database stores.
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from enum import StrEnum
 from typing import Any, Protocol
+
+
+class Dialect(StrEnum):
+    """The SQL that a database understands."""
+
+    SQLITE = "sqlite"
+    POSTGRESQL = "postgresql"
 
 
 class Row(Protocol):
@@ -29,6 +37,8 @@ class Queries(Protocol):
         Conflict: a unique value is taken.
         StoreError: anything else that the database refuses, in one line.
     """
+
+    dialect: Dialect
 
     async def fetch(self, sql: str, *args: object) -> list[Row]:
         """Run a query and return all its rows."""
@@ -56,7 +66,13 @@ class Transaction(Queries, Protocol):
 
 
 class Database(Queries, Protocol):
-    """A database that several tasks may use at once."""
+    """A database that several tasks may use at once.
+
+    Attributes:
+        where: names the database in error texts, without a password.
+    """
+
+    where: str
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """Open a transaction: committed at the end of the block, rolled back by an exception."""

@@ -8,10 +8,9 @@ from typing import TypeVar
 
 import asyncpg
 
-from authz.database.interface import Conflict, Row, Transaction
+from authz.database.interface import Conflict, Dialect, Row, Transaction
 from authz.database.postgres_errors import FAILURES, explain
 from authz.database.postgres_pool import Connection, Pool
-from authz.database.schema_postgres import check_tables, create_tables
 from authz.database.url import PostgresURL
 from authz.errors import StoreError
 
@@ -34,39 +33,21 @@ class PostgresDatabase:
         url: of the database.
     """
 
+    dialect = Dialect.POSTGRESQL
+
     def __init__(self, url: PostgresURL) -> None:
-        self._where = url.display
+        self.where = url.display
         self._pool = Pool(url, size=1, statement_seconds=STATEMENT_SECONDS, prepare=_ids_as_text)
         self._turn = asyncio.Lock()
 
-    async def check(self) -> None:
-        """Return when the database holds our tables.
-
-        Raises:
-            StoreError: it can't be reached, is Coder's own, or has no tables yet.
-        """
-        await check_tables(self, self._where)
-
-    async def create(self) -> bool:
-        """Make the tables unless they are there; processes that try at once make them once.
-
-        Returns:
-            Whether they were made now.
-
-        Raises:
-            StoreError: it can't be reached, is Coder's own, or the role may not make tables.
-        """
-        async with self.transaction() as transaction:
-            return await create_tables(transaction, self._where)
-
     async def fetch(self, sql: str, *args: object) -> list[Row]:
         """See ``Queries.fetch``."""
-        async with self._lent() as connection:
+        async with self._acquire() as connection:
             return await self._fetch(connection, sql, args)
 
     async def execute(self, sql: str, *args: object) -> int:
         """See ``Queries.execute``."""
-        async with self._lent() as connection:
+        async with self._acquire() as connection:
             return await self._execute(connection, sql, args)
 
     @asynccontextmanager
@@ -76,7 +57,7 @@ class PostgresDatabase:
         Transactions of all processes run one after the other, as in SQLite: what is read in the
         block stays true in it, as far as others change it in a transaction.
         """
-        async with self._lent() as connection:
+        async with self._acquire() as connection:
             await self._execute(connection, "BEGIN", ())
             try:
                 await self._execute(connection, "SELECT pg_advisory_xact_lock($1)", (_WRITERS,))
@@ -92,9 +73,9 @@ class PostgresDatabase:
         await self._pool.close()
 
     @asynccontextmanager
-    async def _lent(self) -> AsyncIterator[Connection]:
+    async def _acquire(self) -> AsyncIterator[Connection]:
         async with self._turn:
-            connection = await self._told(self._pool.take())
+            connection = await self._translate_errors(self._pool.take())
             try:
                 yield connection
             except Exception:
@@ -125,20 +106,22 @@ class PostgresDatabase:
                 connection.terminate()
                 raise
 
-        return await self._told(in_time())
+        return await self._translate_errors(in_time())
 
-    async def _told(self, work: Awaitable[_T]) -> _T:
+    async def _translate_errors(self, work: Awaitable[_T]) -> _T:
         """Wait for work, with the store's errors for the driver's."""
         try:
             return await work
         except asyncpg.UniqueViolationError:
             raise Conflict from None
         except FAILURES as error:
-            raise StoreError(explain(error, self._where)) from None
+            raise StoreError(explain(error, self.where)) from None
 
 
 class _Transaction:
     """A transaction's statements; the database's turn is already taken."""
+
+    dialect = Dialect.POSTGRESQL
 
     def __init__(self, database: PostgresDatabase, connection: Connection) -> None:
         self._database = database

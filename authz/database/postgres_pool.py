@@ -68,8 +68,8 @@ class Pool:
         # A replica tells of a deletion late. Whoever accepts that says so in the URL.
         self._target = None if "target_session_attrs" in options else "primary"
         self._idle: list[tuple[Connection, float]] = []
-        self._dials: set[asyncio.Task[Connection]] = set()
-        self._left: list[asyncio.Task[Connection]] = []
+        self._connects: set[asyncio.Task[Connection]] = set()
+        self._abandoned: list[asyncio.Task[Connection]] = []
         self._closed = False
 
     async def fetch(self, sql: str, *args: object) -> list[asyncpg.Record]:
@@ -94,7 +94,7 @@ class Pool:
 
     async def take(self) -> Connection:
         """Lend a connection; ``give_back`` or ``discard`` it in the end. Raises as ``fetch``."""
-        return self._idle_one() or await self._fresh()
+        return self._take_idle() or await self._new()
 
     def give_back(self, connection: Connection) -> None:
         """Keep a connection for the next use, unless it is lost or a transaction is open in it."""
@@ -115,10 +115,10 @@ class Pool:
     async def close(self) -> None:
         """End all connections, without waiting for the server."""
         self._closed = True
-        dials = tuple(self._dials)
-        for dial in dials:
-            dial.cancel()
-        await asyncio.gather(*dials, return_exceptions=True)
+        connects = tuple(self._connects)
+        for connect in connects:
+            connect.cancel()
+        await asyncio.gather(*connects, return_exceptions=True)
         while self._idle:
             self._idle.pop()[0].terminate()
         # The event loop closes an aborted socket in its next turn.
@@ -142,7 +142,7 @@ class Pool:
         self.give_back(connection)
         return rows
 
-    def _idle_one(self) -> Connection | None:
+    def _take_idle(self) -> Connection | None:
         oldest = asyncio.get_running_loop().time() - IDLE_SECONDS
         while self._idle:
             connection, since = self._idle.pop()
@@ -151,40 +151,40 @@ class Pool:
             connection.terminate()
         return None
 
-    async def _fresh(self) -> Connection:
+    async def _new(self) -> Connection:
         """Return a new connection, one that somebody began to open and left if there is one.
 
         Connecting goes on when the caller leaves, because it may take longer than a caller waits.
         """
-        pending = [dial for dial in self._left if not dial.done()]
+        pending = [connect for connect in self._abandoned if not connect.done()]
         if pending:
-            dial = pending[0]
-            self._left.remove(dial)
+            connect = pending[0]
+            self._abandoned.remove(connect)
         else:
-            dial = asyncio.create_task(self._connect())
-            self._dials.add(dial)
-            dial.add_done_callback(self._dials.discard)
+            connect = asyncio.create_task(self._connect())
+            self._connects.add(connect)
+            connect.add_done_callback(self._connects.discard)
         try:
-            return await asyncio.shield(dial)
+            return await asyncio.shield(connect)
         except asyncio.CancelledError:
-            if dial.cancelled():
+            if connect.cancelled():
                 raise asyncpg.InterfaceError("the pool is closed") from None
-            self._left.append(dial)
-            dial.add_done_callback(self._came_late)
+            self._abandoned.append(connect)
+            connect.add_done_callback(self._keep_late)
             raise
 
-    def _came_late(self, dial: asyncio.Task[Connection]) -> None:
-        if dial in self._left:
-            self._left.remove(dial)
+    def _keep_late(self, connect: asyncio.Task[Connection]) -> None:
+        if connect in self._abandoned:
+            self._abandoned.remove(connect)
             # Asking for the exception keeps asyncio from logging it.
-            if not dial.cancelled() and dial.exception() is None:
-                self.give_back(dial.result())
+            if not connect.cancelled() and connect.exception() is None:
+                self.give_back(connect.result())
 
     async def _connect(self) -> Connection:
         if self._closed:
             raise asyncpg.InterfaceError("the pool is closed")
         async with asyncio.timeout(CONNECT_SECONDS):
-            connection = await self._dial()
+            connection = await self._open()
             try:
                 await self._prepare(connection)
             except BaseException:
@@ -192,7 +192,7 @@ class Pool:
                 raise
         return connection
 
-    async def _dial(self) -> Connection:
+    async def _open(self) -> Connection:
         target: Any = self._target
         return await asyncpg.connect(
             self._dsn.reveal(), server_settings=self._settings, target_session_attrs=target

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from authz.database.interface import Conflict, Row, Transaction
+from authz.database.interface import Conflict, Dialect, Row, Transaction
+from authz.database.migration import Schema
 from authz.database.sqlite_file import SQLiteFile
 from authz.errors import StoreError
 
@@ -31,8 +32,11 @@ class SQLiteDatabase:
         path: of the store's file, which has to be there (``sqlite_file.make``).
     """
 
-    def __init__(self, path: Path) -> None:
-        self._file = SQLiteFile(path, read_only=False, detect_types=sqlite3.PARSE_DECLTYPES)
+    dialect = Dialect.SQLITE
+
+    def __init__(self, path: Path, schema: Schema) -> None:
+        self.where = str(path)
+        self._file = SQLiteFile(path, schema, read_only=False, detect_types=sqlite3.PARSE_DECLTYPES)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="authz-sqlite")
         self._turn = asyncio.Lock()
         self._closed = False
@@ -121,6 +125,8 @@ class SQLiteDatabase:
 
 class _Transaction:
     """A transaction's statements; the database's turn is already taken."""
+
+    dialect = Dialect.SQLITE
 
     def __init__(self, database: SQLiteDatabase) -> None:
         self._database = database

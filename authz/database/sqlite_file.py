@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from authz.database.schema_sqlite import check_version, create_tables, is_outdated
+from authz.database.migration import Schema
+from authz.database.sqlite_tables import check_version, create_tables, is_outdated
 from authz.errors import StoreError
 
 _Fingerprint = tuple[int, int, int, int, int]
@@ -24,7 +25,7 @@ READ_CACHE_KIB = 16384
 """Most that a reader keeps of the file, until another process writes to it."""
 
 
-def make(path: Path) -> None:
+def make(path: Path, schema: Schema) -> None:
     """Make the store's file with its tables, unless it is there.
 
     The file is made beside its place and moved there complete, so that no process ever opens half a
@@ -41,9 +42,9 @@ def make(path: Path) -> None:
                 # A deleted store's log would be replayed into the new one.
                 for suffix in ("-wal", "-shm"):
                     Path(f"{path}{suffix}").unlink(missing_ok=True)
-                _make_file(path)
+                _make_file(path, schema)
             elif path.is_file() and path.stat().st_size == 0:
-                _create_tables(path)
+                _create_tables(path, schema)
     except (OSError, sqlite3.Error) as error:
         raise StoreError(f"can't make {path}: {_text(error)}") from error
 
@@ -54,21 +55,21 @@ def _make_folders(folder: Path) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
 
 
-def _make_file(path: Path) -> None:
+def _make_file(path: Path, schema: Schema) -> None:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
     os.close(handle)
     try:
-        _create_tables(Path(name))
+        _create_tables(Path(name), schema)
         Path(name).rename(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
 
 
-def _create_tables(path: Path) -> None:
+def _create_tables(path: Path, schema: Schema) -> None:
     with closing(_connect(path, "rw", WRITE_WAIT, 0)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
-        create_tables(connection)
+        create_tables(connection, schema, str(path))
 
 
 @contextmanager
@@ -111,7 +112,10 @@ class SQLiteFile:
     Everything but the constructor runs on one and the same thread.
     """
 
-    def __init__(self, path: Path, *, read_only: bool, detect_types: int = 0) -> None:
+    def __init__(
+        self, path: Path, schema: Schema, *, read_only: bool, detect_types: int = 0
+    ) -> None:
+        self._schema = schema
         self._path = str(path.absolute())
         self._shm = f"{os.path.realpath(self._path)}-shm"
         self._read_only = read_only
@@ -187,9 +191,9 @@ class SQLiteFile:
                 # Full synchronization (SQLite's default) stays: a power failure after a token was
                 # deleted must not bring it back.
                 connection.execute("PRAGMA foreign_keys = ON")
-            check_version(connection, str(path))
-            if not self._read_only and is_outdated(connection):
-                create_tables(connection)
+            check_version(connection, self._schema, str(path))
+            if not self._read_only and is_outdated(connection, self._schema):
+                create_tables(connection, self._schema, str(path))
         except (sqlite3.Error, StoreError) as error:
             if connection is not None:
                 connection.close()

@@ -8,7 +8,7 @@ from envoy_data_plane.envoy.extensions.upstreams.http.v3 import (
 )
 
 from authz.certificates.trust import system_roots
-from authz.config.governance import Tracing
+from authz.config.observability import Tracing
 from authz.envoy.clusters import host_cluster, protocol_options, tls_to
 from authz.envoy.tracing import COLLECTOR_CLUSTER
 

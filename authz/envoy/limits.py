@@ -23,7 +23,7 @@ from envoy_data_plane.envoy.type.metadata.v3 import MetadataKey, MetadataKeyPath
 from envoy_data_plane.envoy.type.v3 import FractionalPercent, TokenBucket
 
 from authz.check.ext_authz import METADATA_NAMELESS, METADATA_NAMESPACE
-from authz.config.governance import Limits
+from authz.config.limits import Limits
 from authz.envoy.packing import packed, set_header
 
 _USER = "user"

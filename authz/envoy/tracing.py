@@ -34,7 +34,7 @@ from envoy_data_plane.envoy.type.tracing.v3 import (
 from envoy_data_plane.envoy.type.v3 import Percent
 
 from authz.check.ext_authz import METADATA_NAMESPACE
-from authz.config.governance import Tracing
+from authz.config.observability import Tracing
 from authz.envoy.packing import extension, packed
 
 COLLECTOR_CLUSTER = "otlp"

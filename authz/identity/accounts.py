@@ -69,7 +69,7 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class ApiKey:
     """The record of a token or session; neither its secret nor the secret's hash.
 
     Attributes:
@@ -96,7 +96,7 @@ class Key:
     rules: TokenRules
 
     @classmethod
-    def of(cls, row: Row) -> "Key":
+    def of(cls, row: Row) -> "ApiKey":
         """Read a row that has the columns of ``KEY_COLUMNS`` and the owner's ``user_username``."""
         return cls(
             id=row["id"],
@@ -169,7 +169,7 @@ USER_COLUMNS = (
 )
 """What ``User.of`` reads, from ``users u``."""
 KEY_COLUMNS = ", ".join(f"k.{column}" for column in _KEY) + ", u.username AS user_username"
-"""What ``Key.of`` reads, from ``api_keys k`` joined with ``users u``."""
+"""What ``ApiKey.of`` reads, from ``api_keys k`` joined with ``users u``."""
 
 
 def role_title(role: str) -> str:

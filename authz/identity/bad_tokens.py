@@ -6,8 +6,9 @@ instead of 401 for each token that was deleted or expired.
 """
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable
+
+from cachetools import TLRUCache
 
 from authz.core.identity import Rejection
 from authz.core.tokens import CoderToken
@@ -40,6 +41,10 @@ _TOO_MANY = (
 )
 
 
+_Refusal = tuple[Rejection | None, float]
+"""A refusal and for how many seconds it is shared; None if Coder answered 429."""
+
+
 class TooManyBadTokens(IdentityUnavailable):
     """The source is not asked, because bad tokens have used up what they may cost it."""
 
@@ -56,7 +61,9 @@ class BadTokens:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._refused: OrderedDict[CoderToken, tuple[Rejection | None, float]] = OrderedDict()
+        self._refused: TLRUCache[CoderToken, _Refusal] = TLRUCache(
+            _MAX_TOKENS, ttu=lambda _, refusal, now: now + refusal[1], timer=clock
+        )
         self._left, self._filled = float(BURST), clock()
         self._limited_until = -1.0
 
@@ -69,10 +76,7 @@ class BadTokens:
         found = self._refused.get(token)
         if found is None:
             return None
-        rejection, until = found
-        if self._clock() >= until:
-            del self._refused[token]
-            return None
+        rejection, _ = found
         if rejection is None:
             raise IdentityUnavailable("Coder's API has just answered 429 for this token")
         return rejection
@@ -120,6 +124,4 @@ class BadTokens:
         self._filled = now
 
     def _keep(self, token: CoderToken, rejection: Rejection | None, seconds: float) -> None:
-        self._refused[CoderToken(token.id, token.digest)] = rejection, self._clock() + seconds
-        if len(self._refused) > _MAX_TOKENS:
-            self._refused.popitem(last=False)
+        self._refused[CoderToken(token.id, token.digest)] = rejection, seconds

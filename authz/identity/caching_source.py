@@ -5,11 +5,12 @@ request is looked up.
 """
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
+
+from cachetools import LRUCache
 
 from authz.core.identity import Identity, IdentitySource, Rejection
 from authz.core.tokens import CoderToken
@@ -62,11 +63,10 @@ class CachingSource:
         self._max_staleness = max_staleness
         self._stale_if_error = stale_if_error
         self._on_stale = on_stale
-        self._max_tokens = max_tokens
         self._clock = clock
         # Apart, so that a flood of bad tokens can't push the good ones out.
-        self._good: OrderedDict[CoderToken, _Seen[Identity]] = OrderedDict()
-        self._bad: OrderedDict[CoderToken, _Seen[Rejection]] = OrderedDict()
+        self._good: LRUCache[CoderToken, _Seen[Identity]] = LRUCache(max_tokens)
+        self._bad: LRUCache[CoderToken, _Seen[Rejection]] = LRUCache(max_tokens)
 
     async def verify(self, token: CoderToken) -> Identity | Rejection:
         """Answer from memory where the settings allow it, else ask."""
@@ -103,7 +103,6 @@ class CachingSource:
             return None
         if seen.answer.expires_at is not None and seen.answer.expires_at < datetime.now(UTC):
             return None
-        self._good.move_to_end(token)
         return seen.answer
 
     def _remember(
@@ -113,21 +112,12 @@ class CachingSource:
         key = replace(token, text=None)
         if isinstance(verification, Rejection):
             self._good.pop(token, None)
-            _put(self._bad, key, _Seen(verification, self._clock()), self._max_tokens)
+            self._bad[key] = _Seen(verification, self._clock())
             return verification
         refused = self._bad.get(token)
         if refused is not None and refused.at >= began:
             return refused.answer
         seen = self._good.get(token)
         if seen is None or seen.at < began:
-            _put(self._good, key, _Seen(verification, began), self._max_tokens)
+            self._good[key] = _Seen(verification, began)
         return verification
-
-
-def _put(
-    memory: OrderedDict[CoderToken, _Seen[V]], token: CoderToken, seen: _Seen[V], limit: int
-) -> None:
-    memory[token] = seen
-    memory.move_to_end(token)
-    if len(memory) > limit:
-        memory.popitem(last=False)

@@ -1,9 +1,11 @@
 """Asks Coder's own API whose token it is, with the token itself (``coder-contract.md`` 5.1)."""
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
+
+from cachetools import LRUCache
 
 from authz.core.identity import Identity, Rejection
 from authz.core.tokens import CoderToken
@@ -25,6 +27,8 @@ CONNECTIONS = 32
 CALL_SECONDS = LOOK_UP_SECONDS - 0.1
 """How long Coder has for an answer: whoever waits for it still gets it in time."""
 
+_SLOW = f"Coder's API gave no answer within {CALL_SECONDS:.1f} s"
+_MAX_GOOD = 100_000
 _HELD_MAX, _HOLD_SECONDS = 1024, 0.5
 _USER, _BUILD_INFO = "/api/v2/users/me", "/api/v2/buildinfo"
 
@@ -50,7 +54,8 @@ class CoderSource:
         self._http = CoderHTTP(base, tls, connections=CONNECTIONS)
         # Its own: whoever asks for readiness needs no token, and must not hold look-ups up.
         self._readiness = CoderHTTP(base, tls, connections=1)
-        self._good = _Recent(100_000)
+        # Digests, not ids: an id is no secret, and would let a flood into the lane of good tokens.
+        self._good: LRUCache[bytes, Literal[True]] = LRUCache(_MAX_GOOD)
         half = CONNECTIONS // 2
         # Few may wait for an unknown token: behind a flood nobody's turn would come in time.
         self._known, self._unknown = (
@@ -88,9 +93,9 @@ class CoderSource:
             await self._hold()
             raise
         if isinstance(verification, Identity):
-            self._good.add(token.digest)
+            self._good[token.digest] = True
             return verification
-        self._good.discard(token.digest)
+        self._good.pop(token.digest, None)
         return verification or Rejection.UNKNOWN
 
     async def _hold(self) -> None:
@@ -181,29 +186,3 @@ class CoderSource:
             if not self._is_coder:
                 self._is_coder = is_build_info(await self._http.get(_BUILD_INFO))
             return self._is_coder
-
-
-class _Recent:
-    """The digests of the tokens that were good most recently, at most ``limit``.
-
-    Digests, not ids: an id is no secret, and would let a flood into the lane of good tokens.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._digests: OrderedDict[bytes, None] = OrderedDict()
-
-    def __contains__(self, digest: bytes) -> bool:
-        return digest in self._digests
-
-    def add(self, digest: bytes) -> None:
-        self._digests[digest] = None
-        self._digests.move_to_end(digest)
-        if len(self._digests) > self._limit:
-            self._digests.popitem(last=False)
-
-    def discard(self, digest: bytes) -> None:
-        self._digests.pop(digest, None)
-
-
-_SLOW = f"Coder's API gave no answer within {CALL_SECONDS:.1f} s"

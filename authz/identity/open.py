@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from authz.core.identity import IdentitySource
 from authz.database.interface import Database
@@ -10,11 +9,9 @@ from authz.database.sqlite import SQLiteDatabase
 from authz.database.sqlite_file import make
 from authz.database.url import CoderURL, IdentityURL, PostgresURL, SQLiteURL, parse_identity_url
 from authz.errors import ConfigError
+from authz.identity.schema import IDENTITY
 from authz.identity.sqlite_source import SQLiteSource
 from authz.identity.store import Store
-
-if TYPE_CHECKING:
-    from authz.database.postgres import PostgresDatabase
 
 
 async def open_source(
@@ -74,7 +71,7 @@ async def open_store(url: str, *, create: bool) -> Store:
     """
     parsed = _store_url(url)
     if create and isinstance(parsed, SQLiteURL):
-        make(parsed.path)
+        make(parsed.path, IDENTITY)
     return Store(await open_database(url))
 
 
@@ -88,9 +85,21 @@ async def open_database(url: str) -> Database:
         ConfigError: the URL is malformed, or names no database of ours.
         StoreError: it is not there, or can't be used.
     """
-    database = _database(_store_url(url))
+    parsed = _store_url(url)
+    if isinstance(parsed, SQLiteURL):
+        file = SQLiteDatabase(parsed.path, IDENTITY)
+        try:
+            await file.check()
+        except BaseException:
+            await file.close()
+            raise
+        return file
+    from authz.database.postgres import PostgresDatabase
+    from authz.identity.postgres_tables import check_tables
+
+    database = PostgresDatabase(parsed)
     try:
-        await database.check()
+        await check_tables(database)
     except BaseException:
         await database.close()
         raise
@@ -113,24 +122,17 @@ async def make_store(url: str) -> tuple[str, bool]:
     parsed = _store_url(url)
     if isinstance(parsed, SQLiteURL):
         made = not parsed.path.exists()
-        make(parsed.path)
+        make(parsed.path, IDENTITY)
         await (await open_store(url, create=False)).close()
         return str(parsed.path), made
     from authz.database.postgres import PostgresDatabase
+    from authz.identity.postgres_tables import create_tables
 
     database = PostgresDatabase(parsed)
     try:
-        return parsed.display, await database.create()
+        return parsed.display, await create_tables(database)
     finally:
         await database.close()
-
-
-def _database(url: SQLiteURL | PostgresURL) -> "SQLiteDatabase | PostgresDatabase":
-    if isinstance(url, SQLiteURL):
-        return SQLiteDatabase(url.path)
-    from authz.database.postgres import PostgresDatabase
-
-    return PostgresDatabase(url)
 
 
 def _store_url(text: str) -> SQLiteURL | PostgresURL:

@@ -16,8 +16,6 @@ _JOINED = "JOIN users u ON u.id = k.user_id\n"
 _OURS = f"FROM api_keys k {_JOINED}WHERE k.id = $1"
 SELECT_RECORD = f"{_COLUMNS} k.authz_rules {_OURS}"
 """Reads what ``check`` needs, from our own tables."""
-SELECT_RECORD_V1 = f"{_COLUMNS} NULL {_OURS}"
-"""The same from our tables of version 1, whose tokens have no rules."""
 # Coder's tables have no authz_rules. A name that the inner query's table lacks means the outer
 # query's column of that name, which is NULL: so one statement reads both kinds, and it reads the
 # rules from the moment on at which a table gets them.

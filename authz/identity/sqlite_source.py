@@ -5,11 +5,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from cachetools import FIFOCache
+
 from authz.core.identity import Identity, Rejection
 from authz.core.tokens import CoderToken
 from authz.database.sqlite_file import SQLiteFile
 from authz.errors import IdentityUnreachable, StoreError
-from authz.identity.record import SELECT_RECORD, SELECT_RECORD_V1, TokenRecord, check
+from authz.identity.record import SELECT_RECORD, TokenRecord, check
+from authz.identity.schema import IDENTITY
 
 _MAX_RECORDS = 10_000
 
@@ -29,9 +32,9 @@ class SQLiteSource:
     """``verify`` never waits."""
 
     def __init__(self, path: Path) -> None:
-        self._file = SQLiteFile(path, read_only=True)
+        self._file = SQLiteFile(path, IDENTITY, read_only=True)
         # Records, and the state of the file that they are of.
-        self._records: dict[str, TokenRecord] = {}
+        self._records: FIFOCache[str, TokenRecord] = FIFOCache(_MAX_RECORDS)
         self._state: tuple[sqlite3.Connection, int] | None = None
 
     async def verify(self, token: CoderToken) -> Identity | Rejection:
@@ -64,11 +67,9 @@ class SQLiteSource:
                 self._state = connection, version
             record = self._records.get(token_id)
             if record is None:
-                rows = _select(connection, token_id)
+                rows = connection.execute(SELECT_RECORD, {"1": token_id}).fetchall()
                 if rows:
                     record = _record_of(rows[0])
-                    if len(self._records) >= _MAX_RECORDS:
-                        self._records.clear()
                     self._records[token_id] = record
         except StoreError as error:
             self._forget()
@@ -82,17 +83,6 @@ class SQLiteSource:
     def _forget(self) -> None:
         self._records.clear()
         self._state = None
-
-
-def _select(connection: sqlite3.Connection, token_id: str) -> list[Any]:
-    try:
-        return connection.execute(SELECT_RECORD, {"1": token_id}).fetchall()
-    except sqlite3.OperationalError as error:
-        if "no such column" not in str(error):
-            raise
-        # Whoever writes to the file next brings its tables up to date; until then no token in it
-        # can have rules.
-        return connection.execute(SELECT_RECORD_V1, {"1": token_id}).fetchall()
 
 
 def _record_of(row: tuple[Any, ...]) -> TokenRecord:

@@ -15,7 +15,7 @@ from authz.core.tokens import CoderToken
 from authz.database.interface import Conflict, Queries
 from authz.errors import StoreError
 from authz.identity import audit
-from authz.identity.accounts import Key, User
+from authz.identity.accounts import ApiKey, User
 from authz.identity.audit import Action, Change, Resource
 from authz.identity.names import check_token_name, invent_token_name
 from authz.identity.record import SELECT_RECORD, TokenRecord, check
@@ -48,7 +48,7 @@ class Store(UserStore, SessionStore, RevealStore):
         rules: TokenRules = NO_RULES,
         *,
         digest: bytes | None = None,
-    ) -> tuple[str, Key]:
+    ) -> tuple[str, ApiKey]:
         """Make a long-lived token.
 
         Args:
@@ -86,7 +86,7 @@ class Store(UserStore, SessionStore, RevealStore):
         *,
         proven_by: bytes | None = None,
         instead_of: str | None = None,
-    ) -> tuple[str, Key]:
+    ) -> tuple[str, ApiKey]:
         """Make a session key, as ``coder login`` does; returns as ``create_token``.
 
         Args:
@@ -111,7 +111,7 @@ class Store(UserStore, SessionStore, RevealStore):
         proven_by: bytes | None = None,
         instead_of: str | None = None,
         digest: bytes | None = None,
-    ) -> tuple[str, Key]:
+    ) -> tuple[str, ApiKey]:
         if not timedelta(0) < lifetime <= lifetimes.MAXIMUM:
             raise StoreError("a lifetime is greater than 0 and at most 876600h")
         if lifetime > (longest := longest_lifetime(user)):
@@ -144,7 +144,7 @@ class Store(UserStore, SessionStore, RevealStore):
                     user.id,
                 )
             rows = await transaction.fetch(f"{SELECT_KEY} WHERE k.id = $1", token.id)
-            key = Key.of(rows[0])
+            key = ApiKey.of(rows[0])
             action = Action.CREATE if login_type == "token" else Action.LOGIN
             facts = {"lifetime_seconds": key.lifetime_seconds, "rules": rules.as_json()}
             await self._note_key(transaction, action, key, **facts)
@@ -180,7 +180,7 @@ class Store(UserStore, SessionStore, RevealStore):
 
     async def list_tokens(
         self, user: User | None = None, *, include_expired: bool = False
-    ) -> list[Key]:
+    ) -> list[ApiKey]:
         """Return tokens, oldest first; sessions are not listed (``coder-contract.md`` section 6).
 
         Args:
@@ -194,9 +194,9 @@ class Store(UserStore, SessionStore, RevealStore):
             sql += " AND k.user_id = $2"
             args.append(user.id)
         rows = await self._database.fetch(f"{sql} ORDER BY k.created_at, k.id", *args)
-        return [Key.of(row) for row in rows]
+        return [ApiKey.of(row) for row in rows]
 
-    async def newest_tokens(self, user: User, first: int, count: int) -> list[Key]:
+    async def newest_tokens(self, user: User, first: int, count: int) -> list[ApiKey]:
         """Return some of a user's tokens, expired ones too, the newest first.
 
         Args:
@@ -211,9 +211,9 @@ class Store(UserStore, SessionStore, RevealStore):
             count,
             first,
         )
-        return [Key.of(row) for row in rows]
+        return [ApiKey.of(row) for row in rows]
 
-    async def find_token(self, reference: str, user: User | None = None) -> Key | None:
+    async def find_token(self, reference: str, user: User | None = None) -> ApiKey | None:
         """Find a token by its name, its id, or the whole token, of which the id is used.
 
         Args:
@@ -235,21 +235,21 @@ class Store(UserStore, SessionStore, RevealStore):
             if tokens.has_token_shape(reference):
                 args[0] = reference[: tokens.ID_LENGTH]
             rows = await self._database.fetch(f"{SELECT_KEY} WHERE k.id = $1{condition}", *args)
-        return Key.of(rows[0]) if rows else None
+        return ApiKey.of(rows[0]) if rows else None
 
-    async def find_named(self, user: User, name: str) -> Key | None:
+    async def find_named(self, user: User, name: str) -> ApiKey | None:
         """Return the user's long-lived token of that name, expired or not, or None."""
         condition = "k.login_type = 'token' AND k.token_name = $1 AND k.user_id = $2"
         rows = await self._database.fetch(f"{SELECT_KEY} WHERE {condition}", name, user.id)
-        return Key.of(rows[0]) if rows else None
+        return ApiKey.of(rows[0]) if rows else None
 
-    async def find_key(self, user: User, key_id: str) -> Key | None:
+    async def find_key(self, user: User, key_id: str) -> ApiKey | None:
         """Return the user's token or session of that id, expired or not, or None."""
         sql = f"{SELECT_KEY} WHERE k.id = $1 AND k.user_id = $2"
         rows = await self._database.fetch(sql, key_id, user.id)
-        return Key.of(rows[0]) if rows else None
+        return ApiKey.of(rows[0]) if rows else None
 
-    async def expire_token(self, key: Key) -> bool:
+    async def expire_token(self, key: ApiKey) -> bool:
         """End a token now and keep its record, as ``coder tokens remove`` does.
 
         Returns:
@@ -269,7 +269,7 @@ class Store(UserStore, SessionStore, RevealStore):
             there = await transaction.fetch("SELECT 1 FROM api_keys WHERE id = $1", key.id)
         return bool(there)
 
-    async def delete_token(self, key: Key) -> bool:
+    async def delete_token(self, key: ApiKey) -> bool:
         """End a token now and remove its record.
 
         Returns:
@@ -283,7 +283,7 @@ class Store(UserStore, SessionStore, RevealStore):
         return bool(gone)
 
     async def _note_key(
-        self, transaction: Queries, action: Action, key: Key, **fields: object
+        self, transaction: Queries, action: Action, key: ApiKey, **fields: object
     ) -> None:
         change = Change(
             action,

@@ -3,14 +3,14 @@
 from datetime import UTC, datetime
 
 from authz.core import tokens
-from authz.identity.accounts import Key
+from authz.identity.accounts import ApiKey
 from authz.identity.store_base import StoreBase
 
 
 class RevealStore(StoreBase):
     """Gives a secret to a token that has none yet."""
 
-    async def reveal_token(self, key: Key, digest: bytes) -> str | None:
+    async def reveal_token(self, key: ApiKey, digest: bytes) -> str | None:
         """Give a token its secret, once.
 
         Args:

@@ -9,7 +9,7 @@ from authz.core.identity import Rejection
 from authz.core.tokens import CoderToken, proves
 from authz.errors import StoreError
 from authz.identity import audit
-from authz.identity.accounts import KEY_COLUMNS, USER_COLUMNS, Key, User
+from authz.identity.accounts import KEY_COLUMNS, USER_COLUMNS, ApiKey, User
 from authz.identity.audit import Action, Change, Entry, Resource
 from authz.identity.record import TokenRecord, check
 from authz.identity.store_base import StoreBase
@@ -27,7 +27,7 @@ class Authenticated:
     """A user and the key that proved them."""
 
     user: User
-    key: Key
+    key: ApiKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class SessionStore(StoreBase):
         if not rows or not proves(token, rows[0]["hashed_secret"]):
             return AuthenticationFailed(Rejection.UNKNOWN)
         row, now = rows[0], datetime.now(UTC)
-        user, key = User.of(row), Key.of(row)
+        user, key = User.of(row), ApiKey.of(row)
         status = "active" if user.status == "dormant" else user.status
         record = TokenRecord(
             token_id=key.id,
@@ -81,7 +81,7 @@ class SessionStore(StoreBase):
             await self._touch(user, key, now)
         return Authenticated(user, key)
 
-    async def _touch(self, user: User, key: Key, now: datetime) -> None:
+    async def _touch(self, user: User, key: ApiKey, now: datetime) -> None:
         lifetime = timedelta(seconds=key.lifetime_seconds)
         slides = key.login_type in _SESSION_TYPES and key.expires_at - now <= lifetime - _HOUR
         used = key.last_used is None or now - key.last_used > _HOUR
@@ -129,7 +129,7 @@ class SessionStore(StoreBase):
                 change = Change(Action.LOGIN_FAILED, Resource.USER, fields={"why": why})
                 await audit.record(transaction, self._actor, change)
 
-    async def sign_out(self, key: Key) -> None:
+    async def sign_out(self, key: ApiKey) -> None:
         """Remove a session."""
         async with self._database.transaction() as transaction:
             gone = await transaction.execute("DELETE FROM api_keys WHERE id = $1", key.id)

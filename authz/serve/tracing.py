@@ -17,7 +17,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from authz import __version__
 from authz.certificates.trust import system_roots
 from authz.check.ext_authz import metadata_of
-from authz.config.governance import Tracing
+from authz.config.observability import Tracing
 from authz.transport.common import Handler
 
 SERVICE = "authz"

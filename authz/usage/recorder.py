@@ -25,6 +25,10 @@ are to be had from the JSON access log."""
 RETRY_SECONDS = 5.0
 CLEAN_SECONDS = 3600.0
 _DAY_MS = 86_400_000
+NAME_MS = _DAY_MS
+"""How long a process keeps its name. The counts of a name are deleted with its requests, so a
+request that was lost is reported until the retention ends, even by a process that runs for years.
+"""
 
 
 class Recorder:
@@ -54,7 +58,7 @@ class Recorder:
         self._waiting: deque[UsageEntry] = deque()
         self._store: UsageStore | None = None
         self._since_ms = int(time.time() * 1000)
-        self._told_issued = 0
+        self._reported_issued = 0
         self._cleaned = 0.0
         self.is_failing = False
         self._task: asyncio.Task[None] | None = None
@@ -99,10 +103,11 @@ class Recorder:
         try:
             if self._store is None:
                 self._store = await self._open_store()
-            if self._ids.issued > self._told_issued:
+            if self._ids.issued > self._reported_issued:
                 issued = self._ids.issued
                 await self._store.set_issued(self._ids.process, self._since_ms, issued)
-                self._told_issued = issued
+                self._reported_issued = issued
+            self._renew()
             if batch:
                 self._metrics.wrote(await self._store.add(batch))
             await self._clean(self._store)
@@ -119,11 +124,20 @@ class Recorder:
             _log.info("usage is written again")
         return True
 
+    def _renew(self) -> None:
+        """Take a new name after ``NAME_MS``; all ids of the old one have been reported."""
+        now_ms = int(time.time() * 1000)
+        if now_ms - self._since_ms >= NAME_MS and self._ids.issued == self._reported_issued:
+            self._ids.renew()
+            self._since_ms, self._reported_issued = now_ms, 0
+
     async def _clean(self, store: UsageStore) -> None:
         now = time.time()
         if now - self._cleaned > CLEAN_SECONDS:
             self._cleaned = now
-            await store.delete_before(int(now * 1000) - self._keep_ms)
+            before_ms = int(now * 1000) - self._keep_ms
+            # A process gives out ids for some time after its row begins.
+            await store.delete_before(before_ms, processes_ms=before_ms - NAME_MS)
 
     def _fail(self, error: Exception) -> None:
         # Once, not every few seconds.

@@ -10,6 +10,7 @@ from authz.database.sqlite_file import make
 from authz.database.url import CoderURL, SQLiteURL, parse_identity_url
 from authz.errors import AuthzError, ConfigError, ManagedByCoder, StoreError
 from authz.identity.open import make_store, open_database
+from authz.identity.schema import IDENTITY
 from authz.usage.entry import UsageEntry
 from authz.usage.metrics import UsageMetrics
 from authz.usage.recorder import Recorder
@@ -94,7 +95,7 @@ async def _open(url: str, *, create: bool) -> Database:
             raise StoreError(
                 f"no usage database at {parsed.path}: the next start of authz makes it"
             )
-        make(parsed.path)
+        make(parsed.path, IDENTITY)
     try:
         return await open_database(url)
     except ManagedByCoder:

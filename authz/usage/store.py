@@ -10,49 +10,9 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from authz.database.interface import Database, Row
-from authz.errors import StoreError
 from authz.printable import printable
 from authz.usage.entry import UsageEntry
-
-_TABLE = "usage_entries"
-_COLUMNS = {
-    "id": "text",
-    "time_ms": "bigint",
-    "decision": "text",
-    "status": "integer",
-    "usage": "text",
-    "duration_ms": "bigint",
-    "request_id": "text",
-    "user_id": "text",
-    "username": "text",
-    "token_id": "text",
-    "token_name": "text",
-    "provider": "text",
-    "mode": "text",
-    "reason": "text",
-    "model": "text",
-    "proxy_session": "text",
-    "input_tokens": "bigint",
-    "cached_tokens": "bigint",
-    "cache_write_tokens": "bigint",
-    "output_tokens": "bigint",
-    "reasoning_tokens": "bigint",
-}
-_REQUIRED = ("id", "time_ms", "decision", "status", "usage", "duration_ms")
-_DEFINITIONS = ", ".join(
-    f"{name} {kind}{' NOT NULL' if name in _REQUIRED else ''}" for name, kind in _COLUMNS.items()
-)
-
-_DDL = (
-    f"CREATE TABLE IF NOT EXISTS {_TABLE} ({_DEFINITIONS}, PRIMARY KEY (id))",
-    f"CREATE INDEX IF NOT EXISTS usage_entries_time ON {_TABLE} (time_ms)",
-    """CREATE TABLE IF NOT EXISTS usage_processes (
-    process text NOT NULL PRIMARY KEY,
-    since_ms bigint NOT NULL,
-    issued bigint NOT NULL,
-    received bigint NOT NULL
-)""",
-)
+from authz.usage.schema import COLUMNS, ENTRIES, prepare
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +69,7 @@ class UsageStore:
 
     async def prepare(self) -> None:
         """Make the tables unless they are there, which takes no right to make any."""
-        try:
-            await self._database.fetch("SELECT process FROM usage_processes LIMIT 1")
-        except StoreError:
-            async with self._database.transaction() as transaction:
-                for statement in _DDL:
-                    await transaction.execute(statement)
+        await prepare(self._database)
 
     async def add(self, entries: Iterable[UsageEntry]) -> int:
         """Write requests in one transaction; one that has a row keeps it.
@@ -130,7 +85,7 @@ class UsageStore:
             for process, group in groupby(ordered, lambda entry: entry.process):
                 of_process = list(group)
                 count = await transaction.insert(
-                    _TABLE, _COLUMNS, [_values(entry) for entry in of_process]
+                    ENTRIES, COLUMNS, [_values(entry) for entry in of_process]
                 )
                 first = min(entry.time_ms for entry in of_process)
                 await transaction.execute(
@@ -154,9 +109,25 @@ class UsageStore:
             issued,
         )
 
-    async def delete_before(self, time_ms: int) -> int:
-        """Delete requests that began before a time; return how many."""
-        return await self._database.execute("DELETE FROM usage_entries WHERE time_ms < $1", time_ms)
+    async def delete_before(self, time_ms: int, *, processes_ms: int) -> int:
+        """Delete old requests, and the counts of the processes that answered them.
+
+        Args:
+            time_ms: Unix time in milliseconds; requests that began earlier are deleted.
+            processes_ms: the same for the names of processes. All ids of an earlier name have to
+                be older than ``time_ms``.
+
+        Returns:
+            The number of requests.
+        """
+        async with self._database.transaction() as transaction:
+            deleted = await transaction.execute(
+                "DELETE FROM usage_entries WHERE time_ms < $1", time_ms
+            )
+            await transaction.execute(
+                "DELETE FROM usage_processes WHERE since_ms < $1", processes_ms
+            )
+        return deleted
 
     async def missing(self) -> int:
         """Return how many requests have an id and no row: under way, or lost."""

@@ -11,7 +11,7 @@ from authz import lifetimes
 from authz.core.rules import NO_RULES
 from authz.core.tokens import parse
 from authz.errors import AuthzError
-from authz.identity.accounts import Key, User
+from authz.identity.accounts import ApiKey, User
 from authz.identity.audit import Actor
 from authz.identity.names import check_email, check_user_name
 from authz.identity.passwords import proves_password
@@ -57,7 +57,7 @@ class SignedIn:
     """
 
     text: Secret
-    key: Key
+    key: ApiKey
     user: User
 
 
@@ -153,7 +153,7 @@ class SignIn:
             raise TooManySignIns(seconds)
 
 
-def is_limited(key: Key) -> bool:
+def is_limited(key: ApiKey) -> bool:
     """Say whether a key may do less than its owner, so that nothing wider may come of it."""
     everything = set(key.scopes) & {"coder:all", "all"} and "*:*" in key.allow_list
     return key.rules != NO_RULES or not everything

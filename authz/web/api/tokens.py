@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from authz import lifetimes
 from authz.core.rules import NO_RULES, TokenRules, make_rules
-from authz.identity.accounts import Key, User
+from authz.identity.accounts import ApiKey, User
 from authz.identity.names import check_token_name
 from authz.identity.roles import is_owner, longest_lifetime, may_use_tokens_of
 from authz.identity.store import NameTaken, OwnerChanged
@@ -107,7 +107,7 @@ async def expire_key(call: UserCall) -> Response:
     return empty()
 
 
-async def _key(call: UserCall) -> Key:
+async def _key(call: UserCall) -> ApiKey:
     owner = await call.token_owner()
     key_id = call.request.path_params["key"]
     key = await call.store.find_key(owner, key_id) if _may_be_id(key_id) else None
@@ -116,7 +116,7 @@ async def _key(call: UserCall) -> Key:
     return key
 
 
-async def _own_or_any(call: UserCall) -> Key:
+async def _own_or_any(call: UserCall) -> ApiKey:
     """Return the key that the path names; a limited token may end itself only."""
     key = await _key(call)
     if call.is_limited and key.id != call.proven.key.id:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from authz.config.settings import Config
 from authz.core.tokens import ID_LENGTH, parse
-from authz.identity.accounts import Key, User
+from authz.identity.accounts import ApiKey, User
 from authz.identity.audit import Actor
 from authz.identity.roles import may_manage_users, may_see, may_use_tokens_of
 from authz.identity.store import Store
@@ -103,7 +103,7 @@ class Visit:
             **values,
         )
 
-    async def tokens_of(self, owner: User) -> Part[Key]:
+    async def tokens_of(self, owner: User) -> Part[ApiKey]:
         """Return a user's tokens, expired ones too, the newest first; with their last use."""
         first = first_of(self.request)
         keys = await self.store.newest_tokens(owner, first, COUNT + 1)
@@ -136,7 +136,7 @@ class Visit:
             raise not_found()
         return user
 
-    async def key(self) -> tuple[User, Key]:
+    async def key(self) -> tuple[User, ApiKey]:
         """Return the token that the path names, and its owner; errors as ``token_owner``."""
         owner = await self.token_owner()
         key_id = self.request.path_params["key"]

@@ -1,4 +1,4 @@
-"""authz.database.postgres and schema_postgres."""
+"""authz.database.postgres, and the identity tables in it."""
 
 import asyncio
 import re
@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from authz.database import postgres as module
-from authz.database import schema_postgres, schema_sqlite
-from authz.database.interface import Conflict
+from authz.database.interface import Conflict, Dialect
 from authz.database.postgres import PostgresDatabase
 from authz.errors import StoreError
 from authz.identity.open import make_store, open_store
+from authz.identity.schema import IDENTITY
 from authz.identity.store import Store
 from tests.support.postgres import PostgresServer
 from tests.support.postgres_tables import parsed
@@ -189,14 +189,15 @@ async def test_a_server_that_hangs_or_restarts(
 async def test_the_same_tables_as_in_sqlite() -> None:
     """Tables, columns and indexes have the same names in both databases."""
 
-    def names(statements: tuple[str, ...]) -> list[list[str]]:
+    def names(dialect: Dialect) -> list[list[str]]:
         return [
             re.findall(r"^ +([a-z_]+) |^CREATE (?:UNIQUE )?(?:TABLE|INDEX) ([a-z_]+)", text, re.M)
-            for text in statements
+            for step in IDENTITY.steps.values()
+            for text in step[dialect]
             if text.startswith(("CREATE", "ALTER")) and "authz_schema" not in text
         ]
 
-    assert names(schema_postgres._DDL) == names(schema_sqlite._DDL)
+    assert names(Dialect.POSTGRESQL) == names(Dialect.SQLITE)
 
 
 async def test_the_tables_are_made_once(postgres: PostgresServer) -> None:
@@ -226,7 +227,7 @@ async def _opened(url: str) -> Store:
 
 
 async def test_other_tables_are_refused(postgres: PostgresServer) -> None:
-    """A database of another program, of a newer authz or without tables gives one clear line."""
+    """A database of another program, of another authz or without tables gives one clear line."""
     name = postgres.database()
     with pytest.raises(StoreError, match="no tables yet: make them with 'authz db init'"):
         await _opened(postgres.url(name))
@@ -239,6 +240,10 @@ async def test_other_tables_are_refused(postgres: PostgresServer) -> None:
     postgres.sql(name, "UPDATE authz_schema SET version = 99")
     with pytest.raises(StoreError, match=r"version 99, this one knows 2\): upgrade authz"):
         await _opened(postgres.url(name))
+    postgres.sql(name, "UPDATE authz_schema SET version = 1")
+    for attempt in (make_store(postgres.url(name)), _opened(postgres.url(name))):
+        with pytest.raises(StoreError, match="version 1, which no released authz made"):
+            await attempt
 
 
 async def test_a_marker_in_another_schema_is_not_enough(postgres: PostgresServer) -> None:

@@ -14,17 +14,19 @@ import pytest
 
 from authz.database.sqlite_file import SQLiteFile, make
 from authz.errors import StoreError
+from authz.identity.schema import IDENTITY
 
 _MAKER = """
 import sys
 from pathlib import Path
 from authz.database.sqlite_file import SQLiteFile, make
+from authz.identity.schema import IDENTITY
 
 path, user = Path(sys.argv[1]), sys.argv[2]
 print("ready", flush=True)
 sys.stdin.readline()
-make(path)
-file = SQLiteFile(path, read_only=False)
+make(path, IDENTITY)
+file = SQLiteFile(path, IDENTITY, read_only=False)
 file.connection().execute(
     "INSERT INTO users (id, username, created_at, updated_at) VALUES ($id, $id, $now, $now)",
     {"id": user, "now": "2026-01-01T00:00:00.000000+00:00"},
@@ -40,8 +42,8 @@ def _modes(folder: Path) -> dict[str, int]:
 def test_a_new_store_is_its_owners_alone(path: Path) -> None:
     """File, log and index have mode 0600 and new folders 0700, whatever the umask."""
     path = path.parent / "deeper" / path.name
-    make(path)
-    file = SQLiteFile(path, read_only=False)
+    make(path, IDENTITY)
+    file = SQLiteFile(path, IDENTITY, read_only=False)
     file.connection().execute("UPDATE users SET name = ''")
     assert _modes(path.parent) == dict.fromkeys(
         ("identity.db", "identity.db-wal", "identity.db-shm"), 0o600
@@ -53,22 +55,22 @@ def test_a_new_store_is_its_owners_alone(path: Path) -> None:
 
 def test_making_keeps_what_is_there(path: Path) -> None:
     """A store that is there is left alone, and nothing else is left behind."""
-    make(path)
+    make(path, IDENTITY)
     before = path.stat().st_ino
-    make(path)
+    make(path, IDENTITY)
     assert path.stat().st_ino == before
     assert [file.name for file in path.parent.iterdir()] == ["identity.db"]
 
 
 def test_a_deleted_stores_log_is_not_replayed(path: Path) -> None:
     """A log that outlived its file does not get into the file made next."""
-    make(path)
+    make(path, IDENTITY)
     with closing(sqlite3.connect(path, isolation_level=None)) as writer:
         writer.execute("UPDATE users SET name = ''")
         writer.execute("CREATE TABLE leftover (x)")
         path.unlink()
-        make(path)
-        file = SQLiteFile(path, read_only=True)
+        make(path, IDENTITY)
+        file = SQLiteFile(path, IDENTITY, read_only=True)
         tables = file.connection().execute("SELECT name FROM sqlite_master").fetchall()
         file.close()
     assert ("leftover",) not in tables
@@ -78,8 +80,8 @@ def test_an_empty_file_becomes_a_store(path: Path) -> None:
     """A file made beforehand, say for its owner and mode, gets the tables."""
     path.parent.mkdir()
     path.touch()
-    make(path)
-    file = SQLiteFile(path, read_only=True)
+    make(path, IDENTITY)
+    file = SQLiteFile(path, IDENTITY, read_only=True)
     file.connection()
     file.close()
 
@@ -104,7 +106,7 @@ def test_many_processes_make_one_store(path: Path) -> None:
         process.stdin.write("go\n")
         process.stdin.flush()
     assert [process.communicate()[0] for process in processes] == [""] * 4
-    file = SQLiteFile(path, read_only=True)
+    file = SQLiteFile(path, IDENTITY, read_only=True)
     assert file.connection().execute("SELECT count(*) FROM users").fetchone() == (4,)
     file.close()
 
@@ -114,7 +116,7 @@ def test_one_maker_waits_for_another(path: Path) -> None:
     path.parent.mkdir()
     folder = os.open(path.parent, os.O_RDONLY)
     fcntl.flock(folder, fcntl.LOCK_EX)
-    maker = threading.Thread(target=make, args=(path,))
+    maker = threading.Thread(target=make, args=(path, IDENTITY))
     maker.start()
     maker.join(0.1)
     assert maker.is_alive()
@@ -142,7 +144,7 @@ def test_what_is_no_store_is_refused(tmp_path: Path, place: str, text: str) -> N
     (tmp_path / "empty").touch()
     with closing(sqlite3.connect(tmp_path / "other.db")) as other:
         other.execute("CREATE TABLE bookmarks (url)")
-    file = SQLiteFile(tmp_path / place, read_only=True)
+    file = SQLiteFile(tmp_path / place, IDENTITY, read_only=True)
     with pytest.raises(StoreError, match=text) as caught:
         file.connection()
     assert str(tmp_path / place) in str(caught.value)
@@ -154,14 +156,14 @@ def test_a_store_that_cannot_be_made(tmp_path: Path, place: str) -> None:
     """A place where no file can be made gives one clear line."""
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match=r"can't make .*identity\.db: \w+"):
-        make(tmp_path / place)
+        make(tmp_path / place, IDENTITY)
 
 
 def test_special_characters_in_the_path(tmp_path: Path) -> None:
     """A path may hold what has a meaning in SQLite's URIs."""
     path = tmp_path / "a?b#c%20d" / "identity ü.db"
-    make(path)
-    file = SQLiteFile(path, read_only=True)
+    make(path, IDENTITY)
+    file = SQLiteFile(path, IDENTITY, read_only=True)
     file.connection()
     file.close()
     assert path.exists()
@@ -169,8 +171,8 @@ def test_special_characters_in_the_path(tmp_path: Path) -> None:
 
 def test_a_reader_does_not_write(path: Path) -> None:
     """The reader's connection refuses a change."""
-    make(path)
-    file = SQLiteFile(path, read_only=True)
+    make(path, IDENTITY)
+    file = SQLiteFile(path, IDENTITY, read_only=True)
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         file.connection().execute("DELETE FROM users")
     file.close()

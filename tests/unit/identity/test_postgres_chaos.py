@@ -254,8 +254,8 @@ async def test_connecting_may_take_longer_than_a_look_up(
         await asyncio.sleep(1)
         return await connect(self)
 
-    connect = postgres_pool.Pool._dial
-    monkeypatch.setattr(postgres_pool.Pool, "_dial", slow)
+    connect = postgres_pool.Pool._open
+    monkeypatch.setattr(postgres_pool.Pool, "_open", slow)
     source = opened(tables.url())
     with pytest.raises(IdentityUnavailable):
         await source.verify(token)

@@ -11,6 +11,7 @@ import pytest
 from authz.core.identity import Identity
 from authz.core.tokens import CoderToken, hash_secret
 from authz.database.sqlite_file import make
+from authz.identity.schema import IDENTITY
 from authz.identity.sqlite_source import SQLiteSource
 
 _MANY = 1_000_000 if os.environ.get("AUTHZ_SOAK") else 100_000
@@ -20,7 +21,7 @@ _DIGEST = hash_secret("secret")
 
 def _fill(path: Path, rows: int) -> None:
     """Make users with ten tokens each, all with the same secret."""
-    make(path)
+    make(path, IDENTITY)
     now = datetime.now(UTC)
     made, ends = (
         moment.isoformat(timespec="microseconds") for moment in (now, now + timedelta(days=1))

@@ -20,6 +20,7 @@ from authz.database.sqlite import SQLiteDatabase
 from authz.database.sqlite_file import make
 from authz.errors import IdentityUnavailable, StoreError
 from authz.identity.open import open_store
+from authz.identity.schema import IDENTITY
 from authz.identity.sqlite_source import SQLiteSource
 from authz.identity.store import Store
 
@@ -259,8 +260,8 @@ async def test_a_reader_sees_through_an_open_write(
 
 
 async def _database(path: Path) -> SQLiteDatabase:
-    make(path)
-    database = SQLiteDatabase(path)
+    make(path, IDENTITY)
+    database = SQLiteDatabase(path, IDENTITY)
     await database.execute("CREATE TABLE t (x integer PRIMARY KEY, at timestamptz text, b boolean)")
     return database
 

@@ -11,7 +11,7 @@ from authz import lifetimes
 from authz.core.identity import Identity, IdentitySource, Rejection
 from authz.core.tokens import CoderToken, generate, parse
 from authz.errors import StoreError
-from authz.identity.accounts import Key, User
+from authz.identity.accounts import ApiKey, User
 from authz.identity.audit import Actor
 from authz.identity.open import open_source, open_store
 from authz.identity.store import Store
@@ -253,7 +253,7 @@ async def test_whose_token(store: Store, alice: User) -> None:
     assert await store.owner_of(_parsed(text)) is None
 
 
-async def _age(store: Store, key: Key, days: int) -> None:
+async def _age(store: Store, key: ApiKey, days: int) -> None:
     """Let a key have expired that many days ago."""
     await store._database.execute(
         "UPDATE api_keys SET expires_at = $1 WHERE id = $2",

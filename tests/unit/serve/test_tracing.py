@@ -10,7 +10,7 @@ from opentelemetry.trace import StatusCode
 from pydantic import ValidationError
 
 from authz.check import ext_authz, responses
-from authz.config.governance import Tracing
+from authz.config.observability import Tracing
 from authz.core.providers import ErrorShape
 from authz.core.refusals import REFUSALS, Reason
 from authz.serve.tracing import CheckTraces

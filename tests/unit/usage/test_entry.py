@@ -59,3 +59,8 @@ def test_ids(count: int) -> None:
         assert ID.fullmatch(one.decode())
         assert one.startswith(ids.process.encode())
     assert EntryIds().process != ids.process
+    old = ids.process
+    ids.renew()
+    assert ids.issued == 0
+    assert ids.process != old
+    assert ids.next().startswith(ids.process.encode())

@@ -103,7 +103,7 @@ async def test_groups_and_times(store: UsageStore) -> None:
     by_user = {line.key: line for line in await store.add_up("user", NOW)}
     assert (by_user[""].refusals, by_user["alice"].unknown) == (1, 1)
     assert [line.key for line in await store.add_up("user", 0)][:2] == ["alice", "old"]
-    assert await store.delete_before(NOW) == 1
+    assert await store.delete_before(NOW, processes_ms=0) == 1
     assert {line.key for line in await store.add_up("user", 0)} == {"", "alice"}
 
 
@@ -167,6 +167,50 @@ async def test_recorder_waits_for_a_database(
     assert registry.get_sample_value("authz_usage_waiting") == 0
     assert registry.get_sample_value("authz_usage_written_total") == 10
     assert capsys.readouterr().out.count("away") == 1
+
+
+async def test_lost_requests_are_forgotten_after_the_retention(store: UsageStore) -> None:
+    """The counts of an old process are deleted with its requests; those of a new one stay."""
+    await store.set_issued("0123456789ab", NOW - 5000, 10)
+    await store.add([entry(1, time_ms=NOW - 5000)])
+    await store.set_issued("ba9876543210", NOW, 3)
+    await store.add([entry(1, "ba9876543210")])
+    assert await store.missing() == 11
+    assert await store.delete_before(NOW - 1000, processes_ms=NOW - 1000) == 1
+    assert await store.missing() == 2
+
+
+async def test_a_long_process_forgets_what_it_lost(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that never ends takes a new name each day, so its old losses end with their day."""
+    day = 86_400_000
+    now = NOW
+    monkeypatch.setattr(time, "time", lambda: now / 1000)
+
+    async def opened() -> UsageStore:
+        made = UsageStore(await open_database(url))
+        await made.prepare()
+        return made
+
+    store = await opened()
+    ids = EntryIds()
+    recorder = Recorder(opened, ids, UsageMetrics(CollectorRegistry()), 2)
+    missing, names = [], []
+    for number in range(6):
+        # Each day two requests, one of which is lost on the first and the third day.
+        for is_lost in (number in (0, 2), False):
+            made = ids.next().decode()
+            if not is_lost:
+                recorder.record(replace(entry(1), id=made, time_ms=now))
+        assert await recorder._write()
+        names.append(ids.process)
+        missing.append(await store.missing())
+        now += day
+    assert len(set(names)) == 6
+    assert missing == [1, 1, 2, 2, 1, 0]
+    await recorder.stop(5)
+    await store.close()
 
 
 async def test_sums_by_day(store: UsageStore) -> None:

@@ -1,4 +1,4 @@
-"""authz.database.schema_sqlite."""
+"""authz.database.sqlite_tables, with the identity tables."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -6,8 +6,9 @@ from contextlib import closing
 
 import pytest
 
-from authz.database.schema_sqlite import VERSION, check_version, create_tables
+from authz.database.sqlite_tables import check_version, create_tables
 from authz.errors import StoreError
+from authz.identity.schema import IDENTITY
 
 _NOW = "2026-01-01T00:00:00.000000+00:00"
 _USER = "INSERT INTO users (id, username, created_at, updated_at) VALUES (:id, :name, :now, :now)"
@@ -30,7 +31,7 @@ def _add_key(connection: sqlite3.Connection, *values: object) -> None:
 def connection() -> Iterator[sqlite3.Connection]:
     """An in-memory database with our tables and one user."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as opened:
-        create_tables(opened)
+        create_tables(opened, IDENTITY, "here")
         opened.execute("PRAGMA foreign_keys = ON")
         _add_user(opened, "u1", "alice")
         yield opened
@@ -38,26 +39,40 @@ def connection() -> Iterator[sqlite3.Connection]:
 
 def test_made_tables_have_the_known_version(connection: sqlite3.Connection) -> None:
     """A database is accepted by the program that made it, and making it twice changes nothing."""
-    create_tables(connection)
-    check_version(connection, "here")
+    create_tables(connection, IDENTITY, "here")
+    check_version(connection, IDENTITY, "here")
     assert connection.execute("SELECT count(*) FROM users").fetchone() == (1,)
 
 
 def test_a_newer_version_is_refused(connection: sqlite3.Connection) -> None:
     """Tables of a later version are refused with the advice to upgrade."""
-    connection.execute(f"PRAGMA user_version = {VERSION + 1}")
-    with pytest.raises(StoreError, match=r"here was made by a newer authz .* upgrade"):
-        check_version(connection, "here")
+    connection.execute(f"PRAGMA user_version = {IDENTITY.version + 1}")
+    for use in (check_version, create_tables):
+        with pytest.raises(StoreError, match=r"here was made by a newer authz .* upgrade"):
+            use(connection, IDENTITY, "here")
+
+
+def test_a_version_from_before_the_first_release_is_refused(
+    connection: sqlite3.Connection,
+) -> None:
+    """Tables that no release made are refused, and nothing is changed in them."""
+    connection.execute("PRAGMA user_version = 1")
+    for use in (check_version, create_tables):
+        with pytest.raises(StoreError, match="version 1, which no released authz made"):
+            use(connection, IDENTITY, "here")
+    assert not connection.in_transaction
 
 
 def test_another_programs_tables_are_refused() -> None:
     """Another program's SQLite file is not taken for ours, nor an empty one."""
-    with closing(sqlite3.connect(":memory:")) as connection:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         with pytest.raises(StoreError, match="no tables yet"):
-            check_version(connection, "here")
+            check_version(connection, IDENTITY, "here")
         connection.execute("CREATE TABLE bookmarks (url)")
         with pytest.raises(StoreError, match="another program's"):
-            check_version(connection, "here")
+            check_version(connection, IDENTITY, "here")
+        create_tables(connection, IDENTITY, "here")
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("bookmarks",)]
 
 
 def test_new_users_are_dormant(connection: sqlite3.Connection) -> None:

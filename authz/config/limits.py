@@ -1,0 +1,28 @@
+"""Settings of the limits on requests."""
+
+from typing import Annotated
+
+from pydantic import Field, StrictStr
+
+from authz.config.fields import Section
+
+Rate = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
+
+
+class Limits(Section):
+    """Limits on the requests of each user. Each Envoy process counts separately.
+
+    Attributes:
+        requests_per_minute: the limit of each user; None means no limit.
+        users: limits of single users by name, which replace ``requests_per_minute``. None means
+            no limit for that user.
+    """
+
+    requests_per_minute: Rate | None = None
+    users: dict[StrictStr, Rate | None] = Field(default_factory=dict)
+
+    @property
+    def any(self) -> bool:
+        """Whether any user has a limit."""
+        rates = (self.requests_per_minute, *self.users.values())
+        return any(rate is not None for rate in rates)

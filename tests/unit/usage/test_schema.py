@@ -1,0 +1,123 @@
+"""authz.usage.schema, on SQLite and on PostgreSQL."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from authz.database.interface import Database, Dialect
+from authz.database.migration import Schema
+from authz.errors import StoreError
+from authz.identity.open import make_store, open_database
+from authz.usage.schema import USAGE, prepare
+from authz.usage.store import UsageStore
+from tests.support.postgres import PostgresServer
+from tests.unit.usage.test_store import entry
+
+_STEP = "ALTER TABLE usage_entries ADD COLUMN color text NOT NULL DEFAULT 'blue'"
+
+
+def _next_version(*statements: str) -> Schema:
+    """Return the usage tables with one more step."""
+    step = dict.fromkeys(Dialect, statements)
+    return replace(USAGE, steps={**USAGE.steps, USAGE.version + 1: step})
+
+
+@pytest.fixture
+async def database(store_url: str) -> AsyncIterator[Database]:
+    """A database with the identity tables, and without usage tables."""
+    await (await _open(store_url)).close()
+    opened = await open_database(store_url)
+    for table in ("usage_entries", "usage_processes", "usage_schema"):
+        await opened.execute(f"DROP TABLE IF EXISTS {table}")
+    yield opened
+    await opened.close()
+
+
+async def _open(url: str) -> Database:
+    await make_store(url)
+    return await open_database(url)
+
+
+async def _version(database: Database) -> int:
+    (row,) = await database.fetch("SELECT version FROM usage_schema")
+    return int(row["version"])
+
+
+async def test_tables_are_made_with_their_version(database: Database) -> None:
+    """New tables have a version; preparing them again changes nothing."""
+    for _ in range(2):
+        await prepare(database)
+        assert await _version(database) == USAGE.version
+    assert await UsageStore(database).add([entry(1)]) == 1
+
+
+@pytest.mark.parametrize("is_versioned", [True, False])
+async def test_a_step_adds_a_column_and_keeps_rows(database: Database, is_versioned: bool) -> None:
+    """Tables of the first version get the column, whether or not they have a version yet."""
+    await prepare(database)
+    await UsageStore(database).add([entry(1), entry(2)])
+    if not is_versioned:
+        await database.execute("DROP TABLE usage_schema")
+        await prepare(database)
+        assert await UsageStore(database).add([entry(3)]) == 1
+    newer = _next_version(_STEP)
+    await prepare(database, newer)
+    assert await _version(database) == newer.version
+    rows = await database.fetch("SELECT color FROM usage_entries")
+    assert {row["color"] for row in rows} == {"blue"}
+    assert len(rows) == (2 if is_versioned else 3)
+    assert await UsageStore(database).add([entry(4)]) == 1
+
+
+async def test_newer_tables_are_refused(database: Database) -> None:
+    """Tables of a later version are left alone, with the advice to upgrade."""
+    await prepare(database, _next_version(_STEP))
+    with pytest.raises(StoreError, match=r"newer authz \(usage tables of version 2, .*: upgrade"):
+        await prepare(database)
+    assert await _version(database) == 2
+
+
+async def test_many_make_the_tables_once(store_url: str, database: Database) -> None:
+    """Of many who bring tables up to date at once, one changes them, and all succeed."""
+    newer = _next_version(_STEP)
+    opened = [await open_database(store_url) for _ in range(6)]
+    await asyncio.gather(*(prepare(one, newer) for one in opened))
+    assert await _version(database) == newer.version
+    await asyncio.gather(*(one.close() for one in opened))
+
+
+async def test_a_failing_step_changes_nothing(database: Database) -> None:
+    """Tables and version stay as they were, and the next try succeeds."""
+    await prepare(database)
+    await UsageStore(database).add([entry(1)])
+    with pytest.raises(StoreError, match="nowhere"):
+        await prepare(database, _next_version(_STEP, "SELECT * FROM nowhere"))
+    assert await _version(database) == USAGE.version
+    with pytest.raises(StoreError, match="color"):
+        await database.fetch("SELECT color FROM usage_entries")
+    await prepare(database, _next_version(_STEP))
+    assert len(await database.fetch("SELECT color FROM usage_entries")) == 1
+
+
+async def test_prepared_tables_need_no_right_to_make_any(postgres: PostgresServer) -> None:
+    """A role that may only read and write rows uses tables with a version and without one."""
+    name = postgres.database()
+    await (await _open(postgres.url(name))).close()
+    owner = await open_database(postgres.url(name))
+    await prepare(owner)
+    role = f"writer_{name}"
+    postgres.sql(
+        name,
+        f"CREATE ROLE {role} LOGIN",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON usage_entries, usage_processes TO {role}",
+        f"GRANT SELECT ON usage_schema, authz_schema TO {role}",
+    )
+    for statement in ("SELECT 1", "DROP TABLE usage_schema"):
+        await owner.execute(statement)
+        writer = await open_database(postgres.url(name, user=role))
+        await prepare(writer)
+        assert await UsageStore(writer).add([entry(len(statement))]) == 1
+        await writer.close()
+    await owner.close()
