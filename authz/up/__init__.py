@@ -1,1 +1,1 @@
-"""``authz up``: the pair on one machine, from the first check of the ports to the last drain."""
+"""Run Envoy and authz together on one machine: ``authz up``."""

@@ -1,84 +1,83 @@
-"""Envoy's admin interface, as far as a graceful stop and a reload need it."""
+"""Control Envoy through its admin interface, for a graceful stop and a reload."""
 
-import http.client
 import json
 import re
-import socket
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from authz.addresses import Address, UnixAddress
-
-_TIMEOUT_SECONDS = 2.0
+from authz.addresses import Address
+from authz.up.http_client import TIMEOUT_SECONDS, send_request
 
 
 @dataclass(frozen=True, slots=True)
-class Update:
-    """How far Envoy is with a watched file.
+class Subscription:
+    """The state of a watched file in Envoy.
 
     Attributes:
-        version: of what it has taken.
-        refused: how often what it read was not right.
+        version: the version that Envoy uses.
+        rejections: number of versions that Envoy could not read or rejected.
     """
 
     version: str
-    refused: int
+    rejections: int
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=_TIMEOUT_SECONDS)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
-
-
-class Admin:
-    """A client of one Envoy's admin interface.
+class AdminClient:
+    """A client for the admin interface of one Envoy.
 
     Args:
-        address: where it listens.
+        address: the address of the interface.
+        timeout: seconds to wait for a response.
     """
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, timeout: float = TIMEOUT_SECONDS) -> None:
         self._address = address
+        self._timeout = timeout
 
-    def drain(self) -> None:
-        """Let open requests finish and take no new connections.
+    def get(self, path: str) -> str:
+        """Return the body of a GET.
 
         Raises:
-            OSError: Envoy does not answer.
+            OSError: Envoy does not respond, or responds with an error.
         """
-        # Answers from now on carry `Connection: close` (GOAWAY in HTTP/2).
+        return self._request("GET", path)
+
+    def drain(self) -> None:
+        """Stop accepting connections, and let open requests finish.
+
+        Raises:
+            OSError: Envoy does not respond.
+        """
+        # From now on, responses have `Connection: close`, or GOAWAY in HTTP/2.
         self._request("POST", "/healthcheck/fail")
         self._request("POST", "/drain_listeners")
 
     def active_requests(self) -> int:
-        """Return the number of client requests that are being served.
+        """Return the number of client requests in progress.
 
         Raises:
-            OSError: Envoy does not answer.
+            OSError: Envoy does not respond.
         """
         stats = self._stats("downstream_rq_active$")
-        # An idle tunnel would hold up a stop to its bound; what goes through an intercepted one is
-        # counted where it ends.
-        left_out = ("http.admin.", "http.proxy.")
-        return sum(value for name, value in stats.items() if not name.startswith(left_out))
+        # An idle tunnel would delay a stop until the drain timeout. Requests inside an intercepted
+        # tunnel are counted at the listener that ends it.
+        ignored = ("http.admin.", "http.proxy.")
+        return sum(value for name, value in stats.items() if not name.startswith(ignored))
 
-    def update_of(self, name: str) -> Update:
-        """Return how far Envoy is with the watched file of this name in its statistics.
+    def subscription(self, name: str) -> Subscription:
+        """Return the state of a watched file.
+
+        Args:
+            name: the prefix of its statistics.
 
         Raises:
-            OSError: Envoy does not answer.
+            OSError: Envoy does not respond.
         """
         stats = self._stats(rf"^{re.escape(name)}\.(version_text|update_rejected|update_failure)$")
-        return Update(
+        return Subscription(
             version=stats.get(f"{name}.version_text", ""),
-            refused=stats.get(f"{name}.update_rejected", 0)
+            rejections=stats.get(f"{name}.update_rejected", 0)
             + stats.get(f"{name}.update_failure", 0),
         )
 
@@ -86,39 +85,25 @@ class Admin:
         """Return the number of clusters that have no address yet.
 
         Raises:
-            OSError: Envoy does not answer.
+            OSError: Envoy does not respond.
         """
         return self.gauge("cluster_manager.warming_clusters")
 
     def gauge(self, name: str) -> int:
-        """Return one statistic; 0 where there is none of the name.
+        """Return the value of a statistic, or 0 if Envoy does not have it.
 
         Raises:
-            OSError: Envoy does not answer.
+            OSError: Envoy does not respond.
         """
         value: int = self._stats(f"^{re.escape(name)}$").get(name, 0)
         return value
 
     def _stats(self, pattern: str) -> dict[str, Any]:
-        text = self._request("GET", f"/stats?format=json&filter={quote(pattern)}")
+        text = self.get(f"/stats?format=json&filter={quote(pattern)}")
         return {stat["name"]: stat["value"] for stat in json.loads(text)["stats"] if "name" in stat}
 
     def _request(self, method: str, path: str) -> str:
-        connection = (
-            _UnixConnection(self._address.path)
-            if isinstance(self._address, UnixAddress)
-            else http.client.HTTPConnection(
-                self._address.host, self._address.port, timeout=_TIMEOUT_SECONDS
-            )
-        )
-        try:
-            connection.request(method, path)
-            response = connection.getresponse()
-            text = response.read().decode()
-        except http.client.HTTPException as error:
-            raise OSError(f"Envoy's admin interface: {type(error).__name__}") from None
-        finally:
-            connection.close()
+        response = send_request(method, self._address, path, timeout=self._timeout)
         if response.status != 200:
-            raise OSError(f"Envoy's admin interface answers {response.status} to {path}")
-        return text
+            raise OSError(f"Envoy's admin interface returned {response.status} for {path}")
+        return response.text

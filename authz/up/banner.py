@@ -1,4 +1,4 @@
-"""What ``authz up`` prints when a request would pass: base URLs and lines to paste."""
+"""Write the text that ``authz up`` prints when the gateway is ready."""
 
 import shlex
 
@@ -27,18 +27,18 @@ def banner(
     *,
     demo: bool,
 ) -> str:
-    """Write the text.
+    """Return the text, with base URLs and commands to paste into a shell.
 
     Args:
-        first: the secrets of the first start; they are shown here and nowhere else, unless they
-            were written to files.
-        user: whose token the example makes; None where the store names nobody.
-        command: how to call ``authz`` from any folder.
-        demo: whether the providers are played by the stand-in.
+        config: the configuration of the gateway.
+        first: the secrets of the first start. The text shows those that were not written to files.
+        user: the user whose token the example creates; None if the store has no user.
+        command: returns a shell command that runs ``authz`` from any folder.
+        demo: the stand-in provider answers instead of the real ones.
     """
     lines = [f"The gateway is up: {base_url(config)}", ""]
     if demo:
-        lines += ["The providers are played by a stand-in on this machine (--demo).", ""]
+        lines += ["Demo: a stand-in provider on this machine answers all requests (--demo).", ""]
     statuses = provider_statuses(config)
     lines += ["Base URLs"]
     lines += [
@@ -51,23 +51,23 @@ def banner(
     for provider, status in zip(config.providers, statuses, strict=True):
         lines += _provider_lines(config, provider, status, demo=demo)
     if config.proxy is not None:
-        lines += ["", "Tools that can't set a base URL: through the proxy"]
+        lines += ["", "Tools that can't set a base URL use the proxy"]
         lines += [f'  eval "$({command("proxy", "env")})"']
-    lines += ["", "Other clients and modes", f"  ({command('client')})"]
+    lines += ["", "More clients and modes", f"  ({command('client')})"]
     lines += ["", "Ctrl-C stops it; open streams finish first."]
     return "\n".join(lines)
 
 
 def _page_lines(config: Config, first: FirstSecrets) -> list[str]:
-    lines = ["Tokens, users and usage in a browser", f"  {base_url(config)}/ui/"]
+    lines = ["Manage tokens and users, and see usage, in a browser", f"  {base_url(config)}/ui/"]
     if first.link_file is not None:
         lines += [
-            "The first administrator's password, once and within 15 minutes: the link is in a file",
+            "Set the first administrator's password, once, within 15 minutes: the link is in a file",
             f"  cat {shlex.quote(str(first.link_file))}",
         ]
     elif first.code is not None:
         lines += [
-            "The first administrator's password, once and within 15 minutes",
+            "Set the first administrator's password, once, within 15 minutes",
             f"  {first_link(config, first.code)}",
         ]
     return lines
@@ -80,9 +80,9 @@ def _token_lines(
         title = f"A Coder token of the user {first.token.username}, valid for 7 days"
         if first.token_file is not None:
             file = shlex.quote(str(first.token_file))
-            return [f"{title}: it is in a file", f'  export CODER_TOKEN="$(cat {file})"']
+            return [f"{title}: see the file", f'  export CODER_TOKEN="$(cat {file})"']
         return [
-            f"{title} and shown only now",
+            f"{title} and shown only once",
             f"  export CODER_TOKEN={first.token.token.reveal()}",
         ]
     identity = parse_identity_url(config.identity)
@@ -92,7 +92,7 @@ def _token_lines(
     if isinstance(identity, CoderURL):
         return lines
     if isinstance(identity, PostgresURL):
-        lines += ["or, where the database is authz's own"]
+        lines += ["or, if the database belongs to authz"]
     elif user is None:
         lines += [f"  ({command('users', 'create', FIRST_USER)})"]
     create = command("tokens", "create", "--user", user or FIRST_USER, "--lifetime", "8h")
@@ -102,7 +102,7 @@ def _token_lines(
 def _provider_lines(
     config: Config, provider: Provider, status: ProviderStatus, *, demo: bool
 ) -> list[str]:
-    """Write the lines of the clients, only those that can work."""
+    """Return the commands for the clients that can work with a provider."""
     kind = kind_of(provider)
     url = {kind: client_url(config, provider)}
     lines: list[str] = []
@@ -128,5 +128,5 @@ def _shown(status: ProviderStatus) -> list[tuple[Client, str]]:
 
 def _to_paste(text: str) -> list[str]:
     lines = [f"  {line}" for line in text.splitlines()]
-    # What they export would else be left in the shell, and be taken for a key of one's own.
+    # A subshell, so that exported variables do not stay and pass as the user's own keys later.
     return ["  (", *lines, "  )"] if len(lines) > 1 else lines

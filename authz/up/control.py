@@ -1,4 +1,4 @@
-"""The socket over which ``authz reload`` asks a running ``authz up``, and hears what came of it."""
+"""Let ``authz reload`` ask a running ``authz up`` to reload, over a Unix socket."""
 
 import contextlib
 import json
@@ -15,53 +15,53 @@ from authz.errors import StartError
 from authz.transport.common import remove_stale_socket
 
 NOT_RELOADED = "not reloaded, nothing has changed"
-"""How a message begins that goes on with the reason."""
+"""The beginning of a message that continues with the reason."""
 _ANSWER_SECONDS = 120.0
-"""For one reload and those before it; each takes some seconds."""
+"""The time for one reload and those queued before it. Each takes some seconds."""
 
 
 def control_socket(config: Config) -> Path:
-    """Return the socket of the pair of a configuration; the port keeps two in one folder apart."""
+    """Return the path of the socket. It has the port, so that pairs may share a state folder."""
     return config.state_folder / f"up-{config.listen.port}.sock"
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of a reload: one line, and whether the new configuration is served."""
+class ReloadResult:
+    """The result of a reload: success, and one line of text."""
 
     succeeded: bool
     text: str
 
 
-class Request:
-    """Somebody who waits for the outcome of a reload."""
+class ReloadRequest:
+    """A request to reload, whose client waits for the result."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
 
-    def answer(self, outcome: Outcome) -> None:
-        """Send the outcome; whoever has gone away does not get it."""
-        text = json.dumps({"succeeded": outcome.succeeded, "text": outcome.text})
+    def respond(self, result: ReloadResult) -> None:
+        """Send the result, unless the client has disconnected."""
+        text = json.dumps({"succeeded": result.succeeded, "text": result.text})
         with contextlib.suppress(OSError), self._connection as connection:
             connection.settimeout(1)
             connection.sendall(text.encode())
 
 
 class Control:
-    """Listens for requests to reload, which are taken one by one.
+    """Accepts requests to reload and queues them.
 
     Args:
-        path: the socket, made with mode 0600.
-        wake: called from another thread when there is a request.
+        path: the socket, which gets mode 0600.
+        wake: called from another thread when a request arrives.
 
     Raises:
-        StartError: it can't be listened on.
+        StartError: the socket can't be created.
     """
 
     def __init__(self, path: Path, wake: Callable[[], None]) -> None:
         self._path = path
         self._wake = wake
-        self._requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[ReloadRequest] = queue.SimpleQueue()
         self._socket = socket.socket(socket.AF_UNIX)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         before = os.umask(0o177)
@@ -76,22 +76,22 @@ class Control:
         self._socket.listen()
         threading.Thread(target=self._accept, daemon=True, name="control").start()
 
-    def take(self) -> Request | None:
-        """Return the next request, or None."""
+    def take(self) -> ReloadRequest | None:
+        """Return the next request, or None if there is none."""
         try:
             return self._requests.get_nowait()
         except queue.Empty:
             return None
 
-    def refuse(self, why: str) -> None:
-        """Answer all who wait that nothing was reloaded."""
+    def refuse(self, reason: str) -> None:
+        """Refuse all waiting requests."""
         while (request := self.take()) is not None:
-            request.answer(Outcome(succeeded=False, text=why))
+            request.respond(ReloadResult(succeeded=False, text=reason))
 
     def close(self) -> None:
-        """Listen no longer."""
+        """Remove the socket and stop accepting requests."""
         self._path.unlink(missing_ok=True)
-        # Closing alone would leave the thread in accept().
+        # Shut down first: a close does not wake the thread that waits in accept().
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
@@ -102,19 +102,19 @@ class Control:
                 connection, _ = self._socket.accept()
             except OSError:
                 return
-            self._requests.put(Request(connection))
+            self._requests.put(ReloadRequest(connection))
             self._wake()
 
 
-def ask_reload(config: Config) -> Outcome:
-    """Let the running pair of a configuration reload.
+def ask_reload(config: Config) -> ReloadResult:
+    """Ask the running pair to reload, and return the result.
 
     Args:
-        config: the new configuration, where it says where the pair is. Where its port is another
-            one than the pair's, the only pair of the state folder is meant.
+        config: the new configuration, which has the state folder and port of the pair. If no pair
+            has the port, the request goes to the only pair in the state folder.
 
     Raises:
-        StartError: there is no such pair, or it does not answer.
+        StartError: there is no such pair, or it does not respond.
     """
     wanted = control_socket(config)
     others = sorted(config.state_folder.glob("up-*.sock"))
@@ -125,7 +125,7 @@ def ask_reload(config: Config) -> Outcome:
             connection.connect(str(path))
         except OSError:
             raise StartError(
-                f"no `authz up` of this configuration runs here: nobody listens on {path}"
+                f"no `authz up` of this configuration runs here: {path} has no listener"
             ) from None
         received = b""
         try:
@@ -133,5 +133,5 @@ def ask_reload(config: Config) -> Outcome:
                 received += piece
             values = json.loads(received)
         except (OSError, ValueError):
-            raise StartError("`authz up` ended or gave no answer; its log says more") from None
-    return Outcome(succeeded=bool(values["succeeded"]), text=str(values["text"]))
+            raise StartError("`authz up` ended or did not respond; see its log") from None
+    return ReloadResult(succeeded=bool(values["succeeded"]), text=str(values["text"]))

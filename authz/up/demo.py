@@ -1,4 +1,4 @@
-"""``--demo``: every provider of the configuration, played by a stand-in on loopback."""
+"""Run the stand-in provider on loopback in place of every configured provider: ``--demo``."""
 
 import contextlib
 import secrets
@@ -13,6 +13,7 @@ from authz.config.key_reference import KeyReference
 from authz.config.providers import Aws
 from authz.config.settings import Config, Provider
 from authz.demo.accounts import Accounts
+from authz.demo.app import create_app
 from authz.demo.server import Server
 from authz.files import write_whole
 from authz.up.demo_state import demo_folder, marked_as_running, with_own_state
@@ -22,15 +23,15 @@ _BASE_PATHS = {"chatgpt": "/backend-api/codex", "openai": "/v1"}
 
 @contextlib.contextmanager
 def demo(config: Config) -> Iterator[tuple[Config, Path]]:
-    """Run the stand-in provider.
+    """Run the stand-in provider, and yield a configuration that uses it.
 
     Args:
-        config: its providers keep their names and types; base URLs, keys and AWS credentials are
-            replaced, so that no request leaves the machine and no real key is used. Users, tokens
-            and requests are the demo's own.
+        config: the configuration to change. Providers keep their names and types. Base URLs, keys
+            and AWS credentials are replaced, so that no request leaves the machine and no real key
+            is used. The demo has its own users, tokens and recorded requests.
 
     Yields:
-        The configuration with the replacements, and the file it was written to.
+        The changed configuration, and the file it was written to.
     """
     folder = demo_folder(config)
     config = with_own_state(config)
@@ -42,7 +43,7 @@ def demo(config: Config) -> Iterator[tuple[Config, Path]]:
         if provider.key_references or provider.aws is not None or provider.is_open
     }
     accounts = Accounts(central=central, types=types)
-    with marked_as_running(config), Server(accounts, port=_free_port()) as server:
+    with marked_as_running(config), Server(create_app(accounts), port=_free_port()) as server:
         providers = []
         for provider in config.providers:
             base_path = _BASE_PATHS.get(types[provider.name], "")
@@ -77,7 +78,7 @@ def demo(config: Config) -> Iterator[tuple[Config, Path]]:
 
 
 def _stand_in_type(provider: Provider) -> str:
-    """Name the API to imitate; ChatGPT's differs from OpenAI's by its paths."""
+    """Return the API to imitate. ChatGPT's API differs from OpenAI's in its paths."""
     if provider.provider_type.name in ("anthropic", "copilot", "azure", "gemini", "bedrock"):
         return provider.provider_type.name
     return "chatgpt" if provider.base_url.host == "chatgpt.com" else "openai"
@@ -89,7 +90,7 @@ def _demo_key(kind: str) -> str:
 
 
 def _aws_file(folder: Path, name: str, access_key: str) -> Path:
-    """Write AWS credentials in a folder of their own, since Envoy watches it."""
+    """Write AWS credentials to a separate folder, because Envoy watches the folder."""
     path = folder.absolute() / f"{name}-aws" / "credentials"
     path.parent.mkdir(mode=0o700, exist_ok=True)
     secret = secrets.token_hex(20)

@@ -1,4 +1,4 @@
-"""Where a demo keeps its users, tokens and requests: apart from those of a real pair."""
+"""Keep a demo's users, tokens and recorded requests apart from those of a real pair."""
 
 import contextlib
 import fcntl
@@ -12,19 +12,19 @@ from authz.database.url import SQLiteURL, parse_identity_url
 
 
 def demo_folder(config: Config) -> Path:
-    """Return the folder of a demo; the port keeps two demos in one folder apart."""
+    """Return the folder of a demo. It has the port, so that demos may share a state folder."""
     return config.state_folder / f"demo-{config.listen.port}"
 
 
 def has_own_store(config: Config) -> bool:
-    """Return whether a demo makes users and tokens of its own: other sources can't be played."""
+    """Return whether a demo has its own users and tokens. It can't imitate other sources."""
     return isinstance(parse_identity_url(config.identity), SQLiteURL)
 
 
 def with_own_state(config: Config) -> Config:
-    """Return the configuration with databases of the demo's own.
+    """Return the configuration with the demo's own databases.
 
-    Coder and PostgreSQL stay the identity source, of which a demo makes and changes nothing.
+    Coder and PostgreSQL stay the identity source. A demo does not write to them.
     """
     folder = demo_folder(config)
     if has_own_store(config):
@@ -37,7 +37,7 @@ def with_own_state(config: Config) -> Config:
 
 @contextlib.contextmanager
 def marked_as_running(config: Config) -> Iterator[None]:
-    """Let commands know of a running demo; the mark goes with the process, however it ends."""
+    """Hold a lock that tells commands of the demo. It ends with the process in every case."""
     descriptor = os.open(_lock(config), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -47,9 +47,9 @@ def marked_as_running(config: Config) -> Iterator[None]:
 
 
 def of_running_demo(config: Config) -> Config | None:
-    """Return the configuration of the demo that commands mean, or None.
+    """Return the configuration of the running demo that a command should use, or None.
 
-    It is meant while it runs and the store that the configuration names is not there.
+    A command uses the demo while it runs and the configured store does not exist.
     """
     url = parse_identity_url(config.identity)
     if not isinstance(url, SQLiteURL) or url.path.exists() or not _is_running(config):

@@ -1,4 +1,4 @@
-"""The secrets of a first start, shown on a terminal and kept in files elsewhere."""
+"""Hold the secrets of a first start, and write them to files where the output is no terminal."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +12,13 @@ from authz.up.first_start import FirstToken
 
 @dataclass(frozen=True, slots=True)
 class FirstSecrets:
-    """What the first start has made.
+    """The secrets that a first start creates.
 
     Attributes:
-        token: of the first user; None where there is one already, or it is not ours to make.
-        code: of the one-time link for the first administrator; None where none is needed.
-        token_file: where the token was written instead of being shown.
-        link_file: where the link was written instead of being shown.
+        token: the first user's token; None if one exists, or if another system manages tokens.
+        code: the code of the first administrator's one-time link; None if there is no need for it.
+        token_file: the file with the token; None if the banner shows it.
+        link_file: the file with the link; None if the banner shows it.
     """
 
     token: FirstToken | None = None
@@ -28,15 +28,15 @@ class FirstSecrets:
 
 
 def first_link(config: Config, code: Secret) -> str:
-    """Return the one-time link; it holds the code, so it is a secret."""
-    # Behind '#', which browsers send to nobody: it is in no log.
+    """Return the one-time link. It contains the code, so it is a secret."""
+    # After '#', which browsers do not send, so that no log has it.
     return f"{base_url(config)}/ui/first-administrator#{code.reveal()}"
 
 
 def keep(config: Config, token: FirstToken | None, code: Secret | None) -> FirstSecrets:
-    """Write the secrets to files of mode 0600, for a standard output that may be a log.
+    """Write the secrets to files with mode 0600, because the output may be a log.
 
-    A file of an earlier start goes where its secret is over.
+    Also remove the link of an earlier start, which is no longer valid.
 
     Raises:
         OSError: the state folder can't be written to.

@@ -1,4 +1,4 @@
-"""The first start without a database: make one, with a user and a token."""
+"""Prepare the first start: create the database, the first user, a token and a one-time link."""
 
 import asyncio
 from dataclasses import dataclass
@@ -16,31 +16,31 @@ FIRST_USER = "admin"
 
 @dataclass(frozen=True, slots=True)
 class FirstToken:
-    """What the person who starts the pair for the first time needs."""
+    """The token of the first user."""
 
     username: str
     token: Secret
 
 
 def make_identity(identity: str) -> None:
-    """Make the embedded store with its first user, if there is no store yet.
+    """Create the embedded store with its first user, unless it exists.
 
     Args:
-        identity: the ``identity`` URL. Of a source that is not ours to make it is only said whether
-            it can be used at all; whether it answers is for readiness to say.
+        identity: the ``identity`` URL. For other sources this only checks that the source can be
+            used; the readiness check finds out whether it responds.
 
     Raises:
-        ConfigError: no source of that kind can be used.
-        StoreError: the store can't be made, or the file that is there is no store of ours.
+        ConfigError: this installation can't use a source of that kind.
+        StoreError: the store can't be created, or the file is not an authz store.
     """
     asyncio.run(_prepare(identity))
 
 
 def make_first_token(identity: str) -> FirstToken | None:
-    """Make a token in a store that has the first user and no token yet.
+    """Create a token in a store that has only the first user, and no token.
 
-    It is made when it can be shown, not with the store: a start that fails in between would
-    otherwise lose it.
+    The token is created when it can be shown. If it were created with the store, a start that
+    fails in between would lose it.
 
     Raises:
         StoreError: the store can't be used.
@@ -51,7 +51,7 @@ def make_first_token(identity: str) -> FirstToken | None:
 
 
 def find_user(identity: str) -> str | None:
-    """Return a user of the embedded store to name in an example: the first one made, else any.
+    """Return a user of the embedded store for an example: the first user, else any.
 
     Raises:
         StoreError: the store can't be used.
@@ -62,27 +62,27 @@ def find_user(identity: str) -> str | None:
 
 
 def make_first_code(config: Config) -> Secret | None:
-    """Make the code of the one-time link while nobody can sign in who may give others a password.
+    """Create the code of the one-time link, unless an owner can sign in.
 
     Returns:
-        None where it isn't needed: there is such a user, or users are Coder's.
+        None if an owner can sign in, or if Coder manages the users.
 
     Raises:
         OSError: the state folder can't be written to.
     """
-    if not asyncio.run(_nobody_can_sign_in(config.identity)):
+    if not asyncio.run(_needs_first_owner(config.identity)):
         first_link.forget(config)
         return None
     return first_link.make_code(config)
 
 
-async def _nobody_can_sign_in(identity: str) -> bool:
+async def _needs_first_owner(identity: str) -> bool:
     if coder_base(identity) is not None:
         return False
     try:
         store = await open_store(identity, create=False)
     except StoreError:
-        # Coder's own database, or none that may be read.
+        # Coder's own database, or a database that can't be read.
         return False
     try:
         return first_link.is_needed(await store.list_users())

@@ -1,4 +1,4 @@
-"""Gives a running Envoy other providers, without a moment in which a route leads nowhere."""
+"""Change the providers of a running Envoy, so that every route always has its cluster."""
 
 import shutil
 import time
@@ -16,71 +16,71 @@ from authz.envoy.parts import (
     write_document,
 )
 from authz.errors import StartError
-from authz.up.admin import Admin
+from authz.up.admin import AdminClient
 
 _TAKE_SECONDS = 15.0
 _WARM_SECONDS = 10.0
 _POLL_SECONDS = 0.02
 BLIND_SECONDS = 3.0
 LINGER_SECONDS = 3.0
-"""How long what no route names any more stays. A request gets its route before it is checked and
-its cluster afterwards, and a check may take two seconds (``CHECK_SECONDS`` of ``filters.py``, which
-takes a second to import)."""
+"""How long unreferenced clusters are kept. A request gets its route before its check, and its
+cluster after it. A check may take two seconds: ``CHECK_SECONDS`` in ``authz/envoy/filters.py``,
+which is not imported here because that takes a second."""
 
 
 class Watcher(Protocol):
-    """Knows when Envoy has taken a file."""
+    """Tells when Envoy has applied a file."""
 
     def put(self, write: Callable[[], bool], version: str, stat: str, what: str) -> None:
-        """Write a file and return when Envoy has taken it.
+        """Write a file and wait until Envoy has applied it.
 
         Args:
-            write: returns whether there was anything to write.
-            version: of what is written.
-            stat: the name of its subscription in Envoy's statistics.
-            what: for messages.
+            write: writes the file, and returns whether it has changed.
+            version: the version in the file.
+            stat: the prefix of its subscription in Envoy's statistics.
+            what: the content of the file, for errors.
 
         Raises:
-            StartError: Envoy refuses it or takes too long.
+            StartError: Envoy rejects the file or takes too long.
         """
         ...
 
     def linger(self) -> None:
-        """Return when no request is left that has one of the old routes and no cluster yet."""
+        """Wait until no request has an old route and no cluster yet."""
         ...
 
     def wait_until_warm(self) -> None:
-        """Return when new clusters have addresses, or when that takes too long."""
+        """Wait until new clusters have addresses, or until that takes too long."""
         ...
 
 
-class AskingWatcher:
+class AdminWatcher:
     """Asks Envoy's admin interface.
 
     Args:
-        admin: of the Envoy that watches the files.
-        check: called while waiting; what it raises ends the wait.
+        admin: the admin interface of the Envoy that watches the files.
+        check: called while waiting; an exception from it ends the wait.
     """
 
-    def __init__(self, admin: Admin, check: Callable[[], None]) -> None:
+    def __init__(self, admin: AdminClient, check: Callable[[], None]) -> None:
         self._admin = admin
         self._check = check
 
     def put(self, write: Callable[[], bool], version: str, stat: str, what: str) -> None:
-        """Write a file and return when Envoy has taken it.
+        """Write a file and wait until Envoy has applied it.
 
         Raises:
-            StartError: Envoy refuses it, or has not taken it in 15 s.
-            OSError: Envoy does not answer.
+            StartError: Envoy rejects the file, or has not applied it in 15 s.
+            OSError: Envoy does not respond.
         """
-        before = self._admin.update_of(stat)
+        before = self._admin.subscription(stat)
         write()
         deadline = time.monotonic() + _TAKE_SECONDS
-        while (now := self._admin.update_of(stat)).version != version:
-            if now.refused > before.refused:
-                raise StartError(f"Envoy refuses the {what}; its log says why")
+        while (now := self._admin.subscription(stat)).version != version:
+            if now.rejections > before.rejections:
+                raise StartError(f"Envoy refuses the {what}; see its log for the reason")
             if time.monotonic() > deadline:
-                raise StartError(f"Envoy has not taken the {what} in {_TAKE_SECONDS:.0f} s")
+                raise StartError(f"Envoy has not applied the {what} in {_TAKE_SECONDS:.0f} s")
             self._pause()
 
     def linger(self) -> None:
@@ -90,10 +90,10 @@ class AskingWatcher:
             self._pause()
 
     def wait_until_warm(self) -> None:
-        """Wait for the first address of each new cluster, as long as DNS may reasonably take.
+        """Wait for the first address of each new cluster, for as long as DNS may take.
 
-        One whose name does not resolve then gets its routes all the same: its requests are
-        answered with 503, and all others are not held up.
+        A cluster whose name does not resolve in time gets its routes too. Its requests get a 503,
+        and other clusters do not wait for it.
         """
         deadline = time.monotonic() + _WARM_SECONDS
         while self._admin.warming_clusters() and time.monotonic() < deadline:
@@ -105,36 +105,35 @@ class AskingWatcher:
 
 
 class BlindWatcher:
-    """Leaves an Envoy that can't be asked three seconds for each file."""
+    """Waits three seconds for each file, where Envoy's admin interface can't be reached."""
 
     def put(self, write: Callable[[], bool], version: str, stat: str, what: str) -> None:
-        """Write a file and wait; an Envoy that watches it takes it in milliseconds."""
+        """Write a file and wait. An Envoy that watches it applies it in milliseconds."""
         if write():
             time.sleep(BLIND_SECONDS)
 
     def linger(self) -> None:
-        """Return: ``put`` has waited for as long as a check may take."""
+        """Return at once: ``put`` waits for longer than a check may take."""
 
     def wait_until_warm(self) -> None:
-        """Return: ``put`` has waited for as long as most names take to resolve."""
+        """Return at once: ``put`` waits for longer than most names take to resolve."""
 
 
 def change(old: Parts, new: Parts, folder: Path, watcher: Watcher) -> None:
-    """Lead Envoy from one configuration to another.
+    """Change Envoy from one configuration to another.
 
-    What is added is there before a route names it, and what is removed stays until none does
-    (``envoy-facts.md`` 2). Called with both the other way round, it takes back a change that ended
-    half-way.
+    Clusters are added before a route names them, and removed after the last such route: Envoy
+    applies each file on its own. To undo a change that failed half-way, swap ``old`` and ``new``.
 
     Args:
-        old: what Envoy has.
-        new: what it shall have.
-        folder: of the files that it watches.
-        watcher: says when it has taken one.
+        old: the current configuration of Envoy.
+        new: the configuration to apply.
+        folder: the folder of the files that Envoy watches.
+        watcher: tells when Envoy has applied a file.
 
     Raises:
-        StartError: Envoy refuses a part of it, or does not take it in time.
-        OSError: a file can't be written, or Envoy does not answer.
+        StartError: Envoy rejects a file, or does not apply it in time.
+        OSError: a file can't be written, or Envoy does not respond.
     """
 
     def put(path: Path, resources: Resources, stat: str, what: str) -> None:
@@ -151,7 +150,7 @@ def change(old: Parts, new: Parts, folder: Path, watcher: Watcher) -> None:
     put_clusters({**old.clusters, **new.clusters})
     watcher.wait_until_warm()
     for name in new.routes.keys() - old.routes.keys():
-        # Read when its listener is added.
+        # Envoy reads this file when it adds the listener.
         write_document(routes_file(folder, name), response({name: new.routes[name]}))
     put_listeners({**old.listeners, **new.listeners})
     for name, routes in new.routes.items():

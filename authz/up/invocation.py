@@ -1,4 +1,4 @@
-"""How a person calls ``authz`` again, from wherever they are."""
+"""Write shell commands that call ``authz`` from any folder."""
 
 import os
 import shlex
@@ -8,16 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 Command = Callable[..., str]
-"""Arguments of ``authz`` in, a shell command out."""
+"""Takes arguments of ``authz`` and returns a shell command."""
 
 
 def own_command(config_file: Path | None) -> Command:
-    """Return what writes a shell command that runs this ``authz`` on this configuration.
+    """Return a function that writes shell commands for this ``authz`` and this configuration.
 
-    The command goes back to this folder first, since paths in the configuration are relative to it.
+    A command changes to the current folder first, because the configuration has relative paths.
 
     Args:
-        config_file: what ``--config`` said.
+        config_file: the value of ``--config``.
     """
     program = Path(sys.argv[0]).absolute()
     known = shutil.which(program.name)

@@ -1,4 +1,4 @@
-"""What has to be free before anything is started."""
+"""Check that the addresses of the pair are free, before anything starts."""
 
 from pathlib import Path
 
@@ -10,12 +10,12 @@ from authz.transport.common import remove_stale_socket, require_free
 
 
 def check_addresses(config: Config) -> None:
-    """Make sure that every address of the pair can be listened on.
+    """Check that every address of the pair can be bound.
 
-    Envoy shares a taken port in silence (SO_REUSEPORT), so this is the only place that notices.
+    Envoy does not report a port in use: it shares the port (SO_REUSEPORT).
 
     Raises:
-        StartError: one can't; the message names its key.
+        StartError: an address can't be bound; the message names its setting.
     """
     for key, address in addresses(config).items():
         try:

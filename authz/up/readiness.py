@@ -1,63 +1,56 @@
-"""Whether a request would pass, asked as a client would ask."""
+"""Check whether the pair is ready, with the requests that a client would send."""
 
-import http.client
-import ssl
+from prometheus_client.parser import text_string_to_metric_families
 
 from authz.config.settings import Config
+from authz.up.http_client import send_request
+
+_FINGERPRINT = "authz_config_hash"
 
 
 def would_pass(config: Config) -> bool:
-    """Whether the listener is up, authz is ready, and Envoy can ask it.
+    """Return whether the listener accepts requests, authz is ready, and Envoy can reach authz.
 
-    The last needs a request through ext_authz: without a token the right answer is 401.
+    A request without a token shows the last: only authz answers it with 401.
     """
     try:
         return _status(config, "/readyz") == 200 and _status(config, "/") == 401
-    except (OSError, http.client.HTTPException):
+    except OSError:
         return False
 
 
 def served_fingerprint(config: Config) -> float | None:
     """Return the fingerprint of the configuration that authz serves.
 
-    None where it can't be asked, or where its workers don't serve the same yet.
+    None if authz does not respond, or if its workers do not serve the same configuration yet.
 
     Args:
-        config: says where authz serves its metrics.
+        config: has the address of authz's metrics.
     """
-    address = config.authz.http.for_clients
-    connection = http.client.HTTPConnection(address.host, address.port, timeout=2)
     try:
-        connection.request("GET", "/metrics")
-        text = connection.getresponse().read().decode()
-    except (OSError, http.client.HTTPException):
+        text = send_request("GET", config.authz.http.for_clients, "/metrics").text
+    except OSError:
         return None
-    finally:
-        connection.close()
-    # One line for each worker.
-    values = {
-        float(line.rpartition(" ")[2])
-        for line in text.splitlines()
-        if line.startswith("authz_config_hash")
-    }
+    return parse_fingerprint(text)
+
+
+def parse_fingerprint(text: str) -> float | None:
+    """Return the fingerprint in Prometheus text, which has a sample for each worker.
+
+    None if there is no sample, if the samples differ, or if the text is not Prometheus text.
+    """
+    try:
+        values = {
+            sample.value
+            for family in text_string_to_metric_families(text)
+            if family.name == _FINGERPRINT
+            for sample in family.samples
+        }
+    except ValueError:
+        return None
     return values.pop() if len(values) == 1 else None
 
 
 def _status(config: Config, path: str) -> int:
-    host = config.listen.for_clients.host
-    connection: http.client.HTTPConnection
-    if config.tls is None:
-        connection = http.client.HTTPConnection(host, config.listen.port, timeout=2)
-    else:
-        # Our own listener, on this machine, asked for nothing but a status.
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        connection = http.client.HTTPSConnection(
-            host, config.listen.port, timeout=2, context=context
-        )
-    try:
-        connection.request("GET", path)
-        return connection.getresponse().status
-    finally:
-        connection.close()
+    tls = config.tls is not None
+    return send_request("GET", config.listen.for_clients, path, tls=tls).status

@@ -1,4 +1,4 @@
-"""Reloads a running pair: checks all of the new configuration, then changes authz and Envoy."""
+"""Reload a running pair: check the new configuration, then change authz and Envoy."""
 
 import signal
 import tempfile
@@ -13,9 +13,9 @@ from authz.envoy.parts import Parts, write_document
 from authz.errors import AuthzError, ConfigError, StartError
 from authz.sds.leaves import make_leaves
 from authz.serve.children import Child
-from authz.up.admin import Admin
-from authz.up.control import NOT_RELOADED, Outcome
-from authz.up.handover import AskingWatcher, change
+from authz.up.admin import AdminClient
+from authz.up.control import NOT_RELOADED, ReloadResult
+from authz.up.handover import AdminWatcher, change
 from authz.up.readiness import served_fingerprint
 from authz.up.rendering import envoy_folder, rendered, write_snapshot
 
@@ -27,12 +27,12 @@ class Reloader:
     """Changes the configuration of one pair.
 
     Args:
-        config: what runs.
-        parts: what Envoy was started with.
+        config: the current configuration.
+        parts: the configuration that Envoy was started with.
         authz: the child that serves the snapshot.
-        environ: of children.
-        admin: of Envoy.
-        check: called while waiting; what it raises ends the reload.
+        environ: the environment of children.
+        admin: Envoy's admin interface.
+        check: called while waiting; an exception from it ends the reload.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Reloader:
         parts: Parts,
         authz: Child,
         environ: dict[str, str],
-        admin: Admin,
+        admin: AdminClient,
         check: Callable[[], None],
     ) -> None:
         self.config = config
@@ -49,35 +49,35 @@ class Reloader:
         self._authz = authz
         self._environ = environ
         self._folder = envoy_folder(config)
-        self._watcher = AskingWatcher(admin, check)
+        self._watcher = AdminWatcher(admin, check)
         self._check = check
 
-    def reload(self, load: Callable[[], Config]) -> Outcome:
-        """Serve the configuration that ``load`` reads, or go on with the one of before.
+    def reload(self, load: Callable[[], Config]) -> ReloadResult:
+        """Apply the configuration that ``load`` reads, or keep the current one.
 
         Returns:
-            One line: what changed, or why nothing did.
+            One line with the changes, or the reason why nothing has changed.
         """
         try:
-            return Outcome(succeeded=True, text=f"reloaded: {self._reload(load)}")
+            return ReloadResult(succeeded=True, text=f"reloaded: {self._reload(load)}")
         except ConfigError as error:
             why = "; ".join(error.problems)
         except AuthzError as error:
             why = str(error)
         except OSError as error:
             why = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        return Outcome(succeeded=False, text=f"{NOT_RELOADED}: {_line(why)}")
+        return ReloadResult(succeeded=False, text=f"{NOT_RELOADED}: {_line(why)}")
 
     def _reload(self, load: Callable[[], Config]) -> str:
         old, old_parts = self.config, self._parts
         new = load()
         if paths := need_restart(old, new):
             raise ConfigError([f"{path}: needs a restart" for path in paths])
-        # Envoy takes no listener while the certificate that it shall watch is not there.
+        # Envoy rejects a listener whose certificate file does not exist.
         make_leaves(new)
         parts = rendered(new, self._environ)
         if parts.bootstrap != old_parts.bootstrap:
-            raise ConfigError(["Envoy's listeners would change with this: needs a restart"])
+            raise ConfigError(["Envoy's listeners would change: needs a restart"])
         self._validate(parts)
         try:
             self._swap_authz(new)
@@ -89,40 +89,44 @@ class Reloader:
         return describe(old, new, _replaced(old_parts, parts))
 
     def _validate(self, parts: Parts) -> None:
-        """Let the real Envoy look at all of it, certificates and references included."""
+        """Validate all of it with Envoy itself, which also checks certificates and references."""
         with tempfile.TemporaryDirectory(prefix="authz-") as folder:
             path = Path(folder) / "envoy.json"
             write_document(path, parts.whole)
             try:
                 binary.validate(path)
             except StartError as error:
-                # Before it stand the time and the place in Envoy's source.
+                # Remove the time and the place in Envoy's source from the message.
                 why = str(error).rpartition(f"{path}': ")[2].removeprefix(f"{path}: ")
-                raise StartError(f"Envoy refuses it: {why}") from None
+                raise StartError(f"Envoy refuses the configuration: {why}") from None
 
     def _swap_authz(self, config: Config) -> None:
-        """Let authz serve a configuration, and return when it does."""
+        """Give authz a configuration, and wait until it serves it."""
         write_snapshot(config, "authz")
         self._authz.send(signal.SIGHUP)
         wanted = float(fingerprint(config))
         deadline = time.monotonic() + _SWAP_SECONDS
         while served_fingerprint(config) != wanted:
             if time.monotonic() > deadline:
-                raise StartError("authz has not taken the configuration; its log may say why")
+                raise StartError(
+                    "authz has not applied the configuration; see its log for the reason"
+                )
             self._check()
             time.sleep(_POLL_SECONDS)
 
     def _back(self, parts: Parts, why: Exception) -> None:
-        """Take back whatever has been done; Envoy first, whose routes authz has to know."""
+        """Undo the changes, Envoy's first, because authz has to know all of Envoy's routes."""
         try:
             change(parts, self._parts, self._folder, self._watcher)
             self._swap_authz(self.config)
         except (AuthzError, OSError) as error:
-            raise StartError(f"{why}; and not all could be put back, restart: {error}") from None
+            raise StartError(
+                f"{why}; the changes could not be undone, restart the gateway: {error}"
+            ) from None
 
 
 def _replaced(old: Parts, new: Parts) -> list[str]:
-    """Return the providers whose clusters have changed, be it only in a file that they name."""
+    """Return the providers whose clusters, or the files that they name, have changed."""
     return [
         name
         for name, clusters in new.of_provider.items()

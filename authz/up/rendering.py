@@ -1,4 +1,4 @@
-"""What the two processes of a pair are started with, and are given on a reload."""
+"""Write the configuration of the two processes of a pair, for a start or a reload."""
 
 import sys
 from collections.abc import Sequence
@@ -18,39 +18,38 @@ _RENDER_SECONDS = 60.0
 
 
 def envoy_folder(config: Config) -> Path:
-    """Return the folder of the files that Envoy watches; the port keeps two pairs apart."""
+    """Return the folder that Envoy watches. It has the port, so that pairs may share a folder."""
     return config.state_folder / f"envoy-{config.listen.port}"
 
 
 def snapshot_file(config: Config, name: str) -> Path:
-    """Return the file that holds a checked configuration for a child.
+    """Return the file with the checked configuration for a child.
 
-    Children read this and never ``gateway.yaml``, so that they can't see another one than the
-    supervisor has checked.
+    Children read this file and never ``gateway.yaml``, which may have changed since the check.
     """
     return config.state_folder / f"{name}-{config.listen.port}.yaml"
 
 
 def write_snapshot(config: Config, name: str) -> Path:
-    """Write a configuration for a child, with flags and environment in it.
+    """Write a configuration for a child, including values from flags and the environment.
 
     Raises:
         OSError: the state folder can't be written to.
     """
     path = snapshot_file(config, name)
     values = config.model_dump(mode="json", exclude_none=True)
-    # The identity URL may have a password in it.
+    # Mode 0600, because the identity URL may contain a password.
     write_whole(path, yaml.safe_dump(values, sort_keys=False), 0o600)
     return path
 
 
 def without_byok_variables(environ: dict[str, str]) -> dict[str, str]:
-    """Return an environment for a child whose snapshot says already what these variables said."""
+    """Return the environment of a child, without the variables whose values its snapshot has."""
     return {name: value for name, value in environ.items() if name not in ALLOW_BYOK_VARIABLES}
 
 
 def _for_this_output(config: Config) -> Config:
-    """Return the configuration with the access log's format for our standard output."""
+    """Return the configuration with the access log's format for the standard output."""
     if config.log.access != "auto":
         return config
     access = "text" if sys.stdout.isatty() else "json"
@@ -58,14 +57,14 @@ def _for_this_output(config: Config) -> Config:
 
 
 def rendered(config: Config, environ: dict[str, str]) -> Parts:
-    """Render Envoy's configuration, in a child: the typed objects take a second to import.
+    """Render Envoy's configuration in a child, because the typed objects take a second to import.
 
     Args:
-        config: what to render.
-        environ: of the child.
+        config: the configuration to render.
+        environ: the environment of the child.
 
     Raises:
-        StartError: it can't be rendered; the child has said why.
+        StartError: it can't be rendered; the child has printed the reason.
         OSError: the state folder can't be written to.
     """
     snapshot = write_snapshot(_for_this_output(config), "rendering")
@@ -73,7 +72,7 @@ def rendered(config: Config, environ: dict[str, str]) -> Parts:
     command = [*AUTHZ, "envoy", "parts", "--config", snapshot, "-o", output, envoy_folder(config)]
     try:
         if Child("authz envoy render", command, environ).wait(_RENDER_SECONDS) != 0:
-            raise StartError("Envoy's configuration can't be rendered")
+            raise StartError("Envoy's configuration can't be rendered; see the message above")
         return Parts.from_json(output.read_text(encoding="utf-8"))
     finally:
         snapshot.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What the supervisor is asked to do by signals."""
+"""Turn signals into requests to stop or reload."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ from types import FrameType
 
 
 class Signals:
-    """Counts the requests to stop, of which the second stops at once, and notes those to reload."""
+    """Records requests to stop and to reload. The second request to stop takes effect at once."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -20,7 +20,7 @@ class Signals:
 
     @contextlib.contextmanager
     def caught(self) -> Iterator[None]:
-        """Catch SIGINT, SIGTERM and SIGHUP inside the block."""
+        """Handle SIGINT, SIGTERM and SIGHUP inside the block."""
         handlers = {
             signal.SIGINT: self._catch_stop,
             signal.SIGTERM: self._catch_stop,
@@ -39,7 +39,7 @@ class Signals:
 
     def _catch_hangup(self, number: int, frame: FrameType | None) -> None:
         if self._had_terminal and not _has_terminal():
-            # The terminal was closed, and nobody is left to press Ctrl-C.
+            # The terminal was closed, so Ctrl-C can no longer stop the process.
             self._catch_stop(number, frame)
             return
         self._reload = True
@@ -56,16 +56,16 @@ class Signals:
         return self._count > 1
 
     def take_reload(self) -> bool:
-        """Return whether a reload was asked for since the last call."""
-        asked, self._reload = self._reload, False
-        return asked
+        """Return whether a reload was requested since the last call."""
+        requested, self._reload = self._reload, False
+        return requested
 
     def wake(self) -> None:
-        """End a ``wait`` that is under way; for another thread."""
+        """End the current ``wait``. Other threads may call this."""
         self._event.set()
 
     def wait(self, seconds: float) -> None:
-        """Sleep, but no longer than until something is asked for."""
+        """Sleep until a request arrives, for at most some seconds."""
         if self.stop:
             time.sleep(seconds)
         else:

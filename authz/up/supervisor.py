@@ -1,4 +1,4 @@
-"""Runs authz and Envoy together: start, readiness, watching, drain."""
+"""Run authz and Envoy together: start, readiness, supervision, drain."""
 
 import contextlib
 import os
@@ -16,9 +16,9 @@ from authz.errors import StartError
 from authz.sds.leaves import make_leaves
 from authz.sds.secret_files import write_secrets
 from authz.serve.children import Child
-from authz.up.admin import Admin
+from authz.up.admin import AdminClient
 from authz.up.banner import banner
-from authz.up.control import NOT_RELOADED, Control, Outcome, control_socket
+from authz.up.control import NOT_RELOADED, Control, ReloadResult, control_socket
 from authz.up.demo import demo as run_demo
 from authz.up.demo_state import has_own_store
 from authz.up.first_secrets import FirstSecrets, keep
@@ -42,7 +42,7 @@ STOP_SECONDS = 8.0
 _POLL_SECONDS = 0.05
 _STOPPING = f"{NOT_RELOADED}: the pair is stopping"
 _ENVOY_VARIABLES = ("HOME", "LANG", "PATH", "TZ", "LD_LIBRARY_PATH")
-"""What Envoy gets of our environment: it has no use for provider keys."""
+"""The environment variables that Envoy gets. It must not get provider keys."""
 
 
 def up(
@@ -52,12 +52,12 @@ def up(
 
     Args:
         load: reads the configuration, now and for each reload.
-        signals: caught already, since loading all of this takes a moment.
-        config_file: what ``--config`` said, for lines to paste.
-        demo: play the providers with the stand-in.
+        signals: the signals, which are handled before these modules are loaded.
+        config_file: the value of ``--config``, for commands in the banner.
+        demo: use the stand-in provider.
 
     Raises:
-        AuthzError: the pair can't start, or a part of it has ended; nothing is left running.
+        AuthzError: the pair can't start, or one process has ended. No process is left running.
     """
     config = load()
     with contextlib.ExitStack() as stack:
@@ -83,12 +83,12 @@ def up(
 
 
 def _first_secrets(config: Config, *, demo: bool) -> FirstSecrets:
-    """Make what a first start needs, and write it to files where a log could get it.
+    """Create the secrets of a first start, and write them to files if the output may be a log.
 
-    The demo's own are shown anywhere: they are good for nothing but the stand-in.
+    A demo always shows its secrets, which are valid for the stand-in only.
     """
     if demo and not has_own_store(config):
-        # The users of a real source; a demo makes none of them an administrator.
+        # These are the users of a real source, and a demo must not create administrators there.
         return FirstSecrets()
     token, code = make_first_token(config.identity), make_first_code(config)
     if demo or sys.stdout.isatty():
@@ -97,13 +97,13 @@ def _first_secrets(config: Config, *, demo: bool) -> FirstSecrets:
 
 
 class Pair:
-    """The two processes.
+    """Envoy and authz as child processes.
 
     Args:
-        config: what to run.
+        config: the configuration.
         envoy: the Envoy executable.
-        signals: whether to stop or reload.
-        control: who else asks for a reload.
+        signals: requests to stop or reload.
+        control: requests to reload from the command line.
     """
 
     def __init__(self, config: Config, envoy: Path, signals: Signals, control: Control) -> None:
@@ -112,18 +112,18 @@ class Pair:
         self._signals = signals
         self._control = control
         self._children: list[Child] = []
-        self._admin = Admin(config.admin_address)
+        self._admin = AdminClient(config.admin_address)
         self._environ = without_byok_variables(dict(os.environ))
         self._reloader: Reloader | None = None
 
     def start(self) -> None:
-        """Start both and return when a request would pass, or when asked to stop.
+        """Start both processes, and wait until a request would pass or a stop is requested.
 
         Raises:
-            StartError: one of them ends, or readiness takes too long.
+            StartError: a process ends, or readiness takes too long.
         """
         config = self._config
-        # Envoy does not start while a certificate that it shall watch is not there.
+        # Envoy does not start if a certificate file that it watches does not exist.
         make_leaves(config)
         write_secrets(config)
         workers = f"--workers={config.authz.workers or 1}"
@@ -136,7 +136,7 @@ class Pair:
         write_parts(parts, envoy_folder(config))
         environ = {name: os.environ[name] for name in _ENVOY_VARIABLES if name in os.environ}
         command: list[str | Path] = [self._envoy_path, "-c", bootstrap_file(envoy_folder(config))]
-        # The component `misc` warns of each address range of the proxy's rules, some sixty lines.
+        # The component `misc` logs a warning for each address range of the proxy, some sixty lines.
         command += ["--log-level", "warning", "--component-log-level", "misc:error"]
         command += ["--disable-hot-restart"]
         if config.envoy.concurrency is not None:
@@ -148,66 +148,72 @@ class Pair:
         while not self._signals.stop and not would_pass(config):
             self._raise_if_ended()
             if time.monotonic() > deadline:
-                raise StartError(f"the gateway is not ready after {START_SECONDS:.0f} s")
+                raise StartError(
+                    f"the gateway is not ready after {START_SECONDS:.0f} s; see the log above"
+                )
             self._signals.wait(_POLL_SECONDS)
         self._reloader = Reloader(
             config, parts, authz, self._environ, self._admin, self._raise_if_over
         )
 
     def watch(self, load: Callable[[], Config] | None) -> None:
-        """Reload when asked to, and return when asked to stop.
+        """Handle requests to reload until a stop is requested.
 
         Args:
-            load: reads a new configuration; None where there is no reload.
+            load: reads a new configuration; None if this pair can't reload.
 
         Raises:
-            StartError: a process has ended by itself.
+            StartError: a process has ended on its own.
         """
         while not self._signals.stop:
             self._raise_if_ended()
             if self._signals.take_reload():
                 self._reload(load)
             elif (request := self._control.take()) is not None:
-                request.answer(self._reload(load))
+                request.respond(self._reload(load))
             else:
                 self._signals.wait(0.2)
 
-    def _reload(self, load: Callable[[], Config] | None) -> Outcome:
+    def _reload(self, load: Callable[[], Config] | None) -> ReloadResult:
         if load is None or self._reloader is None:
-            outcome = Outcome(succeeded=False, text=f"{NOT_RELOADED}: --demo has no reload")
+            result = ReloadResult(
+                succeeded=False, text=f"{NOT_RELOADED}: with --demo, restart to change it"
+            )
         else:
-            outcome = self._reloader.reload(load)
+            result = self._reloader.reload(load)
             self._config = self._reloader.config
-        _tell(outcome.text)
-        return outcome
+        _print(result.text)
+        return result
 
     def drain(self) -> None:
-        """Let open requests finish, at most ``drain_timeout`` or until the second signal."""
+        """Wait for open requests, for at most ``drain_timeout`` or until the second signal."""
         deadline = time.monotonic() + self._config.envoy.drain_timeout
-        told = False
+        has_reported = False
         try:
             self._admin.drain()
             while (active := self._admin.active_requests()) and not self._signals.stop_now:
                 if time.monotonic() > deadline:
-                    _tell(f"stopping with {active} requests open after the drain timeout")
+                    _print(f"stopping with {active} requests open after the drain timeout")
                     return
-                if not told:
-                    _tell(f"draining: {active} requests are open; Ctrl-C again stops at once")
-                    told = True
+                if not has_reported:
+                    _print(
+                        f"draining: {active} requests are open; press Ctrl-C again to stop at once"
+                    )
+                    has_reported = True
                 self._raise_if_ended()
                 self._refuse_reload()
                 time.sleep(_POLL_SECONDS)
         except OSError:
-            # Envoy is gone or too early in its start to be asked; nothing to wait for.
+            # Envoy has ended or has not started its admin interface, so no request is open.
             return
 
     def stop(self) -> None:
-        """Stop what runs, Envoy first, so that no request loses its authz."""
+        """Stop the processes, Envoy first, so that no request misses its check."""
         for child in reversed(self._children):
             child.stop(STOP_SECONDS)
         self._refuse_reload()
         snapshot_file(self._config, "authz").unlink(missing_ok=True)
-        # Envoy leaves its socket behind.
+        # Envoy does not remove its socket.
         admin = self._config.admin_address
         if isinstance(admin, UnixAddress):
             Path(admin.path).unlink(missing_ok=True)
@@ -215,10 +221,10 @@ class Pair:
     def _refuse_reload(self) -> None:
         self._control.refuse(_STOPPING)
         if self._signals.take_reload():
-            _tell(_STOPPING)
+            _print(_STOPPING)
 
     def _raise_if_over(self) -> None:
-        """Raise in the middle of a reload that has become pointless."""
+        """Raise StartError if a reload can't go on: a process has ended, or a stop is requested."""
         self._raise_if_ended()
         if self._signals.stop:
             raise StartError("the pair is stopping")
@@ -228,5 +234,5 @@ class Pair:
             child.raise_if_ended()
 
 
-def _tell(text: str) -> None:
+def _print(text: str) -> None:
     print(f"authz: {text}", file=sys.stderr, flush=True)  # noqa: T201 - the command's output

@@ -1,4 +1,4 @@
-"""The HTTP application."""
+"""Build the HTTP application: health, metrics, the token API and the pages."""
 
 from collections.abc import Callable
 
@@ -25,20 +25,19 @@ def create_app(
     pages: Starlette | None = None,
     notice: Callable[[], str | None] = lambda: None,
 ) -> Starlette:
-    """Build the application; it is started after gRPC and stopped before it.
+    """Build the application. The service starts it after gRPC and stops it before gRPC.
 
-    ``GET /healthz`` is 200 while the process lives. ``GET /readyz`` is 200 while a check would be
-    answered, which needs the identity source, else 503; the answer may be a second old. Both have
-    an empty body, as Coder's have. ``GET /metrics`` is for Prometheus; the gateway listener has
-    no route to it.
+    ``GET /healthz`` returns 200 while the process runs. ``GET /readyz`` returns 200 while the
+    identity source can decide checks, else 503; the result may be a second old. Both have an empty
+    body, as in Coder. ``GET /metrics`` is for Prometheus; the gateway listener has no route to it.
 
     Args:
-        source: asked by ``/readyz``.
-        metrics: of ``/metrics``.
-        proxy: whose CA certificate is served.
+        source: the identity source, for ``/readyz``.
+        metrics: the metrics, for ``/metrics``.
+        proxy: has the CA certificate to serve.
         api: the token API, for ``/api/v2``.
-        pages: the page, for ``/ui``.
-        notice: returns what ``/readyz`` says beside 200, such as that usage is not written.
+        pages: the pages, for ``/ui``.
+        notice: returns the body of a 200 from ``/readyz``, such as that usage is not written.
     """
     readiness = Readiness(source)
 
@@ -54,9 +53,9 @@ def create_app(
     async def metrics_text(_request: Request) -> Response:
         return Response(metrics.text(), headers={"content-type": CONTENT_TYPE})
 
-    # Not async: Starlette runs it in a thread, where reading a file blocks nobody.
+    # Not async, so that Starlette reads the file in a thread and other requests do not wait.
     def ca_certificate(_request: Request) -> Response:
-        """Give the first certificate of the file, as Coder does (``coder-contract.md`` 4.7)."""
+        """Return the first certificate of the file, as Coder does."""
         if proxy is None:
             return Response(status_code=404)
         first = x509.load_pem_x509_certificates(proxy.ca.cert_file.read_bytes())[0]

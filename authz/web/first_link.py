@@ -1,7 +1,7 @@
-"""The one-time link with which the first administrator of a pair chooses a password.
+"""Create and redeem the one-time link that sets the first administrator's password.
 
-``authz up`` makes it and ``authz serve``, its child, takes it; what lies between them is a file in
-the pair's state folder that has the code's hash and its end.
+``authz up`` creates the link, and its child ``authz serve`` redeems it. They share a file in the
+state folder, which has the code's hash and its expiry.
 """
 
 import hashlib
@@ -22,19 +22,19 @@ _LENGTH = 64
 
 
 def link_file(config: Config) -> Path:
-    """Return where a pair keeps it; the port keeps two pairs in one folder apart."""
+    """Return the file with the hash. Its name has the port, so that pairs may share a folder."""
     return config.state_folder / f"first-administrator-{config.listen.port}.json"
 
 
 def is_needed(users: list[User]) -> bool:
-    """Say whether nobody can sign in yet who may give others a password."""
+    """Return whether no user can sign in yet who may set the passwords of others."""
     return not any(
         is_owner(user) and user.has_password and user.status != "suspended" for user in users
     )
 
 
 def make_code(config: Config) -> Secret:
-    """Make a code; one that was made before ends.
+    """Create a code, which replaces any earlier one.
 
     Raises:
         OSError: the state folder can't be written to.
@@ -43,7 +43,7 @@ def make_code(config: Config) -> Secret:
     values = {
         "sha256": _hash(code),
         "until": time.time() + LIFETIME_SECONDS,
-        # A demo's code must not open the store of a pair that starts in the same folder after it.
+        # A demo's code must not be valid for a pair that later starts in the same folder.
         "store": _store(config),
     }
     write_whole(link_file(config), json.dumps(values), 0o600)
@@ -51,7 +51,7 @@ def make_code(config: Config) -> Secret:
 
 
 def is_valid(config: Config, code: Secret) -> bool:
-    """Say whether a code is the one that was made last, and neither old nor taken."""
+    """Return whether a code is the latest one, and neither expired nor used."""
     try:
         values = json.loads(link_file(config).read_text(encoding="utf-8"))
         hashed, until, store = str(values["sha256"]), float(values["until"]), values["store"]
@@ -63,7 +63,7 @@ def is_valid(config: Config, code: Secret) -> bool:
 
 
 def take(config: Config, code: Secret) -> bool:
-    """Use a code up; True once, also when several processes try at the same time."""
+    """Use a code. Return True only once, even if several processes try at the same time."""
     if not is_valid(config, code):
         return False
     try:
@@ -74,15 +74,15 @@ def take(config: Config, code: Secret) -> bool:
 
 
 def forget(config: Config) -> None:
-    """Make whatever code there is useless."""
+    """Invalidate the current code, if there is one."""
     link_file(config).unlink(missing_ok=True)
 
 
 def _store(config: Config) -> str:
-    # A hash, since the URL may hold a password.
+    # A hash, because the URL may contain a password.
     return hashlib.sha256(config.identity.encode()).hexdigest()
 
 
 def _hash(code: str) -> str:
-    # Not argon2: 256 random bits can't be guessed.
+    # SHA-256 is enough: the code has 256 random bits.
     return hashlib.sha256(code[:_LENGTH].encode("utf-8", "surrogatepass")).hexdigest()

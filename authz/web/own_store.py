@@ -1,4 +1,4 @@
-"""The store that the HTTP side writes to: opened when needed, and again after a failure."""
+"""Open authz's own identity store when a request first needs it, and again after a failure."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -15,36 +15,36 @@ _PRUNE_SECONDS = 3600.0
 
 
 class OwnStore:
-    """Our own store, if the identity source is one.
+    """authz's own identity store, unless Coder manages users and tokens.
 
     Args:
-        identity: the configuration's.
-        audit_keep_days: after which entries of the audit log are deleted.
+        identity: the ``identity`` URL of the configuration.
+        audit_keep_days: number of days to keep entries of the audit log.
     """
 
     def __init__(self, identity: str, audit_keep_days: int) -> None:
         self._identity = identity
         self._keep = timedelta(days=audit_keep_days)
         self._store: Store | None = None
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self.coder = coder_base(identity)
 
     async def get(self) -> Store:
         """Return the store.
 
         Raises:
-            ManagedByCoder: users and tokens are Coder's.
-            StoreError: it can't be opened now.
+            ManagedByCoder: Coder manages users and tokens.
+            StoreError: the store can't be opened.
         """
         if self.coder is not None:
             raise ManagedByCoder(f"users and tokens are managed by Coder: {self.coder}")
-        async with self._turn:
+        async with self._lock:
             if self._store is None:
                 self._store = await open_store(self._identity, create=False)
             return self._store
 
     async def close(self) -> None:
-        """Give back what it holds."""
+        """Close the store."""
         store, self._store = self._store, None
         if store is not None:
             await store.close()

@@ -1,4 +1,4 @@
-"""Readiness, for callers that need no token: one question at a time, and one log line a change."""
+"""Report readiness to callers without a token, with few look-ups and one log line a change."""
 
 import asyncio
 import time
@@ -15,13 +15,13 @@ LASTS_SECONDS = 1.0
 
 
 class Readiness:
-    """Says whether a check would be answered now, or up to a second ago.
+    """Tells whether the identity source can decide checks, at most a second ago.
 
-    However many ask, the source is asked once at a time and about once a second.
+    For any number of callers, one look-up runs at a time and about one a second.
 
     Args:
-        source: has to be ready.
-        clock: monotonic seconds.
+        source: the identity source.
+        clock: returns monotonic seconds.
     """
 
     def __init__(self, source: IdentitySource, clock: Callable[[], float] = time.monotonic) -> None:
@@ -37,7 +37,7 @@ class Readiness:
             if self._asked is not None and self._clock() - self._asked < LASTS_SECONDS:
                 return self._is_ready
             self._asking = asyncio.create_task(self._ask())
-        # Others may wait for the same answer: a caller who leaves must not cancel it.
+        # Shielded, because a caller who disconnects must not cancel the look-up for the others.
         return await asyncio.shield(self._asking)
 
     async def _ask(self) -> bool:
@@ -47,7 +47,7 @@ class Readiness:
         except IdentityUnavailable as error:
             why = str(error)
         except Exception as error:
-            # The type alone: a driver's message could quote what it was asked.
+            # Only the type: a driver's message could contain a query with its values.
             why = type(error).__name__
         finally:
             self._asked, self._asking = self._clock(), None

@@ -1,13 +1,13 @@
-"""What the applications of the HTTP side share."""
+"""Configure routing for all HTTP applications."""
 
 from starlette.applications import Starlette
 
 
 def without_slash_redirects(app: Starlette) -> Starlette:
-    """Return the application, to which a path with a slash too many is an unknown one.
+    """Return the application, which now returns 404 for a path with an extra slash.
 
-    Starlette's own answer is a redirect to a whole URL, of the scheme and ``Host`` that reached
-    this process: behind TLS that would send a client on, and a password with it, without TLS.
+    By default Starlette redirects to an absolute URL with the scheme of its own connection. Where
+    Envoy terminates TLS, a client would follow it without TLS and could send a password in clear.
     """
     app.router.redirect_slashes = False
     return app

@@ -1,4 +1,4 @@
-"""Running the HTTP application inside the service's event loop, for everybody and for Envoy."""
+"""Run the HTTP application in the service's event loop, on the public and on Envoy's listener."""
 
 import asyncio
 import contextlib
@@ -21,10 +21,11 @@ _FROM_ENVOY = "authz.from_envoy"
 
 
 def listen(address: Address, key: str = "authz.http") -> socket.socket:
-    """Return a socket that listens; a Unix socket is for this user alone.
+    """Return a listening socket. Only the current user can connect to a Unix socket.
 
     Args:
-        key: names the setting.
+        address: the address to bind.
+        key: the name of the setting, for errors.
 
     Raises:
         StartError: the address can't be bound.
@@ -36,7 +37,7 @@ def listen(address: Address, key: str = "authz.http") -> socket.socket:
 
 
 def listen_http(config: Config) -> list[socket.socket]:
-    """Return the listener of the HTTP side, and Envoy's own behind it where there is one.
+    """Return the public listener and, if one is configured, Envoy's listener after it.
 
     Raises:
         StartError: an address can't be bound.
@@ -65,7 +66,7 @@ def from_envoy(app: ASGIApp) -> ASGIApp:
 
 
 def is_from_envoy(connection: HTTPConnection) -> bool:
-    """Say whether Envoy sent a request, so that the headers that it sets are its own."""
+    """Return whether Envoy sent a request, so that the headers it sets can be trusted."""
     return connection.scope.get(_FROM_ENVOY) is True
 
 
@@ -73,9 +74,9 @@ class HttpServer(uvicorn.Server):
     """A uvicorn server that leaves signals to the service and takes new TLS files.
 
     Args:
-        app: what to serve.
-        listener: a socket that listens; the server closes it.
-        tls: the certificates of both sides; None serves in clear.
+        app: the application to serve.
+        listener: a listening socket, which the server closes.
+        tls: the certificates of both sides; None serves without TLS.
     """
 
     def __init__(
@@ -90,13 +91,13 @@ class HttpServer(uvicorn.Server):
                 access_log=False,
                 lifespan="off",
                 server_header=False,
-                # Else X-Forwarded-For from this machine would say where a sign-in comes from.
+                # Otherwise a local client could forge its address with X-Forwarded-For.
                 proxy_headers=False,
             )
         )
 
     async def run_until_stopped(self) -> None:
-        """Serve until ``stop`` is called and open requests are answered."""
+        """Serve until ``stop`` is called and open requests have their responses."""
         fresh = None
         if self._tls is not None:
             fresh = asyncio.create_task(keep_fresh(self._tls, self._accept))
@@ -111,15 +112,15 @@ class HttpServer(uvicorn.Server):
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take connections; uvicorn's own way knows neither new TLS files nor uvloop's sockets."""
+        """Accept connections. uvicorn's own method supports neither new TLS files nor uvloop."""
         self.servers = []
         await self._accept()
         self.started = True
 
     async def _accept(self) -> None:
-        """Take connections from here on, with the TLS files of now; open ones go on."""
+        """Accept new connections with the current TLS files. Open connections continue."""
         loop, before = asyncio.get_running_loop(), list(self.servers)
-        # A server closes its socket when it is closed, and the next one needs the same.
+        # Duplicated, because a closing server closes its socket and the next one needs it.
         listener = self._socket.dup()
         is_unix = listener.family == socket.AF_UNIX
         create = loop.create_unix_server if is_unix else loop.create_server

@@ -1,4 +1,4 @@
-"""Signing in, for the API and the page: by password or by token, limited, and written down."""
+"""Sign users in by password or token, for the API and the pages, with limits and an audit log."""
 
 import asyncio
 import ipaddress
@@ -21,26 +21,26 @@ from authz.secret import Secret
 from authz.web.sign_in_limits import Limit
 
 INCORRECT = "Incorrect email or password."
-"""Coder's one text: it does not say which of the two."""
+"""Coder's text for both errors. It does not reveal which one occurred."""
 SUSPENDED = "Your account is suspended. Please contact an administrator."
-NO_SIGN_IN = "A service account has no sign-in."
-BAD_TOKEN = "The Coder token is not valid."  # noqa: S105 - a text, no secret
-LIMITED_TOKEN = "This token is limited and can't be used to sign in or to make others."  # noqa: S105
+NO_SIGN_IN = "A service account can't sign in. Use its token instead."
+BAD_TOKEN = "The Coder token is not valid."  # noqa: S105 - a message
+LIMITED_TOKEN = "This token is limited. It can't sign in or create other tokens."  # noqa: S105
 
 PER_USER, PER_PEER = 10, 30
-"""Tries in a minute."""
+"""Attempts in a minute."""
 _WAITING_MAX = 16
 
 
-class SignInRefused(AuthzError):  # noqa: N818 - named for what it says
-    """The sign-in is refused; the text may be shown."""
+class SignInRefused(AuthzError):  # noqa: N818 - the name is the reason
+    """The sign-in is refused. The message may be shown to the user."""
 
 
 class TooManySignIns(AuthzError):  # noqa: N818
-    """Somebody tries too often.
+    """There are too many attempts to sign in.
 
     Attributes:
-        seconds: until the next try.
+        seconds: seconds until the next attempt.
     """
 
     def __init__(self, seconds: int) -> None:
@@ -53,7 +53,7 @@ class SignedIn:
     """A new session.
 
     Attributes:
-        text: the token of the session, for the cookie or the client, and for nothing else.
+        text: the token of the session. It may only go into the cookie or to the client.
     """
 
     text: Secret
@@ -62,16 +62,16 @@ class SignedIn:
 
 
 class SignIn:
-    """Makes sessions; one for each process, so that its limits count.
+    """Creates sessions. A process has one instance, which counts attempts for all callers.
 
     Args:
-        clock: monotonic seconds.
+        clock: returns monotonic seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._users = Limit(PER_USER, 60, clock=clock)
         self._peers = Limit(PER_PEER, 60, clock=clock)
-        # One at a time: the other processor goes on with checks.
+        # One hash at a time, so that the other processors are free for checks.
         self._hashing = asyncio.Lock()
         self._waiting = 0
 
@@ -85,32 +85,33 @@ class SignIn:
         instead_of: str | None = None,
         lifetime: timedelta = lifetimes.BROWSER_SESSION,
     ) -> SignedIn:
-        """Sign a user in who knows their password.
+        """Sign in a user by password.
 
         Args:
-            store: who acts in it does not matter.
+            store: the identity store, with any actor.
             name: an e-mail address or user name.
-            password: what was given.
-            peer: where the request comes from.
-            instead_of: the id of the session that the caller had, which ends.
-            lifetime: of the session, unless it is used.
+            password: the password from the request.
+            peer: the address of the client.
+            instead_of: the id of the caller's current session, which ends.
+            lifetime: lifetime of the session, which use extends.
 
         Raises:
-            SignInRefused: name or password is wrong, which of them is not said, and takes as long.
-            TooManySignIns: for this name or peer, or at once.
-            StoreError: the store can't be asked.
+            SignInRefused: the name or password is wrong. The message and the time it takes do not
+                reveal which one.
+            TooManySignIns: there are too many attempts for this name or peer, or at once.
+            StoreError: the store can't be read.
         """
         self._take(self._peers, _network(peer))
         self._take(self._users, name.casefold()[:254])
-        nobody = store.acting(Actor("nobody", ip=peer))
+        anonymous = store.acting(Actor("nobody", ip=peer))
         user = await _find(store, name)
         hashed = await store.password_hash(user)
         if not await self._proves(password, hashed) or user is None or hashed is None:
             why = "unknown user" if user is None else "no password" if not hashed else "password"
-            await nobody.note_failed_sign_in(user, why)
+            await anonymous.note_failed_sign_in(user, why)
             raise SignInRefused(INCORRECT)
         if user.is_service_account or user.status == "suspended":
-            await nobody.note_failed_sign_in(user, user.status)
+            await anonymous.note_failed_sign_in(user, user.status)
             raise SignInRefused(NO_SIGN_IN if user.is_service_account else SUSPENDED)
         self._users.give_back(name.casefold()[:254])
         return await _session(store, user, peer, lifetime, proven_by=hashed, instead_of=instead_of)
@@ -124,18 +125,18 @@ class SignIn:
         instead_of: str | None = None,
         lifetime: timedelta = lifetimes.BROWSER_SESSION,
     ) -> SignedIn:
-        """Sign a user in who has one of their tokens; arguments and errors as ``by_password``."""
+        """Sign in a user by one of their tokens; arguments and errors as ``by_password``."""
         self._take(self._peers, _network(peer))
-        nobody = store.acting(Actor("nobody", ip=peer))
+        anonymous = store.acting(Actor("nobody", ip=peer))
         token = parse(text.reveal())
-        proven = await store.authenticate(token) if token else None
-        if proven is None or isinstance(proven, AuthenticationFailed):
-            await nobody.note_failed_sign_in(None, "token")
+        result = await store.authenticate(token) if token else None
+        if result is None or isinstance(result, AuthenticationFailed):
+            await anonymous.note_failed_sign_in(None, "token")
             raise SignInRefused(BAD_TOKEN)
-        if proven.user.is_service_account or is_limited(proven.key):
-            await nobody.note_failed_sign_in(proven.user, "limited token")
-            raise SignInRefused(NO_SIGN_IN if proven.user.is_service_account else LIMITED_TOKEN)
-        return await _session(store, proven.user, peer, lifetime, instead_of=instead_of)
+        if result.user.is_service_account or is_limited(result.key):
+            await anonymous.note_failed_sign_in(result.user, "limited token")
+            raise SignInRefused(NO_SIGN_IN if result.user.is_service_account else LIMITED_TOKEN)
+        return await _session(store, result.user, peer, lifetime, instead_of=instead_of)
 
     async def _proves(self, password: Secret, hashed: bytes | None) -> bool:
         if self._waiting >= _WAITING_MAX:
@@ -154,13 +155,13 @@ class SignIn:
 
 
 def is_limited(key: ApiKey) -> bool:
-    """Say whether a key may do less than its owner, so that nothing wider may come of it."""
+    """Return whether a key may do less than its owner, so it must not create wider ones."""
     everything = set(key.scopes) & {"coder:all", "all"} and "*:*" in key.allow_list
     return key.rules != NO_RULES or not everything
 
 
 def _network(peer: str) -> str:
-    """Return whose tries are counted together: an address, of IPv6 the /64 that one host gets."""
+    """Return the key that counts attempts: an IPv4 address, or the /64 of an IPv6 address."""
     try:
         address = ipaddress.ip_address(peer.partition("%")[0])
     except ValueError:
@@ -171,7 +172,7 @@ def _network(peer: str) -> str:
 
 
 async def _find(store: Store, name: str) -> User | None:
-    # A name that no user can have is looked for too, as the empty one: it takes as long.
+    # An invalid name is looked up too, as an empty one, so that it takes as long as a valid one.
     if "@" in name:
         return await store.find_user_by_email(" " if check_email(name) else name)
     return await store.find_user("" if check_user_name(name) else name)

@@ -1,4 +1,4 @@
-"""How often somebody may try to sign in: a token bucket for each key, in bounded memory."""
+"""Limit attempts to sign in, with a token bucket for each key, in bounded memory."""
 
 import math
 import time
@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 
 class Limit:
-    """Lets each key pass some times at once, and then at a steady rate.
+    """Allows each key a burst of attempts, and then a steady rate.
 
     Args:
-        times: how often at once, and in each period.
-        seconds: of the period.
-        max_keys: how many are remembered; the least recently seen go first.
-        clock: monotonic seconds.
+        times: attempts in a burst, and in each period.
+        seconds: length of the period.
+        max_keys: number of keys to keep; the least recently used is dropped first.
+        clock: returns monotonic seconds.
     """
 
     def __init__(
@@ -31,10 +31,10 @@ class Limit:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, key: str) -> int | None:
-        """Count a try.
+        """Count an attempt.
 
         Returns:
-            None if it may be made, else the whole seconds until the next may.
+            None if the attempt is allowed, else the whole seconds until the next one is.
         """
         now = self._clock()
         left, since = self._buckets.get(key, (float(self._times), now))
@@ -44,7 +44,7 @@ class Limit:
         return waits
 
     def give_back(self, key: str) -> None:
-        """Uncount a try that turned out to be a good one."""
+        """Give back an attempt that succeeded."""
         if (bucket := self._buckets.get(key)) is not None:
             self._keep(key, min(self._times, bucket[0] + 1), bucket[1])
 

@@ -3,10 +3,8 @@
 import base64
 import contextlib
 import hashlib
-import http.client
 import os
 import signal
-import socket
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,6 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from authz.addresses import UnixAddress
+from authz.up.admin import AdminClient
 from tests.support import raw
 from tests.support.collector import Collector, collector
 from tests.support.pair import (
@@ -226,12 +226,9 @@ def _whole(answer: httpx.Response) -> bytes:
 
 
 def _admin(run: Run, path: str) -> str:
-    connection = http.client.HTTPConnection("localhost", timeout=5)
-    connection.sock = socket.socket(socket.AF_UNIX)
-    connection.sock.connect(str(run.pair.folder / f"admin-{run.pair.port}.sock"))
-    with contextlib.closing(connection):
-        connection.request("GET", path)
-        return connection.getresponse().read().decode()
+    return AdminClient(
+        UnixAddress(f"{run.pair.folder}/admin-{run.pair.port}.sock"), timeout=20
+    ).get(path)
 
 
 def test_answers(run: Run) -> None:

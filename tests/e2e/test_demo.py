@@ -141,7 +141,7 @@ def test_the_lines_of_a_later_start_work(provider: Provider, tmp_path: Path) -> 
     with pair(provider, start=False) as running:
         running.create_user("alice")
         running.start("--config", "gateway.yaml")
-        assert "shown only now" not in running.stdout
+        assert "shown only once" not in running.stdout
         (export,) = _lines(running, "export CODER_TOKEN=")
         for line in [f"{export}\n{curl}" for curl in _lines(running, "curl ")][::2]:
             said = subprocess.run(

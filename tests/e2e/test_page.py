@@ -152,7 +152,7 @@ def test_every_path_of_the_page_is_a_page(page_pair: Pair) -> None:
     kind = {"content-type": "application/x-www-form-urlencoded"}
     answer = httpx.post(f"{page_pair.url}/ui/sign-in", content=form, headers=HTML | kind)
     assert answer.status_code == 413
-    assert "This form is too long." in answer.text
+    assert "The form is too long." in answer.text
 
 
 def test_what_is_no_browser_and_no_page_gets_json(page_pair: Pair) -> None:

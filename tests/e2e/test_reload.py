@@ -19,8 +19,8 @@ import yaml
 from authz.addresses import UnixAddress
 from authz.envoy.parts import Parts, read_parts
 from authz.errors import StartError
-from authz.up.admin import Admin
-from authz.up.handover import AskingWatcher, change
+from authz.up.admin import AdminClient
+from authz.up.handover import AdminWatcher, change
 from tests.support.held import Held, HeldStream
 from tests.support.pair import Pair, Provider, _environment, pair, wait_until
 
@@ -295,8 +295,8 @@ def test_two_at_once(settled: Changing) -> None:
 def test_envoy_refuses(settled: Changing) -> None:
     """A part that the running Envoy refuses is named, and can be taken back."""
     folder = settled.pair.folder / f"envoy-{settled.pair.port}"
-    admin = Admin(UnixAddress(str(settled.pair.folder / f"admin-{settled.pair.port}.sock")))
-    watcher = AskingWatcher(admin, lambda: None)
+    admin = AdminClient(UnixAddress(str(settled.pair.folder / f"admin-{settled.pair.port}.sock")))
+    watcher = AdminWatcher(admin, lambda: None)
     good = read_parts(folder)
     assert good is not None
     routes = copy.deepcopy(dict(good.routes))
@@ -314,7 +314,7 @@ def test_envoy_refuses(settled: Changing) -> None:
 def test_a_check_is_under_way(settled: Changing) -> None:
     """A request that is being checked while its provider's cluster is replaced is served."""
     folder = settled.pair.folder / f"envoy-{settled.pair.port}"
-    admin = Admin(UnixAddress(str(settled.pair.folder / f"admin-{settled.pair.port}.sock")))
+    admin = AdminClient(UnixAddress(str(settled.pair.folder / f"admin-{settled.pair.port}.sock")))
     good = read_parts(folder)
     assert good is not None
     (name,) = (name for name in good.clusters if name.startswith("provider_a_"))
@@ -329,13 +329,13 @@ def test_a_check_is_under_way(settled: Changing) -> None:
         asking.start()
         wait_until(lambda: admin.gauge(active) == 1, what="a check being under way")
         goes_on.start()
-        change(good, moved, folder, AskingWatcher(admin, lambda: None))
+        change(good, moved, folder, AdminWatcher(admin, lambda: None))
         goes_on.join()
     finally:
         os.kill(authz, signal.SIGCONT)
     asking.join(120)
     assert answers == ["one"]
-    change(moved, good, folder, AskingWatcher(admin, lambda: None))
+    change(moved, good, folder, AdminWatcher(admin, lambda: None))
 
 
 def test_workers(provider: Provider) -> None:

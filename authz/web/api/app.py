@@ -1,4 +1,4 @@
-"""The token API as an application: from a request to its operation."""
+"""Build the application that serves the token API."""
 
 from collections.abc import Awaitable, Callable
 
@@ -15,7 +15,7 @@ from authz.web.api.authentication import BAD_TOKEN, check_same_site
 from authz.web.api.call import Call, Services, user_call
 from authz.web.api.errors import (
     ApiError,
-    answer,
+    json_response,
     on_api_error,
     on_http_error,
     unauthorized,
@@ -31,12 +31,12 @@ _log = structlog.get_logger(__name__)
 def create_api(services: Services) -> Starlette:
     """Build the application, to be mounted at ``/api/v2``.
 
-    It authenticates by itself: Envoy lets its paths pass without asking.
+    It authenticates every call itself: Envoy does not check requests to its paths.
     """
     description = document(OPERATIONS)
 
     async def openapi(_request: Request) -> Response:
-        return answer(200, description)
+        return json_response(200, description)
 
     routes = [Route("/openapi.json", openapi)]
     paths = dict.fromkeys(operation.path for operation in OPERATIONS)
@@ -72,7 +72,7 @@ def _endpoint(
             call = Call(request, services, await services.own_store.get())
             if operation.handler is not None:
                 return await operation.handler(call)
-            assert operation.user_handler is not None  # noqa: S101 - it has one of the two
+            assert operation.user_handler is not None  # noqa: S101 - every operation has one of the two
             return await operation.user_handler(await user_call(call))
         except ManagedByCoder:
             raise _managed(services) from None
@@ -84,7 +84,7 @@ def _endpoint(
         except (ApiError, HTTPException):
             raise
         except Exception as error:
-            # The type alone: a message could quote what the request brought.
+            # Only the type: the message could contain a value from the request.
             _log.error("token API: failed", error=type(error).__name__)
             raise ApiError(500, "An internal error occurred.") from None
 
@@ -92,9 +92,9 @@ def _endpoint(
 
 
 def _managed(services: Services) -> ApiError:
-    where = services.own_store.coder
+    url = services.own_store.coder
     return ApiError(
         404,
         "Users and tokens are managed by Coder.",
-        f"Use Coder itself: {where}" if where else "Use Coder's own dashboard and API.",
+        f"Manage them in Coder: {url}" if url else "Manage them in Coder's dashboard or API.",
     )

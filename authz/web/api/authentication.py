@@ -1,4 +1,4 @@
-"""Whose request is it? Where a token may stand, and what is said of a bad one."""
+"""Authenticate API calls: read the token from a request and explain why it is refused."""
 
 import re
 from urllib.parse import urlsplit
@@ -15,9 +15,9 @@ from authz.web.server import is_from_envoy
 from authz.web.sign_in import is_limited
 
 COOKIE = "coder_session_token"
-"""The name of the session's cookie, and of a query parameter."""
+"""Name of the session's cookie and of a query parameter."""
 
-BAD_TOKEN = "API key is invalid."  # noqa: S105 - a text, no secret
+BAD_TOKEN = "API key is invalid."  # noqa: S105 - a message
 
 _BEARER = re.compile(r"bearer +(\S+) *", re.IGNORECASE)
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -29,9 +29,9 @@ _CROSS_SITE = (
 
 
 def presented_token(request: Request) -> str:
-    """Return the token of a request, empty without one.
+    """Return the token of a request, or an empty text.
 
-    The order is Coder's, the first that is not empty wins (``coder-contract.md`` 1.9).
+    As in Coder, the first place that has a value wins.
     """
     bearer = _BEARER.fullmatch(request.headers.get("authorization", ""))
     places = (
@@ -45,13 +45,13 @@ def presented_token(request: Request) -> str:
 
 
 async def authenticate(request: Request, store: Store) -> Authenticated:
-    """Return whose request it is.
+    """Return the user and token of a request.
 
     Raises:
-        ApiError: 401 with Coder's texts (``coder-contract.md`` 5.1), save that nobody who can't
-            prove a token is told whether its id exists (``interface.md`` section 5); 404 where the
-            token's scope is narrower than everything, since no route here needs less.
-        StoreError: the store can't be asked.
+        ApiError: 401 with Coder's texts. Unlike Coder's, they do not tell a caller without the
+            secret whether a token's id exists. 404 for a token whose scope is not ``coder:all``:
+            every operation here needs it.
+        StoreError: the store can't be read.
     """
     text = presented_token(request)
     if not text:
@@ -59,19 +59,19 @@ async def authenticate(request: Request, store: Store) -> Authenticated:
     token = parse(text)
     if token is None:
         raise unauthorized(_malformed(text))
-    proven = await store.authenticate(token)
-    if isinstance(proven, AuthenticationFailed):
-        raise _refused(proven)
-    if is_limited(proven.key) and not proven.key.rules.as_json():
+    result = await store.authenticate(token)
+    if isinstance(result, AuthenticationFailed):
+        raise _refused(result)
+    if is_limited(result.key) and not result.key.rules.as_json():
         raise ApiError(404, NOT_FOUND)
-    return proven
+    return result
 
 
 def check_same_site(request: Request) -> None:
-    """Refuse a change that another site's page makes a browser ask for.
+    """Refuse a change that a browser sends for another site's page.
 
-    Browsers say where a request comes from (``Sec-Fetch-Site``, ``Origin``), other clients do not.
-    The cookie is ``SameSite=Lax`` besides.
+    Browsers name the site of a request in ``Sec-Fetch-Site`` and ``Origin``; other clients send
+    neither. The cookie is also ``SameSite=Lax``.
 
     Raises:
         ApiError: 400, with Coder's text.
@@ -87,14 +87,14 @@ def check_same_site(request: Request) -> None:
 
 
 def peer(request: Request) -> str:
-    """Return where a request comes from, for limits and the audit log; no decision depends on it.
+    """Return the client's address, for rate limits and the audit log. It decides no access.
 
-    Envoy says it, on the listener that only Envoy can connect to. Of any other request it is the
-    connection's own, whatever its headers say.
+    On the listener that only Envoy can connect to, Envoy sends the address in a header. On any
+    other listener the header is ignored and the connection's address counts.
     """
-    said = request.headers.get(PEER_HEADER, "") if is_from_envoy(request) else ""
+    forwarded = request.headers.get(PEER_HEADER, "") if is_from_envoy(request) else ""
     direct = request.client.host if request.client else ""
-    return (said or direct)[:64]
+    return (forwarded or direct)[:64]
 
 
 def _authority(origin: str) -> str:
@@ -107,25 +107,25 @@ def _authority(origin: str) -> str:
 def _malformed(text: str) -> str:
     parts = text.split("-")
     if len(parts) != 2:
-        what = f"incorrect amount of API key parts, expected 2 got {len(parts)}"
+        problem = f"incorrect amount of API key parts, expected 2 got {len(parts)}"
     elif len(parts[0]) != ID_LENGTH:
-        what = f"invalid API key ID length, expected {ID_LENGTH} got {len(parts[0])}"
+        problem = f"invalid API key ID length, expected {ID_LENGTH} got {len(parts[0])}"
     elif len(parts[1]) != SECRET_LENGTH:
-        what = f"invalid API key secret length, expected {SECRET_LENGTH} got {len(parts[1])}"
+        problem = f"invalid API key secret length, expected {SECRET_LENGTH} got {len(parts[1])}"
     else:
-        # Of the right lengths, but of characters that no token has: nobody's.
+        # The lengths are right, but a character is not: no token looks like this.
         return BAD_TOKEN
-    return f"Invalid API key format: {what}"
+    return f"Invalid API key format: {problem}"
 
 
-def _refused(refused: AuthenticationFailed) -> ApiError:
-    if refused.reason is Rejection.EXPIRED and refused.expires_at is not None:
-        # As Go writes a time.
-        at = f"{refused.expires_at:%Y-%m-%d %H:%M:%S.%f}".rstrip("0").rstrip(".")
+def _refused(failure: AuthenticationFailed) -> ApiError:
+    if failure.reason is Rejection.EXPIRED and failure.expires_at is not None:
+        # Coder writes the time in Go's format.
+        at = f"{failure.expires_at:%Y-%m-%d %H:%M:%S.%f}".rstrip("0").rstrip(".")
         return unauthorized(f'API key expired at "{at} +0000 UTC".')
-    if refused.reason is Rejection.USER_INACTIVE:
+    if failure.reason is Rejection.USER_INACTIVE:
         return unauthorized(
-            message=f'User is not active (status = "{refused.status}"). '
+            message=f'User is not active (status = "{failure.status}"). '
             "Contact an admin to reactivate your account."
         )
     return unauthorized(BAD_TOKEN)

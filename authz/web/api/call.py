@@ -1,4 +1,4 @@
-"""One call of the token API: its body, who makes it, and whom it is about."""
+"""A call of the token API: its body, its caller, and the user in its path."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -9,10 +9,9 @@ from starlette.requests import ClientDisconnect, Request
 
 from authz.identity.accounts import User
 from authz.identity.audit import Actor
-from authz.identity.names import check_user_name
-from authz.identity.roles import may_see, may_use_tokens_of
 from authz.identity.store import Store
 from authz.identity.store_sessions import Authenticated
+from authz.web.access import Access
 from authz.web.api import authentication
 from authz.web.api.errors import ApiError, not_found
 from authz.web.api.models import field_errors
@@ -26,11 +25,11 @@ MAX_BODY_BYTES = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What all calls share.
+    """The services that all calls share.
 
     Attributes:
-        secure: whether clients come over TLS, so that cookies may demand it.
-        providers: returns the names of the configured providers; None where any name is taken.
+        secure: clients connect over TLS, so cookies get the ``Secure`` attribute.
+        providers: returns the names of the configured providers, or None to accept any name.
     """
 
     own_store: OwnStore
@@ -41,7 +40,7 @@ class Services:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call that nobody has proven anything about."""
+    """A call whose caller is not known yet."""
 
     request: Request
     services: Services
@@ -49,14 +48,14 @@ class Call:
 
     @property
     def peer(self) -> str:
-        """Where it comes from."""
+        """The address of the client."""
         return authentication.peer(self.request)
 
     async def read(self, model: type[_Model]) -> _Model:
-        """Read the body.
+        """Read the body and check it against a model.
 
         Raises:
-            ApiError: 413 if it is too long, 400 if it is not what is asked for, or missing.
+            ApiError: 413 if the body is too long; 400 if it is missing or does not fit the model.
         """
         body = bytearray()
         try:
@@ -79,58 +78,61 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class UserCall(Call):
-    """A call of a user.
+    """A call whose caller is authenticated.
 
     Attributes:
-        store: its audit log names the user and their token.
+        store: names the caller and their token in the audit log.
     """
 
-    proven: Authenticated
+    authenticated: Authenticated
 
     @property
     def caller(self) -> User:
-        """Who makes the call."""
-        return self.proven.user
+        """The user who makes the call."""
+        return self.authenticated.user
 
     @property
     def is_limited(self) -> bool:
-        """Whether the token that proved the caller may do less than the caller."""
-        return is_limited(self.proven.key)
+        """Whether the token of the call may do less than its owner."""
+        return is_limited(self.authenticated.key)
+
+    @property
+    def access(self) -> Access:
+        """The users and tokens that the caller may see."""
+        return Access(self.store, self.caller, self.is_limited)
 
     async def target(self) -> User:
-        """Return the user whom the path names: ``me``, a UUID or a name.
+        """Return the user in the path: ``me``, a UUID or a name.
 
         Raises:
-            ApiError: 404 if there is none, or the caller may not know of them.
+            ApiError: 404 if there is no such user, or the caller may not see them.
         """
-        name = self.request.path_params["user"]
-        if name == "me":
-            return self.caller
-        user = await self.store.find_user_by_id(name)
-        if user is None and check_user_name(name) is None:
-            user = await self.store.find_user(name)
-        if user is None or not may_see(self.caller, user):
-            raise not_found()
-        if self.is_limited and user.id != self.caller.id:
+        user = await self.access.find_user(self.request.path_params["user"], by_name=True)
+        if user is None:
             raise not_found()
         return user
 
     async def token_owner(self) -> User:
-        """Return the user whom the path names, whose tokens the caller may use; as ``target``."""
-        user = await self.target()
-        if not may_use_tokens_of(self.caller, user):
+        """Return the user in the path, if the caller may use their tokens.
+
+        Raises:
+            ApiError: 404, as ``target``.
+        """
+        user = await self.access.find_token_owner(self.request.path_params["user"], by_name=True)
+        if user is None:
             raise not_found()
         return user
 
 
 async def user_call(call: Call) -> UserCall:
-    """Prove who makes a call.
+    """Authenticate the caller.
 
     Raises:
-        ApiError: nobody who may.
-        StoreError: the store can't be asked.
+        ApiError: there is no valid token.
+        StoreError: the store can't be read.
     """
-    proven = await authentication.authenticate(call.request, call.store)
-    user = proven.user
-    actor = Actor("user", user.username, user.id, proven.key.id, call.peer)
-    return UserCall(call.request, call.services, call.store.acting(actor, user.roles), proven)
+    authenticated = await authentication.authenticate(call.request, call.store)
+    user = authenticated.user
+    actor = Actor("user", user.username, user.id, authenticated.key.id, call.peer)
+    store = call.store.acting(actor, user.roles)
+    return UserCall(call.request, call.services, store, authenticated)

@@ -1,4 +1,4 @@
-"""Refusals of the token API, in Coder's JSON shape (``coder-contract.md`` 2.7 and 5.1)."""
+"""Errors of the token API, in Coder's JSON format and with Coder's texts."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,10 +11,10 @@ SIGNED_OUT = "You are signed out or your session has expired. Please sign in aga
 NOT_FOUND = "Resource not found or you do not have access to this resource"
 NO_TOKEN = 'Cookie "coder_session_token" or query parameter must be provided.'  # noqa: S105 - a text
 LIMITED = "You've been rate limited. Please try again later."
-UNAVAILABLE = "An internal error occurred. The identity store can't be used now."
+UNAVAILABLE = "An internal error occurred. The identity store is not available. Try again."
 
 CODER_VERSION = "v2.35.1"
-"""The release of Coder whose API this one follows. ``coder`` warns when it is older or newer."""
+"""The Coder release whose API this is. ``coder`` warns when its own version differs."""
 ROUTE_NOT_FOUND = "Route not found."
 
 HEADERS = {
@@ -24,18 +24,18 @@ HEADERS = {
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
     "referrer-policy": "no-referrer",
 }
-"""Of every answer: they hold tokens and names, and are no page."""
+"""Headers of every response. Responses contain tokens and names, and are not pages."""
 
 
 class ApiError(Exception):
-    """An answer that is no success.
+    """An error response.
 
     Args:
         status: HTTP status.
         message: one sentence for a person.
-        detail: what exactly is wrong; nothing that was given is quoted.
-        validations: field and what is wrong with it.
-        headers: further ones.
+        detail: the exact problem, without any value from the request.
+        validations: the problem with each field.
+        headers: additional headers.
     """
 
     def __init__(
@@ -60,46 +60,46 @@ class ApiError(Exception):
 
 
 def not_found() -> ApiError:
-    """Say that there is no such thing, or that it is none of the caller's business."""
+    """Return the 404 for what does not exist or the caller may not see."""
     return ApiError(404, NOT_FOUND)
 
 
 def unauthorized(detail: str = "", message: str = SIGNED_OUT) -> ApiError:
-    """Refuse a token, with the challenge that RFC 9110 11.6.1 asks for."""
+    """Return the 401 for a token, with the challenge that RFC 9110 section 11.6.1 requires."""
     challenge = 'Bearer realm="coder", error="invalid_token"'
     return ApiError(401, message, detail, headers={"www-authenticate": challenge})
 
 
 def rate_limited(seconds: int) -> ApiError:
-    """Refuse what comes too often, and say when it may come again."""
+    """Return the 429, with the seconds until the next attempt."""
     return ApiError(429, LIMITED, headers={"retry-after": str(seconds)})
 
 
 def unavailable() -> ApiError:
-    """Say that nothing can be decided now: never an allow."""
+    """Return the 503 for a store that can't be read. An unreadable store never grants access."""
     return ApiError(503, UNAVAILABLE, headers={"retry-after": "2"})
 
 
-def answer(status: int, body: Any, headers: Mapping[str, str] | None = None) -> Response:
-    """Return a JSON answer that nobody keeps."""
+def json_response(status: int, body: Any, headers: Mapping[str, str] | None = None) -> Response:
+    """Return a JSON response that caches do not store."""
     response = JSONResponse(body, status, headers={**HEADERS, **(headers or {})})
     response.headers["content-type"] = "application/json; charset=utf-8"
     return response
 
 
 def empty(status: int = 204) -> Response:
-    """Return an answer without a body."""
+    """Return a response without a body."""
     return Response(status_code=status, headers=HEADERS)
 
 
 async def on_api_error(_request: Request, error: Exception) -> Response:
-    """Answer an ``ApiError``."""
-    assert isinstance(error, ApiError)  # noqa: S101 - registered for it alone
-    return answer(error.status, error.body, error.headers)
+    """Return the response of an ``ApiError``."""
+    assert isinstance(error, ApiError)  # noqa: S101 - registered only for it
+    return json_response(error.status, error.body, error.headers)
 
 
 async def on_http_error(_request: Request, error: Exception) -> Response:
-    """Answer what the framework refuses: an unknown path or method."""
+    """Return the error for a path or method that has no operation."""
     assert isinstance(error, HTTPException)  # noqa: S101
     message = ROUTE_NOT_FOUND if error.status_code == 404 else error.detail
-    return answer(error.status_code, {"message": message}, error.headers)
+    return json_response(error.status_code, {"message": message}, error.headers)

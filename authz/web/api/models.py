@@ -1,4 +1,4 @@
-"""Bodies of the token API, as Coder's SDK knows them (``coder-contract.md`` section 6)."""
+"""Define the bodies of the token API, as Coder's SDK sends and reads them."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -11,19 +11,19 @@ _Limit = Annotated[list[StrictStr], Field(min_length=1)]
 
 
 class _Body(BaseModel):
-    # Go's decoder ignores what it does not know.
+    # Coder ignores unknown fields.
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
 
 
 class Validation(_Body):
-    """What is wrong with one field."""
+    """A problem with one field."""
 
     field: str
     detail: str
 
 
 class Error(_Body):
-    """Every answer that is no success."""
+    """The body of every error."""
 
     message: str
     detail: str | None = None
@@ -31,7 +31,7 @@ class Error(_Body):
 
 
 class Message(_Body):
-    """A success that needs saying."""
+    """The body of a success that has only a message."""
 
     message: str
 
@@ -63,10 +63,10 @@ class User(_Body):
 
 
 class Users(_Body):
-    """A part of the users.
+    """A page of users.
 
     Attributes:
-        count: how many there are in all.
+        count: number of all users that match.
     """
 
     users: list[User]
@@ -74,19 +74,19 @@ class Users(_Body):
 
 
 class CreateUser(_Body):
-    """What a new user shall be.
+    """The properties of a new user.
 
     Attributes:
-        email: may be left out.
+        email: optional.
         name: a person's full name.
-        password: needed unless ``login_type`` is ``none``.
-        login_type: ``password``, which is the default, or ``none``.
-        disable_login: the older name of ``login_type`` ``none``.
-        service_account: a machine's user, who has no sign-in.
+        password: required unless ``login_type`` is ``none``.
+        login_type: ``password`` (the default) or ``none``.
+        disable_login: older name for a ``login_type`` of ``none``.
+        service_account: a user for a machine, who can't sign in.
         roles: at most one.
-        user_status: a new user is active.
-        organization_ids: there is one organization.
-        organization_id: the older name of ``organization_ids``.
+        user_status: accepted for compatibility; a new user is active.
+        organization_ids: accepted for compatibility; there is one organization.
+        organization_id: older name of ``organization_ids``.
     """
 
     username: StrictStr
@@ -110,13 +110,13 @@ class UserRoles(_Body):
 
 
 class UpdateRoles(_Body):
-    """The roles that a user shall have: at most one."""
+    """The new roles of a user: at most one."""
 
     roles: list[StrictStr]
 
 
 class AssignableRole(_Body):
-    """A role, and whether the caller may give it to somebody."""
+    """A role, and whether the caller may give it to users."""
 
     name: str
     display_name: str
@@ -129,7 +129,7 @@ class AssignableRole(_Body):
 
 
 class Organization(_Body):
-    """The organization that every user is in."""
+    """The one organization, of which every user is a member."""
 
     id: UUID
     name: str
@@ -142,18 +142,18 @@ class Organization(_Body):
 
 
 class AllowListElement(_Body):
-    """What a token may be used on, as some of Coder's clients write ``type:id``."""
+    """An entry of an allow list, as some of Coder's clients send it instead of ``type:id``."""
 
     type: StrictStr
     id: StrictStr
 
 
 class Rules(_Body):
-    """What a token is limited to; an addition of authz, which Coder's clients ignore.
+    """The limits of a token. authz adds them; Coder's clients ignore them.
 
     Attributes:
-        providers: names as in the URL; absent is every provider.
-        modes: ``centralized``, ``byok``; absent is every mode.
+        providers: allowed providers, by the name in the URL; absent allows all.
+        modes: allowed modes, ``centralized`` and ``byok``; absent allows both.
     """
 
     providers: list[StrictStr] | None = None
@@ -161,9 +161,9 @@ class Rules(_Body):
 
 
 class AskedRules(_Body):
-    """What a new token shall be limited to, as ``Rules``.
+    """The limits of a new token, as ``Rules``.
 
-    A misspelt or empty limit is refused: to ignore it would make the token wider than was asked.
+    A misspelt or empty limit is an error: ignoring it would allow more than the caller asked for.
     """
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
@@ -173,7 +173,7 @@ class AskedRules(_Body):
 
 
 class Key(_Body):
-    """The record of a token or session; never its secret."""
+    """The record of a token or session, without its secret."""
 
     id: Annotated[str, Field(min_length=10, max_length=10)]
     user_id: UUID
@@ -191,21 +191,21 @@ class Key(_Body):
 
 
 class ListedKey(Key):
-    """A key with its owner's name."""
+    """A token with the name of its owner."""
 
     username: str
 
 
 class CreateToken(_Body):
-    """What a new token shall be; everything is optional.
+    """The properties of a new token, all of them optional.
 
     Attributes:
-        lifetime: nanoseconds; 0 or absent is the default of 168 hours.
-        token_name: unique among the user's tokens; empty or absent is two random words.
+        lifetime: in nanoseconds; 0 or absent gives the default of 168 hours.
+        token_name: unique among the user's tokens; empty or absent gives two random words.
         scopes: only ``coder:all`` (or ``all``).
-        scope: the older name of ``scopes``.
+        scope: older name of ``scopes``.
         allow_list: only ``*:*``.
-        rules: an addition of authz.
+        rules: limits, which authz adds.
     """
 
     lifetime: Annotated[StrictInt, Field(ge=-_INT64 - 1, le=_INT64)] | None = None
@@ -217,7 +217,7 @@ class CreateToken(_Body):
 
 
 class NewKey(_Body):
-    """The text of a new token, which is shown once."""
+    """The text of a new token. It is returned once."""
 
     key: Annotated[str, Field(pattern="^[0-9A-Za-z]{10}-[0-9A-Za-z]{22}$")]
 
@@ -229,11 +229,11 @@ class TokenConfig(_Body):
 
 
 class BuildInfo(_Body):
-    """What answers; no sign-in is needed to know it.
+    """The version of the server. It needs no token.
 
     Attributes:
-        version: the release of Coder whose API this is.
-        authz_version: an addition of authz.
+        version: the Coder release whose API this is.
+        authz_version: the version of authz, which authz adds.
     """
 
     external_url: str
@@ -252,7 +252,7 @@ class Login(_Body):
     """A sign-in with a password.
 
     Attributes:
-        email: the user's e-mail address or, as an addition, name.
+        email: the user's e-mail address. authz also accepts the user name.
     """
 
     email: StrictStr
@@ -266,10 +266,10 @@ class LoggedIn(_Body):
 
 
 def field_errors(errors: list[Any]) -> dict[str, str]:
-    """Return pydantic's errors as Coder's validations: field and text, without what was given."""
+    """Return pydantic's errors as Coder's validations, without any value from the request."""
     found: dict[str, str] = {}
     for error in errors:
-        # The last part of an unknown field's place is what was given.
-        place = error["loc"][:-1] if error["type"] == "extra_forbidden" else error["loc"]
-        found[".".join(str(part) for part in place)] = error["msg"]
+        # The location of an unknown field ends with its name, which comes from the request.
+        location = error["loc"][:-1] if error["type"] == "extra_forbidden" else error["loc"]
+        found[".".join(str(part) for part in location)] = error["msg"]
     return found

@@ -1,4 +1,4 @@
-"""The OpenAPI document of the token API, made of the operations and models."""
+"""Build the OpenAPI document of the token API from the operations and models."""
 
 import re
 from collections.abc import Sequence
@@ -27,11 +27,11 @@ _SECURITY_SCHEMES = {
 
 
 def document(operations: Sequence[Operation]) -> dict[str, Any]:
-    """Return the document as JSON-ready values."""
+    """Return the document as values that JSON can encode."""
     models: list[type[BaseModel]] = [Error]
     for operation in operations:
-        models += [model for model in (operation.answer, operation.body) if model]
-    # Requests may leave out what answers always have: both are written as they are read.
+        models += [model for model in (operation.response, operation.body) if model]
+    # The schemas describe input, in which fields with a default are optional.
     _, schemas = models_json_schema(
         [(model, "validation") for model in dict.fromkeys(models)], ref_template=_COMPONENTS
     )
@@ -52,8 +52,8 @@ def document(operations: Sequence[Operation]) -> dict[str, Any]:
 
 def _operation(operation: Operation) -> dict[str, Any]:
     responses = {str(operation.status): {"description": "Done.", **_success(operation)}}
-    for status, what in operation.errors.items():
-        responses[str(status)] = {"description": what, **_json(_ref(Error))}
+    for status, meaning in operation.errors.items():
+        responses[str(status)] = {"description": meaning, **_json(_ref(Error))}
     described: dict[str, Any] = {
         "summary": operation.summary,
         "operationId": re.sub(r"\W+", "_", f"{operation.method} {operation.path}").strip("_"),
@@ -80,9 +80,9 @@ def _operation(operation: Operation) -> dict[str, Any]:
 
 
 def _success(operation: Operation) -> dict[str, Any]:
-    if operation.answer is None:
+    if operation.response is None:
         return {}
-    schema = _ref(operation.answer)
+    schema = _ref(operation.response)
     if operation.is_list:
         schema = {"anyOf": [{"type": "array", "items": schema}, {"type": "null"}]}
     return _json(schema)

@@ -1,4 +1,4 @@
-"""The operations of the token API, as data: the routes and the OpenAPI document are made of it."""
+"""List the operations of the token API. Routes and the OpenAPI document are built from it."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,10 +11,10 @@ from authz.web.api.call import Call, UserCall
 
 _FLAG = "boolean"
 _ERRORS = {
-    400: "malformed, or asked for by another site's page",
-    401: "no valid token",
-    404: "not there, or not for the caller",
-    503: "the store can't be asked now",
+    400: "the request is malformed or comes from another site's page",
+    401: "there is no valid token",
+    404: "it does not exist, or the caller may not see it",
+    503: "the identity store is not available",
 }
 
 
@@ -23,13 +23,13 @@ class Operation:
     """A method on a path.
 
     Attributes:
-        path: behind ``/api/v2``, with ``{user}``, ``{name}``, ``{key}`` and ``{organization}``.
-        status: of a success.
-        answer: its body; None without one.
-        is_list: whether the body is a list of those, or null.
-        body: what the request brings.
+        path: below ``/api/v2``, with ``{user}``, ``{name}``, ``{key}`` and ``{organization}``.
+        status: status of a success.
+        response: body of a success; None if it is empty.
+        is_list: the body is a list of ``response``, or null.
+        body: body of the request; None if it has none.
         query: names and JSON types of query parameters.
-        errors: status of a refusal and what it means.
+        errors: meaning of each error status.
     """
 
     method: str
@@ -37,7 +37,7 @@ class Operation:
     handler: Callable[[Call], Awaitable[Response]] | None
     user_handler: Callable[[UserCall], Awaitable[Response]] | None
     status: int
-    answer: type[BaseModel] | None
+    response: type[BaseModel] | None
     body: type[BaseModel] | None = None
     is_list: bool = False
     query: Mapping[str, str] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class Operation:
 
     @property
     def summary(self) -> str:
-        """What it does, in a sentence."""
+        """One sentence that says what the operation does."""
         handler = self.handler or self.user_handler
         return (handler.__doc__ or "").partition("\n")[0] if handler else ""
 
@@ -55,11 +55,11 @@ def _open(
     path: str,
     handler: Callable[[Call], Awaitable[Response]],
     status: int,
-    answer: type[BaseModel],
+    response: type[BaseModel],
     errors: Mapping[int, str],
     body: type[BaseModel] | None = None,
 ) -> Operation:
-    return Operation(method, path, handler, None, status, answer, body, errors=errors)
+    return Operation(method, path, handler, None, status, response, body, errors=errors)
 
 
 def _of_users(
@@ -67,7 +67,7 @@ def _of_users(
     path: str,
     handler: Callable[[UserCall], Awaitable[Response]],
     status: int,
-    answer: type[BaseModel] | None,
+    response: type[BaseModel] | None,
     *,
     body: type[BaseModel] | None = None,
     is_list: bool = False,
@@ -80,7 +80,7 @@ def _of_users(
         None,
         handler,
         status,
-        answer,
+        response,
         body,
         is_list,
         query or {},
@@ -88,10 +88,11 @@ def _of_users(
     )
 
 
-_MANAGED = {404: "users and tokens are Coder's", 503: _ERRORS[503]}
+_MANAGED = {404: "Coder manages the users and tokens", 503: _ERRORS[503]}
+_TOO_LONG = "the body is too long"
 _KEYS = "/users/{user}/keys"
-_NO_MANAGER = "the caller is no owner or user administrator, or their token is limited"
-_LIMITED = {403: "the token that makes the call is limited"}
+_NO_MANAGER = "the caller is not an owner or user administrator, or their token is limited"
+_LIMITED = {403: "the token of the call is limited"}
 
 OPERATIONS = (
     _open("GET", "/buildinfo", users.build_info, 200, models.BuildInfo, _MANAGED),
@@ -102,7 +103,7 @@ OPERATIONS = (
         users.log_in,
         201,
         models.LoggedIn,
-        {**_ERRORS, 401: "wrong name or password", 413: "too long", 429: "too many tries"},
+        {**_ERRORS, 401: "wrong name or password", 413: _TOO_LONG, 429: "too many attempts"},
         models.Login,
     ),
     _of_users(
@@ -132,7 +133,7 @@ OPERATIONS = (
         201,
         models.User,
         body=models.CreateUser,
-        errors={403: _NO_MANAGER, 409: "the name or e-mail address is taken", 413: "too long"},
+        errors={403: _NO_MANAGER, 409: "the name or e-mail address is taken", 413: _TOO_LONG},
     ),
     _of_users("GET", "/users/{user}", users.show_user, 200, models.User),
     _of_users(
@@ -167,7 +168,7 @@ OPERATIONS = (
         200,
         models.User,
         body=models.UpdateRoles,
-        errors={403: "the caller is no owner, or their token is limited", 413: "too long"},
+        errors={403: "the caller is not an owner, or their token is limited", 413: _TOO_LONG},
     ),
     _of_users(
         "GET",
@@ -206,7 +207,7 @@ OPERATIONS = (
         201,
         models.NewKey,
         body=models.CreateToken,
-        errors={**_LIMITED, 409: "the name is taken", 413: "too long"},
+        errors={**_LIMITED, 409: "the name is taken", 413: _TOO_LONG},
     ),
     _of_users(
         "GET",
@@ -225,10 +226,10 @@ OPERATIONS = (
         tokens.create_session,
         201,
         models.NewKey,
-        errors={403: "for somebody else, or by a limited token"},
+        errors={403: "the session is for another user, or the token of the call is limited"},
     ),
     _of_users("GET", f"{_KEYS}/{{key}}", tokens.show_key, 200, models.Key),
     _of_users("DELETE", f"{_KEYS}/{{key}}", tokens.delete_key, 204, None, errors=_LIMITED),
     _of_users("PUT", f"{_KEYS}/{{key}}/expire", tokens.expire_key, 204, None, errors=_LIMITED),
 )
-"""The order matters where two paths match: the first serves."""
+"""In order of precedence: the first path that matches is used."""

@@ -1,10 +1,10 @@
-"""Organizations: there is one, which every user is in. Coder's clients ask for it."""
+"""Show the one organization, of which every user is a member. Coder's clients ask for it."""
 
 from starlette.responses import Response
 
 from authz.identity.accounts import ORGANIZATION_ID
 from authz.web.api.call import UserCall
-from authz.web.api.errors import answer, not_found
+from authz.web.api.errors import json_response, not_found
 
 _NAME = "default"
 _ORGANIZATION = {
@@ -20,21 +20,21 @@ _ORGANIZATION = {
 
 
 async def list_organizations(_call: UserCall) -> Response:
-    """Return the one organization, as a list."""
-    return answer(200, [_ORGANIZATION])
+    """Return a list of the one organization."""
+    return json_response(200, [_ORGANIZATION])
 
 
 async def show_organization(call: UserCall) -> Response:
     """Return the one organization by its id or name."""
     if call.request.path_params["organization"] not in (ORGANIZATION_ID, _NAME):
         raise not_found()
-    return answer(200, _ORGANIZATION)
+    return json_response(200, _ORGANIZATION)
 
 
 async def list_organizations_of(call: UserCall) -> Response:
-    """Return the organizations of a user: the one."""
+    """Return a list of the one organization, for any user."""
     await call.target()
-    return answer(200, [_ORGANIZATION])
+    return json_response(200, [_ORGANIZATION])
 
 
 async def show_organization_of(call: UserCall) -> Response:

@@ -1,4 +1,4 @@
-"""Tokens: making, listing, reading, ending."""
+"""Create, list, read and end tokens."""
 
 from collections.abc import Collection
 from datetime import timedelta
@@ -9,10 +9,10 @@ from authz import lifetimes
 from authz.core.rules import NO_RULES, TokenRules, make_rules
 from authz.identity.accounts import ApiKey, User
 from authz.identity.names import check_token_name
-from authz.identity.roles import is_owner, longest_lifetime, may_use_tokens_of
+from authz.identity.roles import longest_lifetime
 from authz.identity.store import NameTaken, OwnerChanged
 from authz.web.api.call import UserCall
-from authz.web.api.errors import ApiError, answer, empty, not_found
+from authz.web.api.errors import ApiError, empty, json_response, not_found
 from authz.web.api.models import AllowListElement, AskedRules, CreateToken
 from authz.web.sign_in import LIMITED_TOKEN
 
@@ -21,7 +21,7 @@ _INVALID = "Failed to validate create API key request."
 
 
 async def create_token(call: UserCall) -> Response:
-    """Make a token; its text is in this answer and nowhere else."""
+    """Create a token. Only this response has its text."""
     owner = await call.token_owner()
     _check_may_create(call)
     asked = await call.read(CreateToken)
@@ -41,68 +41,64 @@ async def create_token(call: UserCall) -> Response:
         ) from None
     except OwnerChanged as error:
         raise ApiError(400, "Failed to create API key.", str(error)) from None
-    return answer(201, {"key": text})
+    return json_response(201, {"key": text})
 
 
 async def create_session(call: UserCall) -> Response:
-    """Make a session key for oneself, as ``coder login`` does."""
+    """Create a session for the caller, as ``coder login`` does."""
     owner = await call.target()
     _check_may_create(call)
     if owner.id != call.caller.id:
-        raise ApiError(403, "A session can be made for oneself only.")
+        raise ApiError(403, "You can only create a session for yourself.")
     text, _ = await call.store.create_session(owner)
-    return answer(201, {"key": text})
+    return json_response(201, {"key": text})
 
 
 async def list_tokens(call: UserCall) -> Response:
     """List the user's tokens, or with ``include_all`` all that the caller may use."""
     owner = await call.token_owner()
-    everybody = _flag(call, "include_all") and not call.is_limited
-    found = await call.store.list_tokens(
-        None if everybody else owner, include_expired=_flag(call, "include_expired")
+    include_expired = _flag(call, "include_expired")
+    if _flag(call, "include_all"):
+        found = await call.access.list_usable_tokens(include_expired=include_expired)
+    else:
+        found = await call.store.list_tokens(owner, include_expired=include_expired)
+    # Coder, written in Go, encodes an empty list as null.
+    return json_response(
+        200, [{**key.as_json(), "username": key.username} for key in found] or None
     )
-    if everybody and not is_owner(call.caller):
-        users = {user.id: user for user in await call.store.list_users()}
-        found = [
-            key
-            for key in found
-            if key.user_id in users and may_use_tokens_of(call.caller, users[key.user_id])
-        ]
-    # Go writes a list that was never filled as null.
-    return answer(200, [{**key.as_json(), "username": key.username} for key in found] or None)
 
 
 async def token_config(call: UserCall) -> Response:
-    """Return the longest lifetime that the user's tokens may have."""
+    """Return the longest lifetime of the user's tokens."""
     owner = await call.token_owner()
-    return answer(200, {"max_token_lifetime": _nanoseconds(longest_lifetime(owner))})
+    return json_response(200, {"max_token_lifetime": _nanoseconds(longest_lifetime(owner))})
 
 
 async def show_token(call: UserCall) -> Response:
-    """Return a token by its name."""
+    """Return the token with the name in the path."""
     owner = await call.token_owner()
     name = call.request.path_params["name"]
     key = None if check_token_name(name) else await call.store.find_named(owner, name)
     if key is None:
         raise not_found()
-    return answer(200, key.as_json())
+    return json_response(200, key.as_json())
 
 
 async def show_key(call: UserCall) -> Response:
-    """Return a token or session by its id."""
-    return answer(200, (await _key(call)).as_json())
+    """Return the token or session with the id in the path."""
+    return json_response(200, (await _key(call)).as_json())
 
 
 async def delete_key(call: UserCall) -> Response:
-    """End a token or session and remove its record."""
-    if not await call.store.delete_token(await _own_or_any(call)):
+    """Delete a token or session."""
+    if not await call.store.delete_token(await _endable_key(call)):
         raise not_found()
     return empty()
 
 
 async def expire_key(call: UserCall) -> Response:
-    """End a token or session and keep its record."""
-    if not await call.store.expire_token(await _own_or_any(call)):
+    """Expire a token or session, and keep its record."""
+    if not await call.store.expire_token(await _endable_key(call)):
         raise not_found()
     return empty()
 
@@ -110,26 +106,22 @@ async def expire_key(call: UserCall) -> Response:
 async def _key(call: UserCall) -> ApiKey:
     owner = await call.token_owner()
     key_id = call.request.path_params["key"]
-    key = await call.store.find_key(owner, key_id) if _may_be_id(key_id) else None
+    key = await call.access.find_key(owner, key_id)
     if key is None:
         raise not_found()
     return key
 
 
-async def _own_or_any(call: UserCall) -> ApiKey:
-    """Return the key that the path names; a limited token may end itself only."""
+async def _endable_key(call: UserCall) -> ApiKey:
+    """Return the token or session in the path. A limited token may only end itself."""
     key = await _key(call)
-    if call.is_limited and key.id != call.proven.key.id:
+    if call.is_limited and key.id != call.authenticated.key.id:
         raise ApiError(403, LIMITED_TOKEN)
     return key
 
 
-def _may_be_id(text: str) -> bool:
-    return len(text) == 10 and text.isascii() and text.isalnum()
-
-
 def _check_may_create(call: UserCall) -> None:
-    # A limited token that makes an unlimited one would not be limited.
+    # Otherwise a limited token could create an unlimited one.
     if call.is_limited:
         raise ApiError(403, LIMITED_TOKEN)
 
@@ -140,13 +132,15 @@ def _check_scope(asked: CreateToken) -> None:
         raise ApiError(
             400,
             "Failed to create API key.",
-            "this gateway has no scopes but coder:all: limit a token with rules",
+            "the only scope is coder:all; use rules to limit a token",
         )
     for element in asked.allow_list or ():
         text = f"{element.type}:{element.id}" if isinstance(element, AllowListElement) else element
         if text != "*:*":
             raise ApiError(
-                400, "Failed to create API key.", "this gateway has no allow list but *:*"
+                400,
+                "Failed to create API key.",
+                "the only allow list is *:*; use rules to limit a token",
             )
 
 
@@ -176,5 +170,5 @@ def _nanoseconds(duration: timedelta) -> int:
 
 
 def _flag(call: UserCall, name: str) -> bool:
-    """Read a truth value as Go does; what is none is false, as in Coder."""
+    """Read a query parameter as Go reads a boolean. Any other text is false, as in Coder."""
     return call.request.query_params.get(name, "") in ("1", "t", "T", "true", "True", "TRUE")

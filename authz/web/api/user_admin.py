@@ -1,4 +1,4 @@
-"""Users: listing, creating, suspending, deleting, and their roles, as ``coder users`` does."""
+"""List, create, suspend and delete users, and set their roles, as ``coder users`` does."""
 
 from starlette.responses import Response
 
@@ -10,20 +10,20 @@ from authz.identity.passwords import check_password
 from authz.identity.store_users import UserTaken
 from authz.secret import Secret
 from authz.web.api.call import UserCall
-from authz.web.api.errors import ApiError, answer, not_found
+from authz.web.api.errors import ApiError, json_response, not_found
 from authz.web.api.models import CreateUser, UpdateRoles
 from authz.web.api.user_search import UserSearch, read_search
 from authz.web.sign_in import LIMITED_TOKEN
 
 PAGE_MAX = 1000
-"""Users in an answer: a longer one would hold up the checks of requests while it is written."""
+"""The most users in one response. Writing a longer one would delay the checks of requests."""
 _NO_ORGANIZATION = "00000000-0000-0000-0000-000000000000"
 _NOT_CREATED = "Failed to create user."
-_TWO_ROLES = "a user has one role here: owner includes user-admin"
+_TWO_ROLES = "give one role only; owner includes user-admin"
 
 
 async def list_users(call: UserCall) -> Response:
-    """List the users whom the caller may know of, by name."""
+    """List the users whom the caller may see, by name."""
     limit, offset = _number(call, "limit") or PAGE_MAX, _number(call, "offset")
     query = call.request.query_params
     try:
@@ -31,7 +31,7 @@ async def list_users(call: UserCall) -> Response:
     except ValueError as error:
         raise ApiError(400, "Invalid user search query.", validations={"q": str(error)}) from None
     limit, after = min(limit, PAGE_MAX), query.get("after_id", "")
-    if call.is_limited or not roles.may_manage_users(call.caller):
+    if not call.access.sees_all_users:
         found = [call.caller]
     elif search == UserSearch() and not after:
         page = await call.store.some_users(offset, limit)
@@ -60,16 +60,16 @@ async def create_user(call: UserCall) -> Response:
         "organization_ids": _organization_problem(asked),
         "user_status": None
         if asked.user_status in (None, "", "active", "dormant")
-        else "a new user is active",
+        else "leave it empty: a new user is active",
     }
     if password is not None:
         problems["password"] = (
-            "a service account has no sign-in, and so no password"
+            "a service account can't sign in; leave out the password"
             if is_service
             else check_password(password, asked.username)
         )
     elif not is_service and asked.login_type in ("", "password") and not asked.disable_login:
-        problems["password"] = "a password is needed, or login_type none"  # noqa: S105 - a text
+        problems["password"] = "give a password, or set login_type to none"  # noqa: S105 - a text
     if wrong := {field: text for field, text in problems.items() if text}:
         raise ApiError(400, "Validation failed.", validations=wrong)
     role = _role_of(asked.roles or [])
@@ -90,32 +90,32 @@ async def create_user(call: UserCall) -> Response:
             "User already exists.",
             validations={error.field: "This value is already in use and should be unique."},
         ) from None
-    return answer(201, user.as_json())
+    return json_response(201, user.as_json())
 
 
 async def suspend_user(call: UserCall) -> Response:
-    """Suspend a user, which counts for the next request."""
+    """Suspend a user. The user's next request is refused."""
     user = await _managed(call, "You cannot suspend yourself.")
-    return answer(200, (await call.store.set_status(user, "suspended")).as_json())
+    return json_response(200, (await call.store.set_status(user, "suspended")).as_json())
 
 
 async def activate_user(call: UserCall) -> Response:
-    """Make a suspended or dormant user active."""
+    """Activate a suspended or dormant user."""
     user = await _managed(call, "You cannot change your own status.")
-    return answer(200, (await call.store.set_status(user, "active")).as_json())
+    return json_response(200, (await call.store.set_status(user, "active")).as_json())
 
 
 async def delete_user(call: UserCall) -> Response:
-    """Delete a user with all their tokens, which counts for the next request."""
+    """Delete a user with all their tokens. The next request with one is refused."""
     user = await _managed(call, "You cannot delete yourself!")
     await call.store.delete_user(user)
-    return answer(200, {"message": "User has been deleted!"})
+    return json_response(200, {"message": "User has been deleted!"})
 
 
 async def list_roles(call: UserCall) -> Response:
-    """List the roles that a user can have, and whether the caller may give them."""
+    """List the roles of the site, and whether the caller may give them."""
     may_give = roles.is_owner(call.caller) and not call.is_limited
-    return answer(
+    return json_response(
         200,
         [
             {
@@ -136,20 +136,20 @@ async def list_roles(call: UserCall) -> Response:
 async def show_roles(call: UserCall) -> Response:
     """Return the roles of a user."""
     user = await call.target()
-    return answer(200, {"roles": list(user.roles), "organization_roles": {}})
+    return json_response(200, {"roles": list(user.roles), "organization_roles": {}})
 
 
 async def set_roles(call: UserCall) -> Response:
-    """Give a user a role, or none; it counts from the next call on."""
+    """Set or remove the role of a user, from the next call on."""
     user = await _managed(call, "You cannot change your own roles.")
     if not roles.is_owner(call.caller):
         raise ApiError(403, "Only an owner can give roles.")
     role = _role_of((await call.read(UpdateRoles)).roles)
-    return answer(200, (await call.store.set_role(user, role)).as_json())
+    return json_response(200, (await call.store.set_role(user, role)).as_json())
 
 
 def _listed(users: list[User], count: int) -> Response:
-    return answer(200, {"users": [user.as_json() for user in users], "count": count})
+    return json_response(200, {"users": [user.as_json() for user in users], "count": count})
 
 
 def _check_manager(call: UserCall) -> None:
@@ -159,22 +159,22 @@ def _check_manager(call: UserCall) -> None:
         raise ApiError(403, "Only an owner or a user administrator can do this.")
 
 
-async def _managed(call: UserCall, not_oneself: str) -> User:
-    """Return the user whom the path names and whom the caller may change.
+async def _managed(call: UserCall, self_error: str) -> User:
+    """Return the user in the path, if the caller may change them.
 
-    Nobody changes themselves: an owner who suspends or demotes themselves can't take it back.
+    Users can't change themselves: an owner who suspends or demotes themselves can't undo it.
     """
     user = await call.target()
     _check_manager(call)
     if user.id == call.caller.id:
-        raise ApiError(400, not_oneself)
+        raise ApiError(400, self_error)
     if not roles.may_manage(call.caller, user):
         raise not_found()
     return user
 
 
 def _role_of(given: list[str]) -> str:
-    """Return the one role of a list, in which ``member`` is none."""
+    """Return the role in a list, which may name one; ``member`` stands for no role."""
     named = sorted(set(given) - {roles.MEMBER})
     if len(named) > 1:
         raise ApiError(400, "Validation failed.", validations={"roles": _TWO_ROLES})
@@ -189,7 +189,7 @@ def _role_of(given: list[str]) -> str:
 def _login_type_problem(asked: CreateUser) -> str | None:
     if asked.login_type in ("", "password", "none"):
         return None
-    return "a user signs in with a password here, or not at all (none)"
+    return "use password or none"
 
 
 def _organization_problem(asked: CreateUser) -> str | None:
@@ -203,6 +203,6 @@ def _number(call: UserCall, name: str) -> int:
         raise ApiError(
             400,
             "Query parameters have invalid values.",
-            validations={name: "not a number from 0 on"},
+            validations={name: "give a number of 0 or more"},
         )
     return int(text)

@@ -1,4 +1,4 @@
-"""The search text of the list of users, as Coder's clients write it: ``status:active ada``."""
+"""Read the search text for users in the format of Coder's clients: ``status:active ada``."""
 
 from dataclasses import dataclass
 
@@ -9,12 +9,12 @@ _KEYS = ("status", "role")
 
 @dataclass(frozen=True, slots=True)
 class UserSearch:
-    """What a user has to be to be listed; an empty value asks for nothing.
+    """Conditions that a user has to meet. An empty condition matches every user.
 
     Attributes:
-        words: each is part of the user's name, full name or e-mail address, whatever its case.
-        status: as of a user.
-        role: a role of the user.
+        words: each has to occur in the user's name, full name or e-mail address, in any case.
+        status: the user's status.
+        role: one of the user's roles.
     """
 
     words: tuple[str, ...] = ()
@@ -22,7 +22,7 @@ class UserSearch:
     role: str = ""
 
     def matches(self, user: User) -> bool:
-        """Say whether a user is one of those."""
+        """Return whether a user meets all conditions."""
         text = f"{user.username}\n{user.name}\n{user.email}".casefold()
         return (
             self.status in ("", user.status)
@@ -35,8 +35,8 @@ def read_search(text: str) -> UserSearch:
     """Read a search text.
 
     Raises:
-        ValueError: it asks for something that is not known here, or twice for the same; the text
-            quotes nothing of it.
+        ValueError: a condition is unknown or occurs twice. The message contains nothing of the
+            search text.
     """
     words: list[str] = []
     values: dict[str, str] = {}
@@ -45,9 +45,9 @@ def read_search(text: str) -> UserSearch:
         if not colon:
             words.append(term)
         elif key not in _KEYS or not value:
-            raise ValueError(f"a search has words, and {':… '.join(_KEYS)}:…")
+            raise ValueError(f"use words, {' and '.join(f'{known}:…' for known in _KEYS)} only")
         elif key in values:
-            raise ValueError(f"{key} is given twice")
+            raise ValueError(f"give {key} once")
         else:
             values[key] = value
     return UserSearch(tuple(words), values.get("status", ""), values.get("role", ""))

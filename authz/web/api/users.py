@@ -1,4 +1,4 @@
-"""Who is there, who am I, signing in and out, and what answers."""
+"""Sign users in and out, and return users and build information."""
 
 from starlette.responses import Response
 
@@ -6,13 +6,13 @@ from authz import __version__
 from authz.secret import Secret
 from authz.web.api.authentication import COOKIE, presented_token
 from authz.web.api.call import Call, UserCall
-from authz.web.api.errors import CODER_VERSION, ApiError, answer, rate_limited
+from authz.web.api.errors import CODER_VERSION, ApiError, json_response, rate_limited
 from authz.web.api.models import Login
 from authz.web.sign_in import LIMITED_TOKEN, SignInRefused, TooManySignIns
 
 _BUILD_INFO = {
     "external_url": "authz",
-    # Not authz's own: the command would tell people to install that version of itself.
+    # Coder's version: the coder command asks people to install the version that it finds here.
     "version": CODER_VERSION,
     "dashboard_url": "",
     "telemetry": False,
@@ -20,7 +20,7 @@ _BUILD_INFO = {
     "agent_api_version": "",
     "provisioner_api_version": "",
     "upgrade_message": (
-        f"This is authz, which serves a part of the API of Coder {CODER_VERSION}. Other versions "
+        f"This is authz, which implements part of the API of Coder {CODER_VERSION}. Other versions "
         "of the coder command work too."
     ),
     "deployment_id": "",
@@ -29,20 +29,20 @@ _BUILD_INFO = {
 
 
 async def build_info(_call: Call) -> Response:
-    """Say what answers."""
-    return answer(200, _BUILD_INFO)
+    """Return the version of this server."""
+    return json_response(200, _BUILD_INFO)
 
 
 async def first_user(call: Call) -> Response:
-    """Say whether there is a user at all; ``coder login`` asks before it begins."""
-    # Whoever asks is nobody yet, so it has to be cheap.
+    """Return whether any user exists. ``coder login`` asks before it signs in."""
+    # The caller is not authenticated, so the query has to be cheap.
     if await call.store.has_users():
-        return answer(200, {"message": "The initial user has already been created!"})
+        return json_response(200, {"message": "The initial user has already been created!"})
     raise ApiError(404, "The initial user has not been created!")
 
 
 async def log_in(call: Call) -> Response:
-    """Make a session for whoever knows the password; one that the caller had before ends."""
+    """Create a session for a user and password, and end the session that the caller had."""
     given = await call.read(Login)
     try:
         signed_in = await call.services.sign_in.by_password(
@@ -57,7 +57,7 @@ async def log_in(call: Call) -> Response:
     except SignInRefused as error:
         raise ApiError(401, str(error)) from None
     text = signed_in.text.reveal()
-    response = answer(201, {"session_token": text})
+    response = json_response(201, {"session_token": text})
     response.set_cookie(
         COOKIE, text, path="/", httponly=True, samesite="lax", secure=call.services.secure
     )
@@ -65,20 +65,20 @@ async def log_in(call: Call) -> Response:
 
 
 async def log_out(call: UserCall) -> Response:
-    """End the session, or remove the token, that makes the call, as Coder does.
+    """End the session, or delete the token, of this call, as Coder does.
 
-    With ``?everywhere=true`` all sessions of the user end; a limited token ends itself only.
+    With ``?everywhere=true`` all sessions of the user end. A limited token may only end itself.
     """
     if call.request.query_params.get("everywhere", "").lower() in ("1", "t", "true"):
         if call.is_limited:
             raise ApiError(403, LIMITED_TOKEN)
         await call.store.sign_out_everywhere(call.caller)
-    await call.store.sign_out(call.proven.key)
-    response = answer(200, {"message": "Logged out!"})
+    await call.store.sign_out(call.authenticated.key)
+    response = json_response(200, {"message": "Logged out!"})
     response.delete_cookie(COOKIE, path="/", httponly=True, samesite="lax")
     return response
 
 
 async def show_user(call: UserCall) -> Response:
-    """Return a user."""
-    return answer(200, (await call.target()).as_json())
+    """Return the user in the path."""
+    return json_response(200, (await call.target()).as_json())

@@ -1,4 +1,4 @@
-"""The pages as an application: from a request to its page."""
+"""Build the application that serves the pages."""
 
 import secrets
 from collections.abc import Awaitable, Callable
@@ -15,27 +15,27 @@ from starlette.routing import Route
 from authz.errors import ManagedByCoder, StoreError
 from authz.identity.store_base import ActorGone
 from authz.web.pages import audit, sign_in, tokens, usage, users
-from authz.web.pages.context import VISITOR_COOKIE, Pages, Visit, visit_of
+from authz.web.pages.context import VISITOR_COOKIE, PageContext, Pages, page_context
 from authz.web.pages.forms import check_origin, read_form
 from authz.web.pages.responses import BASE, HEADERS, PageError, not_found, page, see, static
 from authz.web.routing import without_slash_redirects
 
 _log = structlog.get_logger(__name__)
 
-_FAILED = "Something went wrong here."
-_NO_SUCH_METHOD = "This address takes no such request. Go back, reload and try again."
+_FAILED = "An internal error occurred. Try again, or ask your administrator to read the log."
+_NO_SUCH_METHOD = "This address does not accept this request. Go back, reload and try again."
 
-Handler = Callable[[Visit], Awaitable[Response]]
+Handler = Callable[[PageContext], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """A path behind ``/ui``.
+class _Page:
+    """A path below ``/ui``.
 
     Attributes:
-        get: shows it; None where there is nothing to see.
-        post: takes its form, whose CSRF token is checked by then.
-        is_open: for whoever is not signed in.
+        get: handles GET; None if the path only accepts forms.
+        post: handles a form after its CSRF token is checked; None if the path has no form.
+        is_open: needs no session.
     """
 
     path: str
@@ -45,38 +45,38 @@ class _Place:
 
 
 _TOKENS, _USER = "/account/tokens", "/users/{user}"
-_PLACES = (
-    _Place("/sign-in", sign_in.show_sign_in, sign_in.sign_in, is_open=True),
-    _Place("/first-administrator", sign_in.show_first, sign_in.set_first, is_open=True),
-    _Place("/sign-out", None, sign_in.sign_out),
-    _Place(_TOKENS, tokens.show_tokens),
+_PAGES = (
+    _Page("/sign-in", sign_in.show_sign_in, sign_in.sign_in, is_open=True),
+    _Page("/first-administrator", sign_in.show_first, sign_in.set_first, is_open=True),
+    _Page("/sign-out", None, sign_in.sign_out),
+    _Page(_TOKENS, tokens.show_tokens),
     *(
-        place
+        route
         for prefix in (_TOKENS, f"{_USER}/tokens")
-        for place in (
-            _Place(f"{prefix}/new", tokens.show_new, tokens.create),
-            _Place(f"{prefix}/{{key}}/created", tokens.show_created),
-            _Place(f"{prefix}/{{key}}/delete", tokens.ask_delete, tokens.delete),
-            _Place(f"{prefix}/{{key}}/expire", tokens.ask_expire, tokens.expire),
+        for route in (
+            _Page(f"{prefix}/new", tokens.show_new, tokens.create),
+            _Page(f"{prefix}/{{key}}/created", tokens.show_created),
+            _Page(f"{prefix}/{{key}}/delete", tokens.ask_delete, tokens.delete),
+            _Page(f"{prefix}/{{key}}/expire", tokens.ask_expire, tokens.expire),
         )
     ),
-    _Place("/users", users.show_users),
-    _Place("/users/new", users.show_new, users.create),
-    _Place(_USER, users.show_user),
-    _Place(f"{_USER}/delete", users.ask_delete, users.delete),
-    _Place(f"{_USER}/status", None, users.set_status),
-    _Place(f"{_USER}/role", None, users.set_role),
-    _Place(f"{_USER}/password", None, users.set_password),
-    _Place("/usage", usage.show_usage),
-    _Place("/audit", audit.show_audit),
+    _Page("/users", users.show_users),
+    _Page("/users/new", users.show_new, users.create),
+    _Page(_USER, users.show_user),
+    _Page(f"{_USER}/delete", users.ask_delete, users.delete),
+    _Page(f"{_USER}/status", None, users.set_status),
+    _Page(f"{_USER}/role", None, users.set_role),
+    _Page(f"{_USER}/password", None, users.set_password),
+    _Page("/usage", usage.show_usage),
+    _Page("/audit", audit.show_audit),
 )
-"""The first that matches serves: ``/users/new`` comes before ``/users/{user}``."""
+"""In order of precedence: ``/users/new`` comes before ``/users/{user}``."""
 
 
 def create_pages(pages: Pages) -> Starlette:
     """Build the application, to be mounted at ``/ui``.
 
-    It authenticates by itself: Envoy lets its paths pass without asking.
+    It authenticates every request itself: Envoy does not check requests to its paths.
     """
 
     async def static_file(request: Request) -> Response:
@@ -86,12 +86,12 @@ def create_pages(pages: Pages) -> Starlette:
         return see(_TOKENS)
 
     routes = [Route("/", front), Route("/static/{name}", static_file)]
-    for place in _PLACES:
-        methods = [*(["GET"] if place.get else []), *(["POST"] if place.post else [])]
-        routes.append(Route(place.path, _endpoint(place, pages), methods=methods))
+    for route in _PAGES:
+        methods = [*(["GET"] if route.get else []), *(["POST"] if route.post else [])]
+        routes.append(Route(route.path, _endpoint(route, pages), methods=methods))
 
     async def on_http_error(_request: Request, error: Exception) -> Response:
-        """Answer what the framework refuses: an unknown path or method."""
+        """Return the page for an unknown path or method."""
         assert isinstance(error, HTTPException)  # noqa: S101
         if pages.own_store.coder is not None:
             return _managed(pages)
@@ -107,59 +107,62 @@ def create_pages(pages: Pages) -> Starlette:
     )
 
 
-def _endpoint(place: _Place, pages: Pages) -> Callable[[Request], Awaitable[Response]]:
+def _endpoint(route: _Page, pages: Pages) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         check_origin(request)
         try:
-            visit = await visit_of(request, pages, await pages.own_store.get())
-            return await _serve(place, visit)
+            context = await page_context(request, pages, await pages.own_store.get())
+            return await _serve(route, context)
         except ManagedByCoder:
             return _managed(pages)
         except ActorGone:
             return see("/sign-in")
         except StoreError as error:
             _log.error("page: store failed", why=str(error))
-            raise PageError(503, "The store can't be used now.", {"retry-after": "2"}) from None
+            raise PageError(
+                503,
+                "The identity store is not available. Try again in a moment.",
+                {"retry-after": "2"},
+            ) from None
         except (PageError, HTTPException):
             raise
         except Exception as error:
-            # The type alone: a message could quote what the request brought.
+            # Only the type: the message could contain a value from the request.
             _log.error("page: failed", error=type(error).__name__)
             raise PageError(500, _FAILED) from None
 
     return endpoint
 
 
-async def _serve(place: _Place, visit: Visit) -> Response:
-    if visit.proven is None and not place.is_open:
-        here = visit.request.url.path if visit.request.method in ("GET", "HEAD") else ""
+async def _serve(route: _Page, context: PageContext) -> Response:
+    if context.authenticated is None and not route.is_open:
+        here = context.request.url.path if context.request.method in ("GET", "HEAD") else ""
         return see(f"/sign-in?next={quote(here)}" if here else "/sign-in")
-    if visit.request.method == "POST":
-        assert place.post is not None  # noqa: S101 - the route takes none else
-        return await place.post(visit.with_form(await read_form(visit.request, visit.secret)))
-    assert place.get is not None  # noqa: S101
-    if visit.secret:
-        return await place.get(visit)
+    if context.request.method == "POST":
+        assert route.post is not None  # noqa: S101 - the route accepts no other method
+        return await route.post(context.with_form(await read_form(context.request, context.secret)))
+    assert route.get is not None  # noqa: S101
+    if context.secret:
+        return await route.get(context)
     visitor = secrets.token_urlsafe(32)
-    response = await place.get(visit.with_secret(visitor))
+    response = await route.get(context.with_secret(visitor))
     response.set_cookie(
         VISITOR_COOKIE,
         visitor,
         path=BASE,
         httponly=True,
         samesite="lax",
-        secure=visit.pages.secure,
+        secure=context.pages.secure,
     )
     return response
 
 
 def _managed(pages: Pages) -> Response:
-    where = pages.own_store.coder
-    return page("managed.html", caller=None, here="", coder=where)
+    return page("managed.html", caller=None, here="", coder=pages.own_store.coder)
 
 
 async def _on_page_error(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, PageError)  # noqa: S101 - registered for it alone
+    assert isinstance(error, PageError)  # noqa: S101 - registered only for it
     return _error_page(error)
 
 

@@ -1,4 +1,4 @@
-"""The audit log: for an owner all of it, for others what they did and what concerns them."""
+"""Show the audit log: all of it to owners, and to others the entries that concern them."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -6,27 +6,27 @@ from starlette.responses import Response
 
 from authz.identity.audit import Entry
 from authz.identity.roles import is_owner
-from authz.web.pages.context import Visit
+from authz.web.pages.context import PageContext
 
 _DAYS = (1, 7, 30, 90)
 _SHOWN = 500
 
 
-async def show_audit(visit: Visit) -> Response:
-    """Show the last days, as many as the query says, newest first."""
-    asked = visit.request.query_params.get("days", "")
-    count = int(asked) if asked in map(str, _DAYS) else 7
+async def show_audit(context: PageContext) -> Response:
+    """Show the entries of the last days, newest first. The query gives the number of days."""
+    requested = context.request.query_params.get("days", "")
+    count = int(requested) if requested in map(str, _DAYS) else 7
     since = datetime.now(UTC) - timedelta(days=count)
-    everybody = is_owner(visit.caller)
+    shows_everyone = is_owner(context.caller)
     username = None
-    if not everybody:
-        username = visit.caller.username
-        # Before that the name may have been somebody else's.
-        since = max(since, visit.caller.created_at)
-    entries = (await visit.store.audit_entries(since, username, _SHOWN + 1))[::-1]
-    return visit.show(
+    if not shows_everyone:
+        username = context.caller.username
+        # Before that, the name may have belonged to another user.
+        since = max(since, context.caller.created_at)
+    entries = (await context.store.audit_entries(since, username, _SHOWN + 1))[::-1]
+    return context.show(
         "audit.html",
-        everybody=everybody,
+        shows_everyone=shows_everyone,
         day_counts=_DAYS,
         day_count=count,
         lines=[_line(entry) for entry in entries[:_SHOWN]],
@@ -37,17 +37,17 @@ async def show_audit(visit: Visit) -> Response:
 
 def _line(entry: Entry) -> dict[str, object]:
     actor, change = entry.actor, entry.change
-    what = f"user {change.target}"
+    subject = f"user {change.target}"
     if change.resource == "api_key":
         name = f"token {change.target}" if change.target else "session"
-        what = f"{name} ({change.resource_id}) of {change.username}"
+        subject = f"{name} ({change.resource_id}) of {change.username}"
     return {
         "time": entry.time,
-        "who": actor.name or actor.kind,
+        "actor": actor.name or actor.kind,
         "ip": actor.ip or "command line",
         "action": str(change.action).replace("_", " "),
-        "what": what.strip(),
-        "more": "; ".join(
+        "subject": subject.strip(),
+        "details": "; ".join(
             f"{name.replace('_', ' ')}: {_text(value)}"
             for name, value in change.fields.items()
             if value not in ({}, [], "")

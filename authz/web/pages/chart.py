@@ -1,4 +1,4 @@
-"""Bar charts by day, as numbers for a template: no drawing library and no script."""
+"""Compute bar charts by day for a template, which needs no drawing library and no script."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ _GAP = Fraction(1, 5)
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """A rectangle; all lengths are in units of the view box.
+class Bar:
+    """A rectangle. Lengths are in units of the view box.
 
     Attributes:
-        series: which of the stacked values it is, from the bottom.
+        series: index of the stacked value, from the bottom.
     """
 
     x: float
@@ -26,7 +26,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A line and its text: of a value on the left, or of a day below."""
+    """A label of an axis: a value on the left, or a day below."""
 
     position: float
     text: str
@@ -38,16 +38,16 @@ class Chart:
 
     Attributes:
         id: unique on the page.
-        title: what it shows.
-        description: the same in words, for whoever does not see it.
-        legend: names of the stacked values; empty for one.
+        title: the title.
+        description: the content in words, for screen readers.
+        legend: names of the stacked values; empty if there is only one.
     """
 
     id: str
     title: str
     description: str
     legend: tuple[str, ...]
-    parts: tuple[Part, ...]
+    bars: tuple[Bar, ...]
     values: tuple[Mark, ...]
     days: tuple[Mark, ...]
 
@@ -63,16 +63,16 @@ def stacked(
 
     Args:
         chart_id: unique on the page.
-        title: what it shows.
-        days: at least one, in order.
-        values: for each day its stacked values, not negative, from the bottom.
-        legend: what the stacked values are.
+        title: the title.
+        days: at least one day, in order.
+        values: the stacked values of each day, from the bottom; none is negative.
+        legend: names of the stacked values.
     """
     sums = [sum(of_day) for of_day in values]
     top = _round_up(max(sums))
     height = HEIGHT - BOTTOM - TOP
     step = Fraction(WIDTH - LEFT, len(days))
-    parts: list[Part] = []
+    bars: list[Bar] = []
     for index, of_day in enumerate(values):
         y = Fraction(HEIGHT - BOTTOM)
         for series, value in enumerate(of_day):
@@ -80,7 +80,7 @@ def stacked(
             y -= length
             if value:
                 x = LEFT + index * step + step * _GAP / 2
-                parts.append(_part(x, y, step * (1 - _GAP), length, series))
+                bars.append(_bar(x, y, step * (1 - _GAP), length, series))
     busiest = max(range(len(days)), key=lambda index: sums[index])
     description = (
         f"{title} from {days[0]} to {days[-1]}: {sum(sums):,} in all, the most on {days[busiest]} "
@@ -93,30 +93,30 @@ def stacked(
         title=title,
         description=description,
         legend=legend,
-        parts=tuple(parts),
+        bars=tuple(bars),
         values=tuple(
             Mark(round(float(HEIGHT - BOTTOM - height * share), 1), _short(int(top * share)))
             for share in (Fraction(0), Fraction(1, 2), Fraction(1))
         ),
         days=tuple(
             Mark(round(float(LEFT + (index + Fraction(1, 2)) * step), 1), f"{days[index]:%d %b}")
-            for index in _named(len(days))
+            for index in _labelled(len(days))
         ),
     )
 
 
-def _part(x: Fraction, y: Fraction, width: Fraction, height: Fraction, series: int) -> Part:
+def _bar(x: Fraction, y: Fraction, width: Fraction, height: Fraction, series: int) -> Bar:
     left, top, wide, high = (round(float(number), 2) for number in (x, y, width, height))
-    return Part(left, top, wide, high, series)
+    return Bar(left, top, wide, high, series)
 
 
-def _named(count: int) -> range:
-    """Return the days that are named: at most eight, or they run into each other."""
+def _labelled(count: int) -> range:
+    """Return the indexes of the days with a label: at most eight, so that labels do not overlap."""
     return range(0, count, -(-count // 8))
 
 
 def _round_up(value: int) -> int:
-    """Return 2, 4, 10, 20, 40, 100 and so on, so that half of it is whole."""
+    """Return the next of 2, 4, 10, 20, 40, 100 and so on, whose half is a whole number."""
     top = 1
     while True:
         for factor in (2, 4, 10):

@@ -1,4 +1,4 @@
-"""One visit of a browser: who makes it, and what it brings."""
+"""Provide the context of a page: its request, its user, and look-ups that pages share."""
 
 import re
 from collections.abc import Callable
@@ -9,37 +9,38 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from authz.config.settings import Config
-from authz.core.tokens import ID_LENGTH, parse
+from authz.core.tokens import parse
 from authz.identity.accounts import ApiKey, User
 from authz.identity.audit import Actor
-from authz.identity.roles import may_manage_users, may_see, may_use_tokens_of
+from authz.identity.roles import may_manage_users
 from authz.identity.store import Store
 from authz.identity.store_sessions import Authenticated, AuthenticationFailed
+from authz.web.access import Access
 from authz.web.api import authentication
 from authz.web.own_store import OwnStore
 from authz.web.pages.forms import Form, csrf_token, one
-from authz.web.pages.paging import COUNT, Part, first_of, part
+from authz.web.pages.paging import COUNT, ListPage, list_page, requested_offset
 from authz.web.pages.responses import BASE, not_found, page
 from authz.web.pages.usage_rows import UsageRows
 from authz.web.sign_in import SignedIn, SignIn
 
 SESSION_COOKIE = "authz_session"
-"""Not the token API's: a browser sends it to the pages alone."""
+"""A cookie apart from the token API's: a browser sends it only to the pages."""
 VISITOR_COOKIE = "authz_visitor"
-"""Of whoever is not signed in, so that no other site can fill in the sign-in form. It proves nobody
-and is not kept at sign-in."""
+"""A cookie that binds the sign-in form to a browser, so that no other site can submit the form. It
+authenticates no user and is replaced at sign-in."""
 _VISITOR = re.compile(r"[0-9A-Za-z_-]{43}")
 
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """What all visits share.
+    """The services that all pages share.
 
     Attributes:
-        sign_in: the token API's, so that its limits count for both.
-        secure: whether clients come over TLS, so that cookies may demand it.
-        config: returns the configuration that is in force.
-        usage: the rows of requests.
+        sign_in: the same as the token API's, so that its limits count for both.
+        secure: clients connect over TLS, so cookies get the ``Secure`` attribute.
+        config: returns the current configuration.
+        usage: the recorded requests.
     """
 
     own_store: OwnStore
@@ -50,49 +51,54 @@ class Pages:
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
-    """A visit.
+class PageContext:
+    """The context of one request for a page.
 
     Attributes:
-        store: its audit log names the user and their session.
-        proven: None of whoever is not signed in.
-        secret: what forms are bound to; see ``forms.csrf_token``.
-        form: of a POST.
+        store: names the user and their session in the audit log.
+        authenticated: the user and session; None without a valid session.
+        secret: the secret that forms are bound to; see ``forms.csrf_token``.
+        form: the fields of a POST.
     """
 
     request: Request
     pages: Pages
     store: Store
-    proven: Authenticated | None
+    authenticated: Authenticated | None
     secret: str
     form: Form = field(default_factory=dict)
 
     @property
     def caller(self) -> User:
-        """Who makes it; routes that need somebody are not reached without."""
-        assert self.proven is not None  # noqa: S101
-        return self.proven.user
+        """The user who is signed in. Only pages that require a session use it."""
+        assert self.authenticated is not None  # noqa: S101
+        return self.authenticated.user
+
+    @property
+    def access(self) -> Access:
+        """The users and tokens that the caller may see."""
+        return Access(self.store, self.caller)
 
     @property
     def peer(self) -> str:
-        """Where it comes from."""
+        """The address of the client."""
         return authentication.peer(self.request)
 
     def given(self, name: str) -> str:
-        """Return a field of the form, without the spaces around it; empty without one."""
+        """Return a field of the form without surrounding spaces, or an empty text."""
         return one(self.form, name).strip()
 
-    def with_form(self, form: Form) -> "Visit":
-        """Return the same visit with what its form brings."""
+    def with_form(self, form: Form) -> "PageContext":
+        """Return the same context with the fields of a form."""
         return replace(self, form=form)
 
-    def with_secret(self, secret: str) -> "Visit":
-        """Return the same visit, whose forms are bound to something else."""
+    def with_secret(self, secret: str) -> "PageContext":
+        """Return the same context with another secret for its forms."""
         return replace(self, secret=secret)
 
     def show(self, template: str, status: int = 200, **values: Any) -> Response:
-        """Return a page; the template also knows who looks at it."""
-        caller = self.proven.user if self.proven else None
+        """Return a page. Its template also gets the caller and the CSRF token."""
+        caller = self.authenticated.user if self.authenticated else None
         return page(
             template,
             status,
@@ -103,10 +109,10 @@ class Visit:
             **values,
         )
 
-    async def tokens_of(self, owner: User) -> Part[ApiKey]:
-        """Return a user's tokens, expired ones too, the newest first; with their last use."""
-        first = first_of(self.request)
-        keys = await self.store.newest_tokens(owner, first, COUNT + 1)
+    async def tokens_of(self, owner: User) -> ListPage[ApiKey]:
+        """Return a page of a user's tokens, newest first, with expired ones and last uses."""
+        offset = requested_offset(self.request)
+        keys = await self.store.newest_tokens(owner, offset, COUNT + 1)
         uses = await self.pages.usage.last_uses(owner.id) if keys else {}
         used = [
             replace(
@@ -114,67 +120,73 @@ class Visit:
             )
             for key in keys
         ]
-        return part(used, first)
+        return list_page(used, offset)
 
     async def token_owner(self) -> User:
-        """Return the user whose tokens the path is about: oneself, or whom it names.
+        """Return the user in the path, or the caller if it has none, whose tokens the page shows.
 
         Raises:
-            PageError: 404 if there is none, or they are none of the caller's business.
+            PageError: 404 if there is no such user, or the caller may not use their tokens.
         """
         if "user" not in self.request.path_params:
             return self.caller
-        user = await self.target()
-        if not may_use_tokens_of(self.caller, user):
+        user = await self.access.find_token_owner(self.request.path_params["user"])
+        if user is None:
             raise not_found()
         return user
 
     async def target(self) -> User:
-        """Return the user whose id the path has; errors as ``token_owner``."""
-        user = await self.store.find_user_by_id(self.request.path_params["user"])
-        if user is None or not may_see(self.caller, user):
+        """Return the user whose id is in the path.
+
+        Raises:
+            PageError: 404 if there is no such user, or the caller may not see them.
+        """
+        user = await self.access.find_user(self.request.path_params["user"])
+        if user is None:
             raise not_found()
         return user
 
     async def key(self) -> tuple[User, ApiKey]:
-        """Return the token that the path names, and its owner; errors as ``token_owner``."""
+        """Return the token in the path, and its owner.
+
+        Raises:
+            PageError: 404 if there is no such token, or the caller may not use it.
+        """
         owner = await self.token_owner()
-        key_id = self.request.path_params["key"]
-        may_be = len(key_id) == ID_LENGTH and key_id.isascii() and key_id.isalnum()
-        key = await self.store.find_key(owner, key_id) if may_be else None
+        key = await self.access.find_key(owner, self.request.path_params["key"])
         if key is None or key.login_type != "token":
             raise not_found()
         return owner, key
 
 
-async def visit_of(request: Request, pages: Pages, store: Store) -> Visit:
-    """Say who makes a visit.
+async def page_context(request: Request, pages: Pages, store: Store) -> PageContext:
+    """Return the context of a request, with the user whose session its cookie names.
 
-    A long-lived token in the place of the session is nobody's, and so is a service account's
-    session, which ``coder login`` makes: a browser is signed in by signing in alone.
+    Only a session that was made by signing in counts. The cookie authenticates no user if it holds
+    a long-lived token, or a service account's session, which ``coder login`` makes.
 
     Raises:
-        StoreError: the store can't be asked.
+        StoreError: the store can't be read.
     """
     text = request.cookies.get(SESSION_COOKIE, "")
     token = parse(text)
-    proven = await store.authenticate(token) if token else None
-    if proven is None or isinstance(proven, AuthenticationFailed) or not _may_browse(proven):
+    result = await store.authenticate(token) if token else None
+    if result is None or isinstance(result, AuthenticationFailed) or not _may_browse(result):
         visitor = request.cookies.get(VISITOR_COOKIE, "")
         secret = visitor if _VISITOR.fullmatch(visitor) else ""
         peer = authentication.peer(request)
-        return Visit(request, pages, store.acting(Actor("nobody", ip=peer)), None, secret)
-    user = proven.user
-    actor = Actor("user", user.username, user.id, proven.key.id, authentication.peer(request))
-    return Visit(request, pages, store.acting(actor, user.roles), proven, text)
+        return PageContext(request, pages, store.acting(Actor("nobody", ip=peer)), None, secret)
+    user = result.user
+    actor = Actor("user", user.username, user.id, result.key.id, authentication.peer(request))
+    return PageContext(request, pages, store.acting(actor, user.roles), result, text)
 
 
-def _may_browse(proven: Authenticated) -> bool:
-    return proven.key.login_type != "token" and not proven.user.is_service_account
+def _may_browse(result: Authenticated) -> bool:
+    return result.key.login_type != "token" and not result.user.is_service_account
 
 
 def set_session(response: Response, signed_in: SignedIn, *, secure: bool) -> None:
-    """Give the browser a session, until it is closed, and take what it had before."""
+    """Set the session cookie, until the browser closes, and remove the visitor cookie."""
     response.set_cookie(
         SESSION_COOKIE,
         signed_in.text.reveal(),
@@ -187,5 +199,5 @@ def set_session(response: Response, signed_in: SignedIn, *, secure: bool) -> Non
 
 
 def drop_session(response: Response, *, secure: bool) -> None:
-    """Take the session from the browser."""
+    """Remove the session cookie."""
     response.delete_cookie(SESSION_COOKIE, path=BASE, httponly=True, samesite="lax", secure=secure)

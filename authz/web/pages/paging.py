@@ -1,4 +1,4 @@
-"""Long lists in parts: a page of all would hold up every check while it is written."""
+"""Split long lists into pages: writing all of one would delay the checks of requests."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,35 +14,35 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
-class Part(Generic[_T]):
-    """A part of a list.
+class ListPage(Generic[_T]):
+    """One page of a list.
 
     Attributes:
-        lines: what is shown.
-        first: how many come before them.
-        before: where the part before begins; None for the first part.
-        after: where the next one begins; None for the last.
+        lines: the lines to show.
+        offset: number of lines before them.
+        previous: offset of the page before; None on the first page.
+        next: offset of the page after; None on the last page.
     """
 
     lines: Sequence[_T]
-    first: int
-    before: int | None
-    after: int | None
+    offset: int
+    previous: int | None
+    next: int | None
 
 
-def first_of(request: Request) -> int:
-    """Return where the part begins that the query asks for; 0 for whatever is no number."""
-    asked = request.query_params.get("from", "")
-    is_number = asked.isascii() and asked.isdigit() and len(asked) <= _DIGITS
-    return int(asked) if is_number else 0
+def requested_offset(request: Request) -> int:
+    """Return the offset in the query; 0 if it is not a number."""
+    text = request.query_params.get("from", "")
+    is_number = text.isascii() and text.isdigit() and len(text) <= _DIGITS
+    return int(text) if is_number else 0
 
 
-def part(found: Sequence[_T], first: int) -> Part[_T]:
-    """Return the part that begins at ``first``.
+def list_page(found: Sequence[_T], offset: int) -> ListPage[_T]:
+    """Return the page that begins at an offset.
 
     Args:
-        found: its lines and, if there are more, at least one of those.
-        first: as of ``first_of``.
+        found: the lines from the offset on; one more than ``COUNT`` if there is a next page.
+        offset: as ``requested_offset`` returns it.
     """
-    before = max(0, first - COUNT) if first else None
-    return Part(found[:COUNT], first, before, first + COUNT if len(found) > COUNT else None)
+    previous = max(0, offset - COUNT) if offset else None
+    return ListPage(found[:COUNT], offset, previous, offset + COUNT if len(found) > COUNT else None)

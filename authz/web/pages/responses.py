@@ -1,4 +1,4 @@
-"""Answers to a browser: templates, redirects, and the headers of all of them."""
+"""Build responses for a browser: pages, redirects and static files, with their headers."""
 
 import hashlib
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 BASE = "/ui"
-"""Where the pages are; a provider of that name has its paths first (``docs/page.md``)."""
+"""The path of the pages. A provider with this name takes precedence (``docs/page.md``)."""
 
 HEADERS = {
     "cache-control": "no-store",
@@ -22,24 +22,24 @@ HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
-    # Not `no-referrer`: with that a browser says `Origin: null` for our own forms.
+    # With `no-referrer` browsers send `Origin: null` with the forms of these pages.
     "referrer-policy": "same-origin",
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
 }
-"""Of every answer (OWASP HTTP Headers Cheat Sheet). What it is needs no script or style inline."""
+"""Headers of every response (OWASP HTTP Headers Cheat Sheet)."""
 
 _FOLDER = Path(__file__).parent
 _STATIC_TYPES = {"page.css": "text/css; charset=utf-8", "page.js": "text/javascript; charset=utf-8"}
 
 
 class PageError(Exception):
-    """An answer that is no success.
+    """An error page.
 
     Args:
         status: HTTP status.
-        message: one sentence for a person; it quotes nothing that was given.
-        headers: further ones.
+        message: one sentence for a person, without any value from the request.
+        headers: additional headers.
     """
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
@@ -50,8 +50,8 @@ class PageError(Exception):
 
 
 def not_found() -> PageError:
-    """Say that there is no such thing, or that it is none of the caller's business."""
-    return PageError(404, "There is no such page, or it is not yours to see.")
+    """Return the 404 for what does not exist or the caller may not see."""
+    return PageError(404, "This page does not exist, or you may not see it.")
 
 
 def page(
@@ -60,33 +60,33 @@ def page(
     """Return a page.
 
     Args:
-        template: a file of ``templates/``.
+        template: a file in ``templates/``.
         status: HTTP status.
-        headers: further ones.
-        values: what the template shows; all of it is escaped.
+        headers: additional headers.
+        values: values for the template, which escapes them.
     """
     text = _environment().get_template(template).render(**values)
     return HTMLResponse(text, status, headers={**HEADERS, **(headers or {})})
 
 
 def see(path: str) -> Response:
-    """Send the browser on to one of our own pages, with GET.
+    """Redirect the browser to another page, with GET.
 
     Args:
-        path: behind ``BASE``; made of our own words and ids, never of what a client sent.
+        path: below ``BASE``; never contains text from a request.
     """
     return RedirectResponse(f"{BASE}{path}", 303, headers=HEADERS)
 
 
 def static(name: str) -> Response:
-    """Return a file of the page.
+    """Return a static file.
 
     Raises:
-        PageError: 404 when there is none of that name.
+        PageError: 404 if there is no file of that name.
     """
     if name not in _STATIC_TYPES:
         raise not_found()
-    # Its URL changes with its content.
+    # Browsers may cache it: its URL changes with its content.
     headers = {**HEADERS, "cache-control": "public, max-age=86400"}
     headers["content-type"] = _STATIC_TYPES[name]
     return Response(_static_files()[name], headers=headers)

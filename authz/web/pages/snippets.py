@@ -1,4 +1,4 @@
-"""The lines to paste after a token was made, for clients that the token may be used with."""
+"""Build the shell commands that set up clients with a new token."""
 
 import re
 import shlex
@@ -19,12 +19,12 @@ _ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::[0-9]{1,5})?")
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
-    """Lines to paste into a shell.
+class Snippet:
+    """Shell commands that set up one client.
 
     Attributes:
         id: unique on the page.
-        install: how to get the client.
+        install: the command that installs the client.
     """
 
     id: str
@@ -33,18 +33,18 @@ class Block:
     lines: str
 
 
-def blocks(config: Config, request: Request, rules: TokenRules, token: Secret) -> list[Block]:
-    """Return the lines of Claude Code, Codex and curl, as far as the token's rules let them work.
+def snippets(config: Config, request: Request, rules: TokenRules, token: Secret) -> list[Snippet]:
+    """Return snippets for Claude Code, Codex and curl, for every provider that the token may use.
 
     Args:
-        config: which providers there are.
-        request: of the page; its ``Referer``, the form's address, says under which address the
-            browser reaches the gateway.
-        rules: of the token.
-        token: goes into the lines.
+        config: has the providers.
+        request: the request for the page. Its ``Referer`` is the form's URL, which has the address
+            under which the browser reaches the gateway.
+        rules: the token's limits.
+        token: the token to put into the commands.
     """
     base = _gateway(request)
-    made: list[Block] = []
+    found: list[Snippet] = []
     for client in (*(clients()[name] for name in _SHOWN), curl()):
         seen: set[str] = set()
         for provider in config.providers:
@@ -55,12 +55,12 @@ def blocks(config: Config, request: Request, rules: TokenRules, token: Secret) -
                 continue
             seen.add(kind)
             url = {kind: client_url(config, provider, base)}
-            made.append(_block(client, provider, mode, fill(lines, url), token))
-    return made
+            found.append(_snippet(client, provider, mode, fill(lines, url), token))
+    return found
 
 
 def _gateway(request: Request) -> str | None:
-    """Return the origin of the page that led here, if it is this host's."""
+    """Return the origin of the page before, if it is on this host."""
     try:
         parts = urlsplit(request.headers.get("referer", "").lower())
     except ValueError:
@@ -78,9 +78,9 @@ def _mode(provider: Provider, rules: TokenRules, *, allow_byok: bool) -> str:
     return "byok" if allow_byok and rules.allow_mode(Mode.BYOK) else ""
 
 
-def _block(client: Client, provider: Provider, mode: str, lines: str, token: Secret) -> Block:
+def _snippet(client: Client, provider: Provider, mode: str, lines: str, token: Secret) -> Snippet:
     heading = f", {HEADINGS[mode][0].lower()}{HEADINGS[mode][1:]}" if mode == "byok" else ""
-    return Block(
+    return Snippet(
         id=f"{client.name}-{provider.name}",
         title=f"{client.title} ({provider.name}){heading}",
         install=client.install,

@@ -1,4 +1,4 @@
-"""Usage: requests and tokens by day, model and mode; of oneself, or for an owner of everybody."""
+"""Show requests and tokens by day, model and mode: the caller's own, or all to an owner."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -7,34 +7,34 @@ from starlette.responses import Response
 from authz.identity.roles import is_owner
 from authz.usage.store import Line
 from authz.web.pages.chart import BOTTOM, HEIGHT, LEFT, WIDTH, stacked
-from authz.web.pages.context import Visit
+from authz.web.pages.context import PageContext
 
 _DAYS = (7, 30, 90)
 _EPOCH = date(1970, 1, 1)
 
 
-async def show_usage(visit: Visit) -> Response:
-    """Show the last days, as many as the query says."""
-    asked = visit.request.query_params.get("days", "")
-    count = int(asked) if asked in map(str, _DAYS) else 30
-    everybody = is_owner(visit.caller)
-    rows = await visit.pages.usage.get()
+async def show_usage(context: PageContext) -> Response:
+    """Show the usage of the last days. The query gives the number of days."""
+    requested = context.request.query_params.get("days", "")
+    count = int(requested) if requested in map(str, _DAYS) else 30
+    shows_everyone = is_owner(context.caller)
+    rows = await context.pages.usage.get()
     if rows is None:
-        return visit.show("usage.html", is_recorded=False)
+        return context.show("usage.html", is_recorded=False)
     today = datetime.now(UTC).date()
     days = [today - timedelta(days=ago) for ago in reversed(range(count))]
     since_ms = (days[0] - _EPOCH).days * 86_400_000
-    user_id = None if everybody else visit.caller.id
+    user_id = None if shows_everyone else context.caller.id
     by_day = {line.key: line for line in await rows.by_day(since_ms, user_id)}
     lines = [
         by_day.get(key) or Line(key, 0, 0, 0, 0, 0, 0)
         for key in (str((day - _EPOCH).days) for day in days)
     ]
-    groups = [("Model", "model"), ("Mode", "mode"), *([("User", "user")] if everybody else [])]
-    return visit.show(
+    groups = [("Model", "model"), ("Mode", "mode"), *([("User", "user")] if shows_everyone else [])]
+    return context.show(
         "usage.html",
         is_recorded=True,
-        everybody=everybody,
+        shows_everyone=shows_everyone,
         day_counts=_DAYS,
         day_count=count,
         is_empty=not by_day,

@@ -1,14 +1,14 @@
 """After everything that the proxy may meet, no secret is anywhere but where it belongs."""
 
 import contextlib
-import http.client
-import socket
 from pathlib import Path
 
 import httpx
 import pytest
 import yaml
 
+from authz.addresses import UnixAddress
+from authz.up.admin import AdminClient
 from tests.e2e.proxy.pairs import HOSTS, Proxied
 from tests.support import raw
 from tests.support.pair import CENTRAL_KEYS, OWN_KEYS, wait_until
@@ -18,23 +18,9 @@ from tests.support.tls import Connect, basic, connect, credentials, trusting
 ANTHROPIC = HOSTS["anthropic"]
 
 
-class _Admin(http.client.HTTPConnection):
-    """Envoy's admin interface on its Unix socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=10)
-        self._path = str(path)
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.connect(self._path)
-
-
 def _admin(proxied: Proxied, path: str) -> str:
     (admin,) = proxied.pair.folder.glob("admin-*.sock")
-    with contextlib.closing(_Admin(admin)) as connection:
-        connection.request("GET", path)
-        return connection.getresponse().read().decode("utf-8", "replace")
+    return AdminClient(UnixAddress(str(admin)), timeout=20).get(path)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""authz.up.handover: how long what no route names any more stays."""
+"""authz.up.handover: how long unreferenced clusters are kept."""
 
 from authz.envoy.filters import CHECK_SECONDS
 from authz.up.handover import BLIND_SECONDS, LINGER_SECONDS

@@ -143,7 +143,7 @@ async def test_where_coder_manages_users(tmp_path: Path) -> None:
             assert answer.status_code == 404
             assert answer.json() == {
                 "message": "Users and tokens are managed by Coder.",
-                "detail": "Use Coder itself: https://coder.example.com",
+                "detail": "Manage them in Coder: https://coder.example.com",
             }
     await asyncio.wait_for(own_store.keep_audit_short(), 5)
 

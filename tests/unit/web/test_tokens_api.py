@@ -116,7 +116,7 @@ async def test_a_key_has_coders_shape(api: Api) -> None:
             400,
             {
                 "message": "Failed to create API key.",
-                "detail": "this gateway has no scopes but coder:all: limit a token with rules",
+                "detail": "the only scope is coder:all; use rules to limit a token",
             },
         ),
         (
@@ -124,7 +124,7 @@ async def test_a_key_has_coders_shape(api: Api) -> None:
             400,
             {
                 "message": "Failed to create API key.",
-                "detail": "this gateway has no allow list but *:*",
+                "detail": "the only allow list is *:*; use rules to limit a token",
             },
         ),
         (

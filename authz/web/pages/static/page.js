@@ -1,25 +1,25 @@
-// The few things that need a script; without it a person selects and types by hand.
+// Copy buttons and form conveniences. The pages work without this script.
 "use strict";
 
 for (const button of document.querySelectorAll("button[data-copy]")) {
   button.addEventListener("click", async () => {
     const source = document.getElementById(button.dataset.copy);
-    const said = document.getElementById("copied");
+    const status = document.getElementById("copied");
     try {
-      // Only where the page came over TLS or from this machine.
+      // The clipboard is available over TLS or on localhost only.
       await navigator.clipboard.writeText(source.textContent);
-      said.textContent = "Copied.";
+      status.textContent = "Copied.";
       button.firstChild.textContent = "Copied";
       setTimeout(() => { button.firstChild.textContent = "Copy"; }, 2000);
     } catch {
       getSelection().selectAllChildren(source);
-      said.textContent = "Selected: copy it with your keyboard.";
+      status.textContent = "Selected. Copy it with your keyboard.";
       button.firstChild.textContent = "Selected";
     }
   });
 }
 
-// The code of the one-time link is behind '#', so that it is in no log.
+// The code of the one-time link follows '#', which browsers do not send, so no log has it.
 for (const input of document.querySelectorAll("input[data-from-hash]")) {
   if (location.hash.length > 1) {
     input.value = location.hash.slice(1);

@@ -14,7 +14,7 @@ from authz.identity.store import Store
 from authz.secret import Secret
 from authz.web import first_link
 from authz.web.own_store import OwnStore
-from authz.web.pages.app import _PLACES, create_pages
+from authz.web.pages.app import _PAGES, create_pages
 from authz.web.pages.context import Pages
 from authz.web.pages.responses import HEADERS
 from authz.web.pages.usage_rows import UsageRows
@@ -45,7 +45,7 @@ async def test_the_session_is_a_cookie_that_no_script_sees(site: Site) -> None:
 async def test_who_is_not_signed_in_is_sent_to_sign_in_and_back(site: Site) -> None:
     """Every page asks for a session, and the page that was asked for comes after it."""
     browser = site.browser()
-    for place in _PLACES:
+    for place in _PAGES:
         path = f"/ui{place.path}".format(user=site.users["bob"].id, key="a" * 10)
         if place.is_open or place.get is None:
             continue
@@ -133,7 +133,7 @@ async def test_signing_in_with_a_token(site: Site) -> None:
     for bad, why in (
         (text, "The Coder token is not valid."),
         (limited, "This token is limited"),
-        (machine, "A service account has no sign-in."),
+        (machine, "A service account can't sign in."),
         ("nonsense", "The Coder token is not valid."),
     ):
         page = await site.browser().post("/ui/sign-in", token=bad)
@@ -160,7 +160,7 @@ def _forms(site: Site) -> list[str]:
     bob = site.users["bob"].id
     return [
         f"/ui{place.path}".format(user=bob, key="a" * 10)
-        for place in _PLACES
+        for place in _PAGES
         if place.post is not None
     ]
 
@@ -291,9 +291,9 @@ async def test_the_one_time_link_makes_the_first_administrator_once(site: Site) 
     fields = {"name": "admin", "password": "a long new one", "again": "a long new one"}
     browser = site.browser()
     for change, why in (
-        ({"code": "wrong"}, "is not valid"),
+        ({"code": "wrong"}, "is invalid"),
         ({"password": "short", "again": "short"}, "a password has 8 to 128"),
-        ({"again": "something else"}, "not the same"),
+        ({"again": "something else"}, "passwords differ"),
         ({"name": "bot"}, "can't be an administrator"),
         ({"name": "a b"}, "a user name is"),
     ):
@@ -306,7 +306,7 @@ async def test_the_one_time_link_makes_the_first_administrator_once(site: Site) 
     assert browser.last.url.path == TOKENS
     assert (await site.store.get_user("admin")).roles == ("owner",)
     page = await site.browser().post("/ui/first-administrator", code=code, **fields)
-    assert "is not valid" in page.one("p", role="alert").text
+    assert "is invalid" in page.one("p", role="alert").text
 
 
 async def test_the_link_is_of_no_use_later_or_beside_an_owner(
@@ -316,7 +316,7 @@ async def test_the_link_is_of_no_use_later_or_beside_an_owner(
     code = first_link.make_code(site.config)
     fields = {"name": "admin", "password": "a long new one", "again": "a long new one"}
     page = await site.browser().post("/ui/first-administrator", code=code.reveal(), **fields)
-    assert "is not valid" in page.one("p", role="alert").text
+    assert "is invalid" in page.one("p", role="alert").text
     assert first_link.is_valid(site.config, code)
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + 901)
@@ -398,5 +398,5 @@ async def test_a_failure_is_a_page(site: Site, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(Store, "newest_tokens", fail)
     await alice.get("/ui/account/tokens")
     assert alice.last.status_code == 500
-    assert "Something went wrong here." in alice.last.text
+    assert "An internal error occurred." in alice.last.text
     assert "a secret" not in alice.last.text

@@ -121,7 +121,7 @@ async def test_rules_limit_a_token_and_its_lines(site: Site) -> None:
         ({"preset": "0s"}, "greater than 0"),
         ({"provider": "Not A Provider"}, "a provider is named as in the URL"),
         ({"mode": "none"}, "a mode is centralized or byok"),
-        ({"name": "taken"}, "There is a token of this name"),
+        ({"name": "taken"}, "A token with this name exists"),
     ],
 )
 async def test_a_form_with_a_mistake_says_which(
@@ -147,7 +147,7 @@ async def test_an_owners_tokens_live_a_week_at_most(site: Site) -> None:
     assert offered == ["8h", "1d", "7d", "other"]
     await root.post(NEW, preset="30d")
     assert root.last.status_code == 400
-    assert "A lifetime is at most 7 days here." in root.last.text
+    assert "The longest lifetime is 7 days." in root.last.text
 
 
 @pytest.mark.parametrize("what", ["delete", "expire"])
@@ -230,8 +230,8 @@ async def test_many_users_come_in_parts(site: Site, monkeypatch: pytest.MonkeyPa
         page = await root.get(f"/ui/users?from={first}")
         names += [cell.text for cell in page.all("th", scope="row")]
         links = {link.text: link.attributes["href"] for link in page.all("a")}
-        assert links.get("Users after") == (f"/ui/users?from={first + 2}" if first < 4 else None)
-        assert links.get("Users before") == (f"/ui/users?from={first - 2}" if first else None)
+        assert links.get("Next users") == (f"/ui/users?from={first + 2}" if first < 4 else None)
+        assert links.get("Previous users") == (f"/ui/users?from={first - 2}" if first else None)
     assert names == ["alice", "bob", "bot", "helper", "root"]
 
 

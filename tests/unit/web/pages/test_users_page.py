@@ -96,7 +96,7 @@ async def test_a_user_administrator_becomes_no_owner(site: Site) -> None:
     ("fields", "problem"),
     [
         ({"name": "<script>"}, "a user name is at most"),
-        ({"name": "ALICE"}, "There is a user of this name"),
+        ({"name": "ALICE"}, "A user with this name exists"),
         ({"name": "carol", "email": '"><script>alert(1)</script>'}, "an e-mail address is"),
         ({"name": "carol", "email": "Alice@example.com"}, "Another user has this address."),
     ],
@@ -216,13 +216,13 @@ def test_bars_stand_on_the_ground_and_fit() -> None:
     values = [[day * 7, day * 3] for day in range(30)]
     made = stacked("c", "Things", days, values, ("in", "out"))
     ground = module.HEIGHT - module.BOTTOM
-    lower = {part.x: part for part in made.parts if part.series == 0}
-    for part in made.parts:
-        assert part.x >= module.LEFT
-        assert part.x + part.width <= module.WIDTH
-        assert part.y >= module.TOP - 0.01
-        below = ground if part.series == 0 else lower[part.x].y
-        assert part.y + part.height == pytest.approx(below, abs=0.02)
+    lower = {bar.x: bar for bar in made.bars if bar.series == 0}
+    for bar in made.bars:
+        assert bar.x >= module.LEFT
+        assert bar.x + bar.width <= module.WIDTH
+        assert bar.y >= module.TOP - 0.01
+        below = ground if bar.series == 0 else lower[bar.x].y
+        assert bar.y + bar.height == pytest.approx(below, abs=0.02)
     assert [mark.text for mark in made.values] == ["0", "200", "400"]
     assert len(made.days) <= 8
     assert "the most on 2026-01-30 with 290" in made.description

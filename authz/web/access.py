@@ -1,0 +1,92 @@
+"""Decide which users and tokens a caller may see, for the token API and the pages alike.
+
+The rules for roles are in ``authz.identity.roles``. This module applies them to look-ups, so that a
+user or token that the caller may not see looks the same as one that does not exist.
+"""
+
+from dataclasses import dataclass
+
+from authz.core.tokens import ID_LENGTH
+from authz.identity import roles
+from authz.identity.accounts import ApiKey, User
+from authz.identity.names import check_user_name
+from authz.identity.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The view of one caller on the store.
+
+    Attributes:
+        caller: the user who makes the request.
+        is_limited: the request comes with a limited token, which gives access to its owner only.
+    """
+
+    store: Store
+    caller: User
+    is_limited: bool = False
+
+    def may_see(self, user: User) -> bool:
+        """Return whether the caller may know that a user exists."""
+        if self.is_limited and user.id != self.caller.id:
+            return False
+        return roles.may_see(self.caller, user)
+
+    def may_use_tokens_of(self, user: User) -> bool:
+        """Return whether the caller may list, create and end the tokens of a user."""
+        return self.may_see(user) and roles.may_use_tokens_of(self.caller, user)
+
+    @property
+    def sees_all_users(self) -> bool:
+        """Whether the caller may list every user."""
+        return not self.is_limited and roles.may_manage_users(self.caller)
+
+    async def find_user(self, reference: str, *, by_name: bool = False) -> User | None:
+        """Return a user whom the caller may see, or None.
+
+        Args:
+            reference: the user's id.
+            by_name: also accept a user name and ``me``.
+
+        Raises:
+            StoreError: the store can't be read.
+        """
+        if by_name and reference == "me":
+            return self.caller
+        user = await self.store.find_user_by_id(reference)
+        if user is None and by_name and check_user_name(reference) is None:
+            user = await self.store.find_user(reference)
+        return user if user is not None and self.may_see(user) else None
+
+    async def find_token_owner(self, reference: str, *, by_name: bool = False) -> User | None:
+        """Return a user whose tokens the caller may use, or None; arguments as ``find_user``."""
+        user = await self.find_user(reference, by_name=by_name)
+        return user if user is not None and self.may_use_tokens_of(user) else None
+
+    async def find_key(self, owner: User, key_id: str) -> ApiKey | None:
+        """Return a token or session of an owner by its id, or None.
+
+        Args:
+            owner: a user whom ``find_token_owner`` returned, or the caller.
+            key_id: any text; the store is not asked for text that can't be an id.
+
+        Raises:
+            StoreError: the store can't be read.
+        """
+        if len(key_id) != ID_LENGTH or not (key_id.isascii() and key_id.isalnum()):
+            return None
+        return await self.store.find_key(owner, key_id)
+
+    async def list_usable_tokens(self, *, include_expired: bool) -> list[ApiKey]:
+        """Return the tokens of every user whose tokens the caller may use.
+
+        Raises:
+            StoreError: the store can't be read.
+        """
+        if self.is_limited:
+            return await self.store.list_tokens(self.caller, include_expired=include_expired)
+        keys = await self.store.list_tokens(None, include_expired=include_expired)
+        if roles.is_owner(self.caller):
+            return keys
+        usable = {user.id for user in await self.store.list_users() if self.may_use_tokens_of(user)}
+        return [key for key in keys if key.user_id in usable]
