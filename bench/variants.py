@@ -108,9 +108,13 @@ def native(world: World, name: str) -> Running:
     return Running(config.listen.port, {"envoy": world.start_envoy(name, values)})
 
 
-def canned(world: World, name: str) -> Running:
-    """Start the pair with an authz that reads nothing and always gives one answer."""
-    config, _ = world.config(name)
+def canned(world: World, name: str, **settings: Any) -> Running:
+    """Start the pair with an authz that reads nothing and always gives one answer.
+
+    Args:
+        settings: a fragment of ``gateway.yaml``, merged into the benchmark's.
+    """
+    config, _ = world.config(name, **settings)
     folder = world.folder / name
     command, language = responder.command(folder / "authz.sock", folder)
     authz = world.start(name, "authz", command)

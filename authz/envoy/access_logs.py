@@ -8,7 +8,6 @@ from envoy_data_plane.envoy.config.accesslog.v3 import (
     AndFilter,
     ComparisonFilterOp,
     HeaderFilter,
-    MetadataFilter,
     OrFilter,
 )
 from envoy_data_plane.envoy.config.core.v3 import (
@@ -27,18 +26,13 @@ from envoy_data_plane.envoy.extensions.access_loggers.open_telemetry.v3 import (
     OpenTelemetryAccessLogConfig,
 )
 from envoy_data_plane.envoy.extensions.access_loggers.stream.v3 import StdoutAccessLog
-from envoy_data_plane.envoy.type.matcher.v3 import (
-    MetadataMatcher,
-    MetadataMatcherPathSegment,
-    ValueMatcher,
-)
 from envoy_data_plane.opentelemetry.proto.common.v1 import AnyValue, ArrayValue
 
 from authz.check.ext_authz import METADATA_ENTRY, METADATA_KEY_INDEX
 from authz.check.refused_keys import RETRY_AFTER
 from authz.config.settings import Config
 from authz.envoy.filters import AUTHZ_CLUSTER, EXT_AUTHZ
-from authz.envoy.local_replies import REQUEST_ID, not_from_authz, status_is
+from authz.envoy.local_replies import REQUEST_ID, from_authz, status_is
 from authz.envoy.packing import exactly, packed, struct
 from authz.envoy.replicas import notified_clusters
 from authz.usage.names import (
@@ -156,7 +150,7 @@ def _refused_keys(cluster: str) -> AccessLog:
                             ]
                         )
                     ),
-                    _from_authz(METADATA_KEY_INDEX),
+                    from_authz(METADATA_KEY_INDEX),
                 ]
             )
         ),
@@ -195,7 +189,7 @@ def _requests() -> AccessLog:
     )
     return AccessLog(
         name="envoy.access_loggers.open_telemetry",
-        filter=_from_authz(METADATA_ENTRY),
+        filter=from_authz(METADATA_ENTRY),
         typed_config=packed(config),
     )
 
@@ -220,8 +214,8 @@ def _text_lines(config: Config) -> list[AccessLog]:
     end = f"%RESPONSE_CODE% {_of_authz('user')} {model}%DURATION% ms\n"
     # `authz up` asks for `/` without a token to see whether a check is answered.
     is_no_probe = _any_of(_path_is_not("/"), status_is(ComparisonFilterOp.NE, 401))
-    asked = [_from_authz("path"), is_no_probe]
-    others = [not_from_authz("path"), _path_is_not("/readyz"), _path_is_not("/healthz")]
+    asked = [from_authz("path"), is_no_probe]
+    others = [notfrom_authz("path"), _path_is_not("/readyz"), _path_is_not("/healthz")]
     return [
         _text_line(f"%REQ(:METHOD)% {_of_authz('path')} {end}", asked),
         # Without a check no path was cleaned; it may hold anything.
@@ -253,17 +247,3 @@ def _path_is_not(path: str) -> AccessLogFilter:
 
 def _any_of(*filters: AccessLogFilter) -> AccessLogFilter:
     return AccessLogFilter(or_filter=OrFilter(filters=list(filters)))
-
-
-def _from_authz(key: str) -> AccessLogFilter:
-    """Match where authz gave metadata ``key``."""
-    return AccessLogFilter(
-        metadata_filter=MetadataFilter(
-            matcher=MetadataMatcher(
-                filter=EXT_AUTHZ,
-                path=[MetadataMatcherPathSegment(key=key)],
-                value=ValueMatcher(present_match=True),
-            ),
-            match_if_key_not_found=False,
-        )
-    )

@@ -1,11 +1,13 @@
 """Cross-origin requests of browsers, by Envoy's own filter."""
 
+from collections.abc import Iterable
+
 from envoy_data_plane.envoy.config.cluster.v3 import Cluster, ClusterDiscoveryType
 from envoy_data_plane.envoy.config.route.v3 import (
     FilterConfig,
+    Route,
     RouteAction,
-    RouteActionUpgradeConfig,
-    RouteConfiguration,
+    VirtualHost,
 )
 from envoy_data_plane.envoy.extensions.filters.http.cors.v3 import Cors, CorsPolicy
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
@@ -13,10 +15,9 @@ from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 
 from authz.config.cors import ANY_ORIGIN
 from authz.config.cors import Cors as Settings
-from authz.envoy.api_routes import is_api_route
+from authz.envoy.api_routes import is_served_by_authz
 from authz.envoy.clusters import assignment
 from authz.envoy.packing import exactly, packed, regex
-from authz.envoy.page_routes import is_page_route
 
 CORS = "envoy.filters.http.cors"
 _NOWHERE = "nowhere"
@@ -36,13 +37,18 @@ def cors_filter() -> HttpFilter:
     return HttpFilter(name=CORS, typed_config=packed(Cors()))
 
 
-def allow_origins(routes: RouteConfiguration, settings: Settings) -> None:
-    """Let pages of these origins call all routes but authz's own page and token API.
+def allow_origins(host: VirtualHost, routes: Iterable[Route], settings: Settings) -> None:
+    """Let pages of these origins call all routes but authz's own pages and API.
 
     Envoy's filter leaves routes with a ``direct_response`` alone. So those that answer 404, of
     which authz refuses every request, lead to a cluster without a host instead.
+
+    Args:
+        host: gets the policy.
+        routes: all of the host's; they are changed.
+        settings: the origins.
     """
-    policy = packed(
+    host.typed_per_filter_config[CORS] = packed(
         CorsPolicy(
             allow_origin_string_match=[_matcher(origin) for origin in settings.origins],
             allow_methods=_METHODS,
@@ -52,18 +58,13 @@ def allow_origins(routes: RouteConfiguration, settings: Settings) -> None:
             max_age=str(_PREFLIGHT_SECONDS),
         )
     )
-    for host in routes.virtual_hosts:
-        host.typed_per_filter_config[CORS] = policy
-        for route in host.routes:
-            if is_api_route(route) or is_page_route(route):
-                route.typed_per_filter_config[CORS] = packed(FilterConfig(disabled=True))
-            elif route.direct_response is not None and route.direct_response.status == _NOT_FOUND:
-                route.direct_response = None
-                route.route = RouteAction(
-                    cluster=_NOWHERE,
-                    # Else Envoy would refuse an upgrade before authz could.
-                    upgrade_configs=[RouteActionUpgradeConfig(upgrade_type="websocket")],
-                )
+    for route in routes:
+        if is_served_by_authz(route):
+            route.typed_per_filter_config[CORS] = packed(FilterConfig(disabled=True))
+        elif route.direct_response is not None and route.direct_response.status == _NOT_FOUND:
+            route.direct_response = None
+            # The connection manager allows upgrades here, so that authz refuses them.
+            route.route = RouteAction(cluster=_NOWHERE)
 
 
 def nowhere_cluster() -> Cluster:

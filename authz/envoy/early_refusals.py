@@ -56,9 +56,9 @@ def refuse_early() -> HttpFilter:
     return HttpFilter(name="envoy.filters.http.rbac", typed_config=packed(rbac))
 
 
-def is_refused_early(policy: str) -> AccessLogFilter:
-    """Match Envoy's answers to the requests of a policy; all of them are 403 at first."""
-    return cel(f'response.code_details == "rbac_access_denied_matched_policy[{policy}]"')
+def refused_early(policy: str) -> str:
+    """Return a CEL expression for the answers to the requests of a policy; at first they are 403."""
+    return f'response.code_details == "rbac_access_denied_matched_policy[{policy}]"'
 
 
 def cel(expression: str) -> AccessLogFilter:

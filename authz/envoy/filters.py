@@ -33,15 +33,13 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import PreviousHostsPredicate
 from envoy_data_plane.envoy.type.matcher.v3 import ListStringMatcher, StringMatcher
 from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
-from envoy_data_plane.google.protobuf import Any
 
 from authz.check.ext_authz import METADATA_NAMESPACE
 from authz.config.settings import Config
-from authz.core.header_names import REMOVED_HEADERS as REMOVED_HEADERS
-from authz.core.header_names import REMOVED_PREFIXES as REMOVED_PREFIXES
+from authz.core.header_names import REMOVED_HEADERS, REMOVED_PREFIXES
 from authz.envoy.early_refusals import refuse_early
 from authz.envoy.limits import rate_limit
-from authz.envoy.packing import exactly, packed, regex, seconds, starting_with
+from authz.envoy.packing import exactly, packed, regex, seconds
 from authz.envoy.tracing import TRACEPARENT
 from authz.envoy.typed_struct import typed_struct
 from authz.envoy.websocket_replies import websocket_replies
@@ -64,13 +62,11 @@ FIRST_BACK_OFF_SECONDS = 0.05
 """The first retry comes at random within this time, the next within twice that, and so on. So
 another replica is asked at once, and the only one has most of ``CHECK_SECONDS`` to come back."""
 
-REMOVED_RESPONSE_HEADERS = ("set-cookie", "alt-svc")
-"""A provider's cookies and its offer of HTTP/3 are about its own host, not about the gateway."""
-
-
-CLEAN_FILTER = "envoy.filters.http.header_mutation"
-CLEAN_API_FILTER = "envoy.filters.http.header_mutation.api"
-"""What ``CLEAN_FILTER`` does, for what authz serves itself: the user's session stays."""
+_HTTP_3_OFFER = "alt-svc"
+"""A provider's offer of HTTP/3 is about its own host, not about the gateway."""
+SESSION_FILTER = "envoy.filters.http.header_mutation.session"
+"""Removes cookies and Coder's session; off for the API and the pages, which have a session."""
+_SESSION_HEADERS = ("cookie", "coder-")
 
 
 def http_filters(config: Config) -> list[HttpFilter]:
@@ -82,8 +78,8 @@ def http_filters(config: Config) -> list[HttpFilter]:
         refuse_early(),
         ext_authz(),
         *limits,
-        _clean_headers(config),
-        _clean_api_headers(),
+        _remove_headers(),
+        _remove_session(config),
         websocket_replies(),
         *usage,
         router(),
@@ -153,38 +149,37 @@ def _ask_another() -> RetryPolicy:
     )
 
 
-def _clean_headers(config: Config) -> HttpFilter:
-    # One that is left is a client's that goes on here (`tracing.join_clients`).
-    traces = (TRACEPARENT,) if config.tracing is not None else ()
-    matchers = [
-        *(exactly(name) for name in traces),
-        *(exactly(name) for name in REMOVED_HEADERS),
-        *(starting_with(prefix) for prefix in REMOVED_PREFIXES),
-    ]
-    return HttpFilter(name=CLEAN_FILTER, typed_config=_removing(matchers))
-
-
-def _clean_api_headers() -> HttpFilter:
-    """Remove what only Envoy may say, where the token API's routes switch this filter on."""
-    matchers = [
-        *(exactly(name) for name in REMOVED_HEADERS if name != "cookie"),
-        *(starting_with(prefix) for prefix in REMOVED_PREFIXES if prefix != "coder-"),
-    ]
-    return HttpFilter(name=CLEAN_API_FILTER, typed_config=_removing(matchers), disabled=True)
-
-
-def _removing(matchers: list[StringMatcher]) -> Any:
-    config = HeaderMutation(
-        mutations=Mutations(
-            request_mutations=[_remove(matcher) for matcher in matchers],
-            # No AI API takes request trailers, and authz decides on headers alone.
-            request_trailers_mutations=[_remove(StringMatcher(safe_regex=regex(".*")))],
-        )
+def _remove_headers() -> HttpFilter:
+    names = [name for name in REMOVED_HEADERS if name not in _SESSION_HEADERS]
+    prefixes = [prefix for prefix in REMOVED_PREFIXES if prefix not in _SESSION_HEADERS]
+    mutations = Mutations(
+        request_mutations=[
+            _remove("|".join(names)),
+            _remove("|".join(f"{prefix}.*" for prefix in prefixes)),
+        ],
+        # No AI API takes request trailers, and authz decides on headers alone.
+        request_trailers_mutations=[_remove(".*")],
+        response_mutations=[HeaderMutationAction(remove=_HTTP_3_OFFER)],
     )
-    return packed(config)
+    return HttpFilter(
+        name="envoy.filters.http.header_mutation",
+        typed_config=packed(HeaderMutation(mutations=mutations)),
+    )
 
 
-def _remove(matcher: StringMatcher) -> HeaderMutationAction:
+def _remove_session(config: Config) -> HttpFilter:
+    # A traceparent that is left is a client's that continues here (`tracing.join_clients`).
+    traces = [TRACEPARENT] if config.tracing is not None else []
+    mutations = Mutations(
+        request_mutations=[_remove("|".join([*traces, "cookie", "coder-.*"]))],
+        response_mutations=[HeaderMutationAction(remove="set-cookie")],
+    )
+    return HttpFilter(name=SESSION_FILTER, typed_config=packed(HeaderMutation(mutations=mutations)))
+
+
+def _remove(names: str) -> HeaderMutationAction:
+    """Remove the headers whose whole name matches a pattern."""
+    matcher = StringMatcher(safe_regex=regex(names))
     return HeaderMutationAction(remove_on_match=HeaderMutationRemoveOnMatch(key_matcher=matcher))
 
 

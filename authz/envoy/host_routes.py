@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from envoy_data_plane.envoy.config.route.v3 import Route
+from envoy_data_plane.envoy.config.route.v3 import Route, RouteMatch
 
 from authz.config.settings import Config, Provider
 from authz.core.providers import AllowedPath
@@ -51,7 +51,7 @@ def host_routes(providers: Sequence[Provider], config: Config) -> list[Route]:
             no_websocket(provider, mount, [every]),
             *served(provider, mount, config, [every]),
         ]
-    return [*routes, not_served(providers[0], "/.*")]
+    return [*routes, not_served(providers[0], RouteMatch(prefix="/"))]
 
 
 def native_mount(provider: Provider) -> Mount:

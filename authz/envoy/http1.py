@@ -1,11 +1,14 @@
 """How the listeners read HTTP/1: old versions are served, unknown upgrades are ignored."""
 
 from envoy_data_plane.envoy.config.core.v3 import Http1ProtocolOptions
+from envoy_data_plane.envoy.config.route.v3 import RouteActionUpgradeConfig
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 
 from authz.envoy.packing import regex
 
 WEBSOCKET = "websocket"
+NO_UPGRADE = RouteActionUpgradeConfig(upgrade_type=WEBSOCKET, enabled=False)
+"""Switches WebSockets off for a route; the connection manager has them on."""
 DEFAULT_HOST = "gateway"
 """The Host of an HTTP/1.0 request that has none, such as HAProxy's ``httpchk``."""
 

@@ -36,7 +36,6 @@ from authz.envoy.clusters import assignment, internal_address, limits
 from authz.envoy.filters import (
     EXT_AUTHZ,
     PROXY_TOKEN_KEY,
-    REMOVED_RESPONSE_HEADERS,
     http_filters,
 )
 from authz.envoy.host_routes import host_routes
@@ -47,6 +46,7 @@ from authz.envoy.listener import (
     tls_from_secret,
 )
 from authz.envoy.packing import packed, set_header
+from authz.envoy.provider_routes import RETRIES, RETRY_BUFFER_BYTES
 
 
 def intercept_name(host: str) -> str:
@@ -103,7 +103,8 @@ def _routes(config: Config, host: str) -> RouteConfiguration:
                 name=host,
                 domains=[bracketed, f"{bracketed}:443", f"{bracketed}:80"],
                 routes=host_routes(sorted(here, key=lambda provider: provider.name), config),
-                response_headers_to_remove=list(REMOVED_RESPONSE_HEADERS),
+                retry_policy=RETRIES,
+                request_body_buffer_limit=RETRY_BUFFER_BYTES,
             ),
             VirtualHost(name="misdirected", domains=["*"], routes=[_misdirected()]),
         ],

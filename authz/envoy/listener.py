@@ -1,6 +1,6 @@
 """The gateway listener and its HTTP connection manager, with the limits of an edge proxy.
 
-The hardening follows Envoy's "Configuring Envoy as an edge proxy" and ``envoy-facts.md`` 1.
+The hardening follows "Configuring Envoy as an edge proxy" in Envoy's documentation.
 """
 
 from datetime import timedelta
@@ -18,10 +18,7 @@ from envoy_data_plane.envoy.config.core.v3 import (
     WatchedDirectory,
 )
 from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener
-from envoy_data_plane.envoy.config.route.v3 import (
-    RouteActionUpgradeConfig,
-    RouteConfiguration,
-)
+from envoy_data_plane.envoy.config.route.v3 import RouteConfiguration
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     HttpConnectionManager,
     HttpConnectionManagerPathWithEscapedSlashesAction,
@@ -39,7 +36,7 @@ from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
 
 from authz.config.settings import Config
 from authz.envoy.access_logs import access_logs
-from authz.envoy.cors import allow_origins, cors_filter
+from authz.envoy.cors import cors_filter
 from authz.envoy.early_refusals import MAX_FIELDS, MAX_KIB
 from authz.envoy.filters import http_filters
 from authz.envoy.http1 import DEFAULT_HOST, http1_options
@@ -54,11 +51,10 @@ BUFFER_LIMIT_BYTES = 65_536
 
 def gateway_listener(config: Config) -> Listener:
     """Return the listener of clients with a base URL."""
-    routes, filters = gateway_routes(config), http_filters(config)
+    filters = http_filters(config)
     if config.cors is not None:
-        allow_origins(routes, config.cors)
         filters.insert(0, cors_filter())
-    manager = connection_manager(config, routes, filters)
+    manager = connection_manager(config, gateway_routes(config), filters)
     manager.http_protocol_options = http1_options(default_host=DEFAULT_HOST)
     chain = filter_chain(manager)
     if config.tls is not None:
@@ -88,7 +84,6 @@ def connection_manager(
 ) -> HttpConnectionManager:
     """Return the connection manager for these routes; its statistics bear the routes' name."""
     escaped_slashes = HttpConnectionManagerPathWithEscapedSlashesAction
-    _upgrade_where_switched_on(routes)
     manager = HttpConnectionManager(
         stat_prefix=routes.name,
         route_config=routes,
@@ -123,22 +118,14 @@ def connection_manager(
         local_reply_config=local_replies(),
         # A client of HTTP/2 may claim any scheme; the provider's connection says which it is.
         scheme_header_transformation=SchemeHeaderTransformation(match_upstream=True),
-        # Were it off here, Envoy would answer 403 before a route could answer anything else.
+        # Off here, Envoy would answer 403 before a route could answer anything else. The routes to
+        # providers refuse WebSockets first (`provider_routes`); those to authz switch them off.
         upgrade_configs=[HttpConnectionManagerUpgradeConfig(upgrade_type="websocket")],
     )
     if config.tracing is not None:
         manager.tracing = tracing(config.tracing)
         manager.early_header_mutation_extensions = [forget_client_traces(config.tracing)]
     return manager
-
-
-def _upgrade_where_switched_on(routes: RouteConfiguration) -> None:
-    """Switch WebSockets off on the routes to a cluster that have not switched them on."""
-    off = RouteActionUpgradeConfig(upgrade_type="websocket", enabled=False)
-    for host in routes.virtual_hosts:
-        for route in host.routes:
-            if route.route is not None and not route.route.upgrade_configs:
-                route.route.upgrade_configs = [off]
 
 
 def tls_from_secret(name: str, path: Path, *, watch_folder: bool) -> TransportSocket:

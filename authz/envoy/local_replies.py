@@ -1,17 +1,17 @@
 """The bodies of answers that Envoy makes itself."""
 
-from typing import Any as Anything
-
 from envoy_data_plane.envoy.config.accesslog.v3 import (
     AccessLogFilter,
-    AndFilter,
     ComparisonFilter,
     ComparisonFilterOp,
     MetadataFilter,
-    ResponseFlagFilter,
     StatusCodeFilter,
 )
-from envoy_data_plane.envoy.config.core.v3 import RuntimeUInt32, SubstitutionFormatString
+from envoy_data_plane.envoy.config.core.v3 import (
+    RuntimeUInt32,
+    SubstitutionFormatString,
+    TypedExtensionConfig,
+)
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     LocalReplyConfig,
     ResponseMapper,
@@ -24,152 +24,114 @@ from envoy_data_plane.envoy.type.matcher.v3 import (
 
 from authz.check import responses
 from authz.core.providers import ErrorShape
-from authz.envoy.early_refusals import (
-    HTTP_1_0,
-    TOO_LARGE,
-    cel,
-    is_refused_early,
-)
+from authz.envoy.early_refusals import HTTP_1_0, TOO_LARGE, cel, refused_early
 from authz.envoy.filters import EXT_AUTHZ
 from authz.envoy.packing import exactly, set_header, struct
-from authz.envoy.page_replies import page_replies
-from authz.envoy.reply_texts import HEADERS_TOO_LARGE, NO_ANSWER, REFUSED, REFUSED_BY_STATUS
+from authz.envoy.page_replies import page_reply
+from authz.envoy.reply_texts import HEADERS_TOO_LARGE, no_answer, refused
+from authz.envoy.typed_struct import typed_struct
 from authz.usage.names import REQUEST_ID_KEY
 
 REQUEST_ID = f"%FILTER_STATE({REQUEST_ID_KEY}:PLAIN)%"
 """The request id; the header itself is gone when the log line is written."""
 
-REQUEST_ID_HEADER = set_header(responses.REQUEST_ID_HEADER, REQUEST_ID)
-"""What Envoy adds to an answer of its own, as authz does to its answers."""
-
-_REFUSAL = "(response.code < 500 || response.code == 501)"
-
 
 def local_replies() -> LocalReplyConfig:
-    """Give Envoy's own answers a JSON body that both SDKs can read.
-
-    What authz has answered passes as it is: its answers carry metadata, Envoy's own don't.
-    """
+    """Give Envoy's own answers a JSON body that both SDKs can read."""
     return LocalReplyConfig(
         mappers=[
-            *page_replies(not_from_authz("reason")),
-            _mapper(
-                [is_refused_early(TOO_LARGE)],
+            # An answer of authz itself passes as it is: a refusal always has a reason.
+            ResponseMapper(filter=from_authz("reason")),
+            page_reply(),
+            json_reply(
+                refused_early(TOO_LARGE),
                 "invalid_request_error",
                 "headers_too_large",
                 HEADERS_TOO_LARGE,
                 status=431,
             ),
-            _mapper(
-                [is_refused_early(HTTP_1_0)],
+            json_reply(
+                refused_early(HTTP_1_0),
                 "invalid_request_error",
                 "bad_request",
                 "An HTTP/1.0 request can't upgrade. Send it as HTTP/1.1.",
                 status=400,
             ),
-            _mapper(
-                [status_is(ComparisonFilterOp.EQ, 503), _flag("UAEX"), not_from_authz("decision")],
+            json_reply(
+                'response.code == 503 && response.code_details.contains("ext_authz")',
                 "api_error",
                 "identity_unavailable",
                 "The gateway can't check Coder tokens at the moment. Try again shortly.",
                 retry_after=responses.RETRY_AFTER_SECONDS,
             ),
-            _mapper(
-                [status_is(ComparisonFilterOp.EQ, 429), not_from_authz("reason")],
+            json_reply(
+                "response.code == 429",
                 "rate_limit_error",
                 "user_rate_limited",
                 "You have asked more often than this gateway lets you (limits in gateway.yaml). "
                 "Try again shortly.",
             ),
-            *_refused(),
-            # A transfer coding that HTTP/1.1 lets a server refuse (RFC 9112 6.1).
-            _mapper(
-                [status_is(ComparisonFilterOp.EQ, 501), not_from_authz("reason")],
-                "invalid_request_error",
-                "bad_request",
-                "The gateway can't serve this request.",
-            ),
-            *_no_answer(),
-            _mapper(
-                [status_is(ComparisonFilterOp.GE, 500), not_from_authz("reason")],
-                "api_error",
-                "provider_unreachable",
-                "The gateway got no answer from the provider.",
-            ),
-            _mapper(
-                [status_is(ComparisonFilterOp.EQ, 404), not_from_authz("reason")],
+            json_reply(
+                "response.code == 404",
                 "not_found_error",
                 "route_not_supported",
                 "There is nothing at this address.",
             ),
-            _mapper(
-                [status_is(ComparisonFilterOp.GE, 400), not_from_authz("reason")],
+            json_reply(
+                # 501 refuses a transfer coding, which HTTP/1.1 lets a server do (RFC 9112 6.1).
+                "response.code >= 500 && response.code != 501",
+                "api_error",
+                "provider_unreachable",
+                f"The gateway got no answer{no_answer(' from the provider')}.",
+            ),
+            json_reply(
+                "response.code >= 400",
                 "invalid_request_error",
                 "bad_request",
-                "The gateway can't serve this request.",
+                refused(),
             ),
         ]
     )
 
 
-def _refused() -> list[ResponseMapper]:
-    """Say what is wrong with a request that Envoy itself refuses."""
-    conditions = [
-        *(([cel(f"{details_have(part)} && {_REFUSAL}")], text) for part, text in REFUSED),
-        *(
-            ([status_is(ComparisonFilterOp.EQ, status), not_from_authz("reason")], text)
-            for status, text in REFUSED_BY_STATUS
-        ),
-    ]
-    return [
-        _mapper(condition, "invalid_request_error", "bad_request", text)
-        for condition, text in conditions
-    ]
-
-
-def _no_answer() -> list[ResponseMapper]:
-    """Say why there is no answer of the provider, or of authz's own pages."""
-    return [
-        _mapper(
-            [cel(f"{details_have(part)} && response.code >= 500")],
-            "api_error",
-            "provider_unreachable",
-            f"The gateway got no answer: {reason}.",
-        )
-        for part, reason in NO_ANSWER
-    ]
-
-
-def details_have(part: str) -> str:
-    """Return a CEL expression for answers of Envoy's own with this in their details."""
-    return f'response.code_details.contains("{part}")'
-
-
-def _mapper(
-    conditions: list[AccessLogFilter],
+def json_reply(
+    condition: str | AccessLogFilter,
     error_type: str,
     code: str,
     message: str,
     retry_after: int | None = None,
     status: int | None = None,
 ) -> ResponseMapper:
-    body: dict[str, Anything] = responses.error_body(
-        ErrorShape.ANY, error_type, code, message, REQUEST_ID
-    )
-    added = [REQUEST_ID_HEADER]
+    """Return an error as JSON that both SDKs can read.
+
+    Args:
+        condition: matches the answers that it replaces; a text is a CEL expression.
+        message: a format.
+        retry_after: in seconds.
+        status: takes the place of Envoy's.
+    """
+    body = responses.error_body(ErrorShape.ANY, error_type, code, message, REQUEST_ID)
+    added = [set_header(responses.REQUEST_ID_HEADER, REQUEST_ID)]
     if retry_after:
         added.append(set_header("retry-after", str(retry_after)))
     return ResponseMapper(
-        filter=(
-            conditions[0]
-            if len(conditions) == 1
-            else AccessLogFilter(and_filter=AndFilter(filters=conditions))
-        ),
+        filter=cel(condition) if isinstance(condition, str) else condition,
         status_code=status,
         body_format_override=SubstitutionFormatString(
-            json_format=struct(body), content_type="application/json"
+            json_format=struct(body),
+            content_type="application/json",
+            formatters=[_joining_texts()] if "%CEL(" in message and " + " in message else [],
         ),
         headers_to_add=added,
+    )
+
+
+def _joining_texts() -> TypedExtensionConfig:
+    """Let expressions join texts, which Envoy's own command does not."""
+    values = {"cel_config": {"enable_string_concat": True}}
+    return TypedExtensionConfig(
+        name="envoy.formatter.cel",
+        typed_config=typed_struct("envoy.extensions.formatter.cel.v3.Cel", values),
     )
 
 
@@ -181,12 +143,22 @@ def status_is(op: ComparisonFilterOp, code: int) -> AccessLogFilter:
     return AccessLogFilter(status_code_filter=StatusCodeFilter(comparison=comparison))
 
 
-def _flag(flag: str) -> AccessLogFilter:
-    return AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=[flag]))
+def from_authz(key: str) -> AccessLogFilter:
+    """Match where authz gave metadata ``key``."""
+    return AccessLogFilter(
+        metadata_filter=MetadataFilter(
+            matcher=MetadataMatcher(
+                filter=EXT_AUTHZ,
+                path=[MetadataMatcherPathSegment(key=key)],
+                value=ValueMatcher(present_match=True),
+            ),
+            match_if_key_not_found=False,
+        )
+    )
 
 
 def not_from_authz(key: str) -> AccessLogFilter:
-    """Match where authz gave no metadata ``key``: a refusal always has a reason."""
+    """Match where authz gave no metadata ``key``."""
     return AccessLogFilter(
         metadata_filter=MetadataFilter(
             matcher=MetadataMatcher(

@@ -44,16 +44,20 @@ from authz.envoy.websocket_replies import WEBSOCKET_REPLIES, no_websocket_here
 # Nothing of the request has reached the provider when one of these happens, so that no answer is
 # paid for twice.
 _RETRY_ON = "connect-failure,refused-stream,reset-before-request"
-_RETRY_READS_ON = ",reset"
+RETRIES = RetryPolicy(retry_on=_RETRY_ON, num_retries=1)
+"""The retries of a virtual host that leads to providers."""
+_READ_RETRIES = RetryPolicy(retry_on=f"{_RETRY_ON},reset", num_retries=1)
 """Reading is free, so a GET is also sent again when its connection closes without an answer."""
+RETRY_BUFFER_BYTES = 1 << 20
+"""How much of a request's body Envoy keeps for a retry. It streams a larger body and does not send
+that again."""
 ACTOR_HEADERS = {
     "x-ai-bridge-actor-id": "user_id",
     "x-ai-bridge-actor-metadata-username": "user",
 }
-"""Coder's names (``coder-contract.md`` 2.5), and where the values are in authz's answer."""
+"""The names that Coder's gateway uses, and where the values are in authz's answer."""
 
 _CLIMBING = r"(?:\.\.|%(?:25|2[fF]|5[cC]))"
-_RETRY_BUFFER_BYTES = 1 << 20
 _UPGRADE = HeaderMatcher(
     name="upgrade", string_match=StringMatcher(exact="websocket", ignore_case=True)
 )
@@ -70,12 +74,16 @@ def provider_routes(provider: Provider, mount: Mount, config: Config) -> list[Ro
     """
     return [
         *listed_routes(provider, mount, config),
-        not_served(provider, f"{mount.prefix}(?:/.*)?"),
+        # The matcher tree selects these routes for the provider's own paths alone.
+        not_served(provider, RouteMatch(prefix="/")),
     ]
 
 
 def listed_routes(provider: Provider, mount: Mount, config: Config) -> list[Route]:
-    """Return the routes of what a provider lists; those for the rest are to follow."""
+    """Return the routes of what a provider lists; those for the rest are to follow.
+
+    The first routes refuse WebSockets on every listed path, so the others need not.
+    """
     refused = [*provider.paths, *_websocket_paths(provider)]
     # The patterns of these rule out climbing themselves.
     before = [path for path in provider.paths if path.escaped_slash]
@@ -95,7 +103,8 @@ def not_climbing(provider: Provider, mount: Mount) -> Route:
     Envoy has normalized the path once, escaped slashes apart. Behind it may be a server that
     decodes and normalizes once more, for which these would leave the allowed paths.
     """
-    return not_served(provider, f"{mount.prefix}/.*{_CLIMBING}.*")
+    pattern = f"{mount.prefix}/.*{_CLIMBING}.*"
+    return not_served(provider, RouteMatch(safe_regex=regex(pattern)))
 
 
 def provider_cluster(provider: Provider) -> str:
@@ -135,8 +144,8 @@ def served(
     for like, group in groupby(paths, key):
         action = _to_provider(provider, mount, like, provider_cluster(provider))
         keyless = " keyless" if like.keyless else ""
-        retry_on = _RETRY_ON + (_RETRY_READS_ON if _reads(like) else "")
-        action.retry_policy = RetryPolicy(retry_on=retry_on, num_retries=1)
+        if _reads(like):
+            action.retry_policy = _READ_RETRIES
         routes.append(
             Route(
                 name=f"{provider.name} {'|'.join(like.methods)}{keyless}",
@@ -148,8 +157,6 @@ def served(
                 request_headers_to_add=_actor_headers(config, like),
                 request_headers_to_remove=_removed_headers(provider, config, like),
                 typed_per_filter_config={EXT_AUTHZ: _context(provider, like)},
-                # A larger body is not kept for a retry, it streams.
-                request_body_buffer_limit=_RETRY_BUFFER_BYTES,
             )
         )
     return routes
@@ -177,6 +184,7 @@ def _websocket_routes(provider: Provider, mount: Mount, config: Config) -> list[
         return []
     paths = _websocket_paths(provider)
     action = _to_provider(provider, mount, paths[0], websocket_cluster(provider))
+    action.retry_policy = RetryPolicy()
     action.upgrade_configs = [RouteActionUpgradeConfig(upgrade_type="websocket")]
     action.max_stream_duration = RouteActionMaxStreamDuration(
         max_stream_duration=timedelta(seconds=config.envoy.websocket_timeout)
@@ -198,11 +206,11 @@ def _websocket_routes(provider: Provider, mount: Mount, config: Config) -> list[
     ]
 
 
-def not_served(provider: Provider, pattern: str) -> Route:
-    """Refuse a path, for those who have a Coder token."""
+def not_served(provider: Provider, match: RouteMatch) -> Route:
+    """Answer 404 to callers with a Coder token; authz refuses all others."""
     return Route(
         name=f"{provider.name} not served",
-        match=RouteMatch(safe_regex=regex(pattern)),
+        match=match,
         direct_response=DirectResponseAction(status=404),
         typed_per_filter_config={EXT_AUTHZ: _context(provider, None)},
     )

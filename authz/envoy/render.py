@@ -3,7 +3,6 @@
 from typing import Any
 
 import betterproto2
-import yaml
 from envoy_data_plane.envoy.config.bootstrap.v3 import (
     Admin,
     Bootstrap,
@@ -21,6 +20,7 @@ from authz.envoy.collector import collector_cluster
 from authz.envoy.cors import nowhere_cluster
 from authz.envoy.egress import egress_listeners
 from authz.envoy.intercept import intercept_clusters, intercept_listeners
+from authz.envoy.layout import to_yaml
 from authz.envoy.listener import gateway_listener
 from authz.envoy.metrics import admin_cluster, metrics_listener
 from authz.envoy.overload import overload_manager
@@ -81,14 +81,4 @@ def document(config: Config) -> dict[str, Any]:
 
 def render(config: Config) -> str:
     """Return the configuration as YAML."""
-    return _HEADER + yaml.dump(document(config), Dumper=_Dumper, sort_keys=False, width=100)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Indents lists below their key, as people write YAML."""
-
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-        super().increase_indent(flow, False)
-
-    def ignore_aliases(self, data: object) -> bool:
-        return True
+    return _HEADER + to_yaml(document(config))

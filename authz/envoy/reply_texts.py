@@ -1,37 +1,45 @@
 """Plain sentences for what Envoy calls ``response.code_details``, which is not for clients.
 
-The details themselves are in the access log, on the line with the answer's request id.
+The details themselves are in the access log, on the line with the answer's request id. The texts
+are tables in CEL, Envoy's language for expressions: one answer with a table in it takes the place
+of an answer for each text.
 """
 
 from collections.abc import Sequence
+from itertools import groupby
 
 from authz.envoy.early_refusals import CLIENT_FIELDS, CLIENT_KIB
 
-_SERVER = "%UPSTREAM_HOST%"
-
-NO_ANSWER: Sequence[tuple[str, str]] = (
-    ("Connection_refused", f"connection refused by {_SERVER}"),
-    ("CERTIFICATE_VERIFY_FAILED", f"the certificate of {_SERVER} can't be verified"),
-    ("TLS_error", f"the TLS handshake with {_SERVER} failed"),
-    ("connection_timeout", f"no connection to {_SERVER} in time"),
-    ("connection_failure", f"no connection to {_SERVER}"),
-    ("connection_termination", f"{_SERVER} closed the connection"),
-    ("remote_reset", f"{_SERVER} cancelled the request"),
-    ("protocol_error", f"{_SERVER} sent no valid HTTP"),
+_NO_SERVER: Sequence[tuple[str, str]] = (
     ("no_healthy_upstream", "the host has no address"),
     ("dns_resolution_failure", "the host has no address"),
     ("overflow", "too many requests are under way"),
-    ("timeout", f"{_SERVER} took too long"),
     ("overload", "the gateway is at its limits"),
 )
-"""Parts of the details, and why there is no answer; the first that fits is said."""
+"""Parts of the details, and why no server was asked; the first that fits is told."""
+
+_NO_ANSWER: Sequence[tuple[str, str]] = (
+    ("Connection_refused", "connection refused by {}"),
+    ("CERTIFICATE_VERIFY_FAILED", "the certificate of {} can't be verified"),
+    ("TLS_error", "the TLS handshake with {} failed"),
+    ("connection_timeout", "no connection to {} in time"),
+    ("connection_failure", "no connection to {}"),
+    ("connection_termination", "{} closed the connection"),
+    ("remote_reset", "{} cancelled the request"),
+    ("protocol_error", "{} sent no valid HTTP"),
+    ("timeout", "{} took too long"),
+)
+"""Why the server whose address takes the place of ``{}`` gave no answer; as above."""
+_SERVER = "upstream.address"
 
 HEADERS_TOO_LARGE = (
     f"The request's headers are too large: the gateway takes {CLIENT_FIELDS} fields "
     f"and {CLIENT_KIB} KiB."
 )
 
-REFUSED: Sequence[tuple[str, str]] = (
+CANNOT_SERVE = "The gateway can't serve this request."
+
+_REFUSED: Sequence[tuple[str, str]] = (
     ("headers_too_large", HEADERS_TOO_LARGE),
     ("too_many_headers", HEADERS_TOO_LARGE),
     (
@@ -50,8 +58,57 @@ REFUSED: Sequence[tuple[str, str]] = (
 )
 """Parts of the details, and the message."""
 
-REFUSED_BY_STATUS: Sequence[tuple[int, str]] = (
+_REFUSED_BY_STATUS: Sequence[tuple[int, str]] = (
     (421, "This connection is for another host."),
     (426, "There is no WebSocket on this path: use HTTP."),
 )
-"""Statuses of Envoy's own that say it all, and the message."""
+"""Envoy's own statuses with one meaning each, and the message."""
+
+
+def no_answer(otherwise: str) -> str:
+    """Return the format of the reason for which there is no answer, with a colon before it.
+
+    Args:
+        otherwise: what stands there when no reason is known.
+    """
+    return _table(
+        [
+            *((_details_have(part), _quoted(f": {text}")) for part, text in _NO_SERVER),
+            # An expression that fails would leave a dash in the text.
+            (f"!has({_SERVER})", _quoted(otherwise)),
+            *((_details_have(part), _with_server(f": {text}")) for part, text in _NO_ANSWER),
+        ],
+        otherwise,
+    )
+
+
+def refused() -> str:
+    """Return the format of the message to a request that Envoy itself refuses."""
+    by_details = [(_details_have(part), _quoted(text)) for part, text in _REFUSED]
+    by_status = [(f"response.code == {code}", _quoted(text)) for code, text in _REFUSED_BY_STATUS]
+    return _table([*by_details, *by_status], CANNOT_SERVE)
+
+
+def choice(condition: str, text: str, otherwise: str) -> str:
+    """Return the format of one of two texts."""
+    return _table([(condition, _quoted(text))], otherwise)
+
+
+def _table(cases: Sequence[tuple[str, str]], otherwise: str) -> str:
+    rows = ""
+    for text, same in groupby(cases, key=lambda case: case[1]):
+        rows += f"{' || '.join(condition for condition, _ in same)} ? {text} : "
+    return f"%CEL({rows}{_quoted(otherwise)})%"
+
+
+def _details_have(part: str) -> str:
+    return f"response.code_details.contains({_quoted(part)})"
+
+
+def _with_server(text: str) -> str:
+    before, _, after = text.partition("{}")
+    return f"{_quoted(before)} + {_SERVER}" + (f" + {_quoted(after)}" if after else "")
+
+
+def _quoted(text: str) -> str:
+    return f'"{text}"'

@@ -1,5 +1,7 @@
-"""The routes of the gateway listener, in the order in which they are tried."""
+"""The routes of the gateway listener: a matcher tree finds the provider, then a list the route."""
 
+import re
+from collections.abc import Sequence
 from datetime import timedelta
 
 from envoy_data_plane.envoy.config.core.v3 import RoutingPriority
@@ -15,19 +17,19 @@ from envoy_data_plane.envoy.config.route.v3 import (
 from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import ExtAuthzPerRoute
 
 from authz.check.ext_authz import CONTEXT_KIND, KIND_AUTHZ
-from authz.config.settings import Config
+from authz.config.settings import Config, Provider
 from authz.core.providers import API_PREFIXES
-from authz.envoy.api_routes import (
-    AUTHZ_HTTP_CLUSTER,
-    api_routes,
-    is_api_route,
-    unknown_api_routes,
-)
-from authz.envoy.filters import EXT_AUTHZ, REMOVED_RESPONSE_HEADERS
+from authz.envoy.api_routes import AUTHZ_HTTP_CLUSTER, api_routes
+from authz.envoy.cors import allow_origins
+from authz.envoy.filters import EXT_AUTHZ
+from authz.envoy.http1 import NO_UPGRADE
 from authz.envoy.mounts import gateway_mount
 from authz.envoy.packing import packed, regex
-from authz.envoy.page_routes import is_page_route, page_routes
+from authz.envoy.page_routes import page_routes
+from authz.envoy.path_tree import Branch, path_tree
 from authz.envoy.provider_routes import (
+    RETRIES,
+    RETRY_BUFFER_BYTES,
     method_is,
     packed_context,
     provider_routes,
@@ -38,33 +40,51 @@ CA_CERTIFICATE_PATH = "/proxy/ca-cert.pem"
 
 
 def gateway_routes(config: Config) -> RouteConfiguration:
-    """Return the routes of the gateway listener; the first match serves."""
-    routes = [_health("/healthz"), _health("/readyz")]
+    """Return the routes of the gateway listener.
+
+    Envoy compares a request with the routes of one provider only, so its cost does not grow with
+    the number of providers.
+    """
+    exact = [_health("/healthz"), _health("/readyz")]
     if config.proxy is not None:
-        routes += [_ca_certificate(prefix) for prefix in API_PREFIXES]
-    for provider in config.providers:
-        mount = gateway_mount(provider)
-        routes += provider_routes(provider, mount, config)
-    # Behind it are only paths of authz itself, in which no slash is escaped.
-    routes += [_escaped_slash_of_the_page(), _escaped_slash()]
-    routes += api_routes()
-    routes += page_routes()
-    routes += unknown_api_routes()
-    routes.append(_unknown())
-    for route in routes:
-        if not (is_api_route(route) or is_page_route(route)):
-            # The token API and the page set a session's cookie; nobody else may.
-            route.response_headers_to_remove = list(REMOVED_RESPONSE_HEADERS)
-    return RouteConfiguration(
+        exact += [_ca_certificate(prefix) for prefix in API_PREFIXES]
+    branches = [_branch(provider, config, exact) for provider in config.providers]
+    rest = [
+        *exact,
+        # authz's own paths below have no escaped slash.
+        _escaped_slash_of_a_page(),
+        _escaped_slash(),
+        *page_routes(),
+        *api_routes(),
+        _unknown(),
+    ]
+    host = VirtualHost(
         name="gateway",
-        virtual_hosts=[
-            VirtualHost(
-                name="gateway",
-                domains=["*"],
-                routes=routes,
-            )
-        ],
-        validate_clusters=True,
+        domains=["*"],
+        retry_policy=RETRIES,
+        request_body_buffer_limit=RETRY_BUFFER_BYTES,
+    )
+    if config.cors is not None:
+        routes = [*rest, *(route for branch in branches for route in branch.routes)]
+        allow_origins(host, routes, config.cors)
+    if branches:
+        host.matcher = path_tree(branches, rest)
+    else:
+        host.routes = rest
+    return RouteConfiguration(name="gateway", virtual_hosts=[host], validate_clusters=True)
+
+
+def _branch(provider: Provider, config: Config, exact: Sequence[Route]) -> Branch:
+    mount = gateway_mount(provider)
+    # A provider named proxy shares its path with the CA certificate, for example.
+    first = [
+        route for route in exact if route.match and re.match(f"{mount.prefix}/", route.match.path)
+    ]
+    return Branch(
+        name=provider.name,
+        prefixes=[f"{prefix}/{provider.name}" for prefix in ("", *API_PREFIXES)],
+        pattern=mount.prefix,
+        routes=[*first, *provider_routes(provider, mount, config)],
     )
 
 
@@ -76,6 +96,8 @@ def _ca_certificate(prefix: str) -> Route:
             cluster=AUTHZ_HTTP_CLUSTER,
             path_rewrite=CA_CERTIFICATE_PATH,
             timeout=timedelta(seconds=2),
+            retry_policy=RetryPolicy(),
+            upgrade_configs=[NO_UPGRADE],
         ),
         typed_per_filter_config={EXT_AUTHZ: packed_context({CONTEXT_KIND: KIND_AUTHZ})},
     )
@@ -91,6 +113,7 @@ def _health(path: str) -> Route:
             # One replica that is gone doesn't make the gateway unhealthy.
             retry_policy=RetryPolicy(retry_on="connect-failure,reset", num_retries=2),
             priority=RoutingPriority.HIGH,
+            upgrade_configs=[NO_UPGRADE],
         ),
         typed_per_filter_config={EXT_AUTHZ: packed(ExtAuthzPerRoute(disabled=True))},
     )
@@ -99,7 +122,7 @@ def _health(path: str) -> Route:
 _ESCAPED_SLASH = "%(?:2[fF]|5[cC])"
 
 
-def _escaped_slash_of_the_page() -> Route:
+def _escaped_slash_of_a_page() -> Route:
     # A browser has no token that authz could look up; Envoy answers with a page.
     return Route(
         name="page: escaped slash",

@@ -15,36 +15,52 @@ from envoy_data_plane.google.protobuf import Any
 from envoy_data_plane.xds.core.v3 import TypedExtensionConfig
 from envoy_data_plane.xds.type.matcher.v3 import (
     Matcher,
-    MatcherMatcherTree,
-    MatcherMatcherTreeMatchMap,
+    MatcherMatcherList,
+    MatcherMatcherListFieldMatcher,
+    MatcherMatcherListPredicate,
+    MatcherMatcherListPredicateSinglePredicate,
     MatcherOnMatch,
+    RegexMatcher,
+    RegexMatcherGoogleRe2,
+    StringMatcher,
 )
 
 from authz.envoy.packing import packed
 
 WEBSOCKET_REPLIES = "envoy.filters.http.custom_response"
-_NO_WEBSOCKET = ("404", "405", "501")
+_NO_WEBSOCKET = "404|405|501"
 
 
 def websocket_replies() -> HttpFilter:
-    """Return the filter, off except on routes with ``no_websocket_here``."""
-    return HttpFilter(name=WEBSOCKET_REPLIES, typed_config=packed(CustomResponse()), disabled=True)
+    """Return the filter: 404, 405 and 501 become 426, others pass as they came.
+
+    It is off except on routes with ``no_websocket_here``. The body is that of every answer of
+    Envoy's own (``local_replies``).
+    """
+    status = TypedExtensionConfig(
+        name="status", typed_config=packed(HttpResponseStatusCodeMatchInput())
+    )
+    pattern = RegexMatcher(google_re2=RegexMatcherGoogleRe2(), regex=_NO_WEBSOCKET)
+    field = MatcherMatcherListFieldMatcher(
+        predicate=MatcherMatcherListPredicate(
+            single_predicate=MatcherMatcherListPredicateSinglePredicate(
+                input=status, value_match=StringMatcher(safe_regex=pattern)
+            )
+        ),
+        on_match=MatcherOnMatch(
+            action=TypedExtensionConfig(
+                name="upgrade_required", typed_config=packed(LocalResponsePolicy(status_code=426))
+            )
+        ),
+    )
+    matcher = Matcher(matcher_list=MatcherMatcherList(matchers=[field]))
+    return HttpFilter(
+        name=WEBSOCKET_REPLIES,
+        typed_config=packed(CustomResponse(custom_response_matcher=matcher)),
+        disabled=True,
+    )
 
 
 def no_websocket_here() -> Any:
-    """Return a route's configuration: 404, 405 and 501 become 426, others pass as they came.
-
-    The body is that of every answer of Envoy's own (``logging.local_replies``).
-    """
-    told = MatcherOnMatch(
-        action=TypedExtensionConfig(
-            name="upgrade_required", typed_config=packed(LocalResponsePolicy(status_code=426))
-        )
-    )
-    tree = MatcherMatcherTree(
-        input=TypedExtensionConfig(
-            name="status", typed_config=packed(HttpResponseStatusCodeMatchInput())
-        ),
-        exact_match_map=MatcherMatcherTreeMatchMap(map=dict.fromkeys(_NO_WEBSOCKET, told)),
-    )
-    return packed(CustomResponse(custom_response_matcher=Matcher(matcher_tree=tree)))
+    """Return what switches the filter on for a route."""
+    return packed(CustomResponse())

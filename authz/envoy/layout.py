@@ -1,0 +1,191 @@
+"""Writes Envoy's configuration as YAML for readers.
+
+The sections come in the order in which a request meets them, each with a comment. What repeats is
+written once and named (an anchor of YAML), and what fits on a line is on one line. The document
+stays the same.
+"""
+
+import io
+import re
+from collections import Counter
+from typing import Any
+
+import yaml
+
+from authz.envoy.sections import COMMENTS, FIRST, LAST, anchor_name
+
+_WIDTH = 120
+_FLOW_DEPTH = 4
+"""How deep a collection on one line may be nested."""
+_MARK = re.compile(r"^( *(?:- )*)comment(\d+)mark", re.MULTILINE)
+_BREAK = re.compile(r"(?<=\S) (?=\S)")
+_BRANCH = re.compile(r"(?<= :) (?=\S)")
+"""Where a line of an expression ends."""
+
+
+def to_yaml(document: dict[str, Any]) -> str:
+    """Return the document as YAML text."""
+    arranged = _commented(_ordered(document), "", set())
+    names: dict[int, str] = {}
+    shared = _shared(arranged, "", "", {}, names)
+    out = io.StringIO()
+    dumper = _Dumper(out, width=10_000, sort_keys=False)
+    dumper.open()
+    root = dumper.represent_data(shared)
+    nodes = dumper.represented_objects
+    dumper.names = {id(nodes[key]): name for key, name in names.items()}
+    _lay_out(root, 0, 0)
+    dumper.serialize(root)
+    dumper.close()
+    return _MARK.sub(_comment, out.getvalue())
+
+
+def _ordered(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_ordered(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    first = [key for key in FIRST if key in value]
+    last = [key for key in LAST if key in value]
+    middle = [key for key in value if key not in {*first, *last}]
+    return {key: _ordered(value[key]) for key in [*first, *middle, *last]}
+
+
+def _commented(value: Any, place: str, written: set[int]) -> Any:
+    """Return a copy with a mark before the first key or list item of each section.
+
+    Args:
+        value: a part of the document.
+        place: its key.
+        written: the numbers of the comments so far.
+    """
+    if isinstance(value, list):
+        return [_commented(inner, place, written) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    marked = {}
+    item = f"{place}/{value.get('name')}"
+    for index, (key, inner) in enumerate(value.items()):
+        mark = ""
+        for number, pattern in enumerate(COMMENTS):
+            here = re.fullmatch(pattern, key) or (index == 0 and re.fullmatch(pattern, item))
+            if here and number not in written:
+                written.add(number)
+                mark = f"comment{number}mark"
+                break
+        marked[mark + key] = _commented(inner, key, written)
+    return marked
+
+
+def _comment(mark: re.Match[str]) -> str:
+    before, number = mark[1], int(mark[2])
+    indent = " " * (len(before) - 2 * before.count("-"))
+    lines = list(COMMENTS.values())[number].splitlines()
+    return "".join(f"{indent}# {line}\n" for line in lines) + before
+
+
+def _shared(value: Any, key: str, owner: str, found: dict[str, Any], names: dict[int, str]) -> Any:
+    """Return a copy in which equal parts are one object, which has a name.
+
+    Args:
+        value: a part of the document.
+        key: its key.
+        owner: the name of the nearest part around it that has one.
+        found: the objects so far, by content.
+        names: gets the name of each object, by its id.
+    """
+    if isinstance(value, list):
+        return [_shared(inner, key, owner, found, names) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    owner = str(value.get("name", owner))
+    copied = {name: _shared(inner, name, owner, found, names) for name, inner in value.items()}
+    name = anchor_name(key, owner, value)
+    if name is None:
+        return copied
+    known = found.setdefault(str(value), copied)
+    if known is copied:
+        names[id(copied)] = name
+    return known
+
+
+def _lay_out(node: yaml.Node, indent: int, column: int) -> None:
+    """Choose the style of a node and of those in it.
+
+    Args:
+        indent: the column of its lines if it takes several.
+        column: where it begins if it is on one line.
+    """
+    if isinstance(node, yaml.ScalarNode):
+        if column + len(node.value) > _WIDTH and _BREAK.search(node.value):
+            node.style = ">"
+        return
+    width, depth = _measure(node)
+    node.flow_style = depth <= _FLOW_DEPTH and column + width <= _WIDTH
+    if node.flow_style:
+        return
+    if isinstance(node, yaml.MappingNode):
+        for key, inner in node.value:
+            _lay_out(inner, indent + 2, indent + len(_MARK.sub("", key.value)) + 2)
+    else:
+        for inner in node.value:
+            _lay_out(inner, indent + 2, indent + 2)
+
+
+def _measure(node: yaml.Node) -> tuple[int, int]:
+    """Return how wide a node is on one line, and how deep; a section's comment needs a line."""
+    if isinstance(node, yaml.ScalarNode):
+        return len(node.value) + (0 if node.value.replace("_", "").isalnum() else 2), 0
+    if isinstance(node, yaml.MappingNode):
+        if any(_MARK.match(key.value) for key, _ in node.value):
+            return 0, _FLOW_DEPTH + 1
+        inner = [_measure(each) for _, each in node.value]
+        width = sum(len(key.value) + 2 for key, _ in node.value)
+    else:
+        inner = [_measure(each) for each in node.value]
+        width = 0
+    width += sum(each[0] + 2 for each in inner)
+    return width, 1 + max((each[1] for each in inner), default=-1)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes nodes whose style is chosen already."""
+
+    names: dict[int, str]
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.used: Counter[str] = Counter()
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        """Indent lists below their key, as people write YAML."""
+        super().increase_indent(flow, False)
+
+    def generate_anchor(self, node: yaml.Node) -> str:
+        """Return the name of a node that is written more than once."""
+        name = self.names[id(node)]
+        self.used[name] += 1
+        return name if self.used[name] == 1 else f"{name}_{self.used[name]}"
+
+    def write_folded(self, text: str) -> None:
+        """Write a long text on several lines, an expression with one branch a line."""
+        self.write_indicator(">" if text.endswith("\n") else ">-", True)
+        pieces = _BRANCH.split(text.rstrip("\n"))
+        lines = []
+        for piece in pieces:
+            lines += _wrapped(piece, _WIDTH - (self.indent or 0))
+        for line in lines:
+            self.write_line_break()
+            self.write_indent()
+            self.stream.write(line)
+            self.column += len(line)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    lines = [""]
+    for word in _BREAK.split(text):
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > max(width, 60):
+            lines.append(word)
+        else:
+            lines[-1] = f"{lines[-1]} {word}".strip()
+    return lines
