@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from authz.cli.common import config_option, example
+from authz.cli.common import config_option
+from authz.cli.groups import example
 from authz.config.loading import load
 from authz.config.provider_status import provider_statuses
 from authz.errors import ConfigError

@@ -29,10 +29,11 @@ class SQLiteDatabase:
 
     Args:
         path: of the store's file, which has to be there (``sqlite_file.make``).
+        read_only: refuse every change to the file.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._file = SQLiteFile(path, read_only=False, detect_types=sqlite3.PARSE_DECLTYPES)
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self._file = SQLiteFile(path, read_only=read_only, detect_types=sqlite3.PARSE_DECLTYPES)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="authz-sqlite")
         self._turn = asyncio.Lock()
         self._closed = False
