@@ -41,9 +41,7 @@ def ca(*, name: str, config_path: Path | None) -> None:
     make_ca(files.cert_file, files.key_file, name)
     _write_bundle(config, files)
     click.echo(f"Created {files.cert_file} and {files.key_file}.")
-    click.echo(
-        "Clients have to trust the certificate: `authz proxy env` prints the lines for that."
-    )
+    click.echo("Clients have to trust the certificate: `authz proxy env` prints the shell lines.")
 
 
 @proxy.command(epilog=example('eval "$(authz proxy env)"'))
@@ -81,8 +79,7 @@ def _write_bundle(config: Config, files: CaFiles) -> Path:
     bundle = config.state_folder / "ca-bundle.pem"
     if not write_bundle(bundle, files.cert_file, system_roots()):
         click.echo(
-            "authz: this system has no trusted root certificates, so tools can't verify tunnels",
-            err=True,
+            "authz: no trusted root certificates found: tools can't verify tunnels", err=True
         )
     return bundle
 

@@ -216,7 +216,10 @@ def list_(
 )
 @config_option
 def remove(token: str, delete: bool, user: str | None, config_path: Path | None) -> None:
-    """Revoke a token at once; its record stays for the audit log without --delete."""
+    """Revoke a token at once.
+
+    Its record stays for the audit log, unless --delete is given.
+    """
 
     async def work() -> None:
         async with opened_store(identity_of(config_path)) as store:

@@ -43,9 +43,7 @@ def users() -> None:
 )
 @click.argument("name")
 @click.option("--email", help="The user's e-mail address.")
-@click.option(
-    "--service-account", is_flag=True, help="Create an account for a machine, not a person."
-)
+@click.option("--service-account", is_flag=True, help="The user is a machine, not a person.")
 @click.option(
     "--role",
     type=click.Choice(_ROLES),

@@ -10,11 +10,11 @@ Rate = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 
 
 class Limits(Section):
-    """How much one person may ask. Each Envoy process counts for itself.
+    """Request rates. Each Envoy process counts on its own.
 
     Attributes:
-        requests_per_minute: of each user; None means no limit.
-        users: by user name, in place of it; None means no limit for that user.
+        requests_per_minute: the limit of each user. Unset means no limit.
+        users: limits by user name, which replace ``requests_per_minute``. ``null`` means no limit.
     """
 
     requests_per_minute: Rate | None = None
@@ -28,13 +28,15 @@ class Limits(Section):
 
 
 class Usage(Section):
-    """Who used what.
+    """Records of requests and of the tokens that they used.
 
     Attributes:
-        enabled: whether tokens are read from providers' answers and requests are recorded.
-        database: where; None means the identity store, if it is ours. A URL as ``identity``.
-        keep_days: after which a recorded request is deleted.
-        metrics_by_user: whether ``/metrics`` has tokens by user, a series for each.
+        enabled: whether authz records requests and reads token counts from the providers'
+            answers.
+        database: URL of the database for these records, in the form of ``identity``. Unset means
+            the database of ``identity``, unless Coder manages it.
+        keep_days: how many days a record is kept.
+        metrics_by_user: whether ``/metrics`` has token counts by user, one series for each user.
     """
 
     enabled: StrictBool = True
@@ -47,10 +49,11 @@ class Log(Section):
     """The log of authz on standard error, and the access log on Envoy's standard output.
 
     Attributes:
-        level: of authz's log, from which on.
-        format: of authz's log; ``auto`` is for people on a terminal, else JSON.
-        access: ``text`` is a short line for each request, for people; ``auto`` is text where
-            ``authz up`` runs on a terminal, else JSON, which is the record of usage.
+        level: the lowest level that authz logs.
+        format: format of the authz log. ``auto`` means ``console`` on a terminal, else ``json``.
+        access: format of the access log. ``text`` is one short line for each request; ``json``
+            has every field and can be imported as usage. ``auto`` means ``text`` for ``authz up``
+            on a terminal, else ``json``.
     """
 
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -59,14 +62,14 @@ class Log(Section):
 
 
 class Tracing(Section):
-    """Spans of Envoy and authz, in one trace for each request.
+    """Spans of Envoy and authz, one trace for each request.
 
     Attributes:
-        otlp: the collector, as ``http://host:4317``: OTLP over gRPC, in clear or with TLS.
-        sample: which part of the requests is traced, 1 is every one.
-        join_clients: whether a trace that a client has begun goes on here. Then the client
-            decides what is sampled.
-        ca_file: whom to trust as the collector; None means the system's roots.
+        otlp: URL of the collector for OTLP over gRPC, such as ``http://collector:4317``.
+        sample: the fraction of requests that are traced; 1 means all.
+        join_clients: whether a request continues the trace of its client. Then the client decides
+            which requests are sampled.
+        ca_file: PEM file with the CA of the collector. Unset means the system's trusted roots.
     """
 
     otlp: Url
