@@ -21,7 +21,12 @@ def init(*, file: Path) -> None:
     text = _STARTER.read_text(encoding="utf-8")
     try:
         with file.open("x", encoding="utf-8") as written:
-            written.write(text)
+            try:
+                written.write(text)
+                written.flush()
+            except OSError:
+                file.unlink()
+                raise
     except FileExistsError:
         raise ConfigError([f"{file} exists already: remove it, or name another file"]) from None
     except OSError as error:
