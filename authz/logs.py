@@ -1,6 +1,7 @@
 """Logging of authz itself: structlog, JSON lines, or readable ones on a terminal."""
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -28,6 +29,7 @@ def configure(level: str = "info", form: str = "auto") -> None:
     ]
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer(
+            colors=not os.environ.get("NO_COLOR"),
             exception_formatter=structlog.dev.plain_traceback,
         )
         if form == "console" or (form == "auto" and sys.stderr.isatty())

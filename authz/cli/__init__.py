@@ -1,1 +1,1 @@
-"""The ``authz`` command (``interface.md`` section 2)."""
+"""The ``authz`` command."""

@@ -1,4 +1,4 @@
-"""``authz audit``: who changed users and tokens, and when."""
+"""``authz audit``: the changes to users and tokens."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -8,13 +8,14 @@ import click
 
 from authz.cli.common import (
     config_option,
-    example,
     identity_of,
     opened_store,
     output_option,
     print_rows,
     run_async,
 )
+from authz.cli.completion import complete_user
+from authz.cli.groups import example
 from authz.cli.tokens import Lifetime
 from authz.identity.audit import Entry
 
@@ -25,13 +26,18 @@ from authz.identity.audit import Entry
     type=Lifetime(),
     default="7d",
     show_default=True,
-    help="How far back, such as 12h or 30d.",
+    help="How far to look back, such as 12h or 30d.",
 )
-@click.option("-u", "--user", help="Only what this user did, and what concerns them.")
+@click.option(
+    "-u",
+    "--user",
+    shell_complete=complete_user,
+    help="Show only what this user did, and changes to this user.",
+)
 @output_option
 @config_option
 def audit(since: timedelta, user: str | None, output: str, config_path: Path | None) -> None:
-    """Show who made, changed and removed users and tokens, and who signed in; oldest first."""
+    """Show changes to users and tokens, and sign-ins; oldest first."""
 
     async def work() -> None:
         async with opened_store(identity_of(config_path)) as store:

@@ -1,4 +1,4 @@
-"""What the commands share: ``--config``, aliases, examples, the store, and who is meant."""
+"""Parts that several commands share: ``--config``, output, the store, and the choice of a user."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def config_option(command: _Command) -> _Command:
-    """Give a command ``--config FILE``, which it gets as ``config_path: Path | None``."""
+    """Add ``--config FILE`` to a command, which receives it as ``config_path: Path | None``."""
     return click.option(
         "--config",
         "config_path",
@@ -42,46 +42,19 @@ def tell_warning(text: str) -> None:
 
 
 def output_option(command: _Command) -> _Command:
-    """Give a command ``-o table|json``, which it gets as ``output``."""
+    """Add ``-o table|json`` to a command, which receives it as ``output``."""
     return click.option(
         "-o",
         "--output",
         type=click.Choice(["table", "json"]),
         default="table",
         show_default=True,
-        help="How to print.",
+        help="Output format.",
     )(command)
 
 
-def example(*lines: str) -> str:
-    """Return the epilog of a command's ``--help`` that shows how to call it.
-
-    Args:
-        lines: command lines, as a person types them.
-    """
-    return "\n".join(["\b", "Example:", *(f"  {line}" for line in lines)])
-
-
-class AliasedGroup(click.Group):
-    """A group whose commands may have further names, which ``--help`` does not list as commands.
-
-    Args:
-        aliases: further name to name.
-    """
-
-    def __init__(
-        self, *args: Any, aliases: Mapping[str, str] | None = None, **options: Any
-    ) -> None:
-        super().__init__(*args, **options)
-        self.aliases = dict(aliases or {})
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return the command of that name or alias."""
-        return super().get_command(ctx, self.aliases.get(cmd_name, cmd_name))
-
-
 def run_async(coroutine: Coroutine[Any, Any, _T]) -> _T:
-    """Run a command's work to its end and return its result."""
+    """Run the work of a command to its end and return its result."""
     return asyncio.run(coroutine)
 
 
@@ -91,10 +64,10 @@ async def opened_store(identity: str, *, create: bool = False) -> AsyncIterator[
 
     Args:
         identity: the configuration's ``identity``.
-        create: make the store when there is none.
+        create: create the store if it does not exist.
 
     Raises:
-        ConfigError: the identity source is not a store of ours.
+        ConfigError: Coder manages the users and tokens.
         StoreError: the store can't be opened.
     """
     store = await open_store(identity, create=create)
@@ -105,20 +78,25 @@ async def opened_store(identity: str, *, create: bool = False) -> AsyncIterator[
 
 
 def config_of_store(config_path: Path | None) -> Config:
-    """Return the configuration that names the store a command is about.
+    """Return the configuration that names the store of a command.
 
-    While a demo runs and the configured store is not there, that is the demo's store.
+    While a demo runs and the configured store does not exist, it is the demo's configuration.
 
     Raises:
         ConfigError: the configuration is wrong.
     """
-    # Who manages users or tables need not be able to read the providers' keys.
+    config, is_demo = find_config(config_path)
+    if is_demo:
+        click.echo(f"authz: using the store of the running demo, {config.identity}", err=True)
+    return config
+
+
+def find_config(config_path: Path | None) -> tuple[Config, bool]:
+    """Return the configuration of ``config_of_store``, and whether it is the running demo's."""
+    # A person who manages users or tables need not be able to read the providers' keys.
     config = load(config_path, keys=False)
     demo = of_running_demo(config)
-    if demo is None:
-        return config
-    click.echo(f"authz: this is about the running demo, {demo.identity}", err=True)
-    return demo
+    return (config, False) if demo is None else (demo, True)
 
 
 def identity_of(config_path: Path | None) -> str:
@@ -127,17 +105,17 @@ def identity_of(config_path: Path | None) -> str:
 
 
 async def choose_user(store: Store, identity: str, name: str | None) -> User:
-    """Return the user whose tokens a command is about.
+    """Return the user of a command that works on one user's tokens.
 
     Args:
         store: opened from ``identity``.
-        identity: tells where the session is kept.
-        name: what ``--user`` said. Without it: the user of the session, if there is one; else the
-            only active user who is no service account.
+        identity: the configuration's ``identity``, which decides where the session file is.
+        name: the value of ``--user``. Without it: the user of the session, if there is one; else
+            the only active person, not counting service accounts.
 
     Raises:
-        StoreError: there is no such user, it is not clear who is meant, or the session is over: it
-            said who is meant, and nobody else takes that place.
+        StoreError: the user does not exist, there are several, or the session has ended. A session
+            that has ended never falls back to another user.
     """
     if name is not None:
         return await store.get_user(name)
@@ -149,28 +127,28 @@ async def choose_user(store: Store, identity: str, name: str | None) -> User:
     if user is None:
         where = session.where(identity)
         raise StoreError(
-            f"{where} is no valid session: run 'authz login --user NAME', or say --user"
+            f"the session in {where} is not valid: run 'authz login --user NAME', or give --user"
         )
     return user
 
 
 async def only_person(store: Store) -> User:
-    """Return the only active user who is no service account.
+    """Return the only active person; service accounts do not count.
 
     Raises:
-        StoreError: there is none, or there are several.
+        StoreError: there is no such user, or there are several.
     """
     users = await store.list_users()
     people = [user for user in users if user.status == "active" and not user.is_service_account]
     if len(people) == 1:
         return people[0]
     if not people:
-        raise StoreError("there is no active user: make one with 'authz users create NAME'")
-    raise StoreError("there are several users: say which with --user, or run 'authz login'")
+        raise StoreError("there is no active user: create one with 'authz users create NAME'")
+    raise StoreError("there are several users: choose one with --user, or run 'authz login'")
 
 
 def print_rows(
-    rows: Sequence[Mapping[str, str]], objects: Sequence[object], output: str, none: str
+    rows: Sequence[Mapping[str, str]], objects: Sequence[object], output: str, empty: str
 ) -> None:
     """Print a list.
 
@@ -178,14 +156,14 @@ def print_rows(
         rows: for the table, by column heading.
         objects: for JSON.
         output: ``table`` or ``json``.
-        none: what standard error says instead of an empty table.
+        empty: printed on standard error instead of an empty table.
     """
     if output == "json":
         click.echo(json.dumps(objects, indent=2))
     elif rows:
-        # A name in the database may have been written by another program.
+        # Another program may have written the names in the database.
         cleaned = [{name: printable(cell) for name, cell in row.items()} for row in rows]
         # Without disable_numparse an id such as 123e456789 would be printed as a number.
         click.echo(tabulate(cleaned, headers="keys", tablefmt="plain", disable_numparse=True))
     else:
-        click.echo(none, err=True)
+        click.echo(empty, err=True)

@@ -1,28 +1,32 @@
-"""``authz config check``."""
+"""``authz config check`` and ``authz config schema``."""
 
 import asyncio
 from pathlib import Path
 
 import click
 
-from authz.cli.common import config_option, example
+from authz.cli.common import config_option
+from authz.cli.groups import AliasedGroup, example
 from authz.config.loading import load
 from authz.config.provider_status import provider_statuses
 from authz.errors import ConfigError
 from authz.usage.service import find_problem
 
 
-@click.group(epilog=example("authz config check"))
+@click.group(
+    cls=AliasedGroup,
+    epilog=example("authz config check", "authz config schema > gateway.schema.json"),
+)
 def config() -> None:
-    """The configuration, gateway.yaml."""
+    """Check and describe gateway.yaml."""
 
 
 @config.command(epilog=example("authz config check --config gateway.yaml"))
 @config_option
 def check(*, config_path: Path | None) -> None:
-    """Say everything that is wrong with the configuration, with file, line and cure.
+    """Print every problem of the configuration, with file, line and cure.
 
-    A valid one may still have warnings, which do not fail the command.
+    A valid configuration may have warnings, which do not change the exit status.
     """
     try:
         loaded = load(config_path, ca=True, warn=_tell_warning)
@@ -35,6 +39,22 @@ def check(*, config_path: Path | None) -> None:
     if not_written := asyncio.run(find_problem(loaded)):
         click.echo(f"note: usage: {not_written}")
     click.echo("The configuration is valid.")
+
+
+@config.command(epilog=example("authz config schema > gateway.schema.json"))
+def schema() -> None:
+    """Print the JSON Schema of gateway.yaml, for editors and checks in CI."""
+    from authz.config.schema import schema_text
+
+    click.echo(schema_text(), nl=False)
+
+
+@config.command(hidden=True, epilog=example("authz config reference > reference.md"))
+def reference() -> None:
+    """Print the configuration reference in Markdown."""
+    from authz.config.reference import reference_text
+
+    click.echo(reference_text(), nl=False)
 
 
 def _tell_warning(text: str) -> None:

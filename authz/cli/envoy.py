@@ -4,7 +4,9 @@ from pathlib import Path
 
 import click
 
-from authz.cli.common import config_option, example, tell_warning
+from authz.cli.common import config_option, tell_warning
+from authz.cli.groups import AliasedGroup, example
+from authz.cli.waiting import told_if_slow
 from authz.config.loading import load
 from authz.config.settings import Config
 from authz.envoy import binary
@@ -12,9 +14,11 @@ from authz.files import write_whole
 from authz.sds.secret_files import write_secrets
 
 
-@click.group(epilog=example("authz envoy render -o envoy.yaml", "authz envoy validate"))
+@click.group(
+    cls=AliasedGroup, epilog=example("authz envoy render -o envoy.yaml", "authz envoy validate")
+)
 def envoy() -> None:
-    """Envoy's configuration."""
+    """Render and validate Envoy's configuration."""
 
 
 @envoy.command(epilog=example("authz envoy render -o envoy/envoy.yaml"))
@@ -25,28 +29,30 @@ def envoy() -> None:
     "--folder",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="FOLDER",
-    help="Write files that Envoy watches; start it with FOLDER/bootstrap.json.",
+    help="Write files that Envoy watches; start Envoy with FOLDER/bootstrap.json.",
 )
 @config_option
 def render(*, output: Path | None, folder: Path | None, config_path: Path | None) -> None:
-    """Print the Envoy configuration for gateway.yaml, in one piece.
+    """Print Envoy's configuration for gateway.yaml, as one document.
 
-    With --folder, providers can be changed while Envoy runs: what it watches is replaced in an
-    order in which no route leads nowhere, with three seconds for each file.
+    With --folder, providers can change while Envoy runs: the command replaces the watched files in
+    an order in which no route points to a missing cluster, and waits three seconds after each file.
 
-    With -o or --folder the files that it refers to for TLS are written too, in the state folder.
+    With -o or --folder it also writes the TLS files that the configuration names, to the state
+    folder.
     """
     if folder is not None:
         if output is not None:
-            raise click.UsageError("give one of --output and --folder")
+            raise click.UsageError("--output and --folder are mutually exclusive")
         _render_folder(folder, load(config_path, keys=False, warn=tell_warning))
         return
-    # No key is in it, so none has to be on Envoy's machine to make it.
+    # The result holds no key, so no key has to be on Envoy's machine.
     config = load(config_path, keys=False, warn=tell_warning)
-    # The typed objects take a second to import, which the other commands shall not wait for.
-    from authz.envoy.render import render as render_yaml
+    with told_if_slow("rendering Envoy's configuration"):
+        # Imported late: Envoy's typed objects take a second to import.
+        from authz.envoy.render import render as render_yaml
 
-    text = render_yaml(config)
+        text = render_yaml(config)
     if output is None:
         click.echo(text, nl=False)
     else:
@@ -59,7 +65,7 @@ def render(*, output: Path | None, folder: Path | None, config_path: Path | None
 @click.argument("folder", type=click.Path(path_type=Path))
 @config_option
 def parts(*, output: Path, folder: Path, config_path: Path | None) -> None:
-    """Write all parts as one file; for `authz up`."""
+    """Write all parts to one file, for `authz up`."""
     from authz.envoy.dynamic import split
 
     write_whole(output, split(load(config_path, keys=False), folder).to_json())
@@ -69,17 +75,18 @@ def parts(*, output: Path, folder: Path, config_path: Path | None) -> None:
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 @config_option
 def validate(*, file: Path | None, config_path: Path | None) -> None:
-    """Run the real Envoy in validate mode on FILE as it is, or on what render prints.
+    """Run Envoy in validate mode on FILE, or on the output of render.
 
-    Without FILE nothing need be there yet but what gateway.yaml names, and nothing is written.
+    Without FILE only the files that gateway.yaml names have to exist, and nothing is written.
     """
-    if file is not None:
-        binary.validate(file)
-    else:
-        config = load(config_path, keys=False)
-        from authz.envoy.trial import validate_rendered
+    with told_if_slow("Envoy is checking the configuration"):
+        if file is not None:
+            binary.validate(file)
+        else:
+            config = load(config_path, keys=False)
+            from authz.envoy.trial import validate_rendered
 
-        validate_rendered(config)
+            validate_rendered(config)
     click.echo("Envoy accepts the configuration.")
 
 
@@ -89,13 +96,15 @@ def _render_folder(folder: Path, config: Config) -> None:
     from authz.envoy.trial import validate_rendered
     from authz.up.handover import BlindWatcher, change
 
-    validate_rendered(config)
+    with told_if_slow("Envoy is checking the configuration"):
+        validate_rendered(config)
     write_secrets(config)
     new = split(config, folder)
     old = read_parts(folder)
     if old is None:
         write_parts(new, folder)
         return
-    change(old, new, folder, BlindWatcher())
+    with told_if_slow("replacing the files that Envoy watches, three seconds each"):
+        change(old, new, folder, BlindWatcher())
     if write_document(bootstrap_file(folder), new.bootstrap):
-        click.echo("Envoy needs a restart: bootstrap.json has changed.", err=True)
+        click.echo("bootstrap.json has changed: restart Envoy.", err=True)

@@ -1,4 +1,4 @@
-"""``authz login``: a session token, kept in a file and printed on demand."""
+"""``authz login``: a session token, stored in a file and printed on demand."""
 
 from pathlib import Path
 
@@ -6,15 +6,15 @@ import click
 
 from authz.cli import session
 from authz.cli.common import (
-    AliasedGroup,
     choose_user,
     config_option,
-    example,
     identity_of,
     only_person,
     opened_store,
     run_async,
 )
+from authz.cli.completion import complete_user
+from authz.cli.groups import AliasedGroup, example
 from authz.errors import StoreError
 from authz.identity.accounts import User
 from authz.identity.store import Store
@@ -26,25 +26,29 @@ from authz.identity.store import Store
     epilog=example("authz login --user alice", "authz login token"),
 )
 @click.option(
-    "-u", "--user", help="Who logs in. Default: the user of the session, else the only one."
+    "-u",
+    "--user",
+    shell_complete=complete_user,
+    help="The user to log in. Default: the user of the session, else the only user.",
 )
 @config_option
 @click.pass_context
 def login(ctx: click.Context, user: str | None, config_path: Path | None) -> None:
-    """Make a session token for a user and keep it for 'authz login token'.
+    """Create a session token for a user and store it in a file.
 
-    Whoever may write the embedded store may log in as anyone, so no password is asked.
+    'authz login token' prints it. The command asks for no password: anyone who can write to the
+    store can log in as any user.
     """
     ctx.obj = config_path
     if ctx.invoked_subcommand is not None:
         if user is not None:
-            raise click.UsageError("--user goes with 'authz login' alone")
+            raise click.UsageError("--user belongs to 'authz login' itself: omit it here")
         return
 
     async def work() -> None:
         identity = identity_of(config_path)
         async with opened_store(identity) as store:
-            owner = await _who(store, identity, user)
+            owner = await _user_to_log_in(store, identity, user)
             text, key = await store.create_session(owner)
             path = session.keep(identity, text)
             click.echo(
@@ -56,8 +60,8 @@ def login(ctx: click.Context, user: str | None, config_path: Path | None) -> Non
     run_async(work())
 
 
-async def _who(store: Store, identity: str, name: str | None) -> User:
-    """Return who logs in. A session that is over, or is none, is what a login mends."""
+async def _user_to_log_in(store: Store, identity: str, name: str | None) -> User:
+    """Return the user who logs in. A login replaces a session that has ended."""
     if name is None:
         try:
             return await choose_user(store, identity, None)

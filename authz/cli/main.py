@@ -8,53 +8,60 @@ from collections.abc import Sequence
 import click
 
 from authz import __version__
-from authz.cli.audit import audit
-from authz.cli.client import client
-from authz.cli.common import AliasedGroup, example
-from authz.cli.configuration import config
-from authz.cli.db import db
-from authz.cli.envoy import envoy
-from authz.cli.login import login
-from authz.cli.providers import providers
-from authz.cli.proxy import proxy
-from authz.cli.run import reload, serve, up
-from authz.cli.tokens import tokens
-from authz.cli.usage import usage
-from authz.cli.users import users
+from authz.cli.groups import LateCommand, LateGroup, example
 from authz.core.tokens import without_tokens
 from authz.errors import AuthzError, ConfigError
 from authz.printable import printable
 
 _ERROR_MAX = 10_000
 
+COMMANDS = {
+    "audit": LateCommand(
+        "authz.cli.audit:audit", "Show changes to users and tokens, and sign-ins; oldest first."
+    ),
+    "client": LateCommand(
+        "authz.cli.client:client", "Print the lines that point a client at this gateway."
+    ),
+    "config": LateCommand("authz.cli.configuration:config", "Check and describe gateway.yaml."),
+    "db": LateCommand("authz.cli.db:db", "Prepare the database for users and tokens."),
+    "envoy": LateCommand("authz.cli.envoy:envoy", "Render and validate Envoy's configuration."),
+    "init": LateCommand("authz.cli.init:init", "Write a commented gateway.yaml to start from."),
+    "login": LateCommand(
+        "authz.cli.login:login", "Create a session token for a user and store it in a file."
+    ),
+    "providers": LateCommand(
+        "authz.cli.providers:providers", "Test the providers of gateway.yaml."
+    ),
+    "proxy": LateCommand(
+        "authz.cli.proxy:proxy",
+        "Set up the AI Gateway Proxy, for tools that take no base URL.",
+    ),
+    "reload": LateCommand(
+        "authz.cli.run:reload", "Make the running `authz up` read its configuration again."
+    ),
+    "serve": LateCommand(
+        "authz.cli.run:serve", "Run the authz service alone: gRPC for Envoy, HTTP for health."
+    ),
+    "tokens": LateCommand("authz.cli.tokens:tokens", "Create, list and remove tokens."),
+    "up": LateCommand("authz.cli.run:up", "Run authz and Envoy together, in the foreground."),
+    "usage": LateCommand(
+        "authz.cli.usage:usage", "Sum requests and tokens by user, model, provider, token or mode."
+    ),
+    "users": LateCommand("authz.cli.users:users", "Create, list, suspend and delete users."),
+}
+"""Every command of the root, with the first sentence of its help."""
+
 
 @click.group(
-    cls=AliasedGroup,
+    cls=LateGroup,
+    late=COMMANDS,
     aliases={"token": "tokens", "user": "users"},
+    context_settings={"help_option_names": ["-h", "--help"]},
     epilog=example("authz up --demo", "authz users create alice", "authz tokens create -u alice"),
 )
 @click.version_option(__version__, prog_name="authz")
 def cli() -> None:
     """The open authentication layer for AI gateways on Envoy."""
-
-
-for command in (
-    up,
-    serve,
-    reload,
-    envoy,
-    config,
-    db,
-    client,
-    providers,
-    proxy,
-    users,
-    tokens,
-    usage,
-    audit,
-    login,
-):
-    cli.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -83,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         _fail(f"{error.filename or 'system'}: {error.strerror}")
     except Exception as error:
-        # A traceback could show what a variable holds; whoever develops asks for it.
+        # A traceback could show the value of a variable, so it appears only on demand.
         if os.environ.get("AUTHZ_TRACEBACK"):
             raise
         _fail(f"internal error: {type(error).__name__} (AUTHZ_TRACEBACK=1 shows where)")
@@ -92,9 +99,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _open_standard_streams() -> None:
-    """Open those of the three that are closed, so that no socket or file gets their number.
+    """Open each standard stream that is closed, so that no socket or file gets its number.
 
-    The event loop ends the process when it has to close one that did.
+    The event loop ends the process when it closes a socket that has such a number.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:

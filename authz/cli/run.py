@@ -1,4 +1,4 @@
-"""``authz up`` and ``authz serve``."""
+"""``authz up``, ``authz serve`` and ``authz reload``."""
 
 import socket
 from collections.abc import Callable
@@ -9,7 +9,8 @@ import click
 import structlog
 
 from authz import logs
-from authz.cli.common import config_option, example, tell_warning
+from authz.cli.common import config_option, tell_warning
+from authz.cli.groups import example
 from authz.config import loading
 from authz.config.settings import Config
 from authz.errors import ConfigError, ReloadError
@@ -19,12 +20,12 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 class GoBool(click.ParamType[bool]):
-    """A boolean as ``coder server`` takes it: ``--flag``, ``--flag=false``."""
+    """A boolean option in the form of ``coder server``: ``--flag``, ``--flag=false``."""
 
     name = "boolean"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> bool:
-        """Return the value of the text; wrong usage when it is none."""
+        """Return the value of the text; other text is wrong usage."""
         if isinstance(value, bool):
             return value
         try:
@@ -43,7 +44,7 @@ def _allow_byok_option(command: _Command) -> _Command:
         flag_value="true",
         default=None,
         metavar="true|false",
-        help="Let people use their own provider credentials (BYOK).",
+        help="Allow users to send their own provider credentials (BYOK).",
     )(command)
 
 
@@ -52,14 +53,14 @@ def _log_warning(text: str) -> None:
 
 
 @click.command(epilog=example("authz up --demo"))
-@click.option("--demo", is_flag=True, help="Play every provider with a stand-in on loopback.")
+@click.option("--demo", is_flag=True, help="Replace every provider with a fake one on loopback.")
 @_allow_byok_option
 @config_option
 def up(*, demo: bool, allow_byok: bool | None, config_path: Path | None) -> None:
     """Run authz and Envoy together, in the foreground.
 
-    Waits until both are ready, then prints the base URLs and lines to paste. Ctrl-C drains: open
-    streams finish. SIGHUP reads the configuration again, as `authz reload` does.
+    When both are ready, it prints the base URLs and example commands. Ctrl-C lets open streams
+    finish and then stops. SIGHUP reloads the configuration, as `authz reload` does.
     """
     from authz.up.signals import Signals
 
@@ -68,7 +69,7 @@ def up(*, demo: bool, allow_byok: bool | None, config_path: Path | None) -> None
         from authz.up.supervisor import up as run_up
 
         def load() -> Config:
-            # The demo reads no real key.
+            # The demo needs no provider key.
             return loading.load(
                 config_path, allow_byok=allow_byok, keys=not demo, ca=True, warn=tell_warning
             )
@@ -82,8 +83,8 @@ def up(*, demo: bool, allow_byok: bool | None, config_path: Path | None) -> None
 @click.option(
     "--workers",
     type=click.IntRange(1, 64),
-    help="Processes, each with an address of its own. Default: authz.workers, else one for each "
-    "processor.",
+    help="Number of processes, each with its own address. Default: authz.workers, else one for "
+    "each processor.",
 )
 @click.option("--checked", is_flag=True, hidden=True)
 @click.option("--worker-index", type=int, hidden=True)
@@ -101,7 +102,7 @@ def serve(
 ) -> None:
     """Run the authz service alone: gRPC for Envoy, HTTP for health.
 
-    SIGHUP reads the configuration again: providers, keys and allow_byok.
+    SIGHUP reloads the configuration: providers, keys and allow_byok.
     """
     from authz.serve.service import run
     from authz.serve.workers import Worker, Workers, available_cores
@@ -131,9 +132,10 @@ def serve(
 @click.command(epilog=example("authz reload"))
 @config_option
 def reload(*, config_path: Path | None) -> None:
-    """Let the running `authz up` read its configuration again, and say what changed.
+    """Make the running `authz up` read its configuration again.
 
-    Open streams go on. Where the new configuration can't be used, the one before stays.
+    It prints what changed. Open streams continue. If the new configuration is not valid, the
+    current one stays in use.
     """
     from authz.up.control import NOT_RELOADED, ask_reload
 

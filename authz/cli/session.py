@@ -1,4 +1,4 @@
-"""The session token of ``authz login``: one file, readable by its owner only."""
+"""The session token of ``authz login``: one file that only its owner can read."""
 
 import os
 import tempfile
@@ -14,17 +14,17 @@ VARIABLE = "CODER_SESSION_TOKEN"
 
 
 def session_path(identity: str) -> Path:
-    """Return where the session is kept: beside the SQLite file, else in ``./.authz``."""
+    """Return the path of the session file: beside the SQLite file, else in ``./.authz``."""
     url = parse_identity_url(identity)
     folder = url.path.parent if isinstance(url, SQLiteURL) else Path(".authz")
     return folder / "session"
 
 
 def current_token(identity: str, environ: Mapping[str, str] = os.environ) -> str | None:
-    """Return the session token, from the environment or the file; None when there is none.
+    """Return the session token from the environment or the file; None if there is no session.
 
     Raises:
-        StoreError: there is a file, but it can't be read or holds no token.
+        StoreError: the file can't be read or holds no token.
     """
     if token := environ.get(VARIABLE, "").strip():
         return token
@@ -36,20 +36,20 @@ def current_token(identity: str, environ: Mapping[str, str] = os.environ) -> str
     except OSError as error:
         raise StoreError(f"can't read the session {path}: {error.strerror}") from None
     if parse(token) is None:
-        raise StoreError(f"{path} holds no session: run 'authz login --user NAME' again")
+        raise StoreError(f"{path} holds no session token: run 'authz login --user NAME' again")
     return token
 
 
 def where(identity: str, environ: Mapping[str, str] = os.environ) -> str:
-    """Return where ``current_token`` takes the session from, for a message."""
+    """Return the variable or file of ``current_token``, for a message."""
     return f"${VARIABLE}" if environ.get(VARIABLE, "").strip() else str(session_path(identity))
 
 
 def keep(identity: str, token: str) -> Path:
-    """Write the session's file, mode 0600, in the place of an older one.
+    """Write the session file with mode 0600; it replaces an older one.
 
     Raises:
-        StoreError: it can't be written.
+        StoreError: the file can't be written.
     """
     path = session_path(identity)
     try:

@@ -1,4 +1,4 @@
-"""``authz tokens``: the embedded store's tokens, with the options of ``coder tokens``."""
+"""``authz tokens``: the tokens of the store, with the options of ``coder tokens``."""
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
@@ -9,17 +9,17 @@ import click
 
 from authz import lifetimes
 from authz.cli.common import (
-    AliasedGroup,
     choose_user,
     config_of_store,
     config_option,
-    example,
     identity_of,
     opened_store,
     output_option,
     print_rows,
     run_async,
 )
+from authz.cli.completion import complete_provider, complete_token, complete_user
+from authz.cli.groups import AliasedGroup, example
 from authz.core.rules import make_rules
 from authz.errors import StoreError
 from authz.identity.accounts import ApiKey
@@ -35,7 +35,7 @@ COLUMNS = (
     "limited to",
     "owner",
 )
-"""Of ``authz tokens list``: those of ``coder tokens list``, and the rules that only we have."""
+"""The columns of ``authz tokens list``: those of ``coder tokens list``, the limits, the owner."""
 
 
 class Columns(click.ParamType[tuple[str, ...]]):
@@ -46,12 +46,12 @@ class Columns(click.ParamType[tuple[str, ...]]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, ...]:
-        """Return the names; one that is none is wrong usage."""
+        """Return the names; an unknown name is wrong usage."""
         if isinstance(value, tuple):
             return value
         names = tuple(name.strip().lower() for name in value.split(","))
         if not set(names) <= set(COLUMNS):
-            self.fail(f"takes {', '.join(COLUMNS)}", param, ctx)
+            self.fail(f"must be among {', '.join(COLUMNS)}", param, ctx)
         return names
 
 
@@ -78,7 +78,7 @@ class Lifetime(click.ParamType[timedelta]):
     epilog=example("authz tokens create -n laptop --lifetime 30d", "authz tokens list"),
 )
 def tokens() -> None:
-    """Make, list and remove tokens of the embedded store."""
+    """Create, list and remove tokens."""
 
 
 @tokens.command(
@@ -93,7 +93,7 @@ def tokens() -> None:
     "--name",
     envvar="CODER_TOKEN_NAME",
     show_envvar=True,
-    help="What to call the token. Default: two random words.",
+    help="The name of the token. Default: two random words.",
 )
 @click.option(
     "--lifetime",
@@ -101,28 +101,30 @@ def tokens() -> None:
     default=lifetimes.DEFAULT,
     envvar="CODER_TOKEN_LIFETIME",
     show_envvar=True,
-    help=f"How long it is valid, such as 8h, 30d or 1y. Default: {lifetimes.DEFAULT.days}d.",
+    help=f"Lifetime, such as 8h, 30d or 1y. Default: {lifetimes.DEFAULT.days}d.",
 )
 @click.option(
     "-u",
     "--user",
     envvar="CODER_TOKEN_USER",
     show_envvar=True,
-    help="Whose token. Default: the user of 'authz login', else the only one.",
+    shell_complete=complete_user,
+    help="The owner of the token. Default: the user of 'authz login', else the only user.",
 )
 @click.option(
     "--provider",
     "providers",
     multiple=True,
     metavar="NAME",
-    help="Limit the token to this provider; may be given several times.",
+    shell_complete=complete_provider,
+    help="Limit the token to this provider; repeat it for more providers.",
 )
 @click.option(
     "--mode",
     "modes",
     multiple=True,
     type=click.Choice(["central", "byok"]),
-    help="Limit the token to the company's keys, or to the user's own.",
+    help="Limit the token to the company's keys (central) or to the user's own (byok).",
 )
 @config_option
 def create(
@@ -133,7 +135,7 @@ def create(
     modes: tuple[str, ...],
     config_path: Path | None,
 ) -> None:
-    """Make a token and print it, once: it can't be shown again."""
+    """Create a token and print it once; it can't be shown again."""
     config = config_of_store(config_path)
     try:
         rules = make_rules(providers, modes, config.provider_names)
@@ -157,9 +159,14 @@ def create(
         "authz tokens ls --all --include-expired -o json",
     ),
 )
-@click.option("-a", "--all", "everybody", is_flag=True, help="The tokens of all users.")
-@click.option("-u", "--user", help="Whose tokens. Default: as for 'create'.")
-@click.option("--include-expired", is_flag=True, help="Expired tokens too.")
+@click.option("-a", "--all", "everybody", is_flag=True, help="List the tokens of all users.")
+@click.option(
+    "-u",
+    "--user",
+    shell_complete=complete_user,
+    help="List the tokens of this user. Default: as for 'create'.",
+)
+@click.option("--include-expired", is_flag=True, help="List expired tokens too.")
 @click.option(
     "-c",
     "--column",
@@ -180,9 +187,9 @@ def list_(
     output: str,
     config_path: Path | None,
 ) -> None:
-    """List tokens; never their secrets."""
+    """List tokens, without their secrets."""
     if everybody and user is not None:
-        raise click.UsageError("--all and --user exclude each other")
+        raise click.UsageError("--all and --user are mutually exclusive")
 
     async def work() -> None:
         identity = identity_of(config_path)
@@ -199,19 +206,27 @@ def list_(
 
 
 @tokens.command(epilog=example("authz tokens remove laptop", "authz tokens rm --delete laptop"))
-@click.argument("token", metavar="NAME|ID|TOKEN")
-@click.option("--delete", is_flag=True, help="Delete the record too, so that the name is free.")
-@click.option("-u", "--user", help="Whose token. Default: anybody's, if only one has the name.")
+@click.argument("token", metavar="NAME|ID|TOKEN", shell_complete=complete_token)
+@click.option("--delete", is_flag=True, help="Delete the record too, which frees the name.")
+@click.option(
+    "-u",
+    "--user",
+    shell_complete=complete_user,
+    help="The owner of the token. Default: any user, if the name exists once.",
+)
 @config_option
 def remove(token: str, delete: bool, user: str | None, config_path: Path | None) -> None:
-    """End a token at once; without --delete its record stays for the audit."""
+    """Revoke a token at once.
+
+    Its record stays for the audit log, unless --delete is given.
+    """
 
     async def work() -> None:
         async with opened_store(identity_of(config_path)) as store:
             owner = None if user is None else await store.get_user(user)
             key = await store.find_token(token, owner)
             if key is None:
-                # The argument is not quoted: it may be a token.
+                # The message does not quote the argument, which may be a token.
                 raise StoreError("no such token: 'authz tokens list --all' shows names and ids")
             if delete:
                 await store.delete_token(key)

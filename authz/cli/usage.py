@@ -1,4 +1,4 @@
-"""``authz usage``: who used what."""
+"""``authz usage``: requests and tokens by user, model, provider, token or mode."""
 
 import csv
 import json
@@ -11,7 +11,8 @@ from pathlib import Path
 import click
 
 from authz import lifetimes
-from authz.cli.common import config_of_store, config_option, example, print_rows, run_async
+from authz.cli.common import config_of_store, config_option, print_rows, run_async
+from authz.cli.groups import AliasedGroup, example
 from authz.printable import csv_cell
 from authz.usage.entry import UsageEntry
 from authz.usage.from_log import BadLine, read_line
@@ -22,6 +23,7 @@ _BATCH = 5_000
 
 
 @click.group(
+    cls=AliasedGroup,
     invoke_without_command=True,
     epilog=example(
         "authz usage --by model --since 7d",
@@ -29,24 +31,35 @@ _BATCH = 5_000
         "authz usage import access.log",
     ),
 )
-@click.option("--by", type=click.Choice(list(GROUPS)), default="user", show_default=True)
-@click.option("--since", default="30d", show_default=True, help="How far back: 12h, 7d, 1y.")
+@click.option(
+    "--by",
+    type=click.Choice(list(GROUPS)),
+    default="user",
+    show_default=True,
+    help="The property to sum by.",
+)
+@click.option(
+    "--since",
+    default="30d",
+    show_default=True,
+    help="How far to look back, such as 12h, 7d or 1y.",
+)
 @click.option(
     "-o",
     "--output",
     type=click.Choice(["table", "json", "csv"]),
     default="table",
     show_default=True,
-    help="How to print.",
+    help="Output format.",
 )
 @config_option
 @click.pass_context
 def usage(
     context: click.Context, *, by: str, since: str, output: str, config_path: Path | None
 ) -> None:
-    """Add up requests and tokens by user, model, provider, token or mode.
+    """Sum requests and tokens by user, model, provider, token or mode.
 
-    Tokens in are all that were read; cached ones are a part of them.
+    TOKENS IN counts all input tokens; CACHED is the part that came from the provider's cache.
     """
     if context.invoked_subcommand is not None:
         return
@@ -67,8 +80,8 @@ def usage(
     _print(lines, by, output, since)
     if missing:
         click.echo(
-            f"{missing} requests have no row: they are under way, or were lost on the way and are "
-            "in Envoy's log ('authz usage import FILE').",
+            f"{missing} requests have no row yet: they are still open, or their record was lost. "
+            "'authz usage import FILE' adds lost records from Envoy's access log.",
             err=True,
         )
 
@@ -79,9 +92,9 @@ def usage(
 @click.argument("log", type=click.File("r", encoding="utf-8", errors="replace"))
 @config_option
 def import_log(log: TextIOWrapper, config_path: Path | None) -> None:
-    """Fill in from Envoy's JSON access log what is missing; each request counts once.
+    """Add missing requests from Envoy's JSON access log; each request counts once.
 
-    LOG is a file, or - for standard input. Lines that are not Envoy's are passed over.
+    LOG is a file, or - for standard input. Lines that are not from Envoy are skipped.
     """
     run_async(_import(log, config_path))
 
@@ -110,9 +123,9 @@ async def _import(log: TextIOWrapper, config_path: Path | None) -> None:
         added += await store.add(batch)
     finally:
         await store.close()
-    click.echo(f"{lines} lines read, {requests} requests, {added} were missing and are added.")
+    click.echo(f"Read {lines} lines with {requests} requests; added {added} that were missing.")
     if bad:
-        click.echo(f"{bad} lines were passed over, see above.", err=True)
+        click.echo(f"Skipped {bad} lines, listed above.", err=True)
         raise click.exceptions.Exit(1)
 
 

@@ -1,4 +1,4 @@
-"""``authz users``: the people and machines of the embedded store."""
+"""``authz users``: the people and service accounts of the store."""
 
 import sys
 from pathlib import Path
@@ -6,15 +6,15 @@ from pathlib import Path
 import click
 
 from authz.cli.common import (
-    AliasedGroup,
     config_option,
-    example,
     identity_of,
     opened_store,
     output_option,
     print_rows,
     run_async,
 )
+from authz.cli.completion import complete_user
+from authz.cli.groups import AliasedGroup, example
 from authz.errors import StoreError
 from authz.identity import roles
 from authz.identity.accounts import User
@@ -31,7 +31,7 @@ _ROLES = (*roles.STORED, roles.MEMBER)
     epilog=example("authz users create alice", "authz users list"),
 )
 def users() -> None:
-    """Make, list, suspend and delete users of the embedded store."""
+    """Create, list, suspend and delete users."""
 
 
 @users.command(
@@ -43,13 +43,13 @@ def users() -> None:
 )
 @click.argument("name")
 @click.option("--email", help="The user's e-mail address.")
-@click.option("--service-account", is_flag=True, help="The user is a machine.")
+@click.option("--service-account", is_flag=True, help="The user is a machine, not a person.")
 @click.option(
     "--role",
     type=click.Choice(_ROLES),
     default=roles.MEMBER,
     show_default=True,
-    help="What the user may do in the token API and the page.",
+    help="The rights of the user in the token API and on the page.",
 )
 @click.option("--admin", is_flag=True, help="The same as --role owner.")
 @config_option
@@ -61,7 +61,7 @@ def create(
     admin: bool,
     config_path: Path | None,
 ) -> None:
-    """Make the user NAME, active at once; makes the store if there is none."""
+    """Create the active user NAME, and the store if it does not exist."""
 
     async def work() -> None:
         async with opened_store(identity_of(config_path), create=True) as store:
@@ -99,15 +99,15 @@ def list_(output: str, config_path: Path | None) -> None:
 
 
 @users.command(epilog=example("authz users suspend alice"))
-@click.argument("name")
+@click.argument("name", shell_complete=complete_user)
 @config_option
 def suspend(name: str, config_path: Path | None) -> None:
-    """Refuse all tokens of the user NAME until 'activate'."""
+    """Refuse all tokens of the user NAME until 'authz users activate'."""
     run_async(_set_status(name, "suspended", config_path))
 
 
 @users.command(epilog=example("authz users activate alice"))
-@click.argument("name")
+@click.argument("name", shell_complete=complete_user)
 @config_option
 def activate(name: str, config_path: Path | None) -> None:
     """Accept the tokens of the user NAME again."""
@@ -115,22 +115,22 @@ def activate(name: str, config_path: Path | None) -> None:
 
 
 @users.command(epilog=example("authz users role alice user-admin"))
-@click.argument("name")
+@click.argument("name", shell_complete=complete_user)
 @click.argument("role", type=click.Choice(_ROLES))
 @config_option
 def role(name: str, role: str, config_path: Path | None) -> None:
     """Make the user NAME an owner, a user administrator or a member.
 
-    An owner may do everything in the token API and the page; a user administrator manages users who
-    are no owners, and the tokens of service accounts.
+    An owner may do everything in the token API and on the page. A user administrator manages all
+    users except owners, and the tokens of service accounts.
     """
 
     async def work() -> None:
         async with opened_store(identity_of(config_path)) as store:
             before = await store.get_user(name)
             user = await store.set_role(before, role)
-            click.echo(f"User {user.username} is {role} now.")
-            await _tell_of_no_owner(store, before)
+            click.echo(f"User {user.username} now has the role {role}.")
+            await _warn_without_owner(store, before)
 
     run_async(work())
 
@@ -138,12 +138,12 @@ def role(name: str, role: str, config_path: Path | None) -> None:
 @users.command(
     epilog=example("authz users password alice", "authz users password alice < password.txt")
 )
-@click.argument("name")
+@click.argument("name", shell_complete=complete_user)
 @config_option
 def password(name: str, config_path: Path | None) -> None:
-    """Give the user NAME a password, read from the terminal or from standard input.
+    """Set the password of the user NAME, read from the terminal or from standard input.
 
-    It ends the user's sessions; tokens stay.
+    It ends the user's sessions. Tokens stay valid.
     """
 
     async def work() -> None:
@@ -157,18 +157,18 @@ def password(name: str, config_path: Path | None) -> None:
 
 
 @users.command(epilog=example("authz users delete alice"))
-@click.argument("name")
+@click.argument("name", shell_complete=complete_user)
 @config_option
 def delete(name: str, config_path: Path | None) -> None:
-    """Delete the user NAME with all their tokens, at once and without asking."""
+    """Delete the user NAME and all their tokens, at once and without confirmation."""
 
     async def work() -> None:
         async with opened_store(identity_of(config_path)) as store:
             user = await store.get_user(name)
             gone = await store.delete_user(user)
             tokens = "1 valid token" if gone == 1 else f"{gone} valid tokens"
-            click.echo(f"User {user.username} has been deleted, and {tokens} with it.")
-            await _tell_of_no_owner(store, user)
+            click.echo(f"User {user.username} has been deleted, with {tokens}.")
+            await _warn_without_owner(store, user)
 
     run_async(work())
 
@@ -180,7 +180,7 @@ def _read_password() -> Secret:
     try:
         text = sys.stdin.readline(MAX_LENGTH + 2)
     except UnicodeDecodeError:
-        raise StoreError("the password on standard input is no text") from None
+        raise StoreError("the password on standard input is not UTF-8 text") from None
     return Secret(text.removesuffix("\n").removesuffix("\r"))
 
 
@@ -189,15 +189,15 @@ async def _set_status(name: str, status: str, config_path: Path | None) -> None:
         before = await store.get_user(name)
         user = await store.set_status(before, status)
         click.echo(f"User {user.username} is {user.status}.")
-        await _tell_of_no_owner(store, before)
+        await _warn_without_owner(store, before)
 
 
-async def _tell_of_no_owner(store: Store, changed: User) -> None:
-    """Warn where the change was that of the last owner, whom the page does not let go."""
+async def _warn_without_owner(store: Store, changed: User) -> None:
+    """Warn if the change removed the last active owner, which the page refuses to do."""
     if not roles.is_owner(changed):
         return
     left = (user for user in await store.list_users() if user.status == "active")
     if not any(map(roles.is_owner, left)):
         click.echo(
-            "Nobody is an active owner any more: 'authz users role NAME owner' makes one.", err=True
+            "No active owner is left: create one with 'authz users role NAME owner'.", err=True
         )

@@ -53,11 +53,11 @@ def _origins(origins: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class Cors(Section):
-    """Cross-origin requests of browsers; off by default.
+    """Cross-origin requests from browsers; off by default.
 
     Attributes:
-        origins: of the pages that may call the gateway's providers; ``*`` alone means every page.
-            No cookie passes with such a request, so a page needs a token either way.
+        origins: the pages that may call the providers, such as ``https://app.example.com``; ``*``
+            alone allows every page. Cookies are never accepted, so a page always needs a token.
     """
 
     origins: Annotated[tuple[StrictStr, ...], Field(min_length=1), AfterValidator(_origins)]

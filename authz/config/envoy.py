@@ -9,26 +9,27 @@ from authz.config.fields import AnyAddress, Section, Tcp, WholeSeconds
 
 
 class EnvoySettings(Section):
-    """What concerns the Envoy process alone.
+    """Settings of the Envoy process.
 
     Attributes:
-        admin: Envoy's admin interface; None means a Unix socket in the state folder, because
-            whoever reaches it can stop Envoy.
-        metrics: where Envoy serves its metrics and its readiness, and nothing else of the admin
-            interface; None means nowhere.
-        drain_timeout: seconds that open streams get to finish when the pair stops.
-        stream_idle_timeout: seconds without a byte in either direction before a stream is cut;
-            a thinking model is silent for minutes.
-        websocket_timeout: seconds that a WebSocket may live. It is checked when it is opened, so
-            this is how long it may outlive a revocation.
-        concurrency: threads that carry requests; None means one for each processor.
-        max_connections: downstream connections in all.
-        max_checks: at a time to all of authz; what is beyond gets 503 at once instead of waiting.
-            Of an Envoy and an authz that are full, one waits half a second.
-        max_heap_mib: of memory; short of it new requests get 503, while what streams goes on.
-        authz_grpc: where the replicas of authz are asked; a host name stands for all of its
-            addresses. Empty means ``authz.grpc``.
-        authz_http: the same for their HTTP side; empty means ``authz.http``.
+        admin: address of Envoy's admin interface. Unset means a Unix socket in the state folder,
+            because anyone who reaches this interface can stop Envoy.
+        metrics: address where Envoy serves its metrics and its readiness, without the rest of the
+            admin interface. Unset means that it serves neither.
+        authz_grpc: addresses of the authz replicas for checks. A host name stands for all of its
+            IP addresses. An empty list means ``authz.grpc``.
+        authz_http: addresses of the authz replicas for HTTP. An empty list means ``authz.http``.
+        drain_timeout: how long open streams may continue when the gateway stops.
+        stream_idle_timeout: how long a stream may be silent in both directions before Envoy ends
+            it. A thinking model can be silent for minutes.
+        websocket_timeout: the longest life of a WebSocket. Its token is checked only when it
+            opens, so this is how long it can outlive a revocation.
+        concurrency: threads that process requests. Unset means one for each processor.
+        max_connections: the maximum number of client connections.
+        max_checks: the maximum number of concurrent checks to all authz replicas. A request
+            beyond it gets 503 at once.
+        max_heap_mib: the maximum heap of Envoy in MiB. Beyond it new requests get 503, and open
+            streams continue.
     """
 
     admin: AnyAddress | None = None

@@ -14,6 +14,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     StrictStr,
+    WithJsonSchema,
     model_validator,
 )
 
@@ -31,6 +32,27 @@ from authz.database.url import parse_identity_url
 from authz.lifetimes import parse_duration
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_TCP = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):[0-9]{1,5}")
+_ADDRESS = re.compile(rf"unix:.+|{_TCP.pattern}")
+_URL = re.compile(r"https?://[^/?#@\s]+(/[A-Za-z0-9._~/@:+-]*)?")
+_IDENTITY = re.compile(r"(sqlite|postgresql|postgres|https|http)://\S+")
+_DURATION = re.compile(r"((\d+(\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h|d|y))+")
+
+
+def matching(pattern: re.Pattern[str], *examples: str) -> WithJsonSchema:
+    """Return the JSON Schema of text that matches a pattern as a whole.
+
+    The schema is for editors; the validators decide.
+    """
+    schema: dict[str, Any] = {"type": "string", "pattern": f"^({pattern.pattern})$"}
+    return WithJsonSchema({**schema, "examples": list(examples)} if examples else schema)
+
+
+def _duration(number: str) -> WithJsonSchema:
+    """Return the JSON Schema of a number of seconds or a duration."""
+    seconds = {"type": number, "minimum": 0, "maximum": 86_400}
+    text = {"type": "string", "pattern": f"^{_DURATION.pattern}$", "examples": ["5m"]}
+    return WithJsonSchema({"anyOf": [seconds, text]})
 
 
 def _parsed_by(parse: Any) -> BeforeValidator:
@@ -103,19 +125,36 @@ def _known_type(name: str) -> str:
 
 
 _AS_TEXT = PlainSerializer(str, when_used="unless-none")
-Tcp = Annotated[TcpAddress, _parsed_by(parse_tcp), _AS_TEXT]
-AnyAddress = Annotated[Address, _parsed_by(parse_address), _AS_TEXT]
-Url = Annotated[BaseUrl, _parsed_by(parse_base_url), _AS_TEXT]
+Tcp = Annotated[TcpAddress, _parsed_by(parse_tcp), _AS_TEXT, matching(_TCP, "127.0.0.1:8080")]
+AnyAddress = Annotated[
+    Address,
+    _parsed_by(parse_address),
+    _AS_TEXT,
+    matching(_ADDRESS, "unix:./.authz/authz.sock", "127.0.0.1:9001"),
+]
+Url = Annotated[
+    BaseUrl, _parsed_by(parse_base_url), _AS_TEXT, matching(_URL, "https://api.example.com/v1")
+]
 ReadableFile = Annotated[Path, Field(strict=False), AfterValidator(_readable_file)]
 CaFile = Annotated[ReadableFile, AfterValidator(_ca_file)]
 """PEM certificates to trust."""
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, le=86_400)]
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, le=86_400), _duration("number")]
 """Written as a number of seconds or as a duration such as ``30s`` or ``5m``."""
-WholeSeconds = Annotated[int, BeforeValidator(_whole_seconds), Field(le=86_400)]
+WholeSeconds = Annotated[
+    int, BeforeValidator(_whole_seconds), Field(le=86_400), _duration("integer")
+]
 """The same without fractions, for Envoy's settings; each field says the least."""
-ProviderName = Annotated[StrictStr, AfterValidator(_provider_name)]
-TypeName = Annotated[StrictStr, AfterValidator(_known_type)]
-IdentityUrl = Annotated[StrictStr, AfterValidator(_checked_identity)]
+ProviderName = Annotated[StrictStr, AfterValidator(_provider_name), matching(_NAME, "anthropic")]
+TypeName = Annotated[
+    StrictStr,
+    AfterValidator(_known_type),
+    WithJsonSchema({"type": "string", "enum": list(PROVIDER_TYPES)}),
+]
+IdentityUrl = Annotated[
+    StrictStr,
+    AfterValidator(_checked_identity),
+    matching(_IDENTITY, "sqlite:///./.authz/identity.db", "https://coder.example.com"),
+]
 
 
 class Section(BaseModel):
@@ -127,7 +166,12 @@ class Section(BaseModel):
 
 
 class Tls(Section):
-    """Certificate chain and private key of the listener, PEM files."""
+    """Certificate chain and private key of a listener.
+
+    Attributes:
+        cert_file: PEM file with the certificate and its intermediates.
+        key_file: PEM file with the private key.
+    """
 
     cert_file: ReadableFile
     key_file: ReadableFile

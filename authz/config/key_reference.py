@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     SerializerFunctionWrapHandler,
@@ -21,7 +21,12 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class KeyReference(Section):
-    """Where a central key is kept: exactly one of an environment variable and a file."""
+    """The place of a central key: either an environment variable or a file.
+
+    Attributes:
+        env: name of the environment variable.
+        file: path of the file. authz reads it again when it is replaced.
+    """
 
     env: StrictStr | None = None
     file: Path | None = None
@@ -63,5 +68,8 @@ def _or_none(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
     return _NoKey.model_construct() if value == "none" else read(value)
 
 
-KeyOrNone = Annotated[KeyReference | None, WrapValidator(_or_none)]
+KeyOrNone = Annotated[
+    KeyReference | None,
+    WrapValidator(_or_none, json_schema_input_type=KeyReference | Literal["none"] | None),
+]
 """A key, the word ``none``, or nothing at all."""

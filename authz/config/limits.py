@@ -10,12 +10,11 @@ Rate = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 
 
 class Limits(Section):
-    """Limits on the requests of each user. Each Envoy process counts separately.
+    """Request rates. Each Envoy process counts on its own.
 
     Attributes:
-        requests_per_minute: the limit of each user; None means no limit.
-        users: limits of single users by name, which replace ``requests_per_minute``. None means
-            no limit for that user.
+        requests_per_minute: the limit of each user. Unset means no limit.
+        users: limits by user name, which replace ``requests_per_minute``. ``null`` means no limit.
     """
 
     requests_per_minute: Rate | None = None

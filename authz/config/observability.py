@@ -8,14 +8,15 @@ from authz.config.fields import CaFile, IdentityUrl, Section, Url
 
 
 class Usage(Section):
-    """The record of requests and the tokens they used.
+    """Records of requests and of the tokens that they used.
 
     Attributes:
-        enabled: record requests, and read the tokens they used from the providers' responses.
-        database: the URL of the database, written like ``identity``. None means the identity
-            store, unless Coder manages it.
-        keep_days: days after which a recorded request is deleted.
-        metrics_by_user: add a series of tokens for each user to ``/metrics``.
+        enabled: whether authz records requests and reads token counts from the providers'
+            answers.
+        database: URL of the database for these records, in the form of ``identity``. Unset means
+            the database of ``identity``, unless Coder manages it.
+        keep_days: how many days a record is kept.
+        metrics_by_user: whether ``/metrics`` has token counts by user, one series for each user.
     """
 
     enabled: StrictBool = True
@@ -29,10 +30,10 @@ class Log(Section):
 
     Attributes:
         level: the lowest level that authz logs.
-        format: the format of authz's log. ``auto`` means ``console`` on a terminal, else ``json``.
-        access: the format of the access log. ``text`` writes a short line for each request.
-            ``auto`` means ``text`` when ``authz up`` runs on a terminal, else ``json``, which
-            ``authz usage import`` can read.
+        format: format of the authz log. ``auto`` means ``console`` on a terminal, else ``json``.
+        access: format of the access log. ``text`` is one short line for each request; ``json``
+            has every field and can be imported as usage. ``auto`` means ``text`` for ``authz up``
+            on a terminal, else ``json``.
     """
 
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -41,15 +42,14 @@ class Log(Section):
 
 
 class Tracing(Section):
-    """Spans of Envoy and authz, in one trace for each request.
+    """Spans of Envoy and authz, one trace for each request.
 
     Attributes:
-        otlp: the collector's URL, such as ``http://host:4317``. The protocol is OTLP over gRPC,
-            in clear (``http``) or with TLS (``https``).
-        sample: the fraction of requests that are traced; 1 traces every request.
-        join_clients: continue a trace that the client began. The client then decides which
-            requests are sampled.
-        ca_file: certificates that sign the collector's; None means the system's roots.
+        otlp: URL of the collector for OTLP over gRPC, such as ``http://collector:4317``.
+        sample: the fraction of requests that are traced; 1 means all.
+        join_clients: whether a request continues the trace of its client. Then the client decides
+            which requests are sampled.
+        ca_file: PEM file with the CA of the collector. Unset means the system's trusted roots.
     """
 
     otlp: Url

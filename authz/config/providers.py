@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, StrictBool, StrictStr
+from pydantic import AfterValidator, Field, StrictBool, StrictStr, WithJsonSchema
 
-from authz.config.fields import Section
+from authz.config.fields import Section, matching
 from authz.core import tokens
 from authz.core.header_names import is_reserved
 from authz.core.providers import AllowedPath
@@ -14,7 +14,9 @@ from authz.core.providers import AllowedPath
 _REGION = re.compile(r"[a-z]{2,4}(-[a-z]+){1,2}-[0-9]{1,2}")
 _PROFILE = re.compile(r"[A-Za-z0-9_.@+-]+")
 _SEGMENT = re.compile(r"[A-Za-z0-9_~:@-][A-Za-z0-9._~:@-]*")
+_EXTRA_PATH = re.compile(rf"(/{_SEGMENT.pattern})+(/\*)?")
 _HEADER = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_WRITTEN_HEADER = re.compile(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*")
 _HEADER_VALUE = re.compile(r"[!-~]([ -~]{0,510}[!-~])?")
 _MAX_HEADERS = 16
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -62,38 +64,50 @@ def _header_value(text: str) -> str:
     return text
 
 
-HeaderName = Annotated[StrictStr, AfterValidator(_header)]
-HeaderValue = Annotated[StrictStr, AfterValidator(_header_value)]
+HeaderName = Annotated[StrictStr, AfterValidator(_header), matching(_WRITTEN_HEADER, "x-team-key")]
+HeaderValue = Annotated[StrictStr, AfterValidator(_header_value), matching(_HEADER_VALUE)]
 CredentialHeaders = Annotated[tuple[HeaderName, ...], Field(max_length=_MAX_HEADERS)]
 AccountHeaders = Annotated[dict[HeaderName, HeaderValue], Field(max_length=_MAX_HEADERS)]
 
 
 class Aws(Section):
-    """How Envoy signs requests to AWS. The secret itself is Envoy's alone; authz never sees it.
+    """Signatures for AWS. Envoy reads the secret and signs; authz never sees it.
 
     Attributes:
-        credentials_file: in AWS's format, read by Envoy, and again when it is replaced. None means
-            the default chain: environment, config files, web identity, container, instance.
-        profile: in that file.
+        region: AWS region of the host, such as ``us-east-1``.
+        credentials_file: file in AWS's format, which Envoy reads again when it is replaced. None
+            means AWS's default chain: environment, config files, web identity, container,
+            instance.
+        profile: name of the profile in ``credentials_file``.
     """
 
-    region: Annotated[StrictStr, AfterValidator(_region)]
+    region: Annotated[StrictStr, AfterValidator(_region), matching(_REGION, "us-east-1")]
     credentials_file: Path | None = None
-    profile: Annotated[StrictStr, AfterValidator(_profile)] = "default"
+    profile: Annotated[StrictStr, AfterValidator(_profile), matching(_PROFILE)] = "default"
 
 
 class ExtraPath(Section):
-    """A path that is served beside those of the provider's type.
+    """A path that is served in addition to those of the provider's type.
 
     Attributes:
-        path: literal, behind ``/<provider>``; a last segment ``*`` stands for all that follows.
-        central_key: whether the central key may be used there; without, it is for the user's own
-            credential only.
+        path: literal path behind ``/<provider>``, such as ``/v1/batches``. A last segment ``*``
+            matches everything below.
+        methods: the HTTP methods to serve.
+        central_key: whether requests may use the central key. Otherwise they need the user's own
+            credential.
     """
 
-    path: Annotated[StrictStr, AfterValidator(_path)]
+    path: Annotated[StrictStr, AfterValidator(_path), matching(_EXTRA_PATH, "/v1/batches")]
     methods: Annotated[
-        tuple[Annotated[StrictStr, AfterValidator(_method)], ...], Field(min_length=1)
+        tuple[
+            Annotated[
+                StrictStr,
+                AfterValidator(_method),
+                WithJsonSchema({"type": "string", "enum": list(_METHODS)}),
+            ],
+            ...,
+        ],
+        Field(min_length=1),
     ]
     central_key: StrictBool = False
 

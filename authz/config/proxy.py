@@ -26,20 +26,29 @@ def _direct(text: str) -> str:
 
 
 class CaFiles(Section):
-    """The proxy's certificate authority, PEM files; ``authz proxy ca`` makes them."""
+    """Files of the proxy's certificate authority; ``authz proxy ca`` creates them.
+
+    Attributes:
+        cert_file: PEM file with the CA certificate.
+        key_file: PEM file with the CA's private key.
+    """
 
     cert_file: Annotated[Path, Field(strict=False)] = Path(".authz/ca.pem")
     key_file: Annotated[Path, Field(strict=False)] = Path(".authz/ca-key.pem")
 
 
 class Proxy(Section):
-    """The AI Gateway Proxy, for tools that can't set a base URL.
+    """The AI Gateway Proxy, for tools that take no base URL.
 
     Attributes:
-        tunnel: whether hosts of no provider are reached, undecrypted.
-        allowed_private_cidrs: private addresses that a tunnel may go to after all.
-        upstream_proxy: the company's proxy, through which tunnels and providers are reached.
-        no_proxy: hosts that tools reach without the proxy, beside this machine; for ``NO_PROXY``.
+        listen: address of the proxy.
+        ca: the certificate authority that signs the certificates for the providers' hosts.
+        tls: certificate of the proxy itself. Unset means that clients connect without TLS.
+        tunnel: whether the proxy tunnels to other hosts, without decrypting the connections.
+        allowed_private_cidrs: private networks that a tunnel may reach; others are refused.
+        upstream_proxy: URL of the company's proxy, as ``http://host:port``, for tunnels and
+            providers.
+        no_proxy: more hosts that tools reach without the proxy; they go into ``NO_PROXY``.
     """
 
     listen: Tcp = TcpAddress("127.0.0.1", 8888)

@@ -16,32 +16,32 @@ _ANY_USE = ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE
 
 
 class MutualTls(Tls):
-    """TLS in which each side shows a certificate.
+    """TLS in which both sides show a certificate.
 
     Attributes:
-        ca_file: signs the client certificates that authz accepts, and the server certificates
-            that Envoy accepts; PEM, one or more.
+        ca_file: PEM file with the CAs of both sides. Anyone with a certificate from one of them
+            can obtain provider keys from authz.
     """
 
     ca_file: CaFile
 
 
 class Service(Section):
-    """Where the authz service listens.
+    """Settings of the authz process.
 
     Attributes:
-        transport: our own server of unary gRPC calls, or grpcio's, the reference it is tested
-            against.
-        tls: of the gRPC side; both sides show a certificate.
-        client_tls: what Envoy shows; None means the certificate of ``tls``.
-        insecure: whether credentials may leave this machine in clear.
-        http: for everybody who may know of health and metrics, and for the API and the page.
-        envoy_http: the same for Envoy alone, which says there whose connection a request came on.
-            A Unix socket, or an address with the certificates of ``tls``. None means a socket
-            beside that of ``grpc``; where ``grpc`` is no socket, Envoy uses ``http`` and what it
-            says is not believed.
-        workers: processes, each with an address of its own beside ``grpc``. None means one for
-            each processor with ``authz serve``, and one with ``authz up``, where Envoy needs them.
+        grpc: address for the checks of Envoy: ``unix:PATH`` or ``host:port``.
+        transport: implementation of the gRPC server; ``grpcio`` is the reference implementation.
+        tls: certificates of the gRPC side. Both sides show a certificate.
+        client_tls: the certificate of Envoy. Unset means the certificate of ``tls``.
+        insecure: whether ``grpc`` may carry credentials in clear to other machines.
+        http: address for health, metrics, the token API and the page.
+        envoy_http: the same for Envoy only, which reports the client's address there. It is a
+            Unix socket, or an address with the certificates of ``tls``. Unset means a socket
+            beside that of ``grpc``. If ``grpc`` is not a socket, Envoy uses ``http``, and authz
+            ignores the reported address.
+        workers: number of processes, each with its own address beside ``grpc``. Unset means one
+            for each processor with ``authz serve``, and one with ``authz up``.
     """
 
     grpc: AnyAddress = UnixAddress("./.authz/authz.sock")

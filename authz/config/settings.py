@@ -42,19 +42,25 @@ from authz.keys.pool import MAX_KEYS
 
 
 class Provider(Section):
-    """One provider that requests may go to.
+    """A provider that serves requests.
 
     Attributes:
-        public_url: the URL that clients of the AI Gateway Proxy know, where it is not the base
-            URL, as behind a mirror.
+        name: the word in the gateway's URLs, ``/<name>/…``.
+        type: the kind of API, which decides paths and credential headers (docs/providers.md).
+        base_url: URL of the provider's API.
+        public_url: URL that clients of the AI Gateway Proxy use, if it is not ``base_url``, for
+            example behind a mirror.
         key: the central key, or ``none`` for a provider that takes no credential.
-        keys: up to five central keys in place of one; the first that the provider does not refuse
-            serves (``coder-contract.md`` 2.6).
-        aws: how Envoy signs requests that bring no credential of the user's own.
-        websocket: whether it has WebSockets; None asks the type.
-        extra_paths: served beside those of the type.
-        credential_headers: where the provider reads a credential, beside those of the type.
-        account_headers: what centralized requests get, such as ``openai-organization``.
+        keys: up to five central keys in place of ``key``. authz uses the first one that the
+            provider does not refuse.
+        aws: signatures for requests without a credential of the user's own.
+        websocket: whether WebSockets are served. Unset means the default of the type.
+        extra_paths: paths that are served in addition to those of the type.
+        credential_headers: names of more headers that carry a credential to this provider.
+        account_headers: headers that are added to requests with the central key, such as
+            ``openai-organization``.
+        ca_file: PEM file with a private CA of the provider. Unset means the system's trusted
+            roots.
     """
 
     name: ProviderName
@@ -177,19 +183,30 @@ DEFAULT_PROVIDERS = (
 
 
 class Config(Section):
-    """The whole configuration; a reload makes a new one.
+    """The configuration of the gateway.
 
     Attributes:
-        identity_ca_file: a private CA of the Coder deployment.
-        identity_max_staleness: seconds for which an answer of Coder's API may be used again; a
-            deleted token may live that much longer.
-        identity_stale_if_error: seconds for which a token that was seen good may pass while the
-            identity source can't be asked.
-        audit_keep_days: after which an entry of the audit log is deleted.
-        send_actor_headers: whether a provider's models are told who asks
-            (``coder-contract.md`` 2.5).
-        cors: pages that may call the gateway from a browser; None means no page may.
-        tracing: None means no traces, and nothing that makes any.
+        listen: address of Envoy's listener for clients.
+        tls: certificate of that listener. Unset means that it serves HTTP without TLS.
+        identity: URL of the database or the Coder deployment that knows the tokens:
+            ``sqlite:///path``, ``postgresql://…`` or ``https://…`` (docs/identity.md).
+        identity_ca_file: PEM file with a private CA of the Coder deployment.
+        identity_max_staleness: how long a positive answer of Coder's API may be used again. A
+            deleted token can live that much longer.
+        identity_stale_if_error: how long a token that was valid may pass while the identity
+            source does not answer.
+        allow_byok: whether users may send their own provider credentials.
+        audit_keep_days: how many days an entry of the audit log is kept.
+        send_actor_headers: whether providers receive the id and name of the user in headers.
+        providers: the providers, one for each name.
+        proxy: the AI Gateway Proxy. Unset means that it is off.
+        cors: pages that may call the gateway from a browser. Unset means that no page may.
+        usage: records of requests and token counts.
+        limits: request rates of users.
+        log: formats and level of the logs.
+        tracing: OpenTelemetry traces. Unset means that there are no traces.
+        authz: settings of the authz process.
+        envoy: settings of the Envoy process.
     """
 
     listen: Tcp = TcpAddress("127.0.0.1", 8080)

@@ -30,13 +30,16 @@ class SQLiteDatabase:
 
     Args:
         path: of the store's file, which has to be there (``sqlite_file.make``).
+        read_only: refuse every change to the file.
     """
 
     dialect = Dialect.SQLITE
 
-    def __init__(self, path: Path, schema: Schema) -> None:
+    def __init__(self, path: Path, schema: Schema, *, read_only: bool = False) -> None:
         self.where = str(path)
-        self._file = SQLiteFile(path, schema, read_only=False, detect_types=sqlite3.PARSE_DECLTYPES)
+        self._file = SQLiteFile(
+            path, schema, read_only=read_only, detect_types=sqlite3.PARSE_DECLTYPES
+        )
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="authz-sqlite")
         self._turn = asyncio.Lock()
         self._closed = False

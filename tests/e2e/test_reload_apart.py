@@ -65,7 +65,7 @@ def test_authz_first_then_envoy(provider: Provider) -> None:
         running.settings["envoy"] = {"max_connections": 77}
         _write(running, a=two, b=two)
         result = running.command("envoy", "render", "--folder", "envoy")
-        assert result.stderr == "Envoy needs a restart: bootstrap.json has changed.\n"
+        assert result.stderr == "bootstrap.json has changed: restart Envoy.\n"
         one.release()
         stream.join()
         stream.assert_whole()

@@ -334,9 +334,9 @@ async def test_what_was_lost_is_counted_and_filled_in(gateway_in_use: Pair) -> N
     log = gateway.folder / "access.log"
     log.write_text(gateway.stdout + "{broken\n\n[1]\n")
     filled = gateway.command("usage", "import", str(log))
-    assert "20 were missing and are added" in filled.stdout
+    assert "added 20 that were missing" in filled.stdout
     again = gateway.command("usage", "import", str(log))
-    assert "0 were missing" in again.stdout
+    assert "added 0 that were missing" in again.stdout
     assert await asyncio.to_thread(_totals, gateway) == before
     assert "have no row" not in gateway.command("usage").stderr
 

@@ -49,7 +49,7 @@ def test_roles(run: Run) -> None:
     users = json.loads(run("users", "list", "-o", "json").stdout)
     roles = {user["username"]: [role["name"] for role in user["roles"]] for user in users}
     assert roles == {"alice": [], "helper": ["user-admin"], "root": ["owner"]}
-    assert run("users", "role", "alice", "owner").stdout == "User alice is owner now.\n"
+    assert run("users", "role", "alice", "owner").stdout == "User alice now has the role owner.\n"
     run("users", "role", "alice", "king", fails=2)
 
 

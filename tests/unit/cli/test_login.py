@@ -80,7 +80,7 @@ def test_a_session_that_is_over(run: Run, end: str, monkeypatch: pytest.MonkeyPa
     for line in (("tokens", "create"), ("tokens", "list")):
         result = run(*line, fails=StoreError)
         assert str(result.exception) == (
-            f"{place} is no valid session: run 'authz login --user NAME', or say --user"
+            f"the session in {place} is not valid: run 'authz login --user NAME', or give --user"
         )
         run(*line, "--user", "alice")
     if end != "environment":

@@ -190,8 +190,8 @@ def test_chosen_by_name(tmp_path: Path, server: _Server) -> None:
     (row,) = _run(tmp_path, values, "openai", KEY=KEY)
     assert row["provider"] == "openai"
     said = _run(tmp_path, values, "opnai", KEY, status=1, KEY=KEY)
-    assert said.splitlines()[0] == "authz: there is no provider opnai: did you mean openai?"
-    assert said.splitlines()[1].endswith(": there are openai, other")
+    assert said.splitlines()[0] == "authz: unknown provider opnai: did you mean openai?"
+    assert said.splitlines()[1].endswith(": use one of openai, other")
 
 
 def test_tls(tmp_path: Path) -> None:

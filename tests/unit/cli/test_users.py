@@ -70,7 +70,7 @@ def test_delete_counts_tokens(run: Run) -> None:
         run("users", "create", "alice")
         for _ in range(count):
             run("tokens", "create")
-        expected = f"User alice has been deleted, and {text} with it.\n"
+        expected = f"User alice has been deleted, with {text}.\n"
         assert run("users", "delete", "alice").stdout == expected
 
 
@@ -89,4 +89,4 @@ def test_the_last_owner(run: Run, line: str) -> None:
     run("users", "create", "ann", "--admin")
     run("users", "create", "bob", "--admin")
     assert run("users", *line.replace("ann", "bob").split()).stderr == ""
-    assert "Nobody is an active owner" in run("users", *line.split()).stderr
+    assert "No active owner is left" in run("users", *line.split()).stderr

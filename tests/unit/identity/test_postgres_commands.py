@@ -36,8 +36,8 @@ def test_from_an_empty_database_to_a_token(postgres: PostgresServer, folder: Pat
     assert "authz db init" in str(before.exception)
     said = [_run(url, "db", "init").output for _ in range(2)]
     assert said == [
-        f"The tables have been made in postgresql:///{name}.\n",
-        f"postgresql:///{name} has its tables.\n",
+        f"Created the tables in postgresql:///{name}.\n",
+        f"The tables in postgresql:///{name} already exist.\n",
     ]
     assert _run(url, "users", "create", "alice").exit_code == 0
     token = _run(url, "tokens", "create", "-n", "laptop").output.strip()
@@ -54,8 +54,8 @@ def test_from_an_empty_database_to_a_token(postgres: PostgresServer, folder: Pat
 def test_init_of_the_embedded_store(folder: Path) -> None:
     """The same command makes the embedded store."""
     url = "sqlite:///./.authz/identity.db"
-    assert "have been made" in _run(url, "db", "init").output
-    assert "has its tables" in _run(url, "db", "init").output
+    assert "Created the tables" in _run(url, "db", "init").output
+    assert "already exist" in _run(url, "db", "init").output
     assert _run(url, "users", "list").exit_code == 0
 
 
