@@ -5,6 +5,10 @@ import socket
 import ssl
 from pathlib import Path
 
+import h2.config
+import h2.connection
+import h2.events
+import h2.exceptions
 from cryptography import x509
 
 from tests.support import raw
@@ -119,6 +123,68 @@ class Connect(raw.Connection):
         length = int(dict(answer.headers).get("content-length", "0"))
         body = self._exactly(length)
         return Answer(answer.status, answer.headers, body, answer.whole + body)
+
+
+class ConnectH2:
+    """An HTTP/2 connection to a proxy with a TLS listener, for several CONNECTs.
+
+    Args:
+        port: the proxy's, on loopback.
+        ca_file: whom to trust for the listener's certificate.
+    """
+
+    def __init__(self, port: int, ca_file: Path | None) -> None:
+        assert ca_file is not None
+        context = trusting(ca_file, alpn=("h2",))
+        plain = socket.create_connection(("127.0.0.1", port), 5)
+        self._socket = context.wrap_socket(plain, server_hostname="127.0.0.1")
+        assert self._socket.selected_alpn_protocol() == "h2"
+        config = h2.config.H2Configuration(
+            validate_outbound_headers=False, header_encoding="latin-1"
+        )
+        self._connection = h2.connection.H2Connection(config)
+        self._connection.initiate_connection()
+
+    def ask(self, headers: Headers) -> tuple[int, int]:
+        """Send a request that stays open, and return its stream and the answer's status."""
+        stream = self._connection.get_next_available_stream_id()
+        self._connection.send_headers(stream, [(str(n), str(v)) for n, v in headers])
+        while True:
+            self._socket.sendall(self._connection.data_to_send())
+            data = self._socket.recv(65_536)
+            if not data:
+                return stream, 0
+            try:
+                events = self._connection.receive_data(data)
+            except h2.exceptions.ProtocolError:
+                # A GOAWAY, and behind it an answer that h2 does not want to know of.
+                return stream, 0
+            for event in events:
+                if isinstance(event, h2.events.ResponseReceived) and event.stream_id == stream:
+                    named = {str(name): str(value) for name, value in event.headers or ()}
+                    return stream, int(named[":status"])
+                if isinstance(event, h2.events.StreamReset | h2.events.ConnectionTerminated):
+                    return stream, 0
+
+    def exchange(self, stream: int, data: bytes) -> bytes:
+        """Send data on an open stream and return the next data that comes."""
+        self._connection.send_data(stream, data)
+        while True:
+            self._socket.sendall(self._connection.data_to_send())
+            received = self._socket.recv(65_536)
+            if not received:
+                return b""
+            for event in self._connection.receive_data(received):
+                if isinstance(event, h2.events.DataReceived) and event.data:
+                    size = event.flow_controlled_length or 0
+                    self._connection.acknowledge_received_data(size, stream)
+                    return event.data
+                if isinstance(event, h2.events.StreamEnded | h2.events.StreamReset):
+                    return b""
+
+    def close(self) -> None:
+        """Close."""
+        self._socket.close()
 
 
 def connect(port: int, authority: str | bytes, headers: Headers = (), **options: object) -> Answer:
