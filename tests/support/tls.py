@@ -3,6 +3,7 @@
 import base64
 import socket
 import ssl
+from collections import defaultdict
 from pathlib import Path
 
 import h2.config
@@ -144,6 +145,8 @@ class ConnectH2:
         )
         self._connection = h2.connection.H2Connection(config)
         self._connection.initiate_connection()
+        self._came: defaultdict[int, bytes] = defaultdict(bytes)
+        self._ended: set[int] = set()
 
     def ask(self, headers: Headers) -> tuple[int, int]:
         """Send a request that stays open, and return its stream and the answer's status."""
@@ -159,6 +162,7 @@ class ConnectH2:
             except h2.exceptions.ProtocolError:
                 # A GOAWAY, and behind it an answer that h2 does not want to know of.
                 return stream, 0
+            self._take(events)
             for event in events:
                 if isinstance(event, h2.events.ResponseReceived) and event.stream_id == stream:
                     named = {str(name): str(value) for name, value in event.headers or ()}
@@ -167,20 +171,27 @@ class ConnectH2:
                     return stream, 0
 
     def exchange(self, stream: int, data: bytes) -> bytes:
-        """Send data on an open stream and return the next data that comes."""
-        self._connection.send_data(stream, data)
-        while True:
-            self._socket.sendall(self._connection.data_to_send())
+        """Send data on an open stream and return what comes on it; empty once it has ended."""
+        if data:
+            self._connection.send_data(stream, data)
+        self._socket.sendall(self._connection.data_to_send())
+        while not self._came[stream] and stream not in self._ended:
             received = self._socket.recv(65_536)
             if not received:
                 return b""
-            for event in self._connection.receive_data(received):
-                if isinstance(event, h2.events.DataReceived) and event.data:
-                    size = event.flow_controlled_length or 0
-                    self._connection.acknowledge_received_data(size, stream)
-                    return event.data
-                if isinstance(event, h2.events.StreamEnded | h2.events.StreamReset):
-                    return b""
+            self._take(self._connection.receive_data(received))
+            self._socket.sendall(self._connection.data_to_send())
+        return self._came.pop(stream, b"")
+
+    def _take(self, events: list[h2.events.Event]) -> None:
+        """Keep what comes on each stream: several tunnels share the connection."""
+        for event in events:
+            if isinstance(event, h2.events.DataReceived):
+                size = event.flow_controlled_length or 0
+                self._connection.acknowledge_received_data(size, event.stream_id)
+                self._came[event.stream_id] += event.data or b""
+            elif isinstance(event, h2.events.StreamEnded | h2.events.StreamReset):
+                self._ended.add(event.stream_id)
 
     def close(self) -> None:
         """Close."""
