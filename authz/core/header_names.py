@@ -20,8 +20,10 @@ GATEWAY_KEYS = (
     "cf-aig-authorization",
     "helicone-auth",
     "apikey",
+    "x-bf-vk",
 )
-"""Where gateways with OpenAI's API read a key: LiteLLM, Portkey, Cloudflare, Helicone, Kong."""
+"""Where gateways with OpenAI's API read a key: LiteLLM, Portkey, Cloudflare, Helicone, Kong and
+Bifrost."""
 
 CREDENTIAL_HEADERS = (
     GOVERNANCE,
@@ -40,6 +42,7 @@ CREDENTIAL_HEADERS = (
     "x-access-token",
     "x-auth-key",
     "x-functions-key",
+    "x-serverless-authorization",
     "x-vercel-oidc-token",
     "cf-access-client-id",
     "cf-access-client-secret",
@@ -63,6 +66,8 @@ ACCOUNT_HEADERS = (
     "helicone-target-url",
     "helicone-target-provider",
     "helicone-openai-api-base",
+    "cf-aig-byok-alias",
+    "x-hf-bill-to",
 )
 """They choose which account pays, or where another gateway sends the key.
 

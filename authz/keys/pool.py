@@ -28,18 +28,14 @@ class Requester:
     """Whose request a provider refused, for the log and to tell people apart.
 
     Attributes:
-        user_id: empty where the token has no user that is known.
+        user_id: empty where the token has no user that is known; one person may have many of these
+            tokens, so they tell nobody apart.
         user: the name, for the log.
     """
 
     user_id: str = ""
     token_id: str = ""
     user: str = ""
-
-    @property
-    def person(self) -> str:
-        """The user, or the token where its user is not known."""
-        return self.user_id or self.token_id
 
 
 @dataclass(slots=True)
@@ -156,10 +152,13 @@ class KeyPool:
         now = self._clock()
         before = self._suspected.get(index)
         is_fresh = before is not None and before[0] == key and now < before[2]
-        if before is not None and is_fresh and before[1] != who.person:
-            del self._suspected[index]
-            return True
-        self._suspected[index] = (key, who.person, now + REST_SECONDS)
+        if before is not None and is_fresh:
+            if not who.user_id:
+                return False
+            if before[1] not in ("", who.user_id):
+                del self._suspected[index]
+                return True
+        self._suspected[index] = (key, who.user_id, now + REST_SECONDS)
         if not is_fresh:
             _log.warning(
                 "last central key goes on: the requests of one person alone were refused",
