@@ -29,6 +29,9 @@ _TOKEN_INSIDE = re.compile(rb"(?<![0-9A-Za-z])[0-9A-Za-z]{10}-[0-9A-Za-z]{22}(?!
 _CLEAN = re.compile(rb"[\x20-\x7e]*")
 _KEY_IN_SUBPROTOCOL = "openai-insecure-api-key"
 """A browser can set no header of a handshake, so it passes a key to OpenAI as a subprotocol."""
+_ACCOUNTS_IN_SUBPROTOCOL = ("openai-organization", "openai-project")
+"""Subprotocols by which a browser chooses the account that pays."""
+_DECODED_TIMES = 3
 _NO_NAMES: frozenset[str] = frozenset()
 
 
@@ -62,6 +65,8 @@ class Credentials:
         accounts: names of the headers that choose an account of the provider.
         subprotocol_token: the Coder token in a WebSocket's subprotocols.
         subprotocols: the other subprotocols, for the provider; None to keep the header as it is.
+        central_subprotocols: those of them that choose no account, for a request with the central
+            key; None if none of them chooses one.
         token_headers: names of other headers (or ``:path``) that hold a Coder token.
     """
 
@@ -74,6 +79,7 @@ class Credentials:
     accounts: tuple[str, ...] = ()
     subprotocol_token: Secret | None = None
     subprotocols: str | None = None
+    central_subprotocols: str | None = None
     token_headers: tuple[str, ...] = ()
 
     def named(self, header: str) -> Secret | None:
@@ -120,8 +126,8 @@ def read(headers: Iterable[tuple[str, bytes]], further: frozenset[str] = _NO_NAM
     if b"," in authorization:
         raise BadHeader(AUTHORIZATION, "holds a comma, as it does when it is sent more than once")
     subprotocols, subprotocol_token = _read_subprotocols(b", ".join(offered))
+    rest = b", ".join(offered) if subprotocols is None else subprotocols.encode()
     if offered:
-        rest = b", ".join(offered) if subprotocols is None else subprotocols.encode()
         others.append((SUBPROTOCOL, rest))
     bearer = _bearer(authorization)
     texts = {name: _text(value) for name, value in found.items() if name != AUTHORIZATION}
@@ -141,6 +147,7 @@ def read(headers: Iterable[tuple[str, bytes]], further: frozenset[str] = _NO_NAM
         accounts=tuple(sorted({name for name, _ in others if name in _ACCOUNT_HEADERS})),
         subprotocol_token=subprotocol_token,
         subprotocols=subprotocols,
+        central_subprotocols=_without_accounts(rest),
         token_headers=_token_headers(others, presented),
     )
 
@@ -170,6 +177,19 @@ def _read_subprotocols(offered: bytes) -> tuple[str | None, Secret | None]:
     return ", ".join(name for name in names if name and name != keys[0]), Secret(key)
 
 
+def _without_accounts(offered: bytes) -> str | None:
+    """Return the subprotocols that choose no account; None where that is all of them."""
+    if not any(name.encode() in offered.lower() for name in _ACCOUNTS_IN_SUBPROTOCOL):
+        return None
+    _require_clean(SUBPROTOCOL, offered)
+    names = [name.strip() for name in offered.decode("ascii").split(",")]
+    return ", ".join(
+        name
+        for name in names
+        if name and not any(account in name.lower() for account in _ACCOUNTS_IN_SUBPROTOCOL)
+    )
+
+
 # Wider than every other pattern of a Coder token here.
 _LIKE_TOKEN = re.compile(rb"[^-]{10}-[^-]{22}")
 
@@ -182,26 +202,34 @@ def is_plain(name: str, value: bytes, further: frozenset[str] = _NO_NAMES) -> bo
         and name not in further
         and name != SUBPROTOCOL
         and _LIKE_TOKEN.search(value) is None
-        and _LIKE_TOKEN.search(_decoded(name, value)) is None
+        and _LIKE_TOKEN.search(_decodings(value)[-1]) is None
     )
 
 
-def _decoded(name: str, value: bytes) -> bytes:
-    # Envoy decodes the path as far as that is safe, but not the query.
-    return unquote_to_bytes(value) if name == ":path" and b"%" in value else value
+def _decodings(value: bytes) -> list[bytes]:
+    """Return a value as it is, then decoded once, twice, and so on while that changes it.
+
+    Envoy decodes the path as far as that is safe, but neither the query nor any other header.
+    """
+    found = [value]
+    while b"%" in found[-1] and len(found) <= _DECODED_TIMES:
+        found.append(unquote_to_bytes(found[-1]))
+    return found
 
 
 def _token_headers(headers: list[tuple[str, bytes]], presented: list[bytes]) -> tuple[str, ...]:
     """Return the names of the headers that hold a Coder token, of this request or any other."""
 
     def holds(value: bytes) -> bool:
-        return bool(_TOKEN_INSIDE.search(value)) or any(token in value for token in presented)
+        return any(
+            _TOKEN_INSIDE.search(text) or any(token in text for token in presented)
+            for text in _decodings(value)
+        )
 
     # Almost no request has one, and one search through all values together finds that out.
-    together = b"\n".join([value for _, value in headers])
-    if not holds(together) and (b"%" not in together or not holds(unquote_to_bytes(together))):
+    if not holds(b"\n".join([value for _, value in headers])):
         return ()
-    return tuple({name for name, value in headers if holds(_decoded(name, value))})
+    return tuple({name for name, value in headers if holds(value)})
 
 
 def _text(value: bytes) -> str:

@@ -259,7 +259,7 @@ def _further_removed(credentials: Credentials, *, is_central: bool) -> tuple[str
     removed = [name for name, _ in credentials.others if name not in CREDENTIAL_HEADERS]
     if is_central:
         removed += credentials.accounts
-    if credentials.subprotocols == "":
+    if _subprotocols(credentials, is_central=is_central) == "":
         removed.append(SUBPROTOCOL)
     return tuple(removed)
 
@@ -268,6 +268,14 @@ def _further_headers(
     credentials: Credentials, route: Route, *, is_central: bool
 ) -> tuple[tuple[str, str], ...]:
     headers = route.accounts if is_central else ()
-    if credentials.subprotocols and SUBPROTOCOL not in credentials.token_headers:
-        headers = (*headers, (SUBPROTOCOL, credentials.subprotocols))
+    subprotocols = _subprotocols(credentials, is_central=is_central)
+    if subprotocols and SUBPROTOCOL not in credentials.token_headers:
+        headers = (*headers, (SUBPROTOCOL, subprotocols))
     return headers
+
+
+def _subprotocols(credentials: Credentials, *, is_central: bool) -> str | None:
+    """Return the subprotocols for the provider; None where the header stays as it came."""
+    if is_central and credentials.central_subprotocols is not None:
+        return credentials.central_subprotocols
+    return credentials.subprotocols

@@ -24,9 +24,10 @@ GATEWAY_KEYS = (
     "cf-aig-authorization",
     "helicone-auth",
     "apikey",
+    "x-bf-vk",
 )
 """Headers from which gateways with OpenAI's API read a key: LiteLLM, Portkey, Cloudflare, Helicone,
-Kong."""
+Kong and Bifrost."""
 
 CREDENTIAL_HEADERS = (
     GOVERNANCE,
@@ -45,6 +46,7 @@ CREDENTIAL_HEADERS = (
     "x-access-token",
     "x-auth-key",
     "x-functions-key",
+    "x-serverless-authorization",
     "x-vercel-oidc-token",
     "cf-access-client-id",
     "cf-access-client-secret",
@@ -68,6 +70,8 @@ ACCOUNT_HEADERS = (
     "helicone-target-url",
     "helicone-target-provider",
     "helicone-openai-api-base",
+    "cf-aig-byok-alias",
+    "x-hf-bill-to",
 )
 """Headers that choose the account that pays, or the host to which another gateway sends the key.
 

@@ -32,7 +32,7 @@ from authz.check.ext_authz import METADATA_ENTRY, METADATA_KEY_INDEX
 from authz.check.refused_keys import RETRY_AFTER
 from authz.config.settings import Config
 from authz.envoy.filters import AUTHZ_CLUSTER, EXT_AUTHZ
-from authz.envoy.local_replies import REQUEST_ID, from_authz, status_is
+from authz.envoy.local_replies import REQUEST_ID, from_authz, not_from_authz, status_is
 from authz.envoy.packing import exactly, packed, struct
 from authz.envoy.replicas import notified_clusters
 from authz.usage.names import (
@@ -215,7 +215,7 @@ def _text_lines(config: Config) -> list[AccessLog]:
     # `authz up` asks for `/` without a token to see whether a check is answered.
     is_no_probe = _any_of(_path_is_not("/"), status_is(ComparisonFilterOp.NE, 401))
     asked = [from_authz("path"), is_no_probe]
-    others = [notfrom_authz("path"), _path_is_not("/readyz"), _path_is_not("/healthz")]
+    others = [not_from_authz("path"), _path_is_not("/readyz"), _path_is_not("/healthz")]
     return [
         _text_line(f"%REQ(:METHOD)% {_of_authz('path')} {end}", asked),
         # Without a check no path was cleaned; it may hold anything.

@@ -30,6 +30,8 @@ def host_routes(providers: Sequence[Provider], config: Config) -> list[Route]:
     The proxy opens a host as a whole, so that clients can't get past it to what a provider does
     not list: Claude Code and Codex with a log-in ask for the account beside their models. All of
     it passes with the user's own credential; a central key gets no further than the listed paths.
+    A host with a provider that takes no credential is not opened as a whole: no one there would
+    check what a client calls its own credential.
 
     Args:
         providers: those on the host. Of two with one path, the first has it.
@@ -39,6 +41,8 @@ def host_routes(providers: Sequence[Provider], config: Config) -> list[Route]:
     # The longest first: Google's OpenAI-compatible API lies below its native one.
     mounts.sort(key=lambda each: len(each[1].prefix), reverse=True)
     routes = [route for each in mounts for route in listed_routes(*each, config)]
+    if any(provider.is_open for provider in providers):
+        return [*routes, not_served(providers[0], "/.*")]
     every = _EVERY_ELSE if any(map(_has_central_key, providers)) else _EVERY
     # What lies below a provider's own path is the provider's, the rest that of the shortest path.
     *_, shortest = mounts

@@ -28,18 +28,14 @@ class Requester:
     """The sender of a request that a provider refused, for the log and to tell people apart.
 
     Attributes:
-        user_id: empty for a token without a known user.
+        user_id: empty for a token without a known user. One person may have many such tokens, so
+            two of them may be one person.
         user: the name, for the log.
     """
 
     user_id: str = ""
     token_id: str = ""
     user: str = ""
-
-    @property
-    def person(self) -> str:
-        """The user, or the token if its user is unknown."""
-        return self.user_id or self.token_id
 
 
 @dataclass(slots=True)
@@ -160,10 +156,13 @@ class KeyPool:
         now = self._clock()
         last = self._suspected.get(index)
         is_fresh = last is not None and last[0] == key and now < last[2]
-        if last is not None and is_fresh and last[1] != requester.person:
-            del self._suspected[index]
-            return True
-        self._suspected[index] = (key, requester.person, now + COOLDOWN_SECONDS)
+        if last is not None and is_fresh:
+            if not requester.user_id:
+                return False
+            if last[1] not in ("", requester.user_id):
+                del self._suspected[index]
+                return True
+        self._suspected[index] = (key, requester.user_id, now + COOLDOWN_SECONDS)
         if not is_fresh:
             _log.warning(
                 "last central key stays in use: the provider refused requests of one person only",

@@ -296,15 +296,30 @@ def test_token_of_the_request_in_url(target: Target, path: str) -> None:
         lambda token: token.replace("-", "%2D"),
         lambda token: token.replace("-", "%2d"),
         lambda token: "".join(f"%{ord(character):02x}" for character in token),
+        lambda token: token.replace("-", "%252D"),
+        lambda token: token.replace("-", "%25252d"),
+        lambda token: token.replace("-", "%2D").replace("%", "%25", 1).replace("a", "%61"),
     ],
-    ids=["hyphen", "hyphen-lower", "all"],
+    ids=["hyphen", "hyphen-lower", "all", "twice", "three times", "mixed"],
 )
 @pytest.mark.parametrize("path", ["/anthropic/v1/models?key=", "/anthropic/v1/models/"])
 def test_escaped_token_in_url(target: Target, path: str, encode: "type[str]") -> None:
-    """Percent-encoding does not smuggle the Coder token to the provider."""
+    """Percent-encoding does not smuggle the Coder token to the provider, however often."""
     outcome = target.get(path + encode(target.token))
     assert (outcome.status, outcome.error_type) == (400, "invalid_request_error")
     assert outcome.seen == []
+
+
+@pytest.mark.parametrize("escape", ["%2D", "%2d", "%252D"])
+@pytest.mark.parametrize("header", ["referer", "x-anything", "user-agent"])
+def test_escaped_token_in_a_header(target: Target, header: str, escape: str) -> None:
+    """A header with an escaped Coder token, such as a Referer, does not reach the provider."""
+    for token in (target.token, target.other):
+        value = f"https://gateway.test/x?key={token.replace('-', escape)}"
+        outcome = target.post([*target.valid(), (header, value)])
+        assert outcome.status == 200
+        (seen,) = outcome.seen
+        assert seen.all(header) == []
 
 
 @pytest.mark.parametrize("path", ["/anthropic/v1/models?key=", "/anthropic/v1/models/"])

@@ -24,6 +24,7 @@ FURTHER_OWN = [
     ("compat", "cf-aig-authorization"),
     ("compat", "helicone-auth"),
     ("compat", "apikey"),
+    ("compat", "x-bf-vk"),
     ("compat", "x-team-key"),
 ]
 """Headers that the provider, or what is in front of it, takes a credential from."""
@@ -33,6 +34,7 @@ NEVER = [
     "x-access-token",
     "x-auth-key",
     "x-functions-key",
+    "x-serverless-authorization",
     "x-vercel-oidc-token",
     "cf-access-client-id",
     "cf-access-client-secret",
@@ -46,6 +48,8 @@ ACCOUNTS = {
     "x-portkey-virtual-key": "vk",
     "x-portkey-custom-host": "https://evil.example",
     "helicone-target-url": "https://evil.example",
+    "cf-aig-byok-alias": "somebody",
+    "x-hf-bill-to": "somebody",
 }
 OVERRIDES = {
     "X-HTTP-Method-Override": "DELETE",

@@ -118,6 +118,10 @@ class Connection:
         """Read one answer and return its status, an interim ``100`` too."""
         return self._one(head=False).status
 
+    def wait_at_most(self, seconds: float) -> None:
+        """Bound any further read or write; TimeoutError behind it."""
+        self._socket.settimeout(seconds)
+
     def is_closed(self, seconds: float = 1.0) -> bool:
         """Say whether the peer closes within ``seconds``, without another byte."""
         self._socket.settimeout(seconds)

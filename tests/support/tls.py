@@ -3,8 +3,13 @@
 import base64
 import socket
 import ssl
+from collections import defaultdict
 from pathlib import Path
 
+import h2.config
+import h2.connection
+import h2.events
+import h2.exceptions
 from cryptography import x509
 
 from tests.support import raw
@@ -119,6 +124,78 @@ class Connect(raw.Connection):
         length = int(dict(answer.headers).get("content-length", "0"))
         body = self._exactly(length)
         return Answer(answer.status, answer.headers, body, answer.whole + body)
+
+
+class ConnectH2:
+    """An HTTP/2 connection to a proxy with a TLS listener, for several CONNECTs.
+
+    Args:
+        port: the proxy's, on loopback.
+        ca_file: whom to trust for the listener's certificate.
+    """
+
+    def __init__(self, port: int, ca_file: Path | None) -> None:
+        assert ca_file is not None
+        context = trusting(ca_file, alpn=("h2",))
+        plain = socket.create_connection(("127.0.0.1", port), 5)
+        self._socket = context.wrap_socket(plain, server_hostname="127.0.0.1")
+        assert self._socket.selected_alpn_protocol() == "h2"
+        config = h2.config.H2Configuration(
+            validate_outbound_headers=False, header_encoding="latin-1"
+        )
+        self._connection = h2.connection.H2Connection(config)
+        self._connection.initiate_connection()
+        self._came: defaultdict[int, bytes] = defaultdict(bytes)
+        self._ended: set[int] = set()
+
+    def ask(self, headers: Headers) -> tuple[int, int]:
+        """Send a request that stays open, and return its stream and the answer's status."""
+        stream = self._connection.get_next_available_stream_id()
+        self._connection.send_headers(stream, [(str(n), str(v)) for n, v in headers])
+        while True:
+            self._socket.sendall(self._connection.data_to_send())
+            data = self._socket.recv(65_536)
+            if not data:
+                return stream, 0
+            try:
+                events = self._connection.receive_data(data)
+            except h2.exceptions.ProtocolError:
+                # A GOAWAY, and behind it an answer that h2 does not want to know of.
+                return stream, 0
+            self._take(events)
+            for event in events:
+                if isinstance(event, h2.events.ResponseReceived) and event.stream_id == stream:
+                    named = {str(name): str(value) for name, value in event.headers or ()}
+                    return stream, int(named[":status"])
+                if isinstance(event, h2.events.StreamReset | h2.events.ConnectionTerminated):
+                    return stream, 0
+
+    def exchange(self, stream: int, data: bytes) -> bytes:
+        """Send data on an open stream and return what comes on it; empty once it has ended."""
+        if data:
+            self._connection.send_data(stream, data)
+        self._socket.sendall(self._connection.data_to_send())
+        while not self._came[stream] and stream not in self._ended:
+            received = self._socket.recv(65_536)
+            if not received:
+                return b""
+            self._take(self._connection.receive_data(received))
+            self._socket.sendall(self._connection.data_to_send())
+        return self._came.pop(stream, b"")
+
+    def _take(self, events: list[h2.events.Event]) -> None:
+        """Keep what comes on each stream: several tunnels share the connection."""
+        for event in events:
+            if isinstance(event, h2.events.DataReceived):
+                size = event.flow_controlled_length or 0
+                self._connection.acknowledge_received_data(size, event.stream_id)
+                self._came[event.stream_id] += event.data or b""
+            elif isinstance(event, h2.events.StreamEnded | h2.events.StreamReset):
+                self._ended.add(event.stream_id)
+
+    def close(self) -> None:
+        """Close."""
+        self._socket.close()
 
 
 def connect(port: int, authority: str | bytes, headers: Headers = (), **options: object) -> Answer:

@@ -2,19 +2,14 @@
 
 import base64
 import contextlib
-import socket
 import ssl
 
-import h2.config
-import h2.connection
-import h2.events
-import h2.exceptions
 import pytest
 
 from tests.e2e.proxy.pairs import ALLOWED_ADDRESS, Proxied, Tunnelled
 from tests.support import raw
 from tests.support.raw import Answer, Closed, Headers
-from tests.support.tls import Connect, basic, connect, credentials, trusting
+from tests.support.tls import Connect, ConnectH2, basic, connect, credentials, trusting
 
 PROVIDER = "api.anthropic.com:443"
 CHALLENGE = 'Basic realm="Coder AI Gateway Proxy"'
@@ -286,66 +281,9 @@ def test_only_connect_is_served(tunnelled: Tunnelled, method: str, target: str) 
     assert tunnelled.provider.take() == []
 
 
-class _H2:
-    """An HTTP/2 connection to the TLS listener."""
-
-    def __init__(self, proxy: Proxied) -> None:
-        assert proxy.listener_ca is not None
-        context = trusting(proxy.listener_ca, alpn=("h2",))
-        plain = socket.create_connection(("127.0.0.1", proxy.port), 5)
-        self._socket = context.wrap_socket(plain, server_hostname="127.0.0.1")
-        assert self._socket.selected_alpn_protocol() == "h2"
-        config = h2.config.H2Configuration(
-            validate_outbound_headers=False, header_encoding="latin-1"
-        )
-        self._connection = h2.connection.H2Connection(config)
-        self._connection.initiate_connection()
-
-    def ask(self, headers: Headers) -> tuple[int, int]:
-        """Send a request that stays open, and return its stream and the answer's status."""
-        stream = self._connection.get_next_available_stream_id()
-        self._connection.send_headers(stream, [(str(n), str(v)) for n, v in headers])
-        while True:
-            self._socket.sendall(self._connection.data_to_send())
-            data = self._socket.recv(65_536)
-            if not data:
-                return stream, 0
-            try:
-                events = self._connection.receive_data(data)
-            except h2.exceptions.ProtocolError:
-                # A GOAWAY, and behind it an answer that h2 does not want to know of.
-                return stream, 0
-            for event in events:
-                if isinstance(event, h2.events.ResponseReceived) and event.stream_id == stream:
-                    named = {str(name): str(value) for name, value in event.headers or ()}
-                    return stream, int(named[":status"])
-                if isinstance(event, h2.events.StreamReset | h2.events.ConnectionTerminated):
-                    return stream, 0
-
-    def exchange(self, stream: int, data: bytes) -> bytes:
-        """Send data on an open stream and return the next data that comes."""
-        self._connection.send_data(stream, data)
-        while True:
-            self._socket.sendall(self._connection.data_to_send())
-            received = self._socket.recv(65_536)
-            if not received:
-                return b""
-            for event in self._connection.receive_data(received):
-                if isinstance(event, h2.events.DataReceived) and event.data:
-                    size = event.flow_controlled_length or 0
-                    self._connection.acknowledge_received_data(size, stream)
-                    return event.data
-                if isinstance(event, h2.events.StreamEnded | h2.events.StreamReset):
-                    return b""
-
-    def close(self) -> None:
-        """Close."""
-        self._socket.close()
-
-
 def test_connect_over_http2(proxied_tls: Proxied) -> None:
     """CONNECTs of HTTP/2 follow the same rules, one by one on one connection."""
-    connection = _H2(proxied_tls)
+    connection = ConnectH2(proxied_tls.port, proxied_tls.listener_ca)
     with contextlib.closing(connection):
         bare = [(":method", "CONNECT"), (":authority", PROVIDER)]
         good = credentials(proxied_tls.token)
@@ -355,7 +293,7 @@ def test_connect_over_http2(proxied_tls: Proxied) -> None:
         assert connection.ask([*elsewhere, *good])[1] == 403
         backslash = [(":method", "CONNECT"), (":authority", r"\097pi.anthropic.com:443")]
         assert connection.ask([*backslash, *good])[1] in (0, 400, 403)
-    connection = _H2(proxied_tls)
+    connection = ConnectH2(proxied_tls.port, proxied_tls.listener_ca)
     with contextlib.closing(connection):
         stream, status = connection.ask([*bare, *good])
         assert status == 200
@@ -386,7 +324,7 @@ def test_extended_connect_to_bytes(proxied_tls: Proxied) -> None:
 
 
 def _extended(proxy: Proxied, authority: str, protocol: str, *, good: bool) -> int:
-    with contextlib.closing(_H2(proxy)) as connection:
+    with contextlib.closing(ConnectH2(proxy.port, proxy.listener_ca)) as connection:
         _, status = connection.ask(
             [
                 (":method", "CONNECT"),

@@ -190,6 +190,7 @@ def test_where_own_credentials_stand() -> None:
                 "cf-aig-authorization",
                 "helicone-auth",
                 "apikey",
+                "x-bf-vk",
             ),
             openai,
         ),

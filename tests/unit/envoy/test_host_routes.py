@@ -71,17 +71,30 @@ def test_climbing_on_a_host_with_a_central_key(path: str) -> None:
 
 @pytest.mark.parametrize(
     "key",
-    [{"keys": [{"env": "A_KEY"}, {"env": "B_KEY"}]}, {"key": {"env": "A_KEY"}}, {"key": "none"}],
-    ids=["pool", "key", "none"],
+    [{"keys": [{"env": "A_KEY"}, {"env": "B_KEY"}]}, {"key": {"env": "A_KEY"}}],
+    ids=["pool", "key"],
 )
 def test_no_central_key_reaches_the_rest(key: dict[str, Any]) -> None:
-    """A pool, a key, or none that is needed: each counts for the listed paths only."""
+    """A pool or a key counts for the listed paths only."""
     compat = {**CHATGPT, "type": "openai-compat", **key}
     route = first(_routes("chatgpt.com", compat), "GET", "/backend-api/wham/x")
     assert facts(route)["supported"] == "own"
     assert facts(route)["central_key"] == "false"
     listed = first(_routes("chatgpt.com", compat), "GET", "/backend-api/codex/models")
     assert facts(listed)["supported"] == "true"
+
+
+@pytest.mark.parametrize(
+    "beside", [[], [CHATGPT | {"name": "beside", "base_url": "https://chatgpt.com/other"}]]
+)
+def test_host_that_checks_no_credential(beside: list[dict[str, Any]]) -> None:
+    """Where a provider takes no credential, nobody checks an own one: the rest is a 404."""
+    local = {**CHATGPT, "type": "openai-compat", "key": "none"}
+    routes = _routes("chatgpt.com", local, *beside)
+    route = first(routes, "GET", "/backend-api/wham/x")
+    assert route["direct_response"] == {"status": 404}
+    assert facts(route)["supported"] == "false"
+    assert facts(first(routes, "GET", "/backend-api/codex/models"))["supported"] == "true"
 
 
 def test_one_central_key_counts_for_the_host() -> None:

@@ -190,13 +190,16 @@ def test_two_people_rest_the_last_key() -> None:
         assert pool.pool.choose() == chosen
 
 
-def test_tokens_without_a_user_are_told_apart_by_their_id() -> None:
-    """A token whose user is not known stands for itself."""
+def test_tokens_without_a_user_confirm_nothing() -> None:
+    """A person may have many tokens whose user is not known, and one whose user is."""
     pool = Pool(FIRST)
-    pool.refuse(0, who=Requester("", "Abcdefghi1"))
+    for token in ("Abcdefghi1", "Bbcdefghi1", "Cbcdefghi1"):
+        pool.refuse(0, who=Requester("", token))
+        assert pool.pool.choose() == ChosenKey(FIRST, 0)
+    pool.refuse(0)
     pool.refuse(0, who=Requester("", "Abcdefghi1"))
     assert pool.pool.choose() == ChosenKey(FIRST, 0)
-    pool.refuse(0, who=Requester("", "Bbcdefghi1"))
+    pool.refuse(0, who=BOB)
     assert isinstance(pool.pool.choose(), Exhausted)
 
 
