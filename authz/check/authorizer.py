@@ -168,7 +168,7 @@ class Authorizer:
         try:
             credentials = read((read_field(field) for field in key[2]), self._further)
         except BadHeader as error:
-            return refuse(Reason.BAD_HEADER, problem=error)
+            return refuse(Reason.BAD_HEADER, {"problem": error})
         allow_byok = self._allow_byok
         token = precheck(credentials, route.type, allow_byok=allow_byok, in_query=route.query)
         if isinstance(token, Deny):

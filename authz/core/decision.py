@@ -3,6 +3,7 @@
 ``precheck`` decides what it can before the token is looked up; ``decide`` decides the rest.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from authz.core import advice, query, tokens
@@ -69,7 +70,7 @@ def precheck(
         if token is not None:
             return token
     headers = [header for header, _ in places]
-    return refuse(Reason.TOKEN_MALFORMED, **advice.token_malformed(headers))
+    return refuse(Reason.TOKEN_MALFORMED, advice.token_malformed(headers))
 
 
 def _token_places(
@@ -126,30 +127,33 @@ def decide(
             token_headers=credentials.token_headers,
         )
 
-    def denied(reason: Reason, retry_after: int | None = None, **fields: object) -> Deny:
-        return refuse(reason, verification, token.id, retry_after, **fields)
+    def denied(
+        reason: Reason, fields: Mapping[str, object], retry_after: int | None = None
+    ) -> Deny:
+        return refuse(reason, fields, verification, token.id, retry_after)
 
     rules = verification.rules
     own_missing = route.own_only and own_credential(credentials, route.type) is None
     if route.provider is None or route.type is None or not route.supported or own_missing:
-        return denied(Reason.ROUTE_NOT_SUPPORTED, label=route.label)
+        return denied(Reason.ROUTE_NOT_SUPPORTED, {"label": route.label})
     if not rules.allow_provider(route.provider):
-        return denied(Reason.RULE_PROVIDER, use=f'provider "{route.provider}"', rules=rules)
+        use = f'provider "{route.provider}"'
+        return denied(Reason.RULE_PROVIDER, {"use": use, "rules": rules})
     problem = _problem_in_query(credentials, route, route.type)
     if problem:
-        return denied(Reason.KEY_IN_URL, problem=problem)
+        return denied(Reason.KEY_IN_URL, {"problem": problem})
     choice = _choose(credentials, route, central_key)
     if choice is None:
         fields = advice.credential_required(route, allow_byok=allow_byok)
-        return denied(Reason.CREDENTIAL_REQUIRED, **fields)
+        return denied(Reason.CREDENTIAL_REQUIRED, fields)
     mode = Mode.CENTRALIZED if isinstance(choice, Exhausted) else choice.mode
     if not rules.allow_mode(mode):
-        return denied(Reason.RULE_MODE, use=mode.text, rules=rules)
+        return denied(Reason.RULE_MODE, {"use": mode.text, "rules": rules})
     if isinstance(choice, Exhausted):
         seconds, provider = choice.retry_after, route.provider
         if seconds is None:
-            return denied(Reason.KEYS_REFUSED, provider=provider)
-        return denied(Reason.KEYS_LIMITED, seconds, provider=provider, seconds=seconds)
+            return denied(Reason.KEYS_REFUSED, {"provider": provider})
+        return denied(Reason.KEYS_LIMITED, {"provider": provider, "seconds": seconds}, seconds)
     is_central = choice.mode is Mode.CENTRALIZED
     return Allow(
         identity=verification,

@@ -1,7 +1,9 @@
 """The inputs and the results of a decision, as data."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TypeAlias
 
 from authz.core import query
@@ -163,10 +165,10 @@ Decision: TypeAlias = Allow | Deny
 
 def refuse(
     reason: Reason | Rejection,
+    fields: Mapping[str, object] = MappingProxyType({}),
     identity: Identity | None = None,
     token_id: str | None = None,
     retry_after: int | None = None,
-    **fields: object,
 ) -> Deny:
     """Return the refusal for a reason.
 
@@ -177,4 +179,4 @@ def refuse(
         KeyError: the message has a field without a value.
     """
     refusal = REFUSALS[reason]
-    return Deny(refusal, refusal.message.format(**fields), identity, token_id, retry_after)
+    return Deny(refusal, refusal.message.format_map(fields), identity, token_id, retry_after)

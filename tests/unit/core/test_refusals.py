@@ -84,7 +84,7 @@ def test_a_message_needs_its_fields(refusal: Refusal) -> None:
     """A field of a message takes any text as it is, and a missing field is an error."""
     fields = [name for _, name, _, _ in string.Formatter().parse(refusal.message) if name]
     text = "{oops} %s"
-    message = refuse(refusal.reason, **dict.fromkeys(fields, text)).message
+    message = refuse(refusal.reason, dict.fromkeys(fields, text)).message
     assert message.count(text) == len(fields)
     if fields:
         with pytest.raises(KeyError):

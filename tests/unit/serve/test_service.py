@@ -65,7 +65,7 @@ def test_the_grpc_address_is_taken(folder: Path, transport: str) -> None:
     open_files = []
     # Twice, since libraries keep some files open after the first time.
     for _ in range(2):
-        with bind(config.authz.worker_address(0)), pytest.raises(StartError, match="authz.grpc"):
+        with bind(config.authz.worker_address(0)), pytest.raises(StartError, match=r"authz\.grpc"):
             _start(config)
         assert _sockets(folder) == ["authz.sock"]
         open_files.append(_descriptors())
@@ -78,7 +78,7 @@ def test_the_http_address_is_taken(folder: Path) -> None:
     config = _config(folder, "http2", free_port())
     open_files = []
     for _ in range(2):
-        with bind(config.authz.http), pytest.raises(StartError, match="authz.http"):
+        with bind(config.authz.http), pytest.raises(StartError, match=r"authz\.http"):
             _start(config)
         assert _sockets(folder) == []
         open_files.append(_descriptors())
