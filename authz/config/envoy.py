@@ -1,4 +1,4 @@
-"""What concerns the Envoy process alone: its limits, its drain, where it finds authz."""
+"""Settings of the Envoy process: its limits, its drain, and the addresses of authz."""
 
 from typing import Annotated, Self
 
@@ -9,26 +9,27 @@ from authz.config.fields import AnyAddress, Section, Tcp, WholeSeconds
 
 
 class EnvoySettings(Section):
-    """What concerns the Envoy process alone.
+    """Settings of the Envoy process.
 
     Attributes:
-        admin: Envoy's admin interface; None means a Unix socket in the state folder, because
-            whoever reaches it can stop Envoy.
-        metrics: where Envoy serves its metrics and its readiness, and nothing else of the admin
-            interface; None means nowhere.
-        drain_timeout: seconds that open streams get to finish when the pair stops.
-        stream_idle_timeout: seconds without a byte in either direction before a stream is cut;
-            a thinking model is silent for minutes.
-        websocket_timeout: seconds that a WebSocket may live. It is checked when it is opened, so
-            this is how long it may outlive a revocation.
-        concurrency: threads that carry requests; None means one for each processor.
-        max_connections: downstream connections in all.
-        max_checks: at a time to all of authz; what is beyond gets 503 at once instead of waiting.
-            Of an Envoy and an authz that are full, one waits half a second.
-        max_heap_mib: of memory; short of it new requests get 503, while what streams goes on.
-        authz_grpc: where the replicas of authz are asked; a host name stands for all of its
+        admin: the address of Envoy's admin interface. None means a Unix socket in the state
+            folder, because anyone who reaches the interface can stop Envoy.
+        metrics: the address where Envoy serves its metrics and its readiness, without the rest of
+            the admin interface; None means that it serves neither.
+        drain_timeout: seconds that open streams get to finish when the gateway stops.
+        stream_idle_timeout: seconds without a byte in either direction after which a stream is
+            closed. A thinking model may be silent for minutes.
+        websocket_timeout: seconds after which a WebSocket is closed. Its token is checked only
+            when it opens, so this is how long it may outlive a revocation.
+        concurrency: the number of threads that carry requests; None means one for each processor.
+        max_connections: the maximum number of client connections.
+        max_checks: the maximum number of concurrent checks by authz. Further requests get 503 at
+            once.
+        max_heap_mib: the maximum memory in MiB. Shortly before it, new requests get 503, and open
+            streams continue.
+        authz_grpc: the gRPC addresses of authz's replicas. A host name stands for all of its
             addresses. Empty means ``authz.grpc``.
-        authz_http: the same for their HTTP side; empty means ``authz.http``.
+        authz_http: the HTTP addresses of authz's replicas; empty means ``authz.http``.
     """
 
     admin: AnyAddress | None = None
@@ -48,8 +49,8 @@ class EnvoySettings(Section):
         for key in ("authz_grpc", "authz_http"):
             addresses: tuple[TcpAddress, ...] = getattr(self, key)
             if len(set(addresses)) < len(addresses):
-                raise ValueError(f"{key}: an address stands twice")
+                raise ValueError(f"{key}: addresses must be unique")
             for address in addresses:
                 if address.for_clients != address:
-                    raise ValueError(f"{key}: nobody can connect to {address}")
+                    raise ValueError(f"{key}: {address} is a wildcard: clients can't connect to it")
         return self

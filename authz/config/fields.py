@@ -1,4 +1,4 @@
-"""The types of values in ``gateway.yaml``: text in, checked and typed values out."""
+"""The types of values in ``gateway.yaml``, with their checks."""
 
 import difflib
 import re
@@ -34,9 +34,10 @@ _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
 def _parsed_by(parse: Any) -> BeforeValidator:
-    """Make a validator that gives text to ``parse`` and lets a parsed value pass.
+    """Return a validator that parses text and accepts a parsed value.
 
-    Of what is no text, ``parse`` says what to write instead.
+    For a value of another type it raises the error that ``parse`` has for an empty text, because
+    that says what to write.
     """
 
     def read(value: object) -> object:
@@ -110,16 +111,16 @@ ReadableFile = Annotated[Path, Field(strict=False), AfterValidator(_readable_fil
 CaFile = Annotated[ReadableFile, AfterValidator(_ca_file)]
 """PEM certificates to trust."""
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, le=86_400)]
-"""Written as a number of seconds or as a duration such as ``30s`` or ``5m``."""
+"""A time, written as a number of seconds or as a duration such as ``30s`` or ``5m``."""
 WholeSeconds = Annotated[int, BeforeValidator(_whole_seconds), Field(le=86_400)]
-"""The same without fractions, for Envoy's settings; each field says the least."""
+"""A time in whole seconds, for Envoy's settings; each field has its own minimum."""
 ProviderName = Annotated[StrictStr, AfterValidator(_provider_name)]
 TypeName = Annotated[StrictStr, AfterValidator(_known_type)]
 IdentityUrl = Annotated[StrictStr, AfterValidator(_checked_identity)]
 
 
 class Section(BaseModel):
-    """A mapping of ``gateway.yaml``: frozen, and unknown keys are errors."""
+    """A mapping of ``gateway.yaml``, frozen. Unknown keys are errors."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True
@@ -127,7 +128,7 @@ class Section(BaseModel):
 
 
 class Tls(Section):
-    """Certificate chain and private key of the listener, PEM files."""
+    """A certificate chain and its private key, in PEM files."""
 
     cert_file: ReadableFile
     key_file: ReadableFile
@@ -140,5 +141,5 @@ class Tls(Section):
                 self.cert_file, self.key_file, password=""
             )
         except (ssl.SSLError, OSError, ValueError):
-            raise ValueError("cert_file and key_file are no matching PEM pair") from None
+            raise ValueError("cert_file and key_file are not a matching PEM pair") from None
         return self

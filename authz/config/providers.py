@@ -1,4 +1,4 @@
-"""What may stand in a provider beside its URL and key: AWS credentials, further paths."""
+"""Optional settings of a provider: AWS credentials, further paths and headers."""
 
 import re
 from pathlib import Path
@@ -58,7 +58,7 @@ def _header_value(text: str) -> str:
     if _HEADER_VALUE.fullmatch(text) is None:
         raise ValueError("must be 1 to 512 characters of visible ASCII")
     if tokens.holds_token(text):
-        raise ValueError("holds a Coder token")
+        raise ValueError("must not contain a Coder token")
     return text
 
 
@@ -69,12 +69,14 @@ AccountHeaders = Annotated[dict[HeaderName, HeaderValue], Field(max_length=_MAX_
 
 
 class Aws(Section):
-    """How Envoy signs requests to AWS. The secret itself is Envoy's alone; authz never sees it.
+    """The credentials with which Envoy signs requests to AWS. Authz never sees them.
 
     Attributes:
-        credentials_file: in AWS's format, read by Envoy, and again when it is replaced. None means
-            the default chain: environment, config files, web identity, container, instance.
-        profile: in that file.
+        region: the AWS region of the provider.
+        credentials_file: a file in AWS's format. Envoy reads it, and again when it is replaced.
+            None means AWS's default chain: environment, config files, web identity, container,
+            instance.
+        profile: the name of a profile in that file.
     """
 
     region: Annotated[StrictStr, AfterValidator(_region)]
@@ -83,12 +85,13 @@ class Aws(Section):
 
 
 class ExtraPath(Section):
-    """A path that is served beside those of the provider's type.
+    """A path that is served in addition to those of the provider's type.
 
     Attributes:
-        path: literal, behind ``/<provider>``; a last segment ``*`` stands for all that follows.
-        central_key: whether the central key may be used there; without, it is for the user's own
-            credential only.
+        path: the literal path after ``/<provider>``. A last segment ``*`` matches every rest.
+        methods: the allowed HTTP methods.
+        central_key: allow the central key on this path. Otherwise the path works with the user's
+            own credential only.
     """
 
     path: Annotated[StrictStr, AfterValidator(_path)]
@@ -99,7 +102,7 @@ class ExtraPath(Section):
 
     @property
     def allowed(self) -> AllowedPath:
-        """The same as data of a provider's type."""
+        """The path in the form of a provider type."""
         literal = re.escape(self.path.removesuffix("/*"))
         pattern = f"{literal}/.+" if self.path.endswith("/*") else literal
         return AllowedPath(self.methods, pattern, central_key=self.central_key)

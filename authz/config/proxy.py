@@ -14,7 +14,7 @@ _DOMAIN = re.compile(r"\.?[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*(:[0-9]{1,5
 
 
 def _direct(text: str) -> str:
-    """Check one entry of ``NO_PROXY``: they go into a shell line, joined by commas."""
+    """Check an entry of ``NO_PROXY``, which goes into a line for a shell."""
     try:
         ipaddress.ip_network(text, strict=False)
     except ValueError:
@@ -26,7 +26,7 @@ def _direct(text: str) -> str:
 
 
 class CaFiles(Section):
-    """The proxy's certificate authority, PEM files; ``authz proxy ca`` makes them."""
+    """The PEM files of the proxy's certificate authority, which ``authz proxy ca`` creates."""
 
     cert_file: Annotated[Path, Field(strict=False)] = Path(".authz/ca.pem")
     key_file: Annotated[Path, Field(strict=False)] = Path(".authz/ca-key.pem")
@@ -36,10 +36,14 @@ class Proxy(Section):
     """The AI Gateway Proxy, for tools that can't set a base URL.
 
     Attributes:
-        tunnel: whether hosts of no provider are reached, undecrypted.
-        allowed_private_cidrs: private addresses that a tunnel may go to after all.
-        upstream_proxy: the company's proxy, through which tunnels and providers are reached.
-        no_proxy: hosts that tools reach without the proxy, beside this machine; for ``NO_PROXY``.
+        listen: the address of the proxy for clients.
+        ca: the certificate authority that signs the certificates of intercepted hosts.
+        tls: the certificate of ``listen``; None means no TLS to the proxy itself.
+        tunnel: connect clients to hosts that are not a provider's, without decrypting.
+        allowed_private_cidrs: private networks that tunnels may reach; they may reach no others.
+        upstream_proxy: the URL of the company's proxy, which tunnels and providers then use.
+        no_proxy: hosts that tools reach without the proxy, in addition to this machine. They
+            become ``NO_PROXY``.
     """
 
     listen: Tcp = TcpAddress("127.0.0.1", 8888)
@@ -56,5 +60,8 @@ class Proxy(Section):
         if url is not None and (url.tls or url.path != "/"):
             raise ValueError("upstream_proxy: must be http://host:port")
         if url is not None and self.allowed_private_cidrs:
-            raise ValueError("allowed_private_cidrs: upstream_proxy decides where tunnels may go")
+            raise ValueError(
+                "allowed_private_cidrs: can't be combined with upstream_proxy, which decides "
+                "where tunnels may go"
+            )
         return self

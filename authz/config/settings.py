@@ -1,4 +1,4 @@
-"""What may stand in ``gateway.yaml``, as frozen models (``interface.md`` section 3)."""
+"""The settings of ``gateway.yaml``, as frozen models."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -42,19 +42,25 @@ from authz.keys.pool import MAX_KEYS
 
 
 class Provider(Section):
-    """One provider that requests may go to.
+    """A provider that requests are forwarded to.
 
     Attributes:
-        public_url: the URL that clients of the AI Gateway Proxy know, where it is not the base
-            URL, as behind a mirror.
+        name: the first segment of the path under which clients reach the provider.
+        type: the provider's API, and how it takes a credential.
+        base_url: the URL of the provider's API.
+        public_url: the URL that clients of the AI Gateway Proxy use, if it differs from
+            ``base_url``, for example because ``base_url`` is a mirror.
         key: the central key, or ``none`` for a provider that takes no credential.
-        keys: up to five central keys in place of one; the first that the provider does not refuse
-            serves (``coder-contract.md`` 2.6).
-        aws: how Envoy signs requests that bring no credential of the user's own.
-        websocket: whether it has WebSockets; None asks the type.
-        extra_paths: served beside those of the type.
-        credential_headers: where the provider reads a credential, beside those of the type.
-        account_headers: what centralized requests get, such as ``openai-organization``.
+        keys: up to five central keys instead of ``key``. The gateway uses the first key that the
+            provider does not refuse.
+        aws: how Envoy signs requests without a credential of the user's own.
+        websocket: allow WebSockets; None means the default of the type.
+        extra_paths: paths that are served in addition to those of the type.
+        credential_headers: headers in which the provider reads a credential, in addition to those
+            of the type.
+        account_headers: headers that the gateway adds to centralized requests, such as
+            ``openai-organization``.
+        ca_file: certificates that sign the provider's; None means the system's roots.
     """
 
     name: ProviderName
@@ -75,12 +81,12 @@ class Provider(Section):
         if self.key_references and self.provider_type.central_header is None:
             name = "keys" if self.keys else "key"
             if self.provider_type.signed:
-                raise ValueError(f"{name}: type {self.type} takes AWS credentials, under aws")
+                raise ValueError(f"{name}: type {self.type} takes AWS credentials: set aws instead")
             raise ValueError(f"{name}: type {self.type} takes the user's own credential only")
         if self.key is not None and self.keys:
-            raise ValueError("key and keys: give one of them")
+            raise ValueError("key and keys are mutually exclusive: remove one")
         if len(self.keys) > MAX_KEYS:
-            raise ValueError(f"keys: at most {MAX_KEYS}")
+            raise ValueError(f"keys: must have at most {MAX_KEYS} entries")
         for index, reference in enumerate(self.keys):
             if reference in self.keys[:index]:
                 raise ValueError(f"keys[{index}]: appears twice")
@@ -89,7 +95,7 @@ class Provider(Section):
     @model_validator(mode="after")
     def _trust(self) -> Self:
         if self.ca_file is not None and not self.base_url.tls:
-            raise ValueError("ca_file: needs an https:// base_url")
+            raise ValueError("ca_file: needs base_url to begin with https://")
         return self
 
     @model_validator(mode="after")
@@ -104,9 +110,9 @@ class Provider(Section):
         if self.aws is not None and not kind.signed:
             raise ValueError(f"aws: type {self.type} takes no AWS signature")
         if self.base_url.host.endswith(".api.aws") and self.base_url.path != "/":
-            raise ValueError("base_url: without a path, since the gateway adds what is needed")
+            raise ValueError("base_url: must not have a path: the gateway adds it")
         if self.is_open and not kind.may_be_open:
-            raise ValueError(f"key: none is for type openai-compat; type {self.type} takes a key")
+            raise ValueError(f"key: 'none' needs type openai-compat; type {self.type} takes a key")
         return self
 
     @model_validator(mode="after")
@@ -118,29 +124,29 @@ class Provider(Section):
             if not extra.path.startswith(f"{kind.client_prefix}/"):
                 raise ValueError(f"{where}.path: must begin with {kind.client_prefix}/")
             if extra.central_key and not has_central:
-                raise ValueError(f"{where}.central_key: type {self.type} never has one")
+                raise ValueError(f"{where}.central_key: type {self.type} has no central key")
         return self
 
     @property
     def paths(self) -> tuple[AllowedPath, ...]:
-        """What is served: the type's own paths come first."""
+        """The served paths; those of the type come first."""
         return self.provider_type.paths + tuple(extra.allowed for extra in self.extra_paths)
 
     @property
     def key_references(self) -> tuple[tuple[str, KeyReference], ...]:
-        """Where the central keys are kept, each with its path in the file."""
+        """The references to the central keys, each with its path in the file."""
         if self.key is not None:
             return () if self.key.is_none else (("key", self.key),)
         return tuple((f"keys[{index}]", reference) for index, reference in enumerate(self.keys))
 
     @property
     def is_open(self) -> bool:
-        """Whether the provider takes no credential, so that a Coder token alone is enough."""
+        """Whether the provider takes no credential."""
         return self.key is not None and self.key.is_none
 
     @property
     def signed(self) -> bool:
-        """Whether Envoy signs what has no credential of the user's own."""
+        """Whether Envoy signs requests without a credential of the user's own."""
         return self.aws is not None
 
     @property
@@ -156,7 +162,7 @@ class Provider(Section):
 
     @property
     def provider_type(self) -> ProviderType:
-        """How this provider takes its credential."""
+        """The type of the provider, with ``credential_headers`` added."""
         kind = PROVIDER_TYPES[self.type]
         if not self.credential_headers:
             return kind
@@ -177,19 +183,26 @@ DEFAULT_PROVIDERS = (
 
 
 class Config(Section):
-    """The whole configuration; a reload makes a new one.
+    """The whole configuration; a reload creates a new one.
 
     Attributes:
-        identity_ca_file: a private CA of the Coder deployment.
-        identity_max_staleness: seconds for which an answer of Coder's API may be used again; a
-            deleted token may live that much longer.
-        identity_stale_if_error: seconds for which a token that was seen good may pass while the
-            identity source can't be asked.
-        audit_keep_days: after which an entry of the audit log is deleted.
-        send_actor_headers: whether a provider's models are told who asks
-            (``coder-contract.md`` 2.5).
-        cors: pages that may call the gateway from a browser; None means no page may.
-        tracing: None means no traces, and nothing that makes any.
+        listen: the address of the gateway for clients.
+        tls: the certificate of ``listen``; None means no TLS.
+        identity: the URL of the store or service that knows the users' tokens.
+        identity_ca_file: certificates that sign the Coder deployment's; None means the system's
+            roots.
+        identity_max_staleness: seconds for which an answer of Coder's API is cached. A deleted
+            token works for up to this time.
+        identity_stale_if_error: seconds for which a token that was valid before is accepted while
+            the identity source is unreachable.
+        allow_byok: let users bring their own credential for a provider (BYOK).
+        audit_keep_days: days after which an entry of the audit log is deleted.
+        send_actor_headers: send the user's id and name to providers, in the headers
+            ``X-AI-Bridge-Actor-*``.
+        providers: the providers that requests are forwarded to.
+        proxy: the AI Gateway Proxy; None means that it is off.
+        cors: web pages that may call the gateway from a browser; None means no page may.
+        tracing: the export of traces; None means that it is off.
     """
 
     listen: Tcp = TcpAddress("127.0.0.1", 8080)
@@ -213,7 +226,7 @@ class Config(Section):
 
     @property
     def state_folder(self) -> Path:
-        """Where the pair keeps its sockets and what it generates."""
+        """The folder for sockets and generated files."""
         if isinstance(self.authz.grpc, UnixAddress):
             return Path(self.authz.grpc.path).parent
         return Path(".authz")
@@ -225,7 +238,7 @@ class Config(Section):
 
     @property
     def intercepted_hosts(self) -> dict[str, Provider]:
-        """Each provider's own host, whose TLS the proxy opens; of two on one, the first by name."""
+        """The hosts whose TLS the proxy opens, with the provider; the first by name wins."""
         hosts: dict[str, Provider] = {}
         for provider in sorted(self.providers, key=lambda provider: provider.name):
             hosts.setdefault(provider.native_url.host, provider)
@@ -233,12 +246,12 @@ class Config(Section):
 
     @property
     def leaf_folder(self) -> Path:
-        """Where the proxy's leaf certificates are kept."""
+        """The folder for the proxy's leaf certificates."""
         return self.state_folder / "leaves"
 
     @property
     def admin_address(self) -> Address:
-        """Where Envoy's admin interface listens; the port keeps two pairs in one folder apart."""
+        """The address of Envoy's admin interface. The port separates gateways in one folder."""
         socket = self.state_folder / f"admin-{self.listen.port}.sock"
         return self.envoy.admin or UnixAddress(str(socket))
 
@@ -247,7 +260,7 @@ class Config(Section):
         if not isinstance(parse_identity_url(self.identity), CoderURL):
             for key in ("identity_ca_file", "identity_max_staleness"):
                 if getattr(self, key):
-                    raise ValueError(f"{key}: is for Coder's API only (identity: https://…)")
+                    raise ValueError(f"{key}: works with Coder's API only (identity: https://…)")
         return self
 
     @model_validator(mode="after")
@@ -257,15 +270,16 @@ class Config(Section):
                 raise ValueError("envoy.authz_grpc: needs authz.grpc to be host:port")
             if self.authz.in_clear(address):
                 raise ValueError(
-                    f"envoy.authz_grpc: {address} would get credentials in clear: set authz.tls"
+                    f"envoy.authz_grpc: credentials would cross the network to {address} in clear: "
+                    "set authz.tls"
                 )
         return self
 
     @model_validator(mode="after")
     def _unique_providers(self) -> Self:
-        # One without a valid name says nothing about the others.
+        # A provider without a valid name can't have the name of another one.
         names = [one.name for one in self.providers if "name" in vars(one)]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"providers: name used twice: {', '.join(twice)}")
+            raise ValueError(f"providers: these names are used twice: {', '.join(twice)}")
         return self

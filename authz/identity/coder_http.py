@@ -107,7 +107,7 @@ def trusted(base: str, ca_file: Path | None) -> ssl.SSLContext | bool:
     """
     if not base.startswith("https://"):
         if ca_file is not None:
-            raise ConfigError(["identity_ca_file: needs an https:// URL as identity"])
+            raise ConfigError(["identity_ca_file: needs identity to begin with https://"])
         return True
     try:
         return ssl.create_default_context(cafile=ca_file)

@@ -140,7 +140,7 @@ async def test_bad_ca_files(tmp_path: Path) -> None:
     for base, ca_file, text in (
         ("https://c", empty, "no PEM certificates"),
         ("https://c", tmp_path / "missing.pem", "No such file"),
-        ("http://c", empty, "needs an https:// URL"),
+        ("http://c", empty, "needs identity to begin with https"),
     ):
         with pytest.raises(ConfigError, match=f"identity_ca_file: .*{text}"):
             CoderSource(base, ca_file=ca_file)
