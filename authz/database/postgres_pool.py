@@ -1,7 +1,7 @@
 """A pool of connections to PostgreSQL.
 
-asyncpg's own pool waits when it takes back a connection whose statement was cancelled. A server that
-hangs would make every request wait with it. This pool discards a doubtful connection instead.
+asyncpg's own pool waits when it takes back a connection whose statement was cancelled, so a server
+that hangs would make every request wait. This pool discards a doubtful connection instead.
 """
 
 import asyncio

@@ -171,5 +171,5 @@ def test_key_of_another(files: tuple[Path, Path], tmp_path: Path) -> None:
     """A key that is not the certificate's is refused."""
     other = (tmp_path / "other.pem", tmp_path / "other-key.pem")
     make_ca(*other, "Test CA")
-    with pytest.raises(ConfigError, match="not that of the certificate"):
+    with pytest.raises(ConfigError, match="does not match the certificate"):
         load_ca(files[0], other[1])
