@@ -36,9 +36,7 @@ In a minute this is less than the 512 that Coder allows, so one process leaves r
 were just deleted. After a 429 it is slower, so that several processes leave room too."""
 _LIMITED_MAX_SECONDS = 60.0
 _MAX_TOKENS = 10_000
-_TOO_MANY = (
-    "too many invalid tokens arrive: unknown tokens have to wait, to stay within Coder's rate limit"
-)
+_TOO_MANY = "many bad tokens arrive: unknown tokens have to wait, to stay within Coder's rate limit"
 
 
 _Refusal = tuple[Rejection | None, float]

@@ -149,7 +149,7 @@ def test_missing_file(files: tuple[Path, Path], which: int) -> None:
 def test_no_pem(files: tuple[Path, Path], which: int, content: bytes) -> None:
     """A file that is no PEM is refused, and its content not shown."""
     files[which].write_bytes(content)
-    with pytest.raises(ConfigError, match="no PEM certificate and unencrypted key"):
+    with pytest.raises(ConfigError, match="not a PEM certificate and an unencrypted key"):
         load_ca(*files)
 
 
