@@ -29,12 +29,12 @@ class TcpAddress:
 
     @property
     def is_name(self) -> bool:
-        """Whether the host is a DNS name, which may stand for several machines."""
+        """True if the host is a DNS name, which may stand for several machines."""
         return self.host != "localhost" and not _is_ip(self.host, 4) and not _is_ip(self.host, 6)
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine can connect."""
+        """True if only this machine can connect."""
         if self.host == "localhost":
             return True
         try:
@@ -73,7 +73,7 @@ class BaseUrl:
 
     @property
     def is_ip(self) -> bool:
-        """Whether the host is an address, not a name."""
+        """True if the host is an address, not a name."""
         return _is_ip(self.host, 4) or _is_ip(self.host, 6)
 
     @property

@@ -39,7 +39,7 @@ class KeyReference(Section):
 
     @property
     def is_none(self) -> bool:
-        """Whether the provider takes no key."""
+        """True if the provider takes no key."""
         return isinstance(self, _NoKey)
 
     @model_validator(mode="after")

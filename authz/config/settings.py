@@ -141,17 +141,17 @@ class Provider(Section):
 
     @property
     def is_open(self) -> bool:
-        """Whether the provider takes no credential."""
+        """True if the provider takes no credential."""
         return self.key is not None and self.key.is_none
 
     @property
     def signed(self) -> bool:
-        """Whether Envoy signs requests without a credential of the user's own."""
+        """True if Envoy signs requests without a credential of the user's own."""
         return self.aws is not None
 
     @property
     def websockets(self) -> bool:
-        """Whether WebSockets are served."""
+        """True if WebSockets are served."""
         has_any = bool(self.provider_type.websocket_paths)
         return has_any if self.websocket is None else self.websocket
 
