@@ -1,4 +1,4 @@
-"""Addresses and base URLs as they stand in ``gateway.yaml``, parsed into typed values."""
+"""Addresses and base URLs of ``gateway.yaml``, parsed into typed values."""
 
 import ipaddress
 import re
@@ -13,7 +13,7 @@ _UNIX_PATH_MAX = 107
 
 @dataclass(frozen=True, slots=True)
 class TcpAddress:
-    """``host:port``; an IPv6 host is kept without brackets."""
+    """A ``host:port``; an IPv6 host is kept without brackets."""
 
     host: str
     port: int
@@ -23,18 +23,18 @@ class TcpAddress:
 
     @property
     def for_clients(self) -> "TcpAddress":
-        """The address that a client on this machine connects to: a wildcard is none."""
+        """The address that a client on this machine connects to, loopback for a wildcard."""
         wildcards = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - looked up, not bound
         return TcpAddress(wildcards.get(self.host, self.host), self.port)
 
     @property
     def is_name(self) -> bool:
-        """Whether the host is a name that has to be looked up, and may be several machines."""
+        """True if the host is a DNS name, which may stand for several machines."""
         return self.host != "localhost" and not _is_ip(self.host, 4) and not _is_ip(self.host, 6)
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine can connect."""
+        """True if only this machine can connect."""
         if self.host == "localhost":
             return True
         try:
@@ -45,7 +45,7 @@ class TcpAddress:
 
 @dataclass(frozen=True, slots=True)
 class UnixAddress:
-    """``unix:path``; a relative path is relative to the working directory."""
+    """A ``unix:path``; a relative path is relative to the working directory."""
 
     path: str
 
@@ -58,12 +58,12 @@ Address = TcpAddress | UnixAddress
 
 @dataclass(frozen=True, slots=True)
 class BaseUrl:
-    """Where a provider is.
+    """The base URL of a provider.
 
     Attributes:
         host: lower case, without brackets.
-        port: explicit or the scheme's default.
-        path: begins with ``/`` and does not end with one, but for the root, which is ``/``.
+        port: the one in the URL, or the scheme's default.
+        path: begins with ``/`` and does not end with ``/``, except for the root ``/``.
     """
 
     tls: bool
@@ -73,12 +73,12 @@ class BaseUrl:
 
     @property
     def is_ip(self) -> bool:
-        """Whether the host is an address, not a name."""
+        """True if the host is an address, not a name."""
         return _is_ip(self.host, 4) or _is_ip(self.host, 6)
 
     @property
     def authority(self) -> str:
-        """The ``Host`` header for this provider: the port only where it is not the default."""
+        """The ``Host`` header for this provider, with the port unless it is the default."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
 
@@ -90,7 +90,7 @@ def parse_tcp(text: str) -> TcpAddress:
     """Read ``host:port`` or ``[v6]:port``.
 
     Raises:
-        ValueError: it is neither; the message says what to write.
+        ValueError: the text is neither; the message says what to write.
     """
     host, colon, port = text.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
@@ -109,7 +109,7 @@ def parse_address(text: str) -> Address:
     """Read ``unix:path`` or ``host:port``.
 
     Raises:
-        ValueError: it is neither, or the path is too long for a socket.
+        ValueError: the text is neither, or the path is too long for a socket.
     """
     if not text.startswith("unix:"):
         try:
@@ -126,7 +126,7 @@ def parse_address(text: str) -> Address:
 
 
 def unix_path_problem(path: str) -> str | None:
-    """Return why a path can't be that of a Unix socket, or None."""
+    """Return the problem with the path of a Unix socket, or None."""
     too_long = len(path.encode()) > _UNIX_PATH_MAX
     return f"the path of a Unix socket has at most {_UNIX_PATH_MAX} bytes" if too_long else None
 
@@ -135,8 +135,8 @@ def parse_base_url(text: str) -> BaseUrl:
     """Read a provider's base URL: scheme, host, optional port and path, nothing else.
 
     Raises:
-        ValueError: it is no such URL. The message does not repeat the URL, which may hold a
-            password where it should not.
+        ValueError: the text is not such a URL. The message does not repeat the URL, which may
+            contain a password by mistake.
     """
     try:
         parts = urlsplit(text)
@@ -146,7 +146,7 @@ def parse_base_url(text: str) -> BaseUrl:
     if parts.scheme not in ("http", "https"):
         raise ValueError("must begin with https:// or http://")
     if "@" in parts.netloc:
-        raise ValueError("must not hold a user name or password; give a key with `key`")
+        raise ValueError("must not contain a user name or password: set the key with `key`")
     if parts.query or parts.fragment or "?" in text or "#" in text:
         raise ValueError("must not have a query or fragment")
     host = parts.hostname or ""
@@ -155,7 +155,7 @@ def parse_base_url(text: str) -> BaseUrl:
         raise ValueError("has no valid host name")
     if port == 0 or parts.netloc.endswith(":"):
         raise ValueError("the port must be from 1 to 65535")
-    # Envoy normalizes the client's path; what we add to it has to be normal already.
+    # Envoy normalizes the client's path, but not the part that the gateway adds.
     segments = parts.path.split("/")
     if _URL_PATH.fullmatch(parts.path) is None or "." in segments or ".." in segments:
         raise ValueError("has a path with characters other than letters, digits and ._~/@:+-")

@@ -1,22 +1,22 @@
-"""Every error that authz shows a person.
+"""The errors that authz shows to a person.
 
 ::
 
     AuthzError
       ConfigError            gateway.yaml, environment or flags: lists every problem at once
-      StoreError             the embedded store refuses: unknown user, name taken, bad lifetime
-        ManagedByCoder       users and tokens are Coder's: there is no store of ours
-      IdentityUnavailable    nothing is known about the token now; a request gets 503
-        IdentityUnreachable  because the identity source gives no answer at all
+      StoreError             the store refuses: unknown user, name taken, bad lifetime
+        ManagedByCoder       Coder manages users and tokens: authz has no store of its own
+      IdentityUnavailable    the identity source does not verify the token; a request gets 503
+        IdentityUnreachable  because the identity source does not answer at all
       StartError             a part of the pair can't start: port in use, Envoy missing
-      ReloadError            a new configuration can't be used, and the one before is kept
+      ReloadError            a new configuration can't be used, and the earlier one stays in use
 
 A message names what is wrong and what to fix, in one line, and never holds a secret.
 """
 
 
 class AuthzError(Exception):
-    """Root of all errors meant for a person; the command line prints it and exits 1."""
+    """The root of all errors for a person; the command line prints it and exits with 1."""
 
 
 class ConfigError(AuthzError):
@@ -32,22 +32,22 @@ class ConfigError(AuthzError):
 
 
 class StoreError(AuthzError):
-    """The embedded store can't do what it was asked."""
+    """The store refuses an operation or can't be used."""
 
 
 class ManagedByCoder(StoreError):  # noqa: N818 - a state of the source
-    """Coder manages the users and tokens, so there is no store of ours."""
+    """Coder manages the users and tokens, so authz has no store of its own."""
 
 
 class IdentityUnavailable(AuthzError):  # noqa: N818 - a state of the source, named like HTTP's 503
-    """The identity source does not say whose token it is, so nothing is known about it."""
+    """The identity source neither accepts nor rejects the token."""
 
 
 class IdentityUnreachable(IdentityUnavailable):
-    """The identity source gives no answer at all: it is an outage.
+    """The identity source does not answer at all, which is an outage.
 
-    Only this one starts the grace of ``identity_stale_if_error``. A source that answers something
-    else than expected, such as 429, is up, and may have forgotten the token by now.
+    Only this error starts the grace period of ``identity_stale_if_error``. A source with an
+    unexpected answer, such as 429, is up, and the token may be deleted by now.
     """
 
 
@@ -56,9 +56,9 @@ class StartError(AuthzError):
 
 
 class ReloadError(AuthzError):
-    """A new configuration can't be used; the one before is served on."""
+    """A new configuration can't be used, and the earlier one stays in use."""
 
 
 def what_failed(error: OSError) -> str:
-    """Return the system's words, without the address that ``socket.create_server`` adds to them."""
+    """Return the system's message, without the address that ``socket.create_server`` adds."""
     return (error.strerror or type(error).__name__).partition(" (while attempting")[0]

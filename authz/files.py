@@ -1,4 +1,4 @@
-"""Writing files that are never seen half-written."""
+"""Atomic writing of files."""
 
 import os
 import tempfile
@@ -6,10 +6,10 @@ from pathlib import Path
 
 
 def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write a file through a draft beside it and a rename.
+    """Write a file atomically, by renaming a temporary file beside it.
 
     Args:
-        path: the file; what was there stays until the new content is whole.
+        path: the file. The old content stays until the new content is complete.
         text: written as UTF-8.
         mode: permission bits, set before the first byte is written.
 
@@ -19,7 +19,7 @@ def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
     try:
         descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
-        # The draft's name says nothing to whoever asked for the file.
+        # The name of the temporary file would not help the reader of the error.
         error.filename = str(path)
         raise
     try:

@@ -1,4 +1,4 @@
-"""Token lifetimes as ``coder`` takes them: Go durations plus days and years."""
+"""Lifetimes of tokens in the syntax of the ``coder`` command: Go durations, days and years."""
 
 import re
 from datetime import timedelta
@@ -21,15 +21,15 @@ _TERM = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h|d|y)", re.ASCI
 _LENGTH = 64  # longer numbers would cost time, and Python refuses those of 4,300 digits
 
 DEFAULT = timedelta(hours=168)
-"""Coder's ``CODER_DEFAULT_TOKEN_LIFETIME``: a token made without a lifetime."""
+"""Coder's ``CODER_DEFAULT_TOKEN_LIFETIME``, of a token created without a lifetime."""
 SESSION = timedelta(hours=168)
-"""``coder login`` makes a key with the default token lifetime (``coder-contract.md`` 1.3)."""
+"""The lifetime of a session; ``coder login`` uses the default lifetime of tokens."""
 RETENTION = timedelta(days=7)
-"""Coder's ``CODER_API_KEYS_RETENTION``: how long an expired key's record is kept."""
+"""Coder's ``CODER_API_KEYS_RETENTION``, after which the record of an expired key is deleted."""
 BROWSER_SESSION = timedelta(hours=24)
-"""Coder's ``CODER_SESSION_DURATION``: a session that begins with a password."""
+"""Coder's ``CODER_SESSION_DURATION``, of a session that begins with a password."""
 ADMIN_MAXIMUM = timedelta(hours=168)
-"""Coder's ``CODER_MAX_ADMIN_TOKEN_LIFETIME``, for tokens of owners: they may do more."""
+"""Coder's ``CODER_MAX_ADMIN_TOKEN_LIFETIME``, for tokens of owners, who may do more."""
 MAXIMUM = timedelta(hours=876600)
 """Coder's ``CODER_MAX_TOKEN_LIFETIME``: 100 years."""
 
@@ -39,13 +39,13 @@ def parse(text: str) -> timedelta:
 
     Args:
         text: terms of a number and a unit (``ns us ms s m h d y``), without spaces or sign;
-            a day is 24 hours and a year 365 days (``coder-contract.md`` 6.1).
+            a day is 24 hours and a year 365 days.
 
     Returns:
         The duration, cut to whole microseconds, above zero and at most ``MAXIMUM``.
 
     Raises:
-        ValueError: the text is no lifetime, or out of range; the message says what to write
+        ValueError: the text is not a lifetime or out of range; the message says what to write
             and does not quote the text, which may be a token in the wrong place.
     """
     total = _microseconds(text)
@@ -63,10 +63,10 @@ def parse_duration(text: str) -> timedelta:
     """Read a duration of the configuration such as ``500ms``, ``30s``, ``5m`` or ``1h30m``.
 
     Args:
-        text: as a lifetime; zero is a duration, too.
+        text: in the syntax of a lifetime; zero is allowed.
 
     Raises:
-        ValueError: the text is no duration; the message does not quote it.
+        ValueError: the text is not a duration; the message does not quote it.
     """
     total = _microseconds(text)
     if total is None or int(total) > MAXIMUM / timedelta(microseconds=1):
@@ -75,7 +75,7 @@ def parse_duration(text: str) -> timedelta:
 
 
 def _microseconds(text: str) -> Fraction | None:
-    """Return the sum of a text's terms; None where it is not made of terms."""
+    """Return the sum of a text's terms, or None if the text has other parts."""
     total, position = Fraction(0), 0
     while position < len(text) <= _LENGTH:
         term = _TERM.match(text, position)

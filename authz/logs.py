@@ -1,4 +1,4 @@
-"""Logging of authz itself: structlog, JSON lines, or readable ones on a terminal."""
+"""Logging with structlog: JSON lines, or readable lines on a terminal."""
 
 import logging
 import os
@@ -12,15 +12,16 @@ from authz.printable import printable
 
 _TEXT_MAX = 10_000
 _LINES = ("exception", "stack")
-"""Values that have several lines, of Python's own making."""
+"""Values that Python formats in several lines."""
 
 
 def configure(level: str = "info", form: str = "auto") -> None:
-    """Send all log lines to standard error, those of libraries from level warning up.
+    """Send all log lines to standard error; libraries log from level warning.
 
     Args:
-        level: of our own: debug, info, warning or error.
-        form: ``json``, ``console``, or ``auto``: console on a terminal.
+        level: the lowest level that authz logs: debug, info, warning or error.
+        form: ``json``, ``console`` or ``auto``, which means ``console`` on a terminal, else
+            ``json``.
     """
     shared: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
@@ -53,7 +54,7 @@ def configure(level: str = "info", form: str = "auto") -> None:
 def _clean(
     _logger: object, _method: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    """Make each text printable: a part of it may come from a client or a provider."""
+    """Make each text printable, because parts may come from a client or a provider."""
     return {
         name: printable(value, _TEXT_MAX)
         if isinstance(value, str) and name not in _LINES
@@ -63,13 +64,13 @@ def _clean(
 
 
 class LineLimit:
-    """Bounds the lines that callers without a valid token can cause.
+    """Limits the log lines that callers without a valid token can cause.
 
-    Envoy's access log has a line for each request all the same.
+    Envoy's access log still has a line for each request.
 
     Args:
-        burst: how many at once.
-        a_second: how many after that.
+        burst: lines that may be written at once.
+        a_second: further lines in each second.
         clock: monotonic seconds.
     """
 
@@ -84,7 +85,7 @@ class LineLimit:
         self._dropped = 0
 
     def take(self) -> dict[str, int] | None:
-        """Return fields for the line, or None where it shall not be written.
+        """Return fields for the line, or None if the line must not be written.
 
         The fields say how many lines were left out before this one.
         """

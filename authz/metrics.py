@@ -1,4 +1,7 @@
-"""Metrics for Prometheus. No label has a value that an anonymous caller can choose."""
+"""Metrics of the authz service for Prometheus.
+
+No label has a value that an anonymous caller can choose.
+"""
 
 import os
 from collections.abc import Iterable
@@ -7,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.multiprocess import MultiProcessCollector
 
 KEY_REFUSALS = (401, 403, 429)
-"""Statuses with which a provider refuses a key: unknown, not allowed, too many requests."""
+"""HTTP statuses of a provider that refuses a key: unknown, not allowed, too many requests."""
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -24,7 +27,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._checks = Counter(
             "authz_checks",
-            "Checks answered, by decision (allow, deny, unavailable), reason, provider and mode.",
+            "Number of checks, by decision (allow, deny, unavailable), reason, provider and mode.",
             ["decision", "reason", "provider", "mode"],
             registry=self.registry,
         )
@@ -32,30 +35,30 @@ class Metrics:
         self._counters: dict[tuple[str, ...], Counter] = {}
         self._stale = Counter(
             "authz_identity_stale_allows",
-            "Requests allowed on an earlier answer, since the identity source could not be asked.",
+            "Number of requests allowed from the cache while the identity source was unreachable.",
             registry=self.registry,
         )
 
         self._check_seconds = Histogram(
             "authz_check_duration_seconds",
-            "From a check's bytes to those of its answer.",
+            "Time in seconds to answer a check.",
             buckets=_BUCKETS,
             registry=self.registry,
         )
         self._look_up_seconds = Histogram(
             "authz_identity_lookup_duration_seconds",
-            "What of it was asking the identity source, answers only.",
+            "Time in seconds spent waiting for the identity source, successful look-ups only.",
             buckets=_BUCKETS,
             registry=self.registry,
         )
         self._look_up_failures = Counter(
             "authz_identity_lookup_failures",
-            "Look-ups that had no answer; their requests got 503.",
+            "Number of look-ups that the identity source did not answer; authz denied with 503.",
             registry=self.registry,
         )
         self._source_up = Gauge(
             "authz_identity_up",
-            "Whether the last look-up had an answer.",
+            "1 if the identity source answered the last look-up, else 0.",
             registry=self.registry,
             multiprocess_mode="livemin",
         )
@@ -63,52 +66,55 @@ class Metrics:
         self._is_source_up = True
         self._batches = Histogram(
             "authz_identity_batch_size",
-            "Tokens that were looked up together.",
+            "Number of tokens in each query to the identity source.",
             buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
             registry=self.registry,
         )
         self._key_refusals = Counter(
             "authz_central_key_refusals",
-            "Requests with a central key that its provider answered with this status.",
+            "Number of central keys that a provider refused, by provider and HTTP status.",
             ["provider", "status"],
             registry=self.registry,
         )
         self._config_hash = Gauge(
             "authz_config_hash",
-            "48 bits of a hash of what a reload can change, to see which replica serves what.",
+            "First 48 bits of a hash of the settings that a reload can change.",
             registry=self.registry,
             multiprocess_mode="liveall",
         )
         self._reloaded = Gauge(
             "authz_config_last_reload_successful",
-            "Whether the last attempt to load the configuration was successful.",
+            "1 if the last attempt to load the configuration succeeded, else 0.",
             registry=self.registry,
             multiprocess_mode="livemin",
         )
 
     def check_took(self, seconds: float) -> None:
-        """Note how long a check took."""
+        """Record the duration of a check."""
         self._check_seconds.observe(seconds)
 
     def look_up_took(self, seconds: float) -> None:
-        """Note how long the identity source took for an answer."""
+        """Record the duration of a look-up that the identity source answered."""
         self._look_up_seconds.observe(seconds)
         if not self._is_source_up:
             self._is_source_up = True
             self._source_up.set(1)
 
     def look_up_failed(self) -> None:
-        """Note that the identity source had no answer."""
+        """Count a look-up that the identity source did not answer."""
         self._look_up_failures.inc()
         self._is_source_up = False
         self._source_up.set(0)
 
     def looked_up_together(self, count: int) -> None:
-        """Note how many tokens one question to the identity source had."""
+        """Record the number of tokens in one query to the identity source."""
         self._batches.observe(count)
 
     def expect_keys(self, providers: Iterable[str]) -> None:
-        """Begin at 0 for providers with central keys: the first refusal has to be an increase."""
+        """Create the series of providers with central keys at 0.
+
+        Prometheus then sees the first refusal as an increase.
+        """
         for provider in providers:
             for status in KEY_REFUSALS:
                 self._key_refusals.labels(provider, str(status))
@@ -117,24 +123,24 @@ class Metrics:
         """Count a refused central key.
 
         Args:
-            provider: of our configuration.
+            provider: its name in the configuration.
             status: one of ``KEY_REFUSALS``.
         """
         self._key_refusals.labels(provider, str(status)).inc()
 
     def loaded(self, fingerprint: int) -> None:
-        """Note that the configuration of this fingerprint is served from now on."""
+        """Record that the configuration with this fingerprint is in use now."""
         self._config_hash.set(fingerprint)
         self._reloaded.set(1)
 
     def not_reloaded(self) -> None:
-        """Note that a new configuration was refused, and the one before is served on."""
+        """Record that a new configuration was refused and the earlier one stays in use."""
         self._reloaded.set(0)
 
     def count_check(
         self, decision: str, reason: str = "", provider: str | None = None, mode: str = ""
     ) -> None:
-        """Count an answer; every value comes from our own enumerations or configuration."""
+        """Count a check. Every value comes from the program's enumerations or the configuration."""
         labels = (decision, reason, provider or "", mode)
         counter = self._counters.get(labels)
         if counter is None:
@@ -142,14 +148,14 @@ class Metrics:
         counter.inc()
 
     def count_stale(self) -> None:
-        """Count an identity that ``identity_stale_if_error`` supplied."""
+        """Count an identity from the cache that ``identity_stale_if_error`` allowed."""
         self._stale.inc()
 
     def text(self) -> bytes:
-        """Return all metrics in Prometheus' text format."""
+        """Return all metrics in Prometheus's text format."""
         if _SHARED_VARIABLE not in os.environ:
             return generate_latest(self.registry)
-        # Those of all workers together.
+        # Each worker keeps its values in files; the sum of all workers is returned.
         together = CollectorRegistry()
         MultiProcessCollector(together)  # type: ignore[no-untyped-call]
         return generate_latest(together)

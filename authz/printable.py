@@ -1,16 +1,16 @@
-"""Cleaning of text that providers, clients and identity sources choose, for logs and screens."""
+"""Cleaning of text from providers, clients and identity sources, for logs and screens."""
 
 REPLACEMENT = "\ufffd"
 MAX_LENGTH = 500
-"""Longer texts are cut: a name of this length is already no name."""
+"""The maximum length of a text; no real name is as long."""
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def printable(text: str, length: int = MAX_LENGTH) -> str:
-    """Return the text in one line, without control characters, and bounded.
+    """Return the text in one line, without control characters, and with a maximum length.
 
-    Each character that a terminal would act on or not show is replaced: escape sequences, line
+    Characters that a terminal would interpret or not show are replaced: escape sequences, line
     separators, marks that change the direction of writing, and halves of surrogate pairs.
 
     Args:
@@ -23,8 +23,8 @@ def printable(text: str, length: int = MAX_LENGTH) -> str:
 
 
 def csv_cell(text: str) -> str:
-    """Return the text as a CSV cell that a spreadsheet shows and does not compute.
+    """Return the text as a CSV cell that a spreadsheet does not execute as a formula.
 
-    An apostrophe in front marks it as text, where it would begin a formula.
+    A leading apostrophe marks a formula as text.
     """
     return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text

@@ -1,17 +1,17 @@
-"""The one type that holds secrets, and the one rule that masks them."""
+"""The type of secrets, and the rule that masks them."""
 
 import hmac
 
 
 def mask(value: str) -> str:
-    """Shorten a secret to a hint that a person can recognise and nobody can use.
+    """Return a hint of a secret that people can recognise but not use.
 
     Args:
         value: the secret; characters are counted, not bytes.
 
     Returns:
         ``prefix...suffix`` with 4+4 characters of 20 or more, 2+2 of 10 or more, 1+1 of 5 or
-        more, else ``...``; the empty string stays empty (``coder-contract.md`` section 8).
+        more, else ``...``. The empty string stays empty.
     """
     if not value:
         return ""
@@ -20,7 +20,7 @@ def mask(value: str) -> str:
 
 
 class Secret:
-    """A credential. ``repr``, ``str`` and formatting show the masked form only."""
+    """A credential whose ``repr``, ``str`` and formatting show only the masked form."""
 
     __slots__ = ("_value",)
 
@@ -28,7 +28,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """Return the secret itself. Call it only where the secret leaves for its destination."""
+        """Return the secret itself; call it only where the secret is sent to its destination."""
         return self._value
 
     @property
@@ -45,7 +45,7 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
-        # surrogatepass: bytes of a header or the environment that are no UTF-8 come as surrogates.
+        # surrogatepass, because bytes of a header that are not UTF-8 come as surrogates.
         mine, theirs = (one._value.encode("utf-8", "surrogatepass") for one in (self, other))
         return hmac.compare_digest(mine, theirs)
 
@@ -53,4 +53,4 @@ class Secret:
         return hash(self._value)
 
     def __reduce__(self) -> str:
-        raise TypeError("a Secret is not pickled")
+        raise TypeError("a Secret can't be pickled")

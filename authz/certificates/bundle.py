@@ -1,4 +1,4 @@
-"""The bundle of CAs for clients that replace their own roots by the file they are given."""
+"""The bundle of CAs, for clients that replace their own roots by a file."""
 
 from pathlib import Path
 
@@ -6,10 +6,10 @@ from authz.files import write_whole
 
 
 def write_bundle(path: Path, cert_file: Path, roots: Path) -> bool:
-    """Write the roots of this system and the proxy's CA into one file, unless it is there already.
+    """Write the system's roots and the proxy's CA to a file, unless it has them already.
 
-    With the proxy's CA alone a client could not verify the hosts that are tunnelled, since their
-    certificates are their own.
+    With only the proxy's CA, a client could not verify tunnelled hosts, which keep their own
+    certificates.
 
     Args:
         path: the bundle.
@@ -17,10 +17,10 @@ def write_bundle(path: Path, cert_file: Path, roots: Path) -> bool:
         roots: the trusted roots of this system, PEM.
 
     Returns:
-        Whether the system has roots; the bundle holds the proxy's CA in any case.
+        True if the system has roots. The bundle has the proxy's CA in any case.
 
     Raises:
-        OSError: the CA can't be read, or the bundle not be written.
+        OSError: the CA can't be read, or the bundle can't be written.
     """
     own = cert_file.read_text()
     try:

@@ -15,17 +15,18 @@ from authz.files import write_whole
 
 CA_LIFETIME = datetime.timedelta(days=3650)
 CLOCK_SKEW = datetime.timedelta(hours=1)
-"""Certificates begin this much earlier, for clients whose clock is behind."""
+"""The validity of certificates begins this much earlier, for clients whose clock is slow."""
 
 SigningKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
 @dataclass(frozen=True, slots=True)
 class CertificateAuthority:
-    """A CA that can sign.
+    """A certificate authority with its private key.
 
     Attributes:
         chain: the CA's certificate, then further ones up to the root, as in its file.
+        key: the private key.
     """
 
     chain: tuple[x509.Certificate, ...]
@@ -41,20 +42,20 @@ class CertificateAuthority:
 
 
 def make_ca(cert_file: Path, key_file: Path, name: str) -> None:
-    """Make a CA: a P-256 key with mode 0600 and a self-signed certificate for ten years.
+    """Create a CA: a P-256 key with mode 0600 and a self-signed certificate for ten years.
 
     Args:
-        cert_file: where the certificate goes, PEM.
-        key_file: where the key goes, PEM; it never leaves the machine.
-        name: the common name that people see in their trust store.
+        cert_file: the file for the certificate, PEM.
+        key_file: the file for the key, PEM.
+        name: the common name, which people see in their trust store.
 
     Raises:
-        ConfigError: one of the files is there already; a CA that clients trust is not replaced.
+        ConfigError: one of the files exists. A CA that clients trust is never replaced.
         OSError: a file can't be written.
     """
     for path in (cert_file, key_file):
         if path.exists():
-            raise ConfigError([f"{path} exists already: remove it first to make a new CA"])
+            raise ConfigError([f"{path} exists already: remove it first to create a new CA"])
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -77,11 +78,11 @@ def make_ca(cert_file: Path, key_file: Path, name: str) -> None:
 
 
 def load_ca(cert_file: Path, key_file: Path) -> CertificateAuthority:
-    """Read a CA of ours or the company's intermediate.
+    """Read a CA that ``make_ca`` created, or a company's intermediate CA.
 
     Raises:
-        ConfigError: a file is missing, others can read the key, the two don't match, or the
-            certificate may not sign.
+        ConfigError: a file is missing, others can read the key, certificate and key don't match,
+            or the certificate may not sign.
     """
     try:
         chain = x509.load_pem_x509_certificates(cert_file.read_bytes())
@@ -96,12 +97,12 @@ def load_ca(cert_file: Path, key_file: Path) -> CertificateAuthority:
         raise ConfigError([f"proxy.ca: {error.filename}: {error.strerror}"]) from None
     except (ValueError, TypeError):
         raise ConfigError(
-            ["proxy.ca: the files are no PEM certificate and unencrypted key"]
+            ["proxy.ca: the files are not a PEM certificate and an unencrypted key"]
         ) from None
     if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
         raise ConfigError(["proxy.ca.key_file: must be an EC or RSA key"])
     if key.public_key() != chain[0].public_key():
-        raise ConfigError(["proxy.ca: the key is not that of the certificate"])
+        raise ConfigError(["proxy.ca: the key does not match the certificate"])
     if not _may_sign(chain[0]):
         raise ConfigError(["proxy.ca.cert_file: the certificate is not a CA's"])
     if chain[0].not_valid_after_utc < datetime.datetime.now(datetime.UTC):

@@ -1,4 +1,4 @@
-"""Leaf certificates for the providers' hosts, as files that Envoy watches (file SDS)."""
+"""Leaf certificates for providers' hosts, in files that Envoy watches (file SDS)."""
 
 import datetime
 import ipaddress
@@ -21,25 +21,26 @@ _SECRET_TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Se
 def leaf_file(folder: Path, host: str) -> Path:
     """Return the file with the certificate of ``host``.
 
-    Each is in a folder of its own: Envoy reads again all that it watches in a folder in which a
-    file is renamed.
+    Each file has a folder of its own, because a rename makes Envoy read all watched files in the
+    folder again.
     """
     return folder / host.replace(":", "_") / "sds.yaml"
 
 
 def ensure_leaf(authority: CertificateAuthority, folder: Path, host: str) -> bool:
-    """Make the certificate of ``host`` unless a good one is there.
+    """Create the certificate of ``host`` unless there is a valid one.
 
-    The file holds chain and key, mode 0600, and is replaced in one rename, on which Envoy takes
-    it without a restart and without closing a connection.
+    The file has the chain and the key, with mode 0600. It is replaced by a rename, and Envoy then
+    loads it without a restart and without closing connections.
 
     Args:
-        authority: signs it.
-        folder: where leaf certificates are kept.
-        host: a host name or address, lower case.
+        authority: signs the certificate.
+        folder: the folder for leaf certificates.
+        host: a host name or address in lower case.
 
     Returns:
-        Whether a new one was made: there was none, it ends soon, or another CA signed it.
+        True if a certificate was created, because there was none, it expires soon, or another CA
+        signed it.
 
     Raises:
         OSError: the file can't be written.
@@ -49,7 +50,7 @@ def ensure_leaf(authority: CertificateAuthority, folder: Path, host: str) -> boo
         return False
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     leaf, key = _mint(authority, host)
-    # A self-signed root is in the client's trust store; an intermediate has to be sent along.
+    # Clients trust a self-signed root, but need the intermediate certificates.
     chain = [leaf, *(c for c in authority.chain if c.issuer != c.subject)]
     secret = {
         "@type": _SECRET_TYPE,
@@ -70,7 +71,7 @@ def _is_good(path: Path, authority: CertificateAuthority) -> bool:
         leaf = x509.load_pem_x509_certificates(pem.encode())[0]
         leaf.verify_directly_issued_by(authority.certificate)
     except Exception:
-        # Missing, damaged or of another CA: whatever it is, a new one is made.
+        # The file is missing, damaged, or signed by another CA, so a new one is created.
         return False
     return leaf.not_valid_after_utc > datetime.datetime.now(datetime.UTC) + RENEW_BEFORE
 
@@ -83,7 +84,7 @@ def _mint(
     issuer = authority.certificate
     certificate = (
         x509.CertificateBuilder()
-        # A common name has at most 64 characters; clients look at the alternative name only.
+        # A common name has at most 64 characters; clients use the alternative name only.
         .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host[:64])]))
         .issuer_name(issuer.subject)
         .public_key(key.public_key())

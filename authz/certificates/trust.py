@@ -1,4 +1,4 @@
-"""Which certificates are trusted where the configuration names none."""
+"""The certificates that are trusted by default."""
 
 import ssl
 from pathlib import Path
@@ -7,6 +7,6 @@ _DEBIAN = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
 def system_roots() -> Path:
-    """Return the file of this system's trusted roots, Debian's place first."""
+    """Return the file with this system's trusted roots; Debian's file comes first."""
     found = ssl.get_default_verify_paths().cafile
     return _DEBIAN if _DEBIAN.exists() or found is None else Path(found)

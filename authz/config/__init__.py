@@ -1,1 +1,1 @@
-"""``gateway.yaml``: its sections, loading, checking, and what a reload may change."""
+"""``gateway.yaml``: its sections, loading, checking, and the settings that a reload can change."""

@@ -1,8 +1,8 @@
-"""Base URLs that can't work: what each provider type's own hosts want, and what appears twice.
+"""Checks of base URLs: the paths of known hosts, and parts that clients send themselves.
 
-A request goes to the base URL with the client's path behind it, less the part of that path that the
-base URL stands for (``client_prefix``). So a base URL that ends with what the client's path has
-already, or that lacks the version, leads to a path that does not exist.
+The gateway removes the ``client_prefix`` of the provider's type from the client's path, and appends
+the rest to the base URL. A base URL that ends with a part of the client's path, or that lacks the
+version, therefore leads to a path that does not exist.
 """
 
 import re
@@ -36,14 +36,14 @@ _OWN_HOSTS: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
     "openrouter": ((r"openrouter\.ai", ("/api/v1",)),),
     "vercel": ((r"ai-gateway\.vercel\.sh", ("/v1",)),),
 }
-"""By type, hosts and the paths that a base URL has there."""
+"""The known hosts of each type, with the paths that a base URL may have there."""
 
 _FOREIGN_HOSTS = {
     "anthropic": (_OPENAI_HOST, _GOOGLE_HOST, _AZURE_HOST),
     "azure": (_OPENAI_HOST, r"api\.anthropic\.com", _GOOGLE_HOST),
     "gemini": (_OPENAI_HOST, r"api\.anthropic\.com", _AZURE_HOST, r".*aiplatform\.googleapis\.com"),
 }
-"""By type, hosts that do not speak its format."""
+"""The hosts that do not speak the API of a type."""
 
 _TWICE = {
     "anthropic": r"/v1",
@@ -52,14 +52,14 @@ _TWICE = {
     "bedrock": r"(?:/anthropic|/openai)?/v1",
     "copilot": r"/v1",
 }
-"""By type, what the client's path has already, as the end of a base URL."""
+"""The endings of a base URL that the clients of a type send themselves."""
 
 _ENDPOINT = r"/(?:(?:chat/)?completions|responses|messages|embeddings)"
 _VERSION = re.compile(r"/v\d+[a-z0-9]*(?:/|$)")
 
 
 def base_url_problem(kind: str, url: BaseUrl) -> str | None:
-    """Say why requests to a base URL can't work and what to write, or return None.
+    """Return why requests to a base URL can't work and the cure, or None.
 
     Args:
         kind: the provider's type.
@@ -81,7 +81,7 @@ def base_url_problem(kind: str, url: BaseUrl) -> str | None:
 
 
 def base_url_warning(kind: str, url: BaseUrl) -> str | None:
-    """Say why requests to a base URL will probably not work, or return None."""
+    """Return why requests to a base URL will probably fail and the cure, or None."""
     if PROVIDER_TYPES[kind].client_prefix != "/v1" or _VERSION.search(url.path):
         return None
     # A mirror of a host whose paths have no version.
@@ -89,7 +89,7 @@ def base_url_warning(kind: str, url: BaseUrl) -> str | None:
         return None
     path = f"{url.path.rstrip('/')}/v1"
     return (
-        f"has no version: it stands for the clients' /v1, so most servers need "
+        f"has no version: it replaces the clients' /v1, so most servers need "
         f"{_with_path(url, path)}"
     )
 

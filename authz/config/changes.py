@@ -1,4 +1,4 @@
-"""What differs between two configurations, and whether it can be changed in flight."""
+"""The differences between two configurations, and which of them a reload can apply."""
 
 import hashlib
 import json
@@ -7,10 +7,9 @@ from collections.abc import Collection
 from authz.config.settings import Config, Provider
 
 _IN_FLIGHT = frozenset({"providers", "allow_byok", "send_actor_headers", "envoy.websocket_timeout"})
-"""What Envoy's routes and clusters and authz's answers depend on, and nothing else does.
+"""The settings that a reload can change: only routes, clusters and authz's answers use them.
 
-Whatever is not named here needs a restart, so that a setting that is added later is not taken for
-reloaded when it is not.
+All others need a restart. A new setting is therefore never reported as reloaded by mistake.
 """
 
 
@@ -18,9 +17,9 @@ def need_restart(old: Config, new: Config, ignored: Collection[str] = ()) -> lis
     """Return the paths of the settings that differ and that a reload can't change.
 
     Args:
-        old: what runs.
-        new: what is asked for.
-        ignored: top-level keys that the process at hand does not use.
+        old: the configuration in use.
+        new: the configuration to apply.
+        ignored: top-level keys that this process does not use.
     """
     return [
         path
@@ -30,12 +29,12 @@ def need_restart(old: Config, new: Config, ignored: Collection[str] = ()) -> lis
 
 
 def describe(old: Config, new: Config, replaced: Collection[str] = ()) -> str:
-    """Say in one line what a reload changes.
+    """Return a line that describes the changes of a reload.
 
     Args:
-        old: what ran.
-        new: what runs now.
-        replaced: names of providers that changed in a file that the configuration only names.
+        old: the configuration before.
+        new: the configuration after.
+        replaced: names of providers whose files changed, such as a CA or a key.
     """
     before = {provider.name: provider for provider in old.providers}
     after = {provider.name: provider for provider in new.providers}
@@ -55,7 +54,7 @@ def describe(old: Config, new: Config, replaced: Collection[str] = ()) -> str:
     if parts:
         parts[0] = f"providers {parts[0]}"
     elif old.providers != new.providers:
-        parts.append("providers in another order")
+        parts.append("providers reordered")
     new_values = _values(new)
     parts += [
         f"{path} is now {json.dumps(new_values[path])}"
@@ -66,9 +65,10 @@ def describe(old: Config, new: Config, replaced: Collection[str] = ()) -> str:
 
 
 def fingerprint(config: Config) -> int:
-    """Return 48 bits that tell apart what a reload can change, for a gauge that a float holds.
+    """Return 48 bits of a hash of the settings that a reload can change.
 
-    Alertmanager shows its configuration so. Nothing secret goes into it: of keys their place only.
+    A float, the value of a gauge, holds 48 bits exactly. The hash covers the places of keys, not
+    the keys.
     """
     values = [
         [_provider_values(provider) for provider in config.providers],
@@ -90,7 +90,7 @@ def _differing(old: Config, new: Config) -> list[str]:
 
 
 def _values(config: Config) -> dict[str, object]:
-    """Return the settings by path, those of ``envoy`` and ``authz`` one by one."""
+    """Return the settings by path, with separate paths below ``envoy`` and ``authz``."""
     values: dict[str, object] = {}
     for key, value in config.model_dump(mode="json").items():
         if key in ("envoy", "authz"):

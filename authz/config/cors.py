@@ -1,4 +1,4 @@
-"""Which web pages may call the gateway from a browser."""
+"""Settings of cross-origin requests from browsers."""
 
 import re
 from typing import Annotated
@@ -18,10 +18,10 @@ _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
 def parse_origin(text: str) -> str:
-    """Check an origin; browsers send it in exactly one spelling.
+    """Return an origin that is spelled exactly as browsers send it.
 
     Raises:
-        ValueError: it is in another spelling, or is none.
+        ValueError: the text is spelled differently, or is not an origin.
     """
     match = _ORIGIN.fullmatch(text)
     if match is None:
@@ -33,7 +33,7 @@ def parse_origin(text: str) -> str:
     if port is not None and int(port) > 65_535:
         raise ValueError("the port must be at most 65535")
     if port is not None and _DEFAULT_PORTS.get(match["scheme"]) == port:
-        raise ValueError(f"leave out :{port}, which browsers don't send")
+        raise ValueError(f"remove :{port}, which browsers don't send")
     return text
 
 
@@ -42,13 +42,13 @@ def _origins(origins: tuple[str, ...]) -> tuple[str, ...]:
         return origins
     for index, origin in enumerate(origins):
         if origin == ANY_ORIGIN:
-            raise ValueError('"*" stands for every origin, so it must be the only one')
+            raise ValueError('"*" means every origin, so it must be the only entry')
         try:
             parse_origin(origin)
         except ValueError as error:
             raise ValueError(f"[{index}] {origin!r}: {error}") from None
         if origin in origins[:index]:
-            raise ValueError(f"[{index}] {origin!r}: stands there twice")
+            raise ValueError(f"[{index}] {origin!r}: appears twice")
     return origins
 
 

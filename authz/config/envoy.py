@@ -1,4 +1,4 @@
-"""What concerns the Envoy process alone: its limits, its drain, where it finds authz."""
+"""Settings of the Envoy process: its limits, its drain, and the addresses of authz."""
 
 from typing import Annotated, Self
 
@@ -49,8 +49,8 @@ class EnvoySettings(Section):
         for key in ("authz_grpc", "authz_http"):
             addresses: tuple[TcpAddress, ...] = getattr(self, key)
             if len(set(addresses)) < len(addresses):
-                raise ValueError(f"{key}: an address stands twice")
+                raise ValueError(f"{key}: addresses must be unique")
             for address in addresses:
                 if address.for_clients != address:
-                    raise ValueError(f"{key}: nobody can connect to {address}")
+                    raise ValueError(f"{key}: {address} is a wildcard: clients can't connect to it")
         return self

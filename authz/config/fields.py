@@ -1,4 +1,4 @@
-"""The types of values in ``gateway.yaml``: text in, checked and typed values out."""
+"""The types of values in ``gateway.yaml``, with their checks."""
 
 import difflib
 import re
@@ -56,9 +56,10 @@ def _duration(number: str) -> WithJsonSchema:
 
 
 def _parsed_by(parse: Any) -> BeforeValidator:
-    """Make a validator that gives text to ``parse`` and lets a parsed value pass.
+    """Return a validator that parses text and accepts a parsed value.
 
-    Of what is no text, ``parse`` says what to write instead.
+    For a value of another type it raises the error that ``parse`` has for an empty text, because
+    that says what to write.
     """
 
     def read(value: object) -> object:
@@ -158,7 +159,7 @@ IdentityUrl = Annotated[
 
 
 class Section(BaseModel):
-    """A mapping of ``gateway.yaml``: frozen, and unknown keys are errors."""
+    """A mapping of ``gateway.yaml``, frozen. Unknown keys are errors."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True
@@ -184,5 +185,5 @@ class Tls(Section):
                 self.cert_file, self.key_file, password=""
             )
         except (ssl.SSLError, OSError, ValueError):
-            raise ValueError("cert_file and key_file are no matching PEM pair") from None
+            raise ValueError("cert_file and key_file are not a matching PEM pair") from None
         return self

@@ -1,4 +1,4 @@
-"""``gateway.yaml`` as a file: its values, and the line on which each of them is."""
+"""The file ``gateway.yaml``: its values, and the line of each value."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from authz.errors import ConfigError
 from authz.secret import mask
 
 Location = tuple[str | int, ...]
-"""Where a value is: keys, and indices of lists."""
+"""The path of a value: keys, and indices of lists."""
 
 _PLAIN_NAME = re.compile(r"[A-Za-z_]+|.{1,19}")
 _PATH = re.compile(r"[a-z_]+(?:\.[a-z_]+|\[\d+\])*(?=: )")
@@ -22,9 +22,9 @@ class ConfigFile:
     """The values of a file.
 
     Args:
-        path: of the file; None where the defaults alone count.
-        values: what it says.
-        root: the file's YAML nodes, which know their lines.
+        path: of the file; None if there is no file.
+        values: the content of the file.
+        root: the file's YAML nodes, which have the line numbers.
         twice: the keys that appear twice in one mapping, each with its line.
     """
 
@@ -41,14 +41,14 @@ class ConfigFile:
         self._root = root
 
     def place(self, location: Location) -> str:
-        """Return ``file:line: `` for a value, the nearest one around it, or the file alone."""
+        """Return ``file:line: `` for a value or the nearest one around it, or ``file: ``."""
         if self.path is None:
             return ""
         line = self.line(location)
         return f"{self.path}:{line}: " if line else f"{self.path}: "
 
     def line(self, location: Location) -> int:
-        """Return the line of a value, or 0 where the file does not have it."""
+        """Return the line of a value, or 0 if the file does not have it."""
         node, line = self._root, 0
         for step in location:
             mark, node = _inside(node, step)
@@ -65,7 +65,7 @@ def read_file(path: Path | None) -> ConfigFile:
         path: None means no file.
 
     Raises:
-        ConfigError: it can't be read, or is no mapping in YAML.
+        ConfigError: the file can't be read, or is not a mapping in YAML.
     """
     if path is None:
         return ConfigFile()
@@ -93,13 +93,13 @@ def read_file(path: Path | None) -> ConfigFile:
 
 
 def shown(key: str | int) -> str:
-    """Return a key's name, masked where it may be a secret that was written as ``{secret}``."""
+    """Return a key's name, masked if it may be a secret that was written as ``{secret}``."""
     name = str(key)
     return name if _PLAIN_NAME.fullmatch(name) else mask(name)
 
 
 def written(location: Location) -> str:
-    """Write a location as messages have it: ``providers[0].key``."""
+    """Return a location in the form of error messages: ``providers[0].key``."""
     text = ""
     for step in location:
         text += f"[{step}]" if isinstance(step, int) else f".{shown(step)}" if text else shown(step)
@@ -107,25 +107,25 @@ def written(location: Location) -> str:
 
 
 def location_of(message: str) -> Location:
-    """Return the location that a message begins with, as in ``tls.cert_file: is missing``."""
+    """Return the location at the start of a message such as ``tls.cert_file: is missing``."""
     match = _PATH.match(message)
     steps = _STEP.findall(match[0]) if match else []
     return tuple(name or int(index) for name, index in steps)
 
 
 def _syntax(problem: str | None) -> str:
-    """Return PyYAML's message; what it quotes may be a key that begins with ``*`` or ``!``."""
+    """Return PyYAML's message, masked, because it may quote a key that begins with ``*``."""
     if not problem:
         return "is not YAML"
     text = _QUOTED.sub(lambda match: f"'{shown(match[1])}'", problem)
     cure = ": indent with spaces" if r"'\t'" in text else ""
-    return f"{text}{cure}; the rest is checked when this is mended"
+    return f"{text}{cure}; fix this to see further problems"
 
 
 def _inside(node: yaml.Node | None, step: str | int) -> tuple[Any, yaml.Node | None]:
-    """Return the mark and the node of a value in another one; the mark is that of its key."""
+    """Return the mark of a value's key, and the node of the value, in another node."""
     if isinstance(node, yaml.MappingNode):
-        # A merged mapping's keys come first; those that count are behind them.
+        # The keys of a merged mapping come first, and later ones override them.
         for key, value in reversed(node.value):
             if isinstance(key, yaml.ScalarNode) and key.value == step:
                 return key.start_mark, value
@@ -135,7 +135,7 @@ def _inside(node: yaml.Node | None, step: str | int) -> tuple[Any, yaml.Node | N
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without the silent loss of a key that is given twice."""
+    """A YAML loader that records keys that appear twice."""
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
@@ -145,7 +145,7 @@ class _Loader(yaml.SafeLoader):
         seen = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                continue  # PyYAML says what is wrong with it
+                continue  # PyYAML reports it
             if key.value in seen:
                 self.twice.append((key.value, key.start_mark.line + 1))
             seen.add(key.value)

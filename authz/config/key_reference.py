@@ -1,4 +1,4 @@
-"""Where a central key is kept, as ``gateway.yaml`` says it."""
+"""References to central keys in ``gateway.yaml``."""
 
 import re
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ class KeyReference(Section):
 
     @property
     def is_none(self) -> bool:
-        """Whether it says that there is no key to be kept."""
+        """True if the provider takes no key."""
         return isinstance(self, _NoKey)
 
     @model_validator(mode="after")
@@ -49,11 +49,11 @@ class KeyReference(Section):
         return self
 
     def open(self, environ: Mapping[str, str]) -> CentralKey:
-        """Return the key itself.
+        """Return the key.
 
         Raises:
             OSError: the file can't be read.
-            ValueError: the variable or file holds no possible key.
+            ValueError: the content of the variable or file can't be a key.
         """
         if self.file is not None:
             return FileKey(self.file)
@@ -61,7 +61,7 @@ class KeyReference(Section):
 
 
 class _NoKey(KeyReference):
-    """The word ``none`` in place of a key, for a provider that takes no credential."""
+    """The word ``none`` instead of a key, for a provider that takes no credential."""
 
 
 def _or_none(value: Any, read: ValidatorFunctionWrapHandler) -> Any:

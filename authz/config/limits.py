@@ -22,6 +22,6 @@ class Limits(Section):
 
     @property
     def any(self) -> bool:
-        """Whether any user has a limit."""
+        """True if any user has a limit."""
         rates = (self.requests_per_minute, *self.users.values())
         return any(rate is not None for rate in rates)

@@ -1,4 +1,4 @@
-"""Reading ``gateway.yaml``, environment and flags into one frozen object, validated whole."""
+"""Loading of the configuration from ``gateway.yaml``, environment and flags."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -28,11 +28,11 @@ def load(
     """Read the configuration: flag over environment over file over default.
 
     Args:
-        path: the file; None means ``$AUTHZ_CONFIG``, else ``./gateway.yaml`` where it exists,
-            else the embedded defaults.
-        allow_byok: the flag, where it was given.
-        keys: whether the central keys are looked at, too; where none is used, none is read.
-        ca: whether the proxy's CA is looked at, too, which ``authz proxy ca`` makes.
+        path: the file. None means ``$AUTHZ_CONFIG``, else ``./gateway.yaml`` if it exists, else
+            the defaults.
+        allow_byok: the flag; None if it was not given.
+        keys: check the central keys too.
+        ca: check the proxy's CA too, which ``authz proxy ca`` creates.
         warn: called with each warning of a valid configuration.
         environ: the environment.
 
@@ -79,7 +79,7 @@ def open_pools(
     """Open the central keys of every provider that names any.
 
     Args:
-        problems: where to add what is wrong; None raises it.
+        problems: a list to add problems to; None raises them.
 
     Raises:
         ConfigError: a key can't be read, and ``problems`` is None.
@@ -102,7 +102,7 @@ def open_pools(
                 continue
             value = key.current()
             if value is not None and any(value == other.current() for other in keys):
-                found.append(f"{where}: holds the same key as another one before it")
+                found.append(f"{where}: is the same key as an earlier one")
             keys.append(key)
         if keys:
             pools[provider.name] = KeyPool(provider.name, keys, has_cooldown=bool(provider.keys))
@@ -116,7 +116,7 @@ def _ca_problems(config: Config) -> list[str]:
         return []
     if not known(config.proxy.ca, "cert_file", "key_file"):
         return []
-    # cryptography takes a moment to import, which the other commands shall not wait for.
+    # cryptography takes long to import, and most commands don't need it.
     from authz.certificates.ca import load_ca
 
     try:
@@ -130,7 +130,7 @@ def parse_bool(text: str) -> bool:
     """Read a boolean as Go's ``strconv.ParseBool`` does, which ``coder server`` uses.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not a boolean.
     """
     if text in ("1", "t", "T", "TRUE", "true", "True"):
         return True
@@ -148,12 +148,12 @@ def _allow_byok_from(environ: Mapping[str, str], problems: list[str]) -> bool | 
             except ValueError as error:
                 problems.append(f"${name}: {error}")
     if len(set(given.values())) > 1:
-        problems.append(f"${' and $'.join(given)}: say different things")
+        problems.append(f"${' and $'.join(given)}: have different values: set only one")
     return next(iter(given.values()), None)
 
 
 def _found_file(environ: Mapping[str, str]) -> Path | None:
     if environ.get("AUTHZ_CONFIG"):
         return Path(environ["AUTHZ_CONFIG"])
-    # A link to nowhere is a file that can't be read, not one that nobody wrote.
+    # A broken link is an error, not a missing file.
     return DEFAULT_FILE if DEFAULT_FILE.is_symlink() or DEFAULT_FILE.exists() else None

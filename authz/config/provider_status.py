@@ -1,4 +1,4 @@
-"""The credentials each provider can be asked with, for ``config check`` and ``authz up``."""
+"""The credentials that each provider can use, for ``config check`` and ``authz up``."""
 
 import os
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ class ProviderStatus:
     """The credentials of one provider.
 
     Attributes:
-        central: whether requests without a credential of the user's own can work.
-        own: whether requests with the user's own credential can.
-        text: for a person, such as ``no key: set $OPENAI_API_KEY``.
+        central: whether requests with the company's credential work.
+        own: whether requests with the user's own credential work.
+        text: the status for a person, such as ``no key: set $OPENAI_API_KEY``.
     """
 
     name: str
@@ -36,14 +36,14 @@ def provider_statuses(
 
     Args:
         config: a valid one.
-        environ: where central keys are, beside files.
+        environ: the environment, which may have central keys.
     """
     own = config.allow_byok
     return [_status(provider, own, environ) for provider in config.providers]
 
 
 def has_central(provider: Provider, environ: Mapping[str, str] = os.environ) -> bool:
-    """Return whether a provider can be asked with the company's credential now."""
+    """Return whether the company's credential for a provider is available now."""
     return _status(provider, True, environ).central
 
 

@@ -1,4 +1,4 @@
-"""What may stand in a provider beside its URL and key: AWS credentials, further paths."""
+"""Optional settings of a provider: AWS credentials, further paths and headers."""
 
 import re
 from pathlib import Path
@@ -60,7 +60,7 @@ def _header_value(text: str) -> str:
     if _HEADER_VALUE.fullmatch(text) is None:
         raise ValueError("must be 1 to 512 characters of visible ASCII")
     if tokens.holds_token(text):
-        raise ValueError("holds a Coder token")
+        raise ValueError("must not contain a Coder token")
     return text
 
 
@@ -113,7 +113,7 @@ class ExtraPath(Section):
 
     @property
     def allowed(self) -> AllowedPath:
-        """The same as data of a provider's type."""
+        """The path in the form of a provider type."""
         literal = re.escape(self.path.removesuffix("/*"))
         pattern = f"{literal}/.+" if self.path.endswith("/*") else literal
         return AllowedPath(self.methods, pattern, central_key=self.central_key)

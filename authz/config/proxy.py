@@ -14,7 +14,7 @@ _DOMAIN = re.compile(r"\.?[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*(:[0-9]{1,5
 
 
 def _direct(text: str) -> str:
-    """Check one entry of ``NO_PROXY``: they go into a shell line, joined by commas."""
+    """Check an entry of ``NO_PROXY``, which goes into a line for a shell."""
     try:
         ipaddress.ip_network(text, strict=False)
     except ValueError:
@@ -65,5 +65,8 @@ class Proxy(Section):
         if url is not None and (url.tls or url.path != "/"):
             raise ValueError("upstream_proxy: must be http://host:port")
         if url is not None and self.allowed_private_cidrs:
-            raise ValueError("allowed_private_cidrs: upstream_proxy decides where tunnels may go")
+            raise ValueError(
+                "allowed_private_cidrs: can't be combined with upstream_proxy, which decides "
+                "where tunnels may go"
+            )
         return self

@@ -1,6 +1,6 @@
-"""Rules about more than one section, and what is allowed but unwise.
+"""Rules that concern several sections, and warnings.
 
-They take a configuration that may be partial (``config_validation``) and skip what is not known.
+The rules accept a partial configuration (``authz.config.validation``) and skip invalid values.
 """
 
 import itertools
@@ -19,7 +19,7 @@ _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - looked up, not bound
 
 
 def broken_rules(config: Config) -> Iterator[str]:
-    """Say what can't work, each with the path of its key."""
+    """Yield a message for each setting that can't work, beginning with the path of its key."""
     yield from _base_urls(config, base_url_problem)
     yield from _regions(config)
     yield from _shared_addresses(config)
@@ -27,10 +27,10 @@ def broken_rules(config: Config) -> Iterator[str]:
 
 
 def warnings(config: Config) -> Iterator[str]:
-    """Say what is allowed and probably not meant, each with the path of its key.
+    """Yield a message for each setting that is allowed but probably a mistake.
 
     Args:
-        config: a valid one.
+        config: a valid configuration.
     """
     if config.tls is None and not config.listen.is_loopback:
         yield (
@@ -57,13 +57,13 @@ def warnings(config: Config) -> Iterator[str]:
         if not url.tls and not TcpAddress(url.host, url.port).is_loopback:
             yield (
                 f"providers[{index}].base_url: credentials and prompts go to {url.host} in clear: "
-                "use https:// where it has it"
+                "use https:// if the provider supports it"
             )
     yield from _base_urls(config, base_url_warning)
 
 
 def addresses(config: Config) -> dict[str, Address]:
-    """Return every address that the pair listens on, by the path of its key."""
+    """Return the addresses that Envoy and authz listen on, by the path of the key."""
     found: dict[str, Address] = {}
     if known(config, "listen"):
         found["listen"] = config.listen
@@ -89,8 +89,8 @@ def addresses(config: Config) -> dict[str, Address]:
 
 
 def _shared_addresses(config: Config) -> Iterator[str]:
-    """Say which keys have an address that another one has."""
-    # With authz elsewhere the addresses of Envoy and of authz are on different machines.
+    """Yield a message for each address that is used twice."""
+    # If authz runs elsewhere, the addresses of Envoy and authz are on different machines.
     is_apart = known(config, "envoy") and any(
         known(config.envoy, name) and getattr(config.envoy, name)
         for name in ("authz_grpc", "authz_http")
@@ -107,7 +107,7 @@ def _shared_addresses(config: Config) -> Iterator[str]:
 
 
 def _overlap(one: Address, other: Address) -> bool:
-    """Return whether two addresses can't both be listened on."""
+    """Return whether two servers can't listen on these addresses at the same time."""
     if isinstance(one, TcpAddress) and isinstance(other, TcpAddress):
         hosts = {"127.0.0.1" if host == "localhost" else host for host in (one.host, other.host)}
         return one.port == other.port and (len(hosts) == 1 or not hosts.isdisjoint(_WILDCARDS))
@@ -128,7 +128,7 @@ def _base_urls(config: Config, said: Callable[..., str | None]) -> Iterator[str]
 
 
 def _regions(config: Config) -> Iterator[str]:
-    """Say where a signature would be for another region than the host's."""
+    """Yield a message for each region that is not the region of the host."""
     for index, provider in enumerate(config.providers if known(config, "providers") else ()):
         if not known(provider, "aws", "base_url") or provider.aws is None:
             continue
@@ -150,6 +150,5 @@ def _bypassed_providers(config: Config) -> Iterator[str]:
     ]
     for index, host in bypassed(vars(config.proxy).get("no_proxy", ()), hosts):
         yield (
-            f"proxy.no_proxy[{index}]: {host} is a provider's host: tools would go around the "
-            "gateway"
+            f"proxy.no_proxy[{index}]: {host} is a provider's host: tools would bypass the gateway"
         )

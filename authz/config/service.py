@@ -1,4 +1,4 @@
-"""Where the authz service listens, and how what it is asked is kept from others on the way."""
+"""Settings of the authz service: its addresses and their protection."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -55,11 +55,11 @@ class Service(Section):
 
     @property
     def grpc_addresses(self) -> tuple[Address, ...]:
-        """Where the workers listen, as far as their number is set."""
+        """The addresses of the workers, one if their number is not set."""
         return tuple(self.worker_address(index) for index in range(self.workers or 1))
 
     def worker_address(self, index: int) -> Address:
-        """Return where a worker listens: the first at ``grpc`` itself, the next ones beside it.
+        """Return the address of a worker: ``grpc`` for the first, one beside it for the others.
 
         Args:
             index: from 0. ``authz.sock`` becomes ``authz-1.sock``, port 9001 becomes 9002.
@@ -73,7 +73,7 @@ class Service(Section):
 
     @property
     def http_for_envoy(self) -> Address | None:
-        """Where only Envoy can connect to the HTTP side; None where there is no such address."""
+        """The HTTP address that only Envoy can reach, or None."""
         if self.envoy_http is not None or not isinstance(self.grpc, UnixAddress):
             return self.envoy_http
         path = Path(self.grpc.path)
@@ -88,8 +88,8 @@ class Service(Section):
                 raise ValueError(f"envoy_http: {address.path}: {problem}")
         elif address is not None and self.in_clear(address):
             raise ValueError(
-                "envoy_http: has to be for Envoy alone: set tls, use unix:path or a loopback "
-                "host, or say insecure: true"
+                "envoy_http: other machines could connect to it as Envoy: set tls, use unix:path "
+                "or a loopback host, or set insecure: true"
             )
         return self
 
@@ -97,27 +97,27 @@ class Service(Section):
     def _room_for_workers(self) -> Self:
         last = self.worker_address((self.workers or 1) - 1)
         if isinstance(last, TcpAddress) and last.port > 65535:
-            raise ValueError(f"workers: {self.workers} take the ports from {self.grpc} on")
+            raise ValueError(f"workers: {self.workers} from {self.grpc} on need ports above 65535")
         return self
 
     @property
     def envoy_tls(self) -> Tls | None:
-        """The certificate that Envoy shows; None without TLS."""
+        """The certificate that Envoy presents, or None without TLS."""
         return None if self.tls is None else self.client_tls or self.tls
 
     def in_clear(self, address: TcpAddress) -> bool:
-        """Whether checks to this address would leave the machine in clear without leave."""
+        """Return whether checks would leave the machine in clear although that is not allowed."""
         return self.tls is None and not self.insecure and not address.is_loopback
 
     @model_validator(mode="after")
     def _protected(self) -> Self:
         if isinstance(self.grpc, UnixAddress):
             if self.tls is not None and not isinstance(self.envoy_http, TcpAddress):
-                raise ValueError("tls: is for host:port; grpc is a Unix socket")
+                raise ValueError("tls: needs grpc to be host:port, not a Unix socket")
         elif self.in_clear(self.grpc):
             raise ValueError(
-                "grpc: carries credentials in clear: set tls, use unix:path or a loopback host, "
-                "or say insecure: true"
+                "grpc: credentials would cross the network in clear: set tls, use unix:path or a "
+                "loopback host, or set insecure: true"
             )
         return self
 
@@ -128,18 +128,18 @@ class Service(Section):
                 raise ValueError("client_tls: needs tls")
             return self
         if self.insecure:
-            raise ValueError("insecure: with tls nothing is; take one of them away")
+            raise ValueError("insecure: can't be combined with tls: remove one")
         if not _may(self.tls.cert_file, _CAN_SERVE):
-            raise ValueError("tls.cert_file: is not for servers (extended key usage)")
+            raise ValueError("tls.cert_file: is not valid for servers (extended key usage)")
         if not _may((self.client_tls or self.tls).cert_file, _CAN_ASK):
             key = "client_tls.cert_file" if self.client_tls else "tls.cert_file"
-            hint = "" if self.client_tls else "; give Envoy one of its own in client_tls"
-            raise ValueError(f"{key}: is not for clients (extended key usage){hint}")
+            hint = "" if self.client_tls else ": set another one for Envoy in client_tls"
+            raise ValueError(f"{key}: is not valid for clients (extended key usage){hint}")
         return self
 
 
 def _may(cert_file: Path, use: x509.ObjectIdentifier) -> bool:
-    """Whether a certificate may be used so (RFC 5280 4.2.1.12); without the extension it may."""
+    """Return whether a certificate may be used for a purpose (RFC 5280, section 4.2.1.12)."""
     leaf = x509.load_pem_x509_certificates(cert_file.read_bytes())[0]
     try:
         uses = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value

@@ -1,4 +1,4 @@
-"""What may stand in ``gateway.yaml``, as frozen models (``interface.md`` section 3)."""
+"""The settings of ``gateway.yaml``, as frozen models."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -81,12 +81,12 @@ class Provider(Section):
         if self.key_references and self.provider_type.central_header is None:
             name = "keys" if self.keys else "key"
             if self.provider_type.signed:
-                raise ValueError(f"{name}: type {self.type} takes AWS credentials, under aws")
+                raise ValueError(f"{name}: type {self.type} takes AWS credentials: set aws instead")
             raise ValueError(f"{name}: type {self.type} takes the user's own credential only")
         if self.key is not None and self.keys:
-            raise ValueError("key and keys: give one of them")
+            raise ValueError("key and keys are mutually exclusive: remove one")
         if len(self.keys) > MAX_KEYS:
-            raise ValueError(f"keys: at most {MAX_KEYS}")
+            raise ValueError(f"keys: must have at most {MAX_KEYS} entries")
         for index, reference in enumerate(self.keys):
             if reference in self.keys[:index]:
                 raise ValueError(f"keys[{index}]: appears twice")
@@ -95,7 +95,7 @@ class Provider(Section):
     @model_validator(mode="after")
     def _trust(self) -> Self:
         if self.ca_file is not None and not self.base_url.tls:
-            raise ValueError("ca_file: needs an https:// base_url")
+            raise ValueError("ca_file: needs base_url to begin with https://")
         return self
 
     @model_validator(mode="after")
@@ -110,9 +110,9 @@ class Provider(Section):
         if self.aws is not None and not kind.signed:
             raise ValueError(f"aws: type {self.type} takes no AWS signature")
         if self.base_url.host.endswith(".api.aws") and self.base_url.path != "/":
-            raise ValueError("base_url: without a path, since the gateway adds what is needed")
+            raise ValueError("base_url: must not have a path: the gateway adds it")
         if self.is_open and not kind.may_be_open:
-            raise ValueError(f"key: none is for type openai-compat; type {self.type} takes a key")
+            raise ValueError(f"key: 'none' needs type openai-compat; type {self.type} takes a key")
         return self
 
     @model_validator(mode="after")
@@ -124,34 +124,34 @@ class Provider(Section):
             if not extra.path.startswith(f"{kind.client_prefix}/"):
                 raise ValueError(f"{where}.path: must begin with {kind.client_prefix}/")
             if extra.central_key and not has_central:
-                raise ValueError(f"{where}.central_key: type {self.type} never has one")
+                raise ValueError(f"{where}.central_key: type {self.type} has no central key")
         return self
 
     @property
     def paths(self) -> tuple[AllowedPath, ...]:
-        """What is served: the type's own paths come first."""
+        """The served paths; those of the type come first."""
         return self.provider_type.paths + tuple(extra.allowed for extra in self.extra_paths)
 
     @property
     def key_references(self) -> tuple[tuple[str, KeyReference], ...]:
-        """Where the central keys are kept, each with its path in the file."""
+        """The references to the central keys, each with its path in the file."""
         if self.key is not None:
             return () if self.key.is_none else (("key", self.key),)
         return tuple((f"keys[{index}]", reference) for index, reference in enumerate(self.keys))
 
     @property
     def is_open(self) -> bool:
-        """Whether the provider takes no credential, so that a Coder token alone is enough."""
+        """True if the provider takes no credential."""
         return self.key is not None and self.key.is_none
 
     @property
     def signed(self) -> bool:
-        """Whether Envoy signs what has no credential of the user's own."""
+        """True if Envoy signs requests without a credential of the user's own."""
         return self.aws is not None
 
     @property
     def websockets(self) -> bool:
-        """Whether WebSockets are served."""
+        """True if WebSockets are served."""
         has_any = bool(self.provider_type.websocket_paths)
         return has_any if self.websocket is None else self.websocket
 
@@ -162,7 +162,7 @@ class Provider(Section):
 
     @property
     def provider_type(self) -> ProviderType:
-        """How this provider takes its credential."""
+        """The type of the provider, with ``credential_headers`` added."""
         kind = PROVIDER_TYPES[self.type]
         if not self.credential_headers:
             return kind
@@ -230,7 +230,7 @@ class Config(Section):
 
     @property
     def state_folder(self) -> Path:
-        """Where the pair keeps its sockets and what it generates."""
+        """The folder for sockets and generated files."""
         if isinstance(self.authz.grpc, UnixAddress):
             return Path(self.authz.grpc.path).parent
         return Path(".authz")
@@ -242,7 +242,7 @@ class Config(Section):
 
     @property
     def intercepted_hosts(self) -> dict[str, Provider]:
-        """Each provider's own host, whose TLS the proxy opens; of two on one, the first by name."""
+        """The hosts whose TLS the proxy opens, with the provider; the first by name wins."""
         hosts: dict[str, Provider] = {}
         for provider in sorted(self.providers, key=lambda provider: provider.name):
             hosts.setdefault(provider.native_url.host, provider)
@@ -250,12 +250,12 @@ class Config(Section):
 
     @property
     def leaf_folder(self) -> Path:
-        """Where the proxy's leaf certificates are kept."""
+        """The folder for the proxy's leaf certificates."""
         return self.state_folder / "leaves"
 
     @property
     def admin_address(self) -> Address:
-        """Where Envoy's admin interface listens; the port keeps two pairs in one folder apart."""
+        """The address of Envoy's admin interface. The port separates gateways in one folder."""
         socket = self.state_folder / f"admin-{self.listen.port}.sock"
         return self.envoy.admin or UnixAddress(str(socket))
 
@@ -264,7 +264,7 @@ class Config(Section):
         if not isinstance(parse_identity_url(self.identity), CoderURL):
             for key in ("identity_ca_file", "identity_max_staleness"):
                 if getattr(self, key):
-                    raise ValueError(f"{key}: is for Coder's API only (identity: https://…)")
+                    raise ValueError(f"{key}: works with Coder's API only (identity: https://…)")
         return self
 
     @model_validator(mode="after")
@@ -274,15 +274,16 @@ class Config(Section):
                 raise ValueError("envoy.authz_grpc: needs authz.grpc to be host:port")
             if self.authz.in_clear(address):
                 raise ValueError(
-                    f"envoy.authz_grpc: {address} would get credentials in clear: set authz.tls"
+                    f"envoy.authz_grpc: credentials would cross the network to {address} in clear: "
+                    "set authz.tls"
                 )
         return self
 
     @model_validator(mode="after")
     def _unique_providers(self) -> Self:
-        # One without a valid name says nothing about the others.
+        # A provider without a valid name can't have the name of another one.
         names = [one.name for one in self.providers if "name" in vars(one)]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"providers: name used twice: {', '.join(twice)}")
+            raise ValueError(f"providers: these names are used twice: {', '.join(twice)}")
         return self

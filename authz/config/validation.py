@@ -1,8 +1,8 @@
-"""Every problem of a configuration at once.
+"""Validation that reports all problems of a configuration at once.
 
-pydantic applies a section's rules only where all of its values are valid, and those of the sections
-around it neither. So where something is wrong, the rules are applied here to what is valid: a value
-that is not is missing from its section, and a rule that reads it can't be applied.
+pydantic applies the rules of a section only if all values in it are valid. After an error, this
+module therefore applies the rules to the valid values. Invalid values are missing from their
+section, and a rule that reads one is skipped.
 """
 
 import difflib
@@ -17,10 +17,10 @@ from authz.config.key_reference import KeyReference
 from authz.config.settings import Config
 
 Problem = tuple[Location, str]
-"""Where something is wrong, and what."""
+"""The location of a problem, and its description."""
 
 _INDIVISIBLE = (Tls, KeyReference)
-"""Sections that can't be used at all where their values contradict each other."""
+"""Sections that can't be used in part."""
 _PLAIN = {
     "missing": "is required",
     "bool_type": "must be true or false",
@@ -38,8 +38,8 @@ def validated(values: dict[str, Any]) -> tuple[Config, list[Problem]]:
     """Validate the values of a file.
 
     Returns:
-        The configuration, and what is wrong with it. Where that is anything, the values that are
-        wrong are missing from the configuration: to read one raises AttributeError.
+        The configuration and its problems. Invalid values are missing from the configuration:
+        reading one raises AttributeError.
     """
     try:
         return Config.model_validate(values), []
@@ -51,14 +51,14 @@ def validated(values: dict[str, Any]) -> tuple[Config, list[Problem]]:
 
 
 def known(section: Section, *names: str) -> bool:
-    """Return whether values of a section that may be partial are valid."""
+    """Return whether a section has valid values under all of these names."""
     return all(name in vars(section) for name in names)
 
 
 def _partial(
     kind: Any, values: dict[str, Any], at: Location, wrong: set[Location], problems: list[Problem]
 ) -> Any:
-    """Make a section of the values that are valid, and apply its rules to them."""
+    """Return a section with the valid values, and apply its rules to them."""
     fields = kind.model_fields
     good: Any = {
         name: (field.annotation, field)
@@ -80,7 +80,7 @@ def _partial(
         try:
             getattr(section, rule)()
         except AttributeError:
-            pass  # it reads a value that is wrong
+            pass  # the rule reads an invalid value
         except ValueError as error:
             problems.append(_of_rule(kind, at, str(error)))
     return section
@@ -89,7 +89,7 @@ def _partial(
 def _partial_value(
     annotation: Any, value: Any, at: Location, wrong: set[Location], problems: list[Problem]
 ) -> Any:
-    """Return the valid part of a section, or of a list of sections; None where there is none."""
+    """Return the valid part of a section or list of sections; None for other values."""
     kind, is_list = _section_of(annotation)
     if kind is None:
         return None
@@ -107,7 +107,7 @@ def _partial_value(
         elif isinstance(item, dict) and not (issubclass(kind, _INDIVISIBLE) and place in wrong):
             items.append(_partial(kind, item, place, wrong, problems))
         elif not issubclass(kind, _INDIVISIBLE):
-            # It keeps its index, and nothing in it is known.
+            # An empty section, so that the next ones keep their index.
             empty = kind.model_construct()
             empty.__dict__.clear()
             items.append(empty)
@@ -115,7 +115,7 @@ def _partial_value(
 
 
 def _follows(detail: Any, details: list[Any]) -> bool:
-    """Return whether a list is too short only because of the items in it that are wrong."""
+    """Return whether a list is too short only because items in it are invalid."""
     at = detail["loc"]
     return detail["type"] == "too_short" and any(
         one["loc"][: len(at)] == at != one["loc"] for one in details
@@ -127,7 +127,7 @@ def _is_wrong(at: Location, wrong: set[Location]) -> bool:
 
 
 def _section_of(annotation: Any) -> tuple[Any, bool]:
-    """Return the section that a field holds, and whether it holds a list of them."""
+    """Return the section type of a field, and whether the field is a list of sections."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation, False
     arguments = get_args(annotation)
@@ -141,7 +141,7 @@ def _section_of(annotation: Any) -> tuple[Any, bool]:
 
 
 def _of_rule(kind: Any, at: Location, message: str) -> Problem:
-    """Put the key that a rule's message begins with to the rest of the place."""
+    """Return a problem whose location includes the key that the message begins with."""
     location = location_of(message)
     if not location or location[0] not in kind.model_fields:
         return at, message
@@ -173,7 +173,7 @@ def _problem(detail: Any) -> Problem:
 
 def _no_mapping(kind: Any) -> str:
     if kind is KeyReference:
-        return "use {env: NAME} or {file: PATH}; a key itself is never written here"
+        return "use {env: NAME} or {file: PATH}; never write the key itself here"
     if kind is None:
         return _PLAIN["dict_type"]
     if issubclass(kind, Tls):
@@ -184,7 +184,7 @@ def _no_mapping(kind: Any) -> str:
 
 
 def _kind_at(at: Location) -> Any:
-    """Return the section at a place; None where another value is."""
+    """Return the section type at a location; None if the value there is not a section."""
     kind: Any = Config
     in_list = False
     for step in at:
@@ -200,7 +200,7 @@ def _kind_at(at: Location) -> Any:
 
 
 def _meant(at: Location) -> str:
-    """Say which key was probably meant by one that does not exist."""
+    """Return a suggestion for an unknown key, or an empty text."""
     name, kind = str(at[-1]), _kind_at(at[:-1])
     if kind is None or shown(name) != name:
         return ""

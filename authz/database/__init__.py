@@ -1,1 +1,1 @@
-"""SQLite and PostgreSQL as databases: connections, transactions, schemas."""
+"""SQLite and PostgreSQL as databases: connections, transactions, migrations."""

@@ -1,8 +1,8 @@
-"""What the store needs of a database, so that SQLite and PostgreSQL are one file each.
+"""The interface of a database, which SQLite and PostgreSQL implement.
 
-SQL is written with ``$1`` placeholders. Going in and coming out, a time is an aware UTC
-``datetime``, a truth value a ``bool``, a list a ``list``, a user's id a ``str``; an implementation
-turns them into what its database stores.
+SQL is written with ``$1`` placeholders. Arguments and results are Python values: a time is an aware
+UTC ``datetime``, a truth value a ``bool``, a list a ``list``, a user's id a ``str``. An
+implementation converts them to the types of its database.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ class Dialect(StrEnum):
 
 
 class Row(Protocol):
-    """A row, by column name or position."""
+    """A row; columns are found by name or position."""
 
     def __getitem__(self, key: str | int, /) -> Any:
         """Return one value."""
@@ -27,15 +27,18 @@ class Row(Protocol):
 
 
 class Conflict(Exception):  # noqa: N818 - the caller turns it into advice for a person
-    """A row with the same unique value exists. Never leaves the store."""
+    """A row with the same unique value exists. The store handles this error itself."""
 
 
 class Queries(Protocol):
-    """Where statements run: the database itself, each its own transaction, or one transaction.
+    """Runs statements: in a transaction each (``Database``) or together (``Transaction``).
+
+    Attributes:
+        dialect: the SQL that the database understands.
 
     Raises:
-        Conflict: a unique value is taken.
-        StoreError: anything else that the database refuses, in one line.
+        Conflict: a unique value exists already.
+        StoreError: the database refuses the statement for another reason; one line.
     """
 
     dialect: Dialect
@@ -45,7 +48,7 @@ class Queries(Protocol):
         ...
 
     async def execute(self, sql: str, *args: object) -> int:
-        """Run a statement and return how many rows it changed."""
+        """Run a statement and return the number of rows that it changed."""
         ...
 
 
@@ -55,12 +58,12 @@ class Transaction(Queries, Protocol):
     async def insert(
         self, table: str, columns: Mapping[str, str], rows: Sequence[Sequence[str | int | None]]
     ) -> int:
-        """Insert many rows but those that are there, and return how many were not.
+        """Insert the rows that do not exist yet, and return their number.
 
         Args:
-            table: its name.
+            table: the name of the table.
             columns: names in the order of the rows' values, with PostgreSQL's types.
-            rows: values as they are stored; no two rows the same.
+            rows: values in the form in which they are stored; rows must be distinct.
         """
         ...
 
@@ -75,9 +78,9 @@ class Database(Queries, Protocol):
     where: str
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """Open a transaction: committed at the end of the block, rolled back by an exception."""
+        """Open a transaction, committed at the end of the block, rolled back by an exception."""
         ...
 
     async def close(self) -> None:
-        """Give back connections and threads."""
+        """Close connections and end threads."""
         ...

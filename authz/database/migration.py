@@ -23,8 +23,8 @@ class Schema:
 
     Attributes:
         name: the purpose, for error texts, such as ``usage``.
-        steps: for each version, the statements that make its tables from those of the version
-            before it. The first step makes the tables of the first version in an empty database.
+        steps: for each version, the statements that create its tables from those of the
+            version before it. The first step creates the tables in an empty database.
         store_version: returns the statements that store a version in the database.
     """
 
@@ -55,7 +55,7 @@ class Schema:
         if 0 < version < min(self.steps):
             raise StoreError(
                 f"{where} has {self.name} tables of version {version}, which no released authz "
-                "made: make a new database"
+                "made: create a new database"
             )
 
     def statements(self, dialect: Dialect, version: int, where: str) -> list[str]:
@@ -82,7 +82,7 @@ class Schema:
 
 
 async def upgrade(transaction: Queries, schema: Schema, version: int, where: str) -> bool:
-    """Make the tables, or bring them up to date.
+    """Create the tables, or bring them up to date.
 
     Args:
         transaction: holds the database's write lock. The version was read in it.
@@ -94,7 +94,7 @@ async def upgrade(transaction: Queries, schema: Schema, version: int, where: str
         True if anything changed.
 
     Raises:
-        StoreError: the tables are newer, or the role may not make tables.
+        StoreError: the tables are newer, or the role may not create tables.
     """
     statements = schema.statements(transaction.dialect, version, where)
     for statement in statements:

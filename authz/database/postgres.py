@@ -1,4 +1,4 @@
-"""Our own tables in PostgreSQL, for commands and the token API."""
+"""PostgreSQL as a database, for commands and the token API."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
@@ -17,17 +17,17 @@ from authz.errors import StoreError
 _T = TypeVar("_T")
 
 STATEMENT_SECONDS = 5.0
-"""How long a statement may wait for another process's transaction: as long as SQLite's."""
+"""The time that a statement waits for another process's transaction, equal to SQLite's."""
 _ANSWER_SECONDS = STATEMENT_SECONDS + 1
-"""After which a server that says nothing is given up."""
+"""The time after which a silent server counts as down."""
 _WRITERS = 0x61757A31
-"""The advisory lock of those who change the store: SQLite's file has the same mark."""
+"""The advisory lock of transactions; the number is also the application id in SQLite's file."""
 
 
 class PostgresDatabase:
-    """A database with our own tables (``authz.database.interface.Database``).
+    """A PostgreSQL database (``authz.database.interface.Database``).
 
-    Statements run one after the other on one connection, opened when it is needed.
+    Statements run one after the other on one connection, which is opened at the first statement.
 
     Args:
         url: of the database.
@@ -41,21 +41,21 @@ class PostgresDatabase:
         self._turn = asyncio.Lock()
 
     async def fetch(self, sql: str, *args: object) -> list[Row]:
-        """See ``Queries.fetch``."""
+        """Run a query; see ``Queries.fetch``."""
         async with self._acquire() as connection:
             return await self._fetch(connection, sql, args)
 
     async def execute(self, sql: str, *args: object) -> int:
-        """See ``Queries.execute``."""
+        """Run a statement; see ``Queries.execute``."""
         async with self._acquire() as connection:
             return await self._execute(connection, sql, args)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
-        """See ``Database.transaction``. Other tasks' statements wait until it is over.
+        """Open a transaction; see ``Database.transaction``. Statements of other tasks wait.
 
-        Transactions of all processes run one after the other, as in SQLite: what is read in the
-        block stays true in it, as far as others change it in a transaction.
+        The transactions of all processes run one after the other, as in SQLite. A transaction
+        therefore never sees rows change that only transactions write.
         """
         async with self._acquire() as connection:
             await self._execute(connection, "BEGIN", ())
@@ -69,7 +69,7 @@ class PostgresDatabase:
                 raise
 
     async def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         await self._pool.close()
 
     @asynccontextmanager
@@ -82,7 +82,7 @@ class PostgresDatabase:
                 self._pool.give_back(connection)
                 raise
             except BaseException:
-                # Cancelled: the statement may still run. The server rolls back what is open.
+                # Cancelled: the statement may still run. The server rolls an open transaction back.
                 self._pool.discard(connection)
                 raise
             self._pool.give_back(connection)
@@ -93,7 +93,7 @@ class PostgresDatabase:
 
     async def _execute(self, connection: Connection, sql: str, args: tuple[object, ...]) -> int:
         status = await self._answered(connection, connection.execute(sql, *_checked(args)))
-        # Such as "INSERT 0 1" or "UPDATE 3"; of what changes no rows only words.
+        # Such as "INSERT 0 1" or "UPDATE 3"; without a number if the statement changes no rows.
         count = status.rpartition(" ")[2]
         return int(count) if count.isdigit() else 0
 
@@ -109,7 +109,7 @@ class PostgresDatabase:
         return await self._translate_errors(in_time())
 
     async def _translate_errors(self, work: Awaitable[_T]) -> _T:
-        """Wait for work, with the store's errors for the driver's."""
+        """Await work, and raise the store's errors instead of the driver's."""
         try:
             return await work
         except asyncpg.UniqueViolationError:
@@ -119,7 +119,7 @@ class PostgresDatabase:
 
 
 class _Transaction:
-    """A transaction's statements; the database's turn is already taken."""
+    """A transaction, for which the database's lock is held."""
 
     dialect = Dialect.POSTGRESQL
 
@@ -138,10 +138,10 @@ class _Transaction:
     ) -> int:
         places = ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(columns.values(), 1))
         sql = (
-            f"INSERT INTO {table} ({', '.join(columns)})"  # noqa: S608 - our own words
+            f"INSERT INTO {table} ({', '.join(columns)})"  # noqa: S608 - constants
             f" SELECT * FROM unnest({places}) ON CONFLICT DO NOTHING"
         )
-        # A column in each parameter: the statement is the same for any number of rows.
+        # Each parameter is a column, so the statement is the same for any number of rows.
         by_column = zip(*rows, strict=True) if rows else ((),) * len(columns)
         return await self._database._execute(self._connection, sql, tuple(by_column))
 
@@ -155,6 +155,6 @@ async def _ids_as_text(connection: Connection) -> None:
 def _checked(args: tuple[object, ...]) -> tuple[object, ...]:
     for value in args:
         if isinstance(value, datetime) and value.tzinfo is None:
-            # The driver would take it for local time.
+            # The driver would treat it as local time.
             raise ValueError("a stored time has to be timezone-aware")
     return args

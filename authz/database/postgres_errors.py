@@ -1,4 +1,4 @@
-"""What PostgreSQL, its driver and the network report, as one line for a person."""
+"""Error texts for failures of PostgreSQL, its driver and the network."""
 
 import ssl
 
@@ -11,23 +11,20 @@ FAILURES = (
     OSError,  # TimeoutError and ssl.SSLError are among them
     ValueError,
 )
-"""What a connection attempt or a statement raises when it fails."""
+"""The exceptions of a failed connection attempt or statement."""
 
 _PAGE = "docs/identity-postgresql.md"
 
 
 def explain(error: Exception, where: str) -> str:
-    """Say what went wrong and what to do.
+    """Return a line that names the problem and the cure.
 
-    Of the server's report only the message is used: its detail quotes rows. Of a malformed option
-    nothing is quoted, because it may be a part of the password.
+    The line contains the server's message, but not its detail, which quotes rows. It does not quote
+    a malformed option, which may be a part of the password.
 
     Args:
         error: one of ``FAILURES``.
-        where: names the database, without a password.
-
-    Returns:
-        One line.
+        where: the name of the database, without a password.
     """
     return " ".join(_explained(error, where).split())
 
@@ -49,8 +46,8 @@ def _explained(error: Exception, where: str) -> str:
             return f"can't connect to {where}: {reason}{file}"
         case asyncpg.TargetServerAttributeNotMatched():
             return (
-                f"{where} is a replica, which tells of a deleted token late: name the primary "
-                "(target_session_attrs=any in the URL accepts a replica)"
+                f"{where} is a replica, which accepts a deleted token for a while: use the primary "
+                "(or accept replicas with target_session_attrs=any in the URL)"
             )
         case asyncpg.ClientConfigurationError():
             return f"can't connect to {where}: {error.args[0]}"
@@ -66,7 +63,7 @@ def _reported(error: asyncpg.PostgresError, where: str) -> str:
         case asyncpg.InsufficientPrivilegeError():
             return f"{text}: the role lacks a GRANT, see {_PAGE}"
         case asyncpg.UndefinedTableError() | asyncpg.UndefinedColumnError():
-            return f"{text}: name Coder's database, or make the tables with 'authz db init'"
+            return f"{text}: use Coder's database, or create the tables with 'authz db init'"
         case asyncpg.InvalidAuthorizationSpecificationError():
             return f"{text}: check user and password (PGPASSWORD or PGPASSFILE)"
         case asyncpg.QueryCanceledError():

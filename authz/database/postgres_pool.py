@@ -1,7 +1,7 @@
-"""Connections to PostgreSQL: opened when needed, thrown away when in doubt, never waited for.
+"""A pool of connections to PostgreSQL.
 
-asyncpg's own pool waits when it takes back a connection whose statement was cancelled, and a server
-that hangs would make every request wait with it.
+asyncpg's own pool waits when it takes back a connection whose statement was cancelled, so a server
+that hangs would make every request wait. This pool discards a doubtful connection instead.
 """
 
 import asyncio
@@ -21,32 +21,34 @@ else:
     Connection = asyncpg.Connection
 
 CONNECT_SECONDS = 2.0
-"""How long connecting may take. More than a look-up, because TLS and log-in to a distant server
-take a dozen round trips; few, because a connection that was begun during an outage may never come
-to an end, and the next one is only begun after it."""
+"""The time limit for connecting.
+
+It is longer than that of a look-up, because TLS and log-in to a distant server take a dozen round
+trips. It is short, because an attempt during an outage may hang, and the next one waits for it."""
 IDLE_SECONDS = 60.0
-"""After which a connection is not used again: firewalls forget silent connections, and a statement
-sent into one that was forgotten gets no answer."""
+"""The time after which an idle connection is not used again.
+
+Firewalls drop silent connections without notice, and a statement on one would get no answer."""
 
 _ATTEMPTS = 3
-"""How often a statement is begun: on an idle connection that was cut, on one that was cut just
-after it was made, and once more."""
+"""The number of attempts of a statement: on an idle connection that was cut, on a new one that was
+cut at once, and one more."""
 
 
 async def _as_it_is(connection: Connection) -> None:
-    """Leave a new connection as it is."""
+    """Do nothing to a new connection."""
 
 
 class Pool:
-    """Some connections to one database.
+    """A pool of connections to one database.
 
     Args:
-        url: of the database; what it leaves open is taken from libpq's ``PG*`` variables.
-        size: how many connections are kept. The caller sees to it that no more are in use.
-        statement_seconds: after which the server ends a statement, so that one that waits for a
-            lock does not stay there when nobody waits for it any more.
+        url: of the database. libpq's ``PG*`` variables complete it.
+        size: the number of idle connections to keep. The caller must not use more at once.
+        statement_seconds: the time after which the server ends a statement, so that a statement
+            does not wait for a lock after its caller has left.
         settings: further settings of the server for each connection.
-        prepare: called for each new connection.
+        prepare: called with each new connection.
     """
 
     def __init__(
@@ -65,7 +67,7 @@ class Pool:
         options = parse_qs(urlsplit(url.dsn.reveal()).query)
         if "application_name" not in options:
             self._settings["application_name"] = "authz"
-        # A replica tells of a deletion late. Whoever accepts that says so in the URL.
+        # A replica shows a deletion late, so it is used only if the URL allows it.
         self._target = None if "target_session_attrs" in options else "primary"
         self._idle: list[tuple[Connection, float]] = []
         self._connects: set[asyncio.Task[Connection]] = set()
@@ -73,31 +75,32 @@ class Pool:
         self._closed = False
 
     async def fetch(self, sql: str, *args: object) -> list[asyncpg.Record]:
-        """Run one statement that only reads, and return its rows.
+        """Run a statement that only reads, and return its rows.
 
-        If the connection turns out to be lost, the statement runs again on another. A cancelled
-        statement's connection is terminated.
+        If the connection is lost, the statement runs again on another one. If the call is
+        cancelled, its connection is terminated.
 
         Raises:
-            One of ``postgres_errors.FAILURES``: it failed, or the server can't be reached.
+            One of ``postgres_errors.FAILURES``: the statement failed, or the server can't be
+                reached.
         """
         for _ in range(_ATTEMPTS - 1):
             connection = await self.take()
             try:
                 return await self._fetch(connection, sql, args)
             except FAILURES:
-                # The server's last words on an idle connection may be read as a senseless answer
-                # to the statement, so what the error is does not tell; that it is the last does.
+                # A message that the server sent before it closed an idle connection may look like
+                # the answer. The type of the error says nothing, but the closed connection does.
                 if not connection.is_closed():
                     raise
         return await self._fetch(await self.take(), sql, args)
 
     async def take(self) -> Connection:
-        """Lend a connection; ``give_back`` or ``discard`` it in the end. Raises as ``fetch``."""
+        """Return a connection; call ``give_back`` or ``discard`` with it. Raises as ``fetch``."""
         return self._take_idle() or await self._new()
 
     def give_back(self, connection: Connection) -> None:
-        """Keep a connection for the next use, unless it is lost or a transaction is open in it."""
+        """Keep a connection for the next use, unless it is closed or in a transaction."""
         if connection.is_closed():
             self.discard(connection)
         elif self._closed or len(self._idle) >= self._size or connection.is_in_transaction():
@@ -106,14 +109,14 @@ class Pool:
             self._idle.append((connection, asyncio.get_running_loop().time()))
 
     def discard(self, connection: Connection) -> None:
-        """End a connection that failed, and the idle ones: they may be as lost as it is."""
+        """Terminate a failed connection and all idle ones, which may have failed too."""
         connection.terminate()
         idle, self._idle = self._idle, []
         for other, _ in idle:
             other.terminate()
 
     async def close(self) -> None:
-        """End all connections, without waiting for the server."""
+        """Terminate all connections, without waiting for the server."""
         self._closed = True
         connects = tuple(self._connects)
         for connect in connects:
@@ -121,7 +124,7 @@ class Pool:
         await asyncio.gather(*connects, return_exceptions=True)
         while self._idle:
             self._idle.pop()[0].terminate()
-        # The event loop closes an aborted socket in its next turn.
+        # The event loop closes an aborted socket in its next iteration.
         await asyncio.sleep(0)
 
     async def _fetch(
@@ -130,7 +133,7 @@ class Pool:
         try:
             rows = await connection.fetch(sql, *args)
         except asyncpg.PostgresError as error:
-            # FATAL is the server's last word on a connection, which it closes a moment later.
+            # After FATAL the server closes the connection.
             if error.severity_en in ("FATAL", "PANIC"):
                 self.discard(connection)
             else:
@@ -152,9 +155,9 @@ class Pool:
         return None
 
     async def _new(self) -> Connection:
-        """Return a new connection, one that somebody began to open and left if there is one.
+        """Return a new connection, or one whose caller was cancelled while it connected.
 
-        Connecting goes on when the caller leaves, because it may take longer than a caller waits.
+        Connecting continues without its caller, because it may take longer than a caller waits.
         """
         pending = [connect for connect in self._abandoned if not connect.done()]
         if pending:
@@ -176,7 +179,7 @@ class Pool:
     def _keep_late(self, connect: asyncio.Task[Connection]) -> None:
         if connect in self._abandoned:
             self._abandoned.remove(connect)
-            # Asking for the exception keeps asyncio from logging it.
+            # asyncio logs exceptions that are never retrieved.
             if not connect.cancelled() and connect.exception() is None:
                 self.give_back(connect.result())
 

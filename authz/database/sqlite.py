@@ -1,4 +1,4 @@
-"""The embedded store as a database: statements on one worker thread."""
+"""SQLite as a database, for commands and the token API."""
 
 import asyncio
 import json
@@ -24,12 +24,13 @@ sqlite3.register_converter("json", json.loads)
 
 
 class SQLiteDatabase:
-    """The embedded store for commands and the token API (``authz.database.interface.Database``).
+    """A SQLite file (``authz.database.interface.Database``).
 
-    Statements run on one worker thread, because a writer may have to wait for another process.
+    Statements run on one worker thread, because a writer may wait for another process.
 
     Args:
-        path: of the store's file, which has to be there (``sqlite_file.make``).
+        path: of the file, which has to exist (``sqlite_file.make``).
+        schema: of the tables in it.
         read_only: refuse every change to the file.
     """
 
@@ -45,29 +46,29 @@ class SQLiteDatabase:
         self._closed = False
 
     async def check(self) -> None:
-        """Return when the file is a store of ours.
+        """Return when the file can be used.
 
         Raises:
-            StoreError: it is not, in one line.
+            StoreError: the file is missing or not a file of authz.
         """
         await self.fetch("SELECT 1")
 
     async def fetch(self, sql: str, *args: object) -> list[Row]:
-        """See ``Queries.fetch``."""
+        """Run a query; see ``Queries.fetch``."""
         async with self._turn:
             return await self._on_worker(lambda: self._statement(sql, args)[0])
 
     async def execute(self, sql: str, *args: object) -> int:
-        """See ``Queries.execute``."""
+        """Run a statement; see ``Queries.execute``."""
         async with self._turn:
             return await self._on_worker(lambda: self._statement(sql, args)[1])
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
-        """See ``Database.transaction``. Other tasks' statements wait until it is over."""
+        """Open a transaction; see ``Database.transaction``. Statements of other tasks wait."""
         async with self._turn:
             try:
-                # IMMEDIATE takes the write lock now: what is read in the block stays true in it.
+                # IMMEDIATE takes the write lock now, so rows that the block reads do not change.
                 await self._on_worker(lambda: self._statement("BEGIN IMMEDIATE", ()))
                 yield _Transaction(self)
                 await self._on_worker(lambda: self._statement("COMMIT", (), started=True))
@@ -83,7 +84,7 @@ class SQLiteDatabase:
             self._worker.shutdown(wait=False)
 
     async def _on_worker(self, work: Callable[[], _T]) -> _T:
-        # Shielded: a cancelled task's statement still ends before the roll-back that follows it.
+        # Shielded, so that a cancelled statement ends before the roll-back that follows.
         loop = asyncio.get_running_loop()
         return await asyncio.shield(loop.run_in_executor(self._worker, work))
 
@@ -102,12 +103,12 @@ class SQLiteDatabase:
     ) -> int:
         places = ", ".join("?" * len(columns))
         sql = (
-            f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"  # noqa: S608 - our words
+            f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"  # noqa: S608 - constants
             " ON CONFLICT DO NOTHING"
         )
         with self._explained():
-            # One statement of many rows would be slow: SQLite looks each parameter's name up in a
-            # list of all.
+            # A single statement with many rows would be slow, because SQLite searches each
+            # parameter's name in a list of all names.
             return self._file.unfinished().executemany(sql, rows).rowcount
 
     @contextmanager
@@ -127,7 +128,7 @@ class SQLiteDatabase:
 
 
 class _Transaction:
-    """A transaction's statements; the database's turn is already taken."""
+    """A transaction, for which the database's lock is held."""
 
     dialect = Dialect.SQLITE
 

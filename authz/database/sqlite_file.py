@@ -1,4 +1,4 @@
-"""The SQLite store's file: making it, opening it, and noticing that it was replaced."""
+"""The file of a SQLite database: creating it, opening it, and noticing a replacement."""
 
 import fcntl
 import os
@@ -15,38 +15,43 @@ from authz.errors import StoreError
 _Fingerprint = tuple[int, int, int, int, int]
 
 WRITE_WAIT = 5.0
-"""Seconds that a writer waits for another process's transaction."""
+"""The seconds that a writer waits for another process's transaction."""
 READ_WAIT = 0.01
-"""Seconds that a reader on the event loop waits. Readers of a WAL file wait for nobody but a
-process that is just opening or recovering it, and a longer wait would hold up every request."""
+"""The seconds that a reader on the event loop waits, where it holds up every request.
+
+Readers of a WAL file wait only for a process that opens or recovers it."""
 
 
 READ_CACHE_KIB = 16384
-"""Most that a reader keeps of the file, until another process writes to it."""
+"""The size of a reader's page cache, which lasts until another process writes to the file."""
 
 
 def make(path: Path, schema: Schema) -> None:
-    """Make the store's file with its tables, unless it is there.
+    """Create the file with its tables, unless it exists.
 
-    The file is made beside its place and moved there complete, so that no process ever opens half a
-    store; a lock on the folder lets one process make it when several try. File mode 0600, folders
-    that were missing 0700.
+    The file is created under another name and then renamed, so that no process opens an incomplete
+    one. A lock on the folder lets one process create it if several try. The file gets mode 0600,
+    missing folders get 0700.
+
+    Args:
+        path: of the file.
+        schema: of the tables in it.
 
     Raises:
-        StoreError: it can't be made there.
+        StoreError: the file can't be created.
     """
     try:
         _make_folders(path.parent)
         with _locked(path.parent):
             if not path.exists():
-                # A deleted store's log would be replayed into the new one.
+                # SQLite would replay the log of a deleted file into the new one.
                 for suffix in ("-wal", "-shm"):
                     Path(f"{path}{suffix}").unlink(missing_ok=True)
                 _make_file(path, schema)
             elif path.is_file() and path.stat().st_size == 0:
                 _create_tables(path, schema)
     except (OSError, sqlite3.Error) as error:
-        raise StoreError(f"can't make {path}: {_text(error)}") from error
+        raise StoreError(f"can't create {path}: {_text(error)}") from error
 
 
 def _make_folders(folder: Path) -> None:
@@ -99,17 +104,19 @@ def _text(error: Exception) -> str:
 class SQLiteFile:
     """A connection to the file that is at a path now.
 
-    SQLite keeps reading an unlinked file, and keeps pages that another program wrote over. A
-    deletion committed to the file that took its place would go unseen. So every use compares what
-    ``stat`` says of the file and of its shared-memory index with what was opened, and opens anew
-    when they differ. While a file is open its inode number can't be given to another.
+    SQLite continues to read a file that was unlinked, and pages that another program overwrote. It
+    would miss a deletion in the file that replaced it. Every use therefore compares ``stat`` of the
+    file and of its shared-memory index with the values at opening, and opens the file again if they
+    differ. The inode number of an open file is never reused.
+
+    All methods except the constructor have to run on the same thread.
 
     Args:
-        path: of the file, which need not be there yet.
-        read_only: a reader never writes to the file, also not when it closes it.
+        path: of the file, which need not exist yet.
+        schema: of the tables in it. A writer brings older tables up to date when it opens the
+            file. A reader reads them as they are.
+        read_only: never write to the file, not even when closing it.
         detect_types: as in ``sqlite3.connect``.
-
-    Everything but the constructor runs on one and the same thread.
     """
 
     def __init__(
@@ -132,7 +139,7 @@ class SQLiteFile:
         """Return a connection to the file that is there now.
 
         Raises:
-            StoreError: there is none, or it is no store of ours.
+            StoreError: the file is missing or not a file of authz.
         """
         if self._opened is not None:
             if self._look() == self._fingerprint:
@@ -141,22 +148,22 @@ class SQLiteFile:
         return self._open()
 
     def unfinished(self) -> sqlite3.Connection:
-        """Return the connection of the transaction that is under way, wherever its file is.
+        """Return the connection of the open transaction, even if its file was replaced.
 
         Raises:
-            StoreError: none is open.
+            StoreError: the file is not open.
         """
         if self._opened is None:
             raise StoreError(f"the store {self._path} was closed")
         return self._opened
 
     def roll_back(self) -> None:
-        """Undo the transaction that is under way, if there is one."""
+        """Roll back the open transaction, if there is one."""
         if self._opened is not None and self._opened.in_transaction:
             self._opened.rollback()
 
     def close(self) -> None:
-        """Close the connection; the next use opens one."""
+        """Close the connection; the next use opens a new one."""
         if self._opened is not None:
             self._opened.close()
             self._opened = None
@@ -177,19 +184,19 @@ class SQLiteFile:
         self._shm = f"{os.path.realpath(path)}-shm"
         before = self._look()
         if path.is_dir():
-            raise StoreError(f"{path} is a folder: 'identity' has to name a file")
+            raise StoreError(f"{path} is a folder: set 'identity' to a file")
         if before is None:
-            raise StoreError(f"no store at {path}: make one with 'authz users create NAME'")
+            raise StoreError(f"no store at {path}: create one with 'authz users create NAME'")
         mode, wait = ("ro", READ_WAIT) if self._read_only else ("rw", WRITE_WAIT)
         connection = None
         try:
             connection = _connect(path, mode, wait, self._detect_types)
             if self._read_only:
-                # Of a million tokens, the pages of those in use stay in memory.
+                # Of a million tokens, this keeps the pages of those in use in memory.
                 connection.execute(f"PRAGMA cache_size = -{READ_CACHE_KIB}")
             else:
-                # Full synchronization (SQLite's default) stays: a power failure after a token was
-                # deleted must not bring it back.
+                # Keep full synchronization, SQLite's default: a deleted token must not come back
+                # after a power failure.
                 connection.execute("PRAGMA foreign_keys = ON")
             check_version(connection, self._schema, str(path))
             if not self._read_only and is_outdated(connection, self._schema):
@@ -201,7 +208,7 @@ class SQLiteFile:
                 raise
             raise StoreError(f"can't open the store {path}: {error}") from error
         self._opened = connection
-        # The index appears with the first read, so only its part is taken from after it.
+        # The index appears with the first read, so its value is taken after it.
         after = self._look()
         self._fingerprint = (after[0] if after else 0, *before[1:])
         return connection

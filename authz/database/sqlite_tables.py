@@ -11,7 +11,7 @@ APPLICATION_ID = 0x61757A31
 
 
 def create_tables(connection: sqlite3.Connection, schema: Schema, where: str) -> None:
-    """Make the tables in an empty database, or bring them up to date, in one transaction.
+    """Create the tables in an empty database, or bring them up to date, in one transaction.
 
     Another program's database is left as it is.
 
@@ -50,8 +50,10 @@ def check_version(connection: sqlite3.Connection, schema: Schema, where: str) ->
     """
     if _application(connection) != APPLICATION_ID:
         if _is_empty(connection):
-            raise StoreError(f"{where} has no tables yet: make them with 'authz users create NAME'")
-        raise StoreError(f"{where} is another program's SQLite file: name another in 'identity'")
+            raise StoreError(
+                f"{where} has no tables yet: create them with 'authz users create NAME'"
+            )
+        raise StoreError(f"{where} is another program's SQLite file: set 'identity' to another one")
     schema.check(_version(connection), where)
 
 

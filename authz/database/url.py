@@ -1,4 +1,4 @@
-"""The ``identity`` URL: its scheme picks the source (``interface.md`` section 3)."""
+"""Parsing of the ``identity`` URL, whose scheme selects the source."""
 
 import re
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ _EXAMPLES = (
 
 @dataclass(frozen=True, slots=True)
 class SQLiteURL:
-    """The embedded store.
+    """A SQLite file.
 
     Attributes:
-        path: of the file; relative to the working directory unless the URL has four slashes.
+        path: of the file. It is relative to the working directory unless the URL has four slashes.
     """
 
     path: Path
@@ -28,11 +28,11 @@ class SQLiteURL:
 
 @dataclass(frozen=True, slots=True)
 class PostgresURL:
-    """A PostgreSQL database, Coder's or our own.
+    """A PostgreSQL database, Coder's or authz's own.
 
     Attributes:
-        dsn: the URL as it was given, for the driver; it may hold a password.
-        display: hosts and database only, for people and logs.
+        dsn: the unchanged URL for the driver, which may contain a password.
+        display: hosts and database only, for error texts and logs.
     """
 
     dsn: Secret
@@ -54,33 +54,33 @@ IdentityURL = SQLiteURL | PostgresURL | CoderURL
 
 
 def parse_identity_url(text: str) -> IdentityURL:
-    """Read an identity URL.
+    """Parse an identity URL.
 
     Args:
         text: ``sqlite:///relative/path``, ``sqlite:////absolute/path`` (percent-encoding is
             decoded), ``postgresql://…`` (or ``postgres://…``), ``https://…`` or ``http://…``.
 
     Returns:
-        The value of its scheme.
+        A value whose type depends on the scheme.
 
     Raises:
-        ValueError: what is wrong and what to write. The text quotes nothing of the URL, because
-            the part that is wrong may be the password.
+        ValueError: the URL is malformed. The message says what to write and quotes nothing of
+            the URL, because the wrong part may be the password.
     """
     match = _SCHEME.match(text)
     if match is None:
         raise ValueError(f"the URL's scheme is not sqlite, postgresql, https or http: {_EXAMPLES}")
     if _CONTROL.search(text):
-        raise ValueError("the URL holds a control character")
+        raise ValueError("the URL contains a control character")
     scheme = match[1].lower()
     if scheme == "sqlite":
         return _sqlite(text[match.end() :])
     if any(character.isspace() for character in text):
-        raise ValueError("the URL holds a space: write %20 for one that is meant")
+        raise ValueError("the URL contains a space: write %20 instead")
     try:
         parts = urlsplit(text)
     except ValueError:
-        # urllib's own message quotes the authority, password included.
+        # urllib's message quotes the authority, including the password.
         raise ValueError("the URL's host is malformed") from None
     return _coder(parts) if scheme.startswith("http") else _postgres(text, parts)
 
@@ -94,7 +94,7 @@ def _sqlite(rest: str) -> SQLiteURL:
         )
     path = unquote(rest[1:])
     if not path.strip("/.") or path.endswith("/") or _CONTROL.search(path):
-        raise ValueError("a sqlite URL names a file: write sqlite:///./.authz/identity.db")
+        raise ValueError("a sqlite URL must name a file: write sqlite:///./.authz/identity.db")
     if path == ":memory:":
         raise ValueError("the store has to be a file, because several processes share it")
     return SQLiteURL(Path(path))

@@ -1,4 +1,4 @@
-"""Users and keys as the store hands them out, and their JSON as Coder's API writes it."""
+"""Users and API keys of the store, and their JSON in the format of Coder's API."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -8,11 +8,11 @@ from authz.core.rules import TokenRules, read_rules
 from authz.database.interface import Row
 
 ORGANIZATION_ID = "73fb782d-ac8e-545e-8187-716590c619bc"
-"""Of the one organization that every user is in; Coder's clients ask for one."""
+"""The id of the only organization, which has all users. Coder's clients need one."""
 
 _NEVER_SEEN = datetime.min.replace(tzinfo=UTC)
 _NEVER_USED = datetime.fromtimestamp(0, UTC)
-"""Coder's answer for a key without any use; of a user it is Go's zero time."""
+"""Coder's value for a key that was never used; for a user it is Go's zero time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +21,11 @@ class User:
 
     Attributes:
         id: a UUID.
-        email: empty when none was given.
+        email: empty if the user has none.
         status: ``active``, ``dormant`` or ``suspended``.
-        last_seen_at: None when never.
-        roles: of ``authz.identity.roles``; empty for a member.
-        has_password: whether the user can sign in with one.
+        last_seen_at: None if the user was never seen.
+        roles: roles of ``authz.identity.roles``; empty for a member.
+        has_password: whether the user can sign in with a password.
     """
 
     id: str
@@ -43,13 +43,13 @@ class User:
 
     @classmethod
     def of(cls, row: Row) -> "User":
-        """Read a row that has the columns of ``USER_COLUMNS``."""
+        """Return the user of a row with the columns of ``USER_COLUMNS``."""
         values = [row[f"user_{column}"] for column in _USER]
         values += (tuple(row["user_rbac_roles"]), bool(row["user_has_password"]))
         return cls(*values)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the user as Coder's API does, as far as we know it (``coder-contract.md`` 5.1)."""
+        """Return the user object of Coder's API."""
         return {
             "id": self.id,
             "username": self.username,
@@ -70,15 +70,15 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """The record of a token or session; neither its secret nor the secret's hash.
+    """The record of a token or session, without the secret and its hash.
 
     Attributes:
         id: the token's first 10 characters.
-        username: of its owner.
+        username: the owner's name.
         token_name: empty for sessions.
-        login_type: ``token``, or how the session began.
-        rules: what the token is limited to.
-        last_used: None when never.
+        login_type: ``token``, or the way in which the session began.
+        rules: the limits of the token.
+        last_used: None if the key was never used.
     """
 
     id: str
@@ -97,7 +97,7 @@ class ApiKey:
 
     @classmethod
     def of(cls, row: Row) -> "ApiKey":
-        """Read a row that has the columns of ``KEY_COLUMNS`` and the owner's ``user_username``."""
+        """Return the key of a row with the columns of ``KEY_COLUMNS``."""
         return cls(
             id=row["id"],
             user_id=row["user_id"],
@@ -115,9 +115,9 @@ class ApiKey:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """Return the key object of Coder's token API (``coder-contract.md`` section 6).
+        """Return the key object of Coder's token API.
 
-        ``rules`` is an addition of ours, which Coder's clients ignore.
+        ``rules`` is an addition that Coder's clients ignore.
         """
         return {
             "id": self.id,
@@ -167,9 +167,9 @@ USER_COLUMNS = (
     ", ".join(f"u.{column} AS user_{column}" for column in (*_USER, "rbac_roles"))
     + ", length(u.hashed_password) > 0 AS user_has_password"
 )
-"""What ``User.of`` reads, from ``users u``."""
+"""The columns that ``User.of`` reads from ``users u``."""
 KEY_COLUMNS = ", ".join(f"k.{column}" for column in _KEY) + ", u.username AS user_username"
-"""What ``ApiKey.of`` reads, from ``api_keys k`` joined with ``users u``."""
+"""The columns that ``ApiKey.of`` reads from ``api_keys k`` joined with ``users u``."""
 
 
 def role_title(role: str) -> str:
@@ -178,5 +178,5 @@ def role_title(role: str) -> str:
 
 
 def rfc3339(moment: datetime) -> str:
-    """Write a UTC time as RFC 3339 with ``Z``."""
+    """Return a UTC time in the format of RFC 3339, with ``Z``."""
     return moment.isoformat().replace("+00:00", "Z")

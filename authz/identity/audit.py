@@ -1,6 +1,6 @@
-"""The audit log: who changed what, and when; never a secret.
+"""The audit log: the time, the actor and the kind of each change, without secrets.
 
-An entry is written in the transaction of its change, so there is neither without the other.
+An entry is written in the transaction of its change, so neither exists without the other.
 """
 
 import json
@@ -19,11 +19,11 @@ from authz.identity.accounts import rfc3339
 from authz.printable import printable
 
 LIMIT = 10_000
-"""Entries that are read at a time."""
+"""The number of entries that are read at a time."""
 
 
 class Action(StrEnum):
-    """What was done; Coder's names where it has one."""
+    """The kind of a change, with Coder's names where they exist."""
 
     CREATE = "create"
     DELETE = "delete"
@@ -38,7 +38,7 @@ class Action(StrEnum):
 
 
 class Resource(StrEnum):
-    """What it was done to."""
+    """The kind of the object that was changed."""
 
     USER = "user"
     API_KEY = "api_key"
@@ -46,15 +46,15 @@ class Resource(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who does something.
+    """A person or program that makes a change.
 
     Attributes:
-        kind: ``os`` for a person at a command line, ``user`` for a user of the API or page,
-            ``nobody`` for whoever has not proven who they are.
+        kind: ``os`` for a user of the command line, ``user`` for a user of the API or page,
+            ``nobody`` for a caller who is not authenticated.
         name: ``user@host`` of the operating system, or a user name.
-        user_id: of a user.
-        api_key_id: of the token or session that proved the user.
-        ip: where a request came from; empty at a command line.
+        user_id: the id of a user.
+        api_key_id: the id of the token or session that authenticated the user.
+        ip: the client address of a request; empty for the command line.
     """
 
     kind: str
@@ -65,12 +65,12 @@ class Actor:
 
     @classmethod
     def of_os(cls) -> "Actor":
-        """Return who runs this process."""
+        """Return the operating system's user of this process."""
         number = os.getuid()
         try:
             name = pwd.getpwuid(number).pw_name
         except KeyError:
-            # As in a container, whose user need not have a name.
+            # In a container, the user may have no name.
             name = str(number)
         if number == 0 and (real := os.environ.get("SUDO_USER")):
             name = f"{real}+sudo"
@@ -79,13 +79,13 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What is done.
+    """A change.
 
     Attributes:
         resource_id: the user's UUID, or the token's 10 characters.
         target: the user's or the token's name.
-        username: whose it is.
-        fields: what else is to be known, JSON-ready.
+        username: the owner of the object.
+        fields: further details, as JSON values.
     """
 
     action: Action
@@ -98,7 +98,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A line of the audit log."""
+    """An entry of the audit log."""
 
     id: str
     time: datetime
@@ -132,15 +132,15 @@ _COLUMNS = (
 
 
 async def record(transaction: Queries, actor: Actor, change: Change) -> None:
-    """Write an entry of now.
+    """Write an entry with the current time.
 
     Args:
-        transaction: of the change.
-        actor: who.
-        change: what.
+        transaction: the transaction of the change.
+        actor: made the change.
+        change: the change.
     """
     await transaction.execute(
-        f"INSERT INTO audit_logs ({_COLUMNS})"  # noqa: S608 - our own words
+        f"INSERT INTO audit_logs ({_COLUMNS})"  # noqa: S608 - constants
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
         str(uuid.uuid4()),
         datetime.now(UTC),
@@ -152,7 +152,7 @@ async def record(transaction: Queries, actor: Actor, change: Change) -> None:
         str(change.action),
         str(change.resource),
         change.resource_id,
-        # Someone who fails to sign in chooses the name.
+        # After a failed sign-in, the caller has chosen the name.
         printable(change.target),
         printable(change.username),
         json.dumps(dict(change.fields)),
@@ -162,13 +162,13 @@ async def record(transaction: Queries, actor: Actor, change: Change) -> None:
 async def entries(
     queries: Queries, *, since: datetime, username: str | None = None, limit: int = LIMIT
 ) -> list[Entry]:
-    """Return the entries from a time on, oldest first.
+    """Return the entries since a time, oldest first.
 
     Args:
-        queries: where.
-        since: timezone-aware.
-        username: only those that this user made, or that concern them or their tokens.
-        limit: at most so many, the newest.
+        queries: the database.
+        since: a timezone-aware time.
+        username: return only entries that this user made, or that concern them or their tokens.
+        limit: the maximum number of entries; the newest are returned.
     """
     sql = f"SELECT {_COLUMNS} FROM audit_logs WHERE time >= $1"  # noqa: S608
     values: list[object] = [since, limit]
@@ -183,7 +183,7 @@ async def entries(
 
 
 async def prune(queries: Queries, before: datetime) -> int:
-    """Remove the entries of before a time, and return how many."""
+    """Delete the entries before a time, and return their number."""
     return await queries.execute("DELETE FROM audit_logs WHERE time < $1", before)
 
 

@@ -1,8 +1,8 @@
-"""Bounds what bad tokens cost an identity source that limits its callers.
+"""A limit on the calls that invalid tokens cause at Coder's API.
 
-Coder limits a good token by its user and a bad one by the address that asks, which is ours for all
-of them. Without a bound, a flood of invented tokens uses that limit up, and Coder then answers 429
-instead of 401 for each token that was deleted or expired.
+Coder limits calls with a valid token by user, and calls with an invalid one by address, which is
+authz's for all of them. A flood of invented tokens would use that limit up. Coder would then answer
+429 instead of 401 for every token that was deleted or expired.
 """
 
 import time
@@ -15,45 +15,43 @@ from authz.core.tokens import CoderToken
 from authz.errors import IdentityUnavailable
 
 FINAL_SECONDS = 10.0
-"""How long the refusal of a token is shared that can't become good again."""
+"""The time for which the refusal of a token that can't become valid again is cached."""
 PASSING_SECONDS = 1.0
-"""How long any other refusal is shared: a suspended user may be active again."""
+"""The time for which other refusals are cached, as a suspended user may be activated."""
 FINAL = frozenset({Rejection.UNKNOWN, Rejection.WRONG_SECRET, Rejection.EXPIRED})
-"""Refusals that last, where the source itself says so.
+"""The refusals that are final if Coder itself states them.
 
-- Unknown: Coder draws the id and the secret of a token at random when it makes it, so a token that
-  is presented before it exists was guessed. A deleted token is not made again.
+- Unknown: Coder creates the id and the secret of a token at random, so a token that is presented
+  before it exists was guessed. A deleted token is never created again.
 - Wrong secret: the hash of an existing id does not change.
-- Expired: Coder prolongs only tokens that have not expired yet.
+- Expired: Coder extends only tokens that have not expired yet.
 
-A user can be activated again and can sign in again at the login provider, and the audience depends
-on Coder's configuration: those refusals pass.
+Other refusals may end: a user can be activated or sign in at the login provider again, and the
+audience depends on Coder's configuration.
 """
 BURST, A_SECOND, A_SECOND_LIMITED = 60, 6.0, 1.0
-"""Questions about bad tokens: at once, and then in each second. In a minute that is less than the
-512 that Coder allows, so one process leaves room for tokens that were just deleted. While Coder
-limits us the pace is slower, so that several processes leave room too."""
+"""The calls for unknown tokens: at once, in each further second, and in each second after a 429.
+
+In a minute this is less than the 512 that Coder allows, so one process leaves room for tokens that
+were just deleted. After a 429 it is slower, so that several processes leave room too."""
 _LIMITED_MAX_SECONDS = 60.0
 _MAX_TOKENS = 10_000
-_TOO_MANY = (
-    "many bad tokens arrive: tokens that were not good before have to wait, so that Coder's rate "
-    "limit is kept"
-)
+_TOO_MANY = "many bad tokens arrive: unknown tokens have to wait, to stay within Coder's rate limit"
 
 
 _Refusal = tuple[Rejection | None, float]
-"""A refusal and for how many seconds it is shared; None if Coder answered 429."""
+"""The reason, or None if Coder answered 429, and the seconds for which it is cached."""
 
 
 class TooManyBadTokens(IdentityUnavailable):
-    """The source is not asked, because bad tokens have used up what they may cost it."""
+    """Invalid tokens have used up their calls to Coder."""
 
 
 class BadTokens:
-    """Remembers refusals for a short time, and bounds questions about tokens not known as good.
+    """Caches refusals for a short time, and limits calls for tokens that were not valid before.
 
-    A token is known by the digest of its secret and its id, so a good token's id, which is no
-    secret, with another secret harms nobody.
+    Tokens are compared by id and the digest of their secret. A caller who knows only the id of a
+    valid token, which is not secret, therefore can't get it refused.
 
     Args:
         clock: monotonic seconds.
@@ -68,7 +66,7 @@ class BadTokens:
         self._limited_until = -1.0
 
     def refusal(self, token: CoderToken) -> Rejection | None:
-        """Return the refusal of a token, if it is shared now.
+        """Return the cached refusal of a token, or None.
 
         Raises:
             IdentityUnavailable: Coder has just answered 429 for this token.
@@ -82,30 +80,32 @@ class BadTokens:
         return rejection
 
     def remember(self, token: CoderToken, rejection: Rejection, *, is_final: bool) -> None:
-        """Share a refusal from now on.
+        """Cache a refusal.
 
         Args:
-            is_final: whether the source's own words say that it is one of ``FINAL``.
+            token: the token that was refused.
+            rejection: the reason.
+            is_final: whether Coder itself stated the reason.
         """
         seconds = FINAL_SECONDS if is_final and rejection in FINAL else PASSING_SECONDS
         self._keep(token, rejection, seconds)
 
     def limited(self, token: CoderToken, retry_after: float) -> None:
-        """Slow down, because Coder has answered 429 for a token that was not known as good.
+        """Slow down, because Coder answered 429 for a token that was not valid before.
 
-        Others are still asked about, slowly: a good token passes at Coder even now.
+        Further tokens are still looked up, slowly: Coder accepts a valid token even now.
         """
         seconds = min(max(retry_after, PASSING_SECONDS), _LIMITED_MAX_SECONDS)
         self._fill()
         self._limited_until = self._clock() + seconds
-        # Either it is bad, or its user has used up their own limit: asking again helps neither.
+        # The token is invalid, or its user has used up their limit. Another call helps neither.
         self._keep(token, None, min(seconds, FINAL_SECONDS))
 
     def take(self) -> None:
-        """Count a question about a token that is not known as good.
+        """Count a call for a token that was not valid before.
 
         Raises:
-            TooManyBadTokens: it may not be asked now.
+            TooManyBadTokens: the call is not allowed now.
         """
         self._fill()
         if self._left < 1:
@@ -113,7 +113,7 @@ class BadTokens:
         self._left -= 1
 
     def give_back(self) -> None:
-        """Uncount a question: the token is good, or there was no answer."""
+        """Uncount a call, because the token is valid or Coder did not answer."""
         self._left = min(BURST, self._left + 1)
 
     def _fill(self) -> None:

@@ -1,8 +1,7 @@
-"""Group commit for look-ups: many requests, few questions, no answer older than its request.
+"""Batching of look-ups: many requests share few queries.
 
-A request may only join a look-up that *starts after the request arrived*. One that is already
-under way may have read its snapshot before a token was deleted, so joining it could allow a
-request that was sent after the deletion.
+A request never shares a look-up that started before it arrived, so a request sent after a deletion
+always sees it. A look-up that is running may have read the token before it was deleted.
 """
 
 import asyncio
@@ -18,30 +17,30 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 LOOK_UP_SECONDS = 0.8
-"""How long a look-up may take in all, waiting included: less than Envoy's timeout of a check."""
+"""The time limit of a look-up including waiting, less than Envoy's timeout of a check."""
 
 _CLOSED = "the identity source is closed"
 
 
 @dataclass(slots=True)
 class _Asked(Generic[V]):
-    """A key that waits for its look-up, and how many callers wait for the answer."""
+    """The answer to a key that waits for its look-up, and the number of callers who wait."""
 
     answer: asyncio.Future[V | None]
     callers: int = 0
 
 
 class Batcher(Generic[K, V]):
-    """Looks keys up in batches: those that wait while look-ups are under way go in the next one.
+    """Looks keys up in batches. Keys that arrive while look-ups run wait for the next one.
 
     Args:
-        look_up: gets distinct keys and returns what it found; it raises ``IdentityUnavailable``
-            when it can't say.
-        concurrency: look-ups under way at once.
-        max_batch: keys in one look-up.
-        exclusive: a key is in one look-up at a time; who asks for it meanwhile goes in the next.
-        max_waiting: keys that may wait; one more is refused at once.
-        seconds: how long ``get`` and one ``look_up`` may take.
+        look_up: takes distinct keys and returns the values that it found. It raises
+            ``IdentityUnavailable`` if it can't look them up.
+        concurrency: the maximum number of concurrent look-ups.
+        max_batch: the maximum number of keys in a look-up.
+        exclusive: never look the same key up twice at the same time; later callers wait.
+        max_waiting: the maximum number of waiting keys; further keys are refused at once.
+        seconds: the time limit of ``get`` and of each ``look_up``.
         on_batch: called with the number of keys of each look-up.
     """
 
@@ -74,12 +73,13 @@ class Batcher(Generic[K, V]):
         """Look ``key`` up in a look-up that has not started yet.
 
         Returns:
-            What was found, or None.
+            The value, or None if there is none.
 
         Raises:
-            IdentityUnavailable: too many wait, it took too long, the look-up could not say, or
-                this is closed.
-            IdentityUnreachable: it took too long, and no other look-up was answered meanwhile.
+            IdentityUnavailable: too many keys wait, the look-up took too long or failed, or the
+                batcher is closed.
+            IdentityUnreachable: the look-up took too long, and no other one was answered
+                meanwhile.
         """
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -94,34 +94,34 @@ class Batcher(Generic[K, V]):
         asked.callers += 1
         try:
             async with asyncio.timeout(self._seconds):
-                # Others may wait for the same answer: a caller who leaves must not cancel it.
+                # Other callers may wait for the same answer, so cancelling one must not cancel it.
                 return await asyncio.shield(asked.answer)
         except TimeoutError:
-            # A queue that is too long is no outage: a crowd of clients can cause one.
+            # A long queue is not an outage, as many clients can cause one.
             is_up = self._answered >= began
             error = IdentityUnavailable if is_up else IdentityUnreachable
             raise error("the look-up took too long") from None
         finally:
             asked.callers -= 1
-            # A slow source would else be asked for callers who are gone, before those who wait.
+            # Otherwise a slow source would look up keys whose callers have left.
             if not asked.callers and self._waiting.get(key) is asked:
                 del self._waiting[key]
 
     async def close(self) -> None:
-        """Cancel what is under way and fail what waits; what is asked from now on fails at once."""
+        """Cancel running look-ups and fail waiting and later callers."""
         self._closed = True
         running = dict(self._running)
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         for batch in running.values():
-            # A task that is cancelled before its first step has told its callers nothing.
+            # A task that is cancelled before its first step does not answer its callers.
             _fail(batch.values(), IdentityUnavailable(_CLOSED))
         waiting, self._waiting = self._waiting, {}
         _fail([asked.answer for asked in waiting.values()], IdentityUnavailable(_CLOSED))
 
     def _schedule(self) -> None:
-        # Not at once: what else arrives in this turn of the event loop goes along.
+        # Not at once, so that keys of the same iteration of the event loop share the batch.
         if not self._scheduled and len(self._running) < self._concurrency:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._start)
@@ -162,7 +162,7 @@ class Batcher(Generic[K, V]):
             _fail(batch.values(), IdentityUnavailable(_CLOSED))
             raise
         except Exception as error:
-            # A message of the driver could quote what it was asked.
+            # The driver's message could quote the keys.
             _fail(batch.values(), IdentityUnavailable(f"look-up failed: {type(error).__name__}"))
         else:
             self._answered = asyncio.get_running_loop().time()
@@ -177,5 +177,5 @@ def _fail(answers: Collection[asyncio.Future[V | None]], error: IdentityUnavaila
     for answer in answers:
         if not answer.done():
             answer.set_exception(type(error)(*error.args))
-            # All who waited may have left; asyncio would log an exception that nobody fetched.
+            # If all callers have left, asyncio would log that the exception was never retrieved.
             answer.exception()

@@ -1,6 +1,6 @@
-"""What an operator may trade for speed or availability: remembered answers, bounded in time.
+"""An optional cache in front of an identity source, limited in time.
 
-Without ``identity_max_staleness`` and ``identity_stale_if_error`` nothing here is used, and every
+It is used only with ``identity_max_staleness`` or ``identity_stale_if_error``. Without them every
 request is looked up.
 """
 
@@ -21,12 +21,13 @@ V = TypeVar("V")
 
 @dataclass(frozen=True, slots=True)
 class _Seen(Generic[V]):
-    """An answer and its moment.
+    """A cached answer.
 
     Attributes:
-        at: of an allow, when its look-up was asked for: from then on it may be outdated. Of a
-            rejection, when it was learned: every look-up that was asked for until then may be
-            older than it, because a look-up may wait, and so start later than one asked for later.
+        answer: the identity or the rejection.
+        at: of an identity, the time at which its look-up was requested, since it may be outdated
+            from then on. Of a rejection, the time of the answer: any look-up that was requested
+            before may be older, because look-ups may wait and overtake each other.
     """
 
     answer: V
@@ -34,17 +35,17 @@ class _Seen(Generic[V]):
 
 
 class CachingSource:
-    """A source that may answer again what it was told before.
+    """A source that caches the answers of another source.
 
-    A rejection is remembered at once and wins over an older allow that is still in flight.
+    A rejection is cached at once, and replaces an older identity whose look-up is still running.
 
     Args:
-        source: who knows.
-        max_staleness: seconds for which an allow is answered again without asking.
-        stale_if_error: seconds for which an allow is answered again while ``source`` gives no
-            answer at all.
-        on_stale: called for each answer that ``stale_if_error`` made possible.
-        max_tokens: how many are remembered; the least recently used go first.
+        source: the source that is cached.
+        max_staleness: seconds for which an identity is returned without a look-up.
+        stale_if_error: seconds for which an identity is returned while ``source`` is unreachable.
+        on_stale: called for each answer that ``stale_if_error`` allowed.
+        max_tokens: the maximum number of cached identities, and of rejections. The least recently
+            used ones are removed first.
         clock: monotonic seconds.
     """
 
@@ -64,12 +65,12 @@ class CachingSource:
         self._stale_if_error = stale_if_error
         self._on_stale = on_stale
         self._clock = clock
-        # Apart, so that a flood of bad tokens can't push the good ones out.
+        # Separate caches, so that a flood of invalid tokens can't evict the valid ones.
         self._good: LRUCache[CoderToken, _Seen[Identity]] = LRUCache(max_tokens)
         self._bad: LRUCache[CoderToken, _Seen[Rejection]] = LRUCache(max_tokens)
 
     async def verify(self, token: CoderToken) -> Identity | Rejection:
-        """Answer from memory where the settings allow it, else ask."""
+        """Return the cached answer if the settings allow it, else look the token up."""
         began = self._clock()
         remembered = self._remembered(token, began, self._max_staleness)
         if remembered is not None:
@@ -83,14 +84,14 @@ class CachingSource:
             self._on_stale()
             return replace(remembered, stale=True)
         except IdentityUnavailable:
-            # The source is up and does not vouch for the token. Coder limits deleted tokens by
-            # address, so a flood of others would else let them live until the end of the grace.
+            # The source is up, and the token may be deleted. Coder limits deleted tokens by
+            # address, so a flood could otherwise keep them valid for ``stale_if_error``.
             self._good.pop(token, None)
             raise
         return self._remember(token, verification, began)
 
     async def check_ready(self) -> None:
-        """As the source says: with remembered answers alone no new token would pass."""
+        """Return when the source is ready; cached answers alone would not serve new tokens."""
         await self._source.check_ready()
 
     async def close(self) -> None:
@@ -108,7 +109,7 @@ class CachingSource:
     def _remember(
         self, token: CoderToken, verification: Identity | Rejection, began: float
     ) -> Identity | Rejection:
-        # What is remembered for hours is not the secret itself.
+        # The cache lasts for hours, so it must not hold the secret itself.
         key = replace(token, text=None)
         if isinstance(verification, Rejection):
             self._good.pop(token, None)

@@ -1,4 +1,4 @@
-"""Reads what Coder's API says about a token (``coder-contract.md`` 5.1). No input or output."""
+"""Parsing of the answers of Coder's API about a token, without I/O."""
 
 import json
 import re
@@ -27,23 +27,24 @@ _REASONS = (
 )
 _SYSTEM_USERS = frozenset({"c42fdf75-3097-471c-8c33-fb52454d81c0"})
 _SYSTEM_EMAIL = "@system"
-"""Users of Coder's own, such as the one that owns prebuilt workspaces. The API does not say
-``is_system``, but Coder made that user with this id in all deployments, and with an address that
-no person has."""
+"""The marks of Coder's internal users, such as the owner of prebuilt workspaces.
+
+The API does not return ``is_system``, but this user has this id in all deployments, and an e-mail
+address that no person can have."""
 _AWAY = (502, 503, 504)
 DEFAULT_RETRY_SECONDS = 60.0
-"""What Coder's ``Retry-After`` says."""
+"""The value of Coder's ``Retry-After``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP answer.
+    """An HTTP response.
 
     Attributes:
-        content_type: the header's value, empty if there is none.
-        body: None if it was too long, cut, or compressed against our wish.
-        is_coders: whether it says which build of Coder it comes from, as each of Coder's API does.
-        retry_after: the header's seconds; None without one.
+        content_type: the value of the header; empty if it is missing.
+        body: None if it was too long, cut, or compressed although that was not accepted.
+        is_coders: whether it has the header with Coder's version, which all of Coder's API have.
+        retry_after: the seconds in the header; None if it is missing.
     """
 
     status: int
@@ -54,10 +55,10 @@ class Answer:
 
 
 class RateLimited(IdentityUnavailable):
-    """Coder has answered 429.
+    """Coder answered 429.
 
     Attributes:
-        retry_after: seconds.
+        retry_after: the seconds to wait.
     """
 
     def __init__(self, text: str, retry_after: float = DEFAULT_RETRY_SECONDS) -> None:
@@ -66,20 +67,20 @@ class RateLimited(IdentityUnavailable):
 
 
 def read_user(answer: Answer, token_id: str) -> Identity | Rejection:
-    """Return whose token it is, from the answer of ``GET /api/v2/users/me``.
+    """Return the owner of a token, from the answer to ``GET /api/v2/users/me``.
 
-    Any body makes a 401 a rejection: what stands between Coder and us may have replaced the body,
-    and a revoked token must never count as one that Coder could not be asked about.
+    A 401 is a rejection whatever its body: a proxy may have replaced the body, and a revoked token
+    must never count as one that could not be looked up.
 
     Args:
-        answer: not one that ``is_narrow`` is true for.
-        token_id: of the token that was asked about.
+        answer: an answer for which ``is_narrow`` is false.
+        token_id: the id of the token.
 
     Raises:
-        IdentityUnavailable: the answer says nothing about the token. Its text names the cause and
+        IdentityUnavailable: the answer says nothing about the token. The error names the cause and
             quotes nothing of the answer.
-        RateLimited: it is 429.
-        IdentityUnreachable: a proxy in front of Coder says that Coder does not answer.
+        RateLimited: the status is 429.
+        IdentityUnreachable: a proxy in front of Coder can't reach Coder.
     """
     if answer.status == 200:
         return _identity(_object(answer), token_id)
@@ -97,18 +98,18 @@ def read_user(answer: Answer, token_id: str) -> Identity | Rejection:
 
 
 def is_final(answer: Answer) -> bool:
-    """Say whether a 401 has Coder's own words for a token that stays bad.
+    """Return whether a 401 has Coder's own message for a token that stays invalid.
 
-    What a proxy answers instead, a page to sign in for example, says nothing about later.
+    A proxy may answer 401 too, for example with a sign-in page, and later let the token pass.
     """
     reason = _known_reason(_object(answer)) if answer.status == 401 else None
     return reason in FINAL
 
 
 def is_narrow(answer: Answer) -> bool:
-    """Say whether the answer is the one that a valid token gets whose scope lacks the user.
+    """Return whether the answer is that to a valid token whose scope does not include its user.
 
-    It allows, and many things that are not Coder answer 404: the shape must be Coder's exactly.
+    Such a token is accepted, and many servers answer 404, so the format must be exactly Coder's.
     """
     body = _object(answer)
     return (
@@ -123,9 +124,9 @@ def is_narrow(answer: Answer) -> bool:
 
 
 def is_build_info(answer: Answer) -> bool:
-    """Say whether this is the answer of a Coder server's ``GET /api/v2/buildinfo``.
+    """Return whether this is a Coder server's answer to ``GET /api/v2/buildinfo``.
 
-    A workspace proxy has that path too, but no users.
+    A workspace proxy has this path too, but no users.
     """
     body = _object(answer)
     return (
@@ -138,10 +139,12 @@ def is_build_info(answer: Answer) -> bool:
 
 def _identity(body: dict[str, Any] | None, token_id: str) -> Identity | Rejection:
     if body is None:
-        raise IdentityUnavailable("Coder's API answered 200 with something that is no JSON object")
+        raise IdentityUnavailable(
+            "Coder's API answered 200 with something that is not a JSON object"
+        )
     user_id, username, email = body.get("id"), body.get("username"), body.get("email")
     if not _is_uuid(user_id) or not _is_text(username):
-        raise IdentityUnavailable("Coder's API answered 200 with something that is no user")
+        raise IdentityUnavailable("Coder's API answered 200 with something that is not a user")
     if body.get("status") == "suspended":
         return Rejection.USER_INACTIVE
     if str(user_id).lower() in _SYSTEM_USERS or str(email).endswith(_SYSTEM_EMAIL):
@@ -172,11 +175,11 @@ def _known_reason(body: dict[str, Any] | None) -> Rejection | None:
 
 def _hint(status: int) -> str:
     if status == 429:
-        return ": its rate limit is reached, of the token's user or, for a bad token, of authz"
+        return ": its rate limit is reached, of the token's user or, for an invalid token, of authz"
     if 300 <= status < 400:
-        return ", a redirect: write the address that it leads to as identity"
+        return ", a redirect: set identity to the address that it leads to"
     if status in (403, 404):
-        return ", and not as Coder does: does identity name a Coder deployment?"
+        return ", and not as Coder does: check that identity is the URL of a Coder deployment"
     return ""
 
 
@@ -196,7 +199,7 @@ def _message(body: dict[str, Any] | None) -> str | None:
 
 
 def _is_text(value: object) -> bool:
-    # It goes on into log lines and headers.
+    # The value is used in log lines and headers.
     return isinstance(value, str) and 0 < len(value) <= 512 and value.isprintable()
 
 

@@ -1,4 +1,4 @@
-"""Calls of Coder's API: the session, what it trusts, and what it makes of failures."""
+"""An HTTP client for Coder's API, with its certificates and error texts."""
 
 import ssl
 from pathlib import Path
@@ -12,7 +12,9 @@ from authz.errors import ConfigError, IdentityUnavailable, IdentityUnreachable
 from authz.identity.coder_answer import Answer
 
 MAX_BODY = 64 * 1024
-"""A user object has about a kilobyte, and 36 bytes more for each organization."""
+"""The maximum size of an answer.
+
+A user object has about a kilobyte, and 36 bytes more for each organization."""
 
 _TOKEN_HEADER = "Coder-Session-Token"  # noqa: S105 - the header's name
 _BUILD_HEADER = "X-Coder-Build-Version"
@@ -25,12 +27,12 @@ _HEADERS = {
 
 
 class CoderHTTP:
-    """Some connections to a Coder deployment.
+    """A pool of connections to a Coder deployment.
 
     Args:
-        base: of the deployment, without a slash at the end.
-        tls: as ``trusted`` returns it.
-        connections: how many at most.
+        base: the URL of the deployment, without a slash at the end.
+        tls: the result of ``trusted``.
+        connections: the maximum number of connections.
     """
 
     def __init__(self, base: str, tls: ssl.SSLContext | bool, *, connections: int) -> None:
@@ -41,7 +43,7 @@ class CoderHTTP:
         self._closed = False
 
     def end(self) -> None:
-        """Begin no call from now on."""
+        """Refuse further calls."""
         self._closed = True
 
     async def close(self) -> None:
@@ -52,18 +54,18 @@ class CoderHTTP:
             await session.close()
 
     async def get(self, path: str, token: CoderToken | None = None) -> Answer:
-        """Make one call.
+        """Send a GET request.
 
         Raises:
-            IdentityUnreachable: there was no answer.
+            IdentityUnreachable: Coder did not answer.
         """
         headers = {}
         if token is not None:
             if token.text is None:
-                raise ValueError("this token was not presented: it has no text")
+                raise ValueError("the token has no text, so it can't be sent")
             headers[_TOKEN_HEADER] = token.text.reveal()
         try:
-            # A redirect would take the token to another host.
+            # A redirect would send the token to another host.
             request = self._opened().get(
                 URL(self._base + path, encoded=True), headers=headers, allow_redirects=False
             )
@@ -80,11 +82,11 @@ class CoderHTTP:
             if isinstance(error, TimeoutError):
                 raise
             cause = _cause(error)
-        # Raised out here: aiohttp's errors hold the request, which holds the token.
+        # Raised outside the handler: aiohttp's errors contain the request with the token.
         raise IdentityUnreachable(f"can't ask Coder at {self._base}: {cause}")
 
     def _opened(self) -> aiohttp.ClientSession:
-        # Not before the first call: it belongs to the event loop that is running then.
+        # Created at the first call, because it belongs to the event loop that runs then.
         if self._closed:
             raise IdentityUnavailable("the identity source is closed")
         if self._session is None:
@@ -100,19 +102,19 @@ class CoderHTTP:
 
 
 def trusted(base: str, ca_file: Path | None) -> ssl.SSLContext | bool:
-    """Return the certificates that are trusted, as aiohttp takes them.
+    """Return the trusted certificates in the form that aiohttp takes.
 
     Raises:
         ConfigError: ``ca_file`` can't be used.
     """
     if not base.startswith("https://"):
         if ca_file is not None:
-            raise ConfigError(["identity_ca_file: needs an https:// URL as identity"])
+            raise ConfigError(["identity_ca_file: needs identity to begin with https://"])
         return True
     try:
         return ssl.create_default_context(cafile=ca_file)
     except OSError as error:  # ssl.SSLError is one
-        why = "no PEM certificates in it" if isinstance(error, ssl.SSLError) else error.strerror
+        why = "it holds no PEM certificates" if isinstance(error, ssl.SSLError) else error.strerror
         raise ConfigError([f"identity_ca_file: can't use {ca_file}: {why}"]) from None
 
 
@@ -121,7 +123,7 @@ def _seconds(text: str) -> float | None:
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes | None:
-    """Return the body; None if it is too long, cut, or compressed."""
+    """Return the body, or None if it is too long, cut, or compressed."""
     body = bytearray()
     try:
         async for piece in response.content.iter_any():
@@ -136,13 +138,13 @@ async def _read(response: aiohttp.ClientResponse) -> bytes | None:
 
 
 def _cause(error: Exception) -> str:
-    """Say in words of our own what went wrong: aiohttp's could quote what was sent."""
+    """Return a text for an error without aiohttp's message, which could quote the request."""
     match error:
         case aiohttp.ClientConnectorCertificateError():
             why = getattr(error.certificate_error, "verify_message", "") or "it is not trusted"
             return f"its certificate was refused: {why} (identity_ca_file names a private CA)"
         case aiohttp.ClientConnectorDNSError():
-            return "its name is not known"
+            return "its name can't be resolved"
         case aiohttp.ClientConnectorError() | aiohttp.ClientOSError():
             return error.strerror or "the connection failed"
         case aiohttp.ServerDisconnectedError():

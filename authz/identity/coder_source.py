@@ -1,4 +1,4 @@
-"""Asks Coder's own API whose token it is, with the token itself (``coder-contract.md`` 5.1)."""
+"""The identity source on Coder's API, which is called with the token itself."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -22,10 +22,10 @@ from authz.identity.coder_answer import (
 from authz.identity.coder_http import CoderHTTP, trusted
 
 CONNECTIONS = 32
-"""How many calls one process has under way at once."""
+"""The maximum number of concurrent calls of one process."""
 
 CALL_SECONDS = LOOK_UP_SECONDS - 0.1
-"""How long Coder has for an answer: whoever waits for it still gets it in time."""
+"""The time limit of a call, which leaves its caller time to use the answer."""
 
 _SLOW = f"Coder's API gave no answer within {CALL_SECONDS:.1f} s"
 _MAX_GOOD = 100_000
@@ -34,14 +34,14 @@ _USER, _BUILD_INFO = "/api/v2/users/me", "/api/v2/buildinfo"
 
 
 class CoderSource:
-    """A source that passes each token on to Coder.
+    """A source that sends each token to Coder.
 
-    Who asks for a token that a call is under way for shares the next call. Tokens that were good
-    at their last call have connections of their own, so that a flood of bad ones, which gets the
-    other half, does not hold them up. What that flood may cost Coder is bounded (``BadTokens``).
+    Requests with the same token share a call that has not started yet. Half of the connections are
+    reserved for tokens that were valid at their last call, so that a flood of invalid ones does not
+    delay them. ``BadTokens`` limits the calls of such a flood.
 
     Args:
-        base: of the deployment, without a slash at the end.
+        base: the URL of the deployment, without a slash at the end.
         ca_file: PEM certificates that are trusted instead of the system's.
 
     Raises:
@@ -52,12 +52,13 @@ class CoderSource:
         self._base = base
         tls = trusted(base, ca_file)
         self._http = CoderHTTP(base, tls, connections=CONNECTIONS)
-        # Its own: whoever asks for readiness needs no token, and must not hold look-ups up.
+        # A separate connection, because readiness probes need no token and must not delay others.
         self._readiness = CoderHTTP(base, tls, connections=1)
-        # Digests, not ids: an id is no secret, and would let a flood into the lane of good tokens.
+        # The tokens that were valid last. The key is the digest, because an id is not secret and
+        # would let a flood use the connections of valid tokens.
         self._good: LRUCache[bytes, Literal[True]] = LRUCache(_MAX_GOOD)
         half = CONNECTIONS // 2
-        # Few may wait for an unknown token: behind a flood nobody's turn would come in time.
+        # Few unknown tokens may wait: behind a flood no look-up would be in time.
         self._known, self._unknown = (
             Batcher[CoderToken, Identity | Rejection](
                 look_up,
@@ -74,14 +75,14 @@ class CoderSource:
         self._identifying = asyncio.Lock()
 
     async def verify(self, token: CoderToken) -> Identity | Rejection:
-        """Ask Coder in a call that starts now or later, and say whose token it is.
+        """Look the token up in a call that starts now or later.
 
-        A token whose scope does not include its user is good, but Coder does not say whose it is:
-        ``user_id``, ``username`` and ``email`` are empty then.
+        A token whose scope does not include its user is valid, but Coder does not return its
+        owner. ``user_id``, ``username`` and ``email`` are empty then.
 
         Raises:
-            IdentityUnavailable: Coder can't be asked, its answer says nothing about the token, or
-                bad tokens have used up what may be asked about them.
+            IdentityUnavailable: Coder does not answer, its answer says nothing about the token, or
+                invalid tokens have used up their calls.
         """
         refused = self._bad.refusal(token)
         if refused is not None:
@@ -99,9 +100,9 @@ class CoderSource:
         return verification or Rejection.UNKNOWN
 
     async def _hold(self) -> None:
-        """Keep a caller waiting as Coder would, so that a flood comes no faster for being refused.
+        """Delay a refusal by the time of a call, so that refusals do not make a flood faster.
 
-        Refusing takes processor time too, which checks of good tokens need.
+        Refusals take processor time, which valid tokens need.
         """
         if self._held < _HELD_MAX:
             self._held += 1
@@ -111,10 +112,10 @@ class CoderSource:
                 self._held -= 1
 
     async def check_ready(self) -> None:
-        """Return when Coder's server answers as such.
+        """Return when a Coder server answers.
 
         Raises:
-            IdentityUnavailable: it does not.
+            IdentityUnavailable: no server answers, or it is not Coder.
         """
         try:
             async with asyncio.timeout(CALL_SECONDS):
@@ -128,7 +129,7 @@ class CoderSource:
         self._is_coder = True
 
     async def close(self) -> None:
-        """Fail who waits and close the connections."""
+        """Fail waiting callers and close the connections."""
         self._http.end()
         self._readiness.end()
         await self._known.close()
@@ -149,7 +150,7 @@ class CoderSource:
     async def _look_up_unknown(
         self, tokens: Sequence[CoderToken]
     ) -> Mapping[CoderToken, Identity | Rejection]:
-        """Look up a token that was not good at its last call, or never asked about."""
+        """Look up a token that was not valid at its last call, or never looked up."""
         (token,) = tokens
         refused = self._bad.refusal(token)
         if refused is not None:
@@ -181,7 +182,7 @@ class CoderSource:
         )
 
     async def _has_identified(self) -> bool:
-        """Say whether the server at ``base`` has shown that it is Coder's; it has to only once."""
+        """Return whether the server at ``base`` is Coder; a positive answer is kept."""
         async with self._identifying:
             if not self._is_coder:
                 self._is_coder = is_build_info(await self._http.get(_BUILD_INFO))

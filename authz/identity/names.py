@@ -1,4 +1,4 @@
-"""What users and tokens may be called, and names for tokens that were given none."""
+"""Rules for names of users and tokens, and random names for tokens."""
 
 import re
 import secrets
@@ -26,45 +26,43 @@ _SECOND = (
 
 
 def check_user_name(name: str) -> str | None:
-    """Say what is wrong with a user name, by Coder's rule; None when nothing is.
+    """Return the problem with a user name by Coder's rule, or None.
 
-    The text does not quote the name: people paste tokens in wrong places.
+    The text does not quote the name, which may be a token that was pasted by mistake.
     """
     if name == "me":
-        return "'me' stands for oneself in Coder's API and can't be a user's name"
+        return "'me' means the caller in Coder's API: choose another user name"
     if len(name) > _USER_LENGTH or _USER.fullmatch(name) is None:
-        return (
-            f"a user name is at most {_USER_LENGTH} letters and digits, single hyphens between them"
-        )
+        return f"a user name has at most {_USER_LENGTH} letters, digits and single hyphens inside"
     return None
 
 
 def check_token_name(name: str) -> str | None:
-    """Say what is wrong with a token name; None when nothing is. It does not quote the name."""
+    """Return the problem with a token name, or None. The text does not quote the name."""
     if has_token_shape(name):
-        return "this name has the form of a token: a name is no secret, choose another"
+        return "this name looks like a token, but names are not secret: choose another one"
     if not 0 < len(name) <= _TOKEN_LENGTH or not name.isprintable() or name != name.strip():
         return f"a token name has 1 to {_TOKEN_LENGTH} printable characters"
     return None
 
 
 def check_email(email: str) -> str | None:
-    """Say what is wrong with an e-mail address; None when nothing is.
+    """Return the problem with an e-mail address, or None.
 
-    It may go into a header, so it is visible ASCII.
+    The address may be sent in a header, so it has to be visible ASCII.
     """
     if len(email) > _EMAIL_LENGTH or _EMAIL.fullmatch(email) is None:
-        return "an e-mail address is written like name@example.com, in ASCII"
+        return "an e-mail address must look like name@example.com, in ASCII"
     return None
 
 
 def check_full_name(name: str) -> str | None:
-    """Say what is wrong with a person's full name; None when nothing is. It may be empty."""
+    """Return the problem with a person's full name, or None. The name may be empty."""
     if len(name) > _FULL_NAME_LENGTH or not name.isprintable() or name != name.strip():
         return f"a full name has at most {_FULL_NAME_LENGTH} printable characters"
     return None
 
 
 def invent_token_name() -> str:
-    """Make a name of two random words, as Coder does for a token without one."""
+    """Return a name of two random words, as Coder does for a token without a name."""
     return f"{secrets.choice(_FIRST.split())}-{secrets.choice(_SECOND.split())}"

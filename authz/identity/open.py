@@ -1,4 +1,4 @@
-"""Opens what the ``identity`` URL names."""
+"""Opening of the source, store or database that an ``identity`` URL names."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,15 +17,15 @@ from authz.identity.store import Store
 async def open_source(
     url: str, *, ca_file: Path | None = None, on_batch: Callable[[int], None] | None = None
 ) -> IdentitySource:
-    """Return the source that a request's token is looked up in.
+    """Return the source in which tokens of requests are looked up.
 
-    It need not answer yet: ``check_ready`` says whether it does. Open it in the process that
-    uses it, after a fork.
+    The source may not answer yet; see ``check_ready``. Open it in the process that uses it, after a
+    fork.
 
     Args:
         url: the configuration's ``identity``.
         ca_file: the configuration's ``identity_ca_file``.
-        on_batch: called with how many tokens are looked up together, where several are.
+        on_batch: called with the number of tokens in each look-up, if the source batches them.
 
     Raises:
         ConfigError: the URL is malformed, its scheme is not supported, or ``ca_file`` can't be
@@ -33,8 +33,8 @@ async def open_source(
     """
     parsed = _parsed(url)
     match parsed:
-        # Imported here, because aiohttp and asyncpg take a fifth and a tenth of a second and most
-        # commands need neither.
+        # Imported here, because aiohttp takes a fifth and asyncpg a tenth of a second to import,
+        # and most commands need neither.
         case CoderURL():
             from authz.identity.coder_source import CoderSource
 
@@ -50,7 +50,7 @@ async def open_source(
 def coder_base(url: str) -> str | None:
     """Return the base URL of the Coder deployment that an ``identity`` URL names, or None.
 
-    A PostgreSQL URL may name Coder's own database: that shows when its store is opened.
+    A PostgreSQL URL may name Coder's own database, which only opening the store shows.
     """
     parsed = _parsed(url)
     return parsed.base if isinstance(parsed, CoderURL) else None
@@ -61,13 +61,13 @@ async def open_store(url: str, *, create: bool) -> Store:
 
     Args:
         url: the configuration's ``identity``.
-        create: make it if it is not there. In PostgreSQL only ``make_store`` does, because there
-            it takes a right that whoever manages tokens need not have.
+        create: create a SQLite file that does not exist. In PostgreSQL only ``make_store`` creates
+            tables, because that needs rights that the role of the service need not have.
 
     Raises:
-        ConfigError: the URL is malformed, or names no store of ours.
-        ManagedByCoder: it is Coder's own database.
-        StoreError: it is not there and ``create`` is false, or it can't be made or used.
+        ConfigError: the URL is malformed, or names Coder's API.
+        ManagedByCoder: the URL names Coder's own database.
+        StoreError: the store does not exist and ``create`` is false, or can't be created or used.
     """
     parsed = _store_url(url)
     if create and isinstance(parsed, SQLiteURL):
@@ -76,14 +76,14 @@ async def open_store(url: str, *, create: bool) -> Store:
 
 
 async def open_database(url: str) -> Database:
-    """Return a database that has our own tables.
+    """Return a database that has the identity tables.
 
     Args:
-        url: as the configuration's ``identity``.
+        url: in the format of the configuration's ``identity``.
 
     Raises:
-        ConfigError: the URL is malformed, or names no database of ours.
-        StoreError: it is not there, or can't be used.
+        ConfigError: the URL is malformed, or names Coder's API.
+        StoreError: the database does not exist, has other tables, or can't be used.
     """
     parsed = _store_url(url)
     if isinstance(parsed, SQLiteURL):
@@ -107,17 +107,17 @@ async def open_database(url: str) -> Database:
 
 
 async def make_store(url: str) -> tuple[str, bool]:
-    """Make the store's tables unless they are there.
+    """Create the identity tables, or bring them up to date.
 
     Args:
         url: the configuration's ``identity``.
 
     Returns:
-        Where they are, for a person, and whether they were made now.
+        The name of the database for a person, and True if tables were created or changed.
 
     Raises:
-        ConfigError: as ``open_store``.
-        StoreError: they can't be made there, or the database is not ours.
+        ConfigError: as for ``open_store``.
+        StoreError: the tables can't be created, or the database has other tables.
     """
     parsed = _store_url(url)
     if isinstance(parsed, SQLiteURL):
@@ -138,7 +138,7 @@ async def make_store(url: str) -> tuple[str, bool]:
 def _store_url(text: str) -> SQLiteURL | PostgresURL:
     url = _parsed(text)
     if isinstance(url, CoderURL):
-        raise ConfigError(["identity: tokens are managed by Coder: coder tokens create"])
+        raise ConfigError(["identity: Coder manages the tokens: use 'coder tokens create'"])
     return url
 
 

@@ -1,4 +1,4 @@
-"""The identity source on PostgreSQL: Coder's own database, read only, or ours."""
+"""The identity source on PostgreSQL: Coder's own database, read only, or authz's."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -14,25 +14,26 @@ from authz.identity.batch import Batcher
 from authz.identity.record import SELECT_RECORDS, TokenRecord, check
 
 CONNECTIONS = 2
-"""Look-ups under way at once, and so connections: each carries a whole batch."""
+"""The number of connections and of concurrent look-ups, each for a whole batch."""
 ANSWER_SECONDS = 0.7
-"""How long a look-up may take, connecting included: less than ``batch.LOOK_UP_SECONDS``, so that
-the error names the database."""
+"""The time limit of a look-up including connecting.
+
+It is less than ``batch.LOOK_UP_SECONDS``, so that the error names the database."""
 STATEMENT_SECONDS = 0.5
-"""After which the server ends the statement: a slow server is told from one that hangs."""
+"""The time after which the server ends a statement, so the error distinguishes slow from hung."""
 _SETTINGS = {"plan_cache_mode": "force_generic_plan"}
-"""One plan for each connection: the server would else plan anew for each batch, which takes it
-longer than the look-up itself."""
+"""One plan for each connection, because planning each batch takes longer than the look-up."""
 
 
 class PostgresSource:
     """The identity source of a PostgreSQL database (``authz.identity.IdentitySource``).
 
-    Nothing is opened until the first call, and the server may come and go at any time.
+    The first call connects. The server may be down at any time.
 
     Args:
-        url: of a database that has Coder's tables or ours; ``SELECT`` on the columns of
-            ``record.SELECT_RECORDS`` is all that is asked of it.
+        url: of a database with Coder's tables or authz's. The role needs only ``SELECT`` on the
+            columns of ``record.SELECT_RECORDS``.
+        on_batch: called with the number of tokens in each look-up.
     """
 
     def __init__(self, url: PostgresURL, on_batch: Callable[[int], None] | None = None) -> None:
@@ -48,22 +49,22 @@ class PostgresSource:
         """Look the token up now; see ``IdentitySource.verify``.
 
         Raises:
-            IdentityUnavailable: the server can't be reached or hangs, or the tables or the right
-                to read them are missing.
+            IdentityUnavailable: the server can't be reached or hangs, or the tables or the right to
+                read them are missing.
         """
         record = await self._batcher.get(token.id)
         return check(record, token, datetime.now(UTC))
 
     async def check_ready(self) -> None:
-        """Return when a look-up would be answered; see ``IdentitySource.check_ready``.
+        """Return when a look-up works; see ``IdentitySource.check_ready``.
 
-        It is one: of no token's id, in the next batch. So it needs the same tables, columns and
-        rights, and many who ask at once cost no more than one.
+        It looks up an id that no token has, in the next batch. It therefore needs the same tables,
+        columns and rights, and concurrent calls cost one look-up.
         """
         await self._batcher.get("")
 
     async def close(self) -> None:
-        """End the look-ups and the connections, without waiting for the server."""
+        """End look-ups and connections, without waiting for the server."""
         await self._batcher.close()
         await self._pool.close()
 

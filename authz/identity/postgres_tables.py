@@ -1,4 +1,4 @@
-"""The identity tables in PostgreSQL: made, checked, and told apart from Coder's own."""
+"""The identity tables in PostgreSQL: creating and checking them, and recognizing Coder's."""
 
 from authz.database.interface import Queries
 from authz.database.migration import upgrade
@@ -9,18 +9,18 @@ from authz.identity.schema import IDENTITY
 _TABLES = """\
 SELECT relname::text AS name, relnamespace::bigint AS place FROM pg_catalog.pg_class
 WHERE oid IN (to_regclass('users'), to_regclass('api_keys'), to_regclass('authz_schema'))"""
-"""Returns which of the tables an unqualified name finds, and in which schema."""
+"""Finds the tables that an unqualified name means, with the schema of each."""
 
 
 async def create_tables(database: PostgresDatabase) -> bool:
-    """Make the tables, or bring them up to date; concurrent calls do it once.
+    """Create the tables, or bring them up to date; concurrent calls do it once.
 
     Returns:
         True if anything changed.
 
     Raises:
         StoreError: the database can't be reached, is Coder's own, another program's or a newer
-            version's, or the role may not make tables.
+            version's, or the role may not create tables.
     """
     async with database.transaction() as transaction:
         version = await _version(transaction, database.where)
@@ -37,7 +37,7 @@ async def check_tables(database: PostgresDatabase) -> None:
     where = database.where
     version = await _version(database, where)
     if not version:
-        raise StoreError(f"{where} has no tables yet: make them with 'authz db init'")
+        raise StoreError(f"{where} has no tables yet: create them with 'authz db init'")
     IDENTITY.check(version, where)
     # The role that serves requests need not have the right to change tables.
     if version < IDENTITY.version:

@@ -1,4 +1,4 @@
-"""The check that Coder's gateway makes on a token's record, as a pure function."""
+"""The check of a token against its record, as a pure function, and the SQL of the record."""
 
 from datetime import datetime
 from functools import lru_cache
@@ -15,18 +15,16 @@ SELECT k.id, k.hashed_secret, k.expires_at, k.token_name,
 _JOINED = "JOIN users u ON u.id = k.user_id\n"
 _OURS = f"FROM api_keys k {_JOINED}WHERE k.id = $1"
 SELECT_RECORD = f"{_COLUMNS} k.authz_rules {_OURS}"
-"""Reads what ``check`` needs, from our own tables."""
-# Coder's tables have no authz_rules. A name that the inner query's table lacks means the outer
-# query's column of that name, which is NULL: so one statement reads both kinds, and it reads the
-# rules from the moment on at which a table gets them.
+"""Reads the record of a token from authz's tables."""
+# Coder's tables have no authz_rules. If the inner query's table has no such column, the name means
+# the outer query's column, which is NULL. So one statement reads both kinds of tables.
 SELECT_RECORDS = f"""\
 {_COLUMNS} k.authz_rules
 FROM (SELECT CAST(NULL AS text) AS authz_rules) absent
 CROSS JOIN LATERAL
     (SELECT id, hashed_secret, user_id, expires_at, token_name, authz_rules FROM api_keys) k
-{_JOINED}WHERE k.id = ANY($1::text[])"""  # noqa: S608 - our own words
-"""The same for many tokens at once, in PostgreSQL, from our own tables of any version and from
-Coder's (``coder-contract.md`` 5.2)."""
+{_JOINED}WHERE k.id = ANY($1::text[])"""  # noqa: S608 - constants
+"""Reads the records of many tokens in PostgreSQL, from authz's tables or Coder's."""
 
 
 class TokenRecord(NamedTuple):
@@ -36,7 +34,7 @@ class TokenRecord(NamedTuple):
         hashed_secret: SHA-256 of the secret, 32 bytes.
         expires_at: timezone-aware.
         status: ``active``, ``dormant`` or ``suspended``.
-        rules: as ``TokenRules.as_text`` wrote them; None for none.
+        rules: the text of ``TokenRules.as_text``; None for a token without rules.
     """
 
     token_id: str
@@ -53,18 +51,18 @@ class TokenRecord(NamedTuple):
 
 
 def check(record: TokenRecord | None, token: CoderToken, now: datetime) -> Identity | Rejection:
-    """Decide whether the token that was presented proves the record's owner.
+    """Return whether a token proves the owner of its record.
 
-    The order is Coder's (``coder-contract.md`` 1.8): known, not expired, secret right, user not
-    deleted, active, not a system user. A token is valid while ``expires_at >= now``.
+    The order is that of Coder's gateway: known, not expired, secret right, user not deleted,
+    active, not a system user. A token is valid while ``expires_at >= now``.
 
     Args:
-        record: what the source has under the token's id, or None.
-        token: what the request brought.
-        now: timezone-aware.
+        record: the record with the token's id, or None.
+        token: the token of the request.
+        now: a timezone-aware time.
 
     Returns:
-        The owner, or why not.
+        The owner, or the reason for the rejection.
     """
     if record is None:
         return Rejection.UNKNOWN
@@ -83,10 +81,10 @@ def check(record: TokenRecord | None, token: CoderToken, now: datetime) -> Ident
 
 @lru_cache(maxsize=4096)
 def _owner(record: TokenRecord) -> Identity:
-    # The same object for the same record: who compares identities sees at once that it is.
+    # The same object for the same record, so that comparing identities is cheap.
     return Identity(
         user_id=record.user_id,
-        # Of a database that other programs write to, too.
+        # Other programs may write to the database too.
         username=printable(record.username),
         email=printable(record.email),
         token_id=record.token_id,

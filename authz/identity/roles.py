@@ -1,4 +1,4 @@
-"""Who may do what to whom, by Coder's site-wide roles. Pure functions."""
+"""The rights of Coder's site-wide roles, as pure functions."""
 
 from collections.abc import Collection
 from datetime import timedelta
@@ -10,45 +10,48 @@ from authz.identity.accounts import User
 OWNER = "owner"
 USER_ADMIN = "user-admin"
 MEMBER = "member"
-"""What a user without a role is; Coder stores no role for it, and neither do we."""
+"""The name for a user without a role, which is not stored, as in Coder."""
 
 STORED = (OWNER, USER_ADMIN)
 """The roles that ``users.rbac_roles`` may hold."""
 
 
 def check_role(role: str) -> tuple[str, ...]:
-    """Return what ``rbac_roles`` holds for a role; StoreError when there is no such role."""
+    """Return the value of ``rbac_roles`` for a role.
+
+    Raises:
+        StoreError: there is no such role.
+    """
     if role == MEMBER:
         return ()
     if role not in STORED:
-        raise StoreError(f"a role is one of {OWNER}, {USER_ADMIN}, {MEMBER}")
+        raise StoreError(f"a role must be one of {OWNER}, {USER_ADMIN}, {MEMBER}")
     return (role,)
 
 
 def is_owner(user: User) -> bool:
-    """Say whether a user may do everything."""
+    """Return whether a user may do everything."""
     return OWNER in user.roles
 
 
 def may_manage_users(user: User) -> bool:
-    """Say whether a user may make, suspend, activate and delete others."""
+    """Return whether a user may create, suspend, activate and delete others."""
     return bool({OWNER, USER_ADMIN} & set(user.roles))
 
 
 def may_manage(user: User, other: User) -> bool:
-    """Say whether a user may suspend, activate, delete or give a password to another.
+    """Return whether a user may suspend, activate, delete or give a password to another.
 
-    A user administrator can't touch those who may do more than they may: they would become them.
+    A user administrator may not change owners: with a new password they could sign in as one.
     """
     return is_owner(user) or (USER_ADMIN in user.roles and not is_owner(other))
 
 
 def may_use_tokens_of(user: User, other: User) -> bool:
-    """Say whether a user may see, make and end another's tokens.
+    """Return whether a user may see, create and end another's tokens.
 
-    Everybody may their own, an owner everybody's, and a user administrator those of service
-    accounts (``coder-contract.md`` section 6) that have no role: their own token would else become
-    an owner's.
+    Users may manage their own tokens, owners all tokens, and user administrators those of service
+    accounts without a role. With a token of an owner they would have an owner's rights.
     """
     if user.id == other.id or is_owner(user):
         return True
@@ -56,15 +59,15 @@ def may_use_tokens_of(user: User, other: User) -> bool:
 
 
 def may_see(user: User, other: User) -> bool:
-    """Say whether a user may know of another; others are "not found" to them."""
+    """Return whether a user may see another; users that they may not see are "not found"."""
     return user.id == other.id or may_manage_users(user)
 
 
 def may_give(user: User, roles: Collection[str]) -> bool:
-    """Say whether a user may give somebody these roles: only an owner may give any."""
+    """Return whether a user may assign these roles; only owners may assign any."""
     return is_owner(user) or not roles
 
 
 def longest_lifetime(owner: User) -> timedelta:
-    """Return how long a token may live: that follows its owner (``coder-contract.md`` 1.5)."""
+    """Return the longest lifetime of an owner's tokens, which depends on the owner's roles."""
     return lifetimes.ADMIN_MAXIMUM if is_owner(owner) else lifetimes.MAXIMUM

@@ -1,4 +1,4 @@
-"""The identity source of the embedded store."""
+"""The identity source on a SQLite file."""
 
 import sqlite3
 from datetime import UTC, datetime
@@ -18,14 +18,14 @@ _MAX_RECORDS = 10_000
 
 
 class SQLiteSource:
-    """The identity source of the embedded store (``authz.identity.IdentitySource``).
+    """The identity source on a SQLite file (``authz.identity.IdentitySource``).
 
-    It asks the database on every call, on the event loop's own thread: handing a read of some
-    microseconds to another thread would cost more than the read. Nothing is opened until the first
-    call, and the file may appear, vanish and be replaced at any time.
+    Every call reads the database on the thread of the event loop, because a read takes microseconds
+    and another thread would cost more. The first call opens the file, which may appear, vanish and
+    be replaced at any time.
 
     Args:
-        path: of the store's file.
+        path: of the file.
     """
 
     is_immediate = True
@@ -33,7 +33,7 @@ class SQLiteSource:
 
     def __init__(self, path: Path) -> None:
         self._file = SQLiteFile(path, IDENTITY, read_only=True)
-        # Records, and the state of the file that they are of.
+        # Records, and the state of the file in which they were read.
         self._records: FIFOCache[str, TokenRecord] = FIFOCache(_MAX_RECORDS)
         self._state: tuple[sqlite3.Connection, int] | None = None
 
@@ -41,7 +41,7 @@ class SQLiteSource:
         """Look the token up now; see ``IdentitySource.verify``.
 
         Raises:
-            IdentityUnreachable: the file is missing, locked, damaged or not a store of ours.
+            IdentityUnreachable: the file is missing, locked, damaged or not a file of authz.
         """
         return check(self._read(token.id), token, datetime.now(UTC))
 
@@ -57,8 +57,8 @@ class SQLiteSource:
     def _read(self, token_id: str) -> TokenRecord | None:
         try:
             connection = self._file.connection()
-            # SQLite says with each commit of others that the file is another one, for half the
-            # price of a query. Until then a record that was read is what a query would return.
+            # The version changes with each commit of other connections, and costs half as much as a
+            # query. While it is the same, a cached record is what a query would return.
             # fetchall, because a statement that is not read to its end keeps an old snapshot.
             version = connection.execute("PRAGMA data_version").fetchall()[0][0]
             state = self._state

@@ -1,7 +1,7 @@
-"""The store's users and tokens: what the commands and the token API may do with them.
+"""The store of users and tokens, for the commands and the token API.
 
-Every method raises StoreError, one line that says what to do, when it refuses. No error quotes a
-token, also not one that was given in the wrong place.
+A method that refuses raises StoreError with a line that says what to do. No error quotes a token,
+not even one that was given in the wrong place.
 """
 
 from contextlib import suppress
@@ -23,6 +23,7 @@ from authz.identity.roles import longest_lifetime
 from authz.identity.store_base import SELECT_KEY
 from authz.identity.store_reveal import RevealStore
 from authz.identity.store_sessions import SessionStore
+from authz.identity.store_tokens import TokenReader
 from authz.identity.store_users import UserStore
 
 _INVENTIONS = 20
@@ -30,15 +31,15 @@ _PURGE_EVERY = timedelta(hours=1)
 
 
 class NameTaken(StoreError):  # noqa: N818 - the API answers it with a status of its own
-    """The user has a token of that name."""
+    """The user has a token with this name."""
 
 
 class OwnerChanged(StoreError):  # noqa: N818
-    """Whoever was to get a key was deleted or suspended meanwhile, or has another password."""
+    """The owner of a new key was deleted or suspended meanwhile, or has another password."""
 
 
-class Store(UserStore, SessionStore, RevealStore):
-    """Users, sessions and tokens in a database that has our own tables."""
+class Store(UserStore, SessionStore, RevealStore, TokenReader):
+    """Users, sessions and tokens in a database with the identity tables."""
 
     async def create_token(
         self,
@@ -49,17 +50,19 @@ class Store(UserStore, SessionStore, RevealStore):
         *,
         digest: bytes | None = None,
     ) -> tuple[str, ApiKey]:
-        """Make a long-lived token.
+        """Create a long-lived token.
 
         Args:
-            user: its owner, who has to be active.
-            name: unique among the user's tokens, expired ones too; None takes two random words.
-            lifetime: above zero and at most ``longest_lifetime`` of the owner.
-            rules: what it is limited to.
-            digest: stored instead of the secret's; the token works after ``reveal_token`` only.
+            user: the owner, who has to be active.
+            name: unique among the user's tokens, including expired ones. None means two random
+                words.
+            lifetime: more than zero and at most ``longest_lifetime`` of the owner.
+            rules: the limits of the token.
+            digest: stored instead of the secret's digest. The token then works only after
+                ``reveal_token``.
 
         Returns:
-            The token's text, which nobody can get again, and its record.
+            The token's text, which the store can't return again, and its record.
         """
         if name is not None:
             if problem := check_token_name(name):
@@ -77,7 +80,7 @@ class Store(UserStore, SessionStore, RevealStore):
                 return await self._insert(user, name, lifetime, "token", rules, digest=digest)
             except Conflict:
                 continue
-        raise StoreError("found no free name for the token: give one with --name")
+        raise StoreError("found no free name for the token: choose one with --name")
 
     async def create_session(
         self,
@@ -87,14 +90,14 @@ class Store(UserStore, SessionStore, RevealStore):
         proven_by: bytes | None = None,
         instead_of: str | None = None,
     ) -> tuple[str, ApiKey]:
-        """Make a session key, as ``coder login`` does; returns as ``create_token``.
+        """Create a session key, as ``coder login`` does; returns as ``create_token``.
 
         Args:
-            user: its owner, who has to be active.
-            lifetime: as for a token; each use moves the end on.
-            proven_by: the stored hash that the user's password was compared with; StoreError when
-                it is no longer theirs.
-            instead_of: the id of a session of theirs that this one replaces.
+            user: the owner, who has to be active.
+            lifetime: as for a token. Each use extends the session.
+            proven_by: the stored hash that the user's password matched. StoreError if the user has
+                another one now.
+            instead_of: the id of a session of the user that this one replaces.
         """
         return await self._insert(
             user, "", lifetime, "password", NO_RULES, proven_by=proven_by, instead_of=instead_of
@@ -113,10 +116,12 @@ class Store(UserStore, SessionStore, RevealStore):
         digest: bytes | None = None,
     ) -> tuple[str, ApiKey]:
         if not timedelta(0) < lifetime <= lifetimes.MAXIMUM:
-            raise StoreError("a lifetime is greater than 0 and at most 876600h")
+            raise StoreError("a lifetime must be greater than 0 and at most 876600h")
         if lifetime > (longest := longest_lifetime(user)):
             hours = longest // timedelta(hours=1)
-            raise StoreError(f"{user.username} is an owner, whose tokens live at most {hours}h")
+            raise StoreError(
+                f"{user.username} is an owner: the lifetime of owners' tokens is at most {hours}h"
+            )
         await self._purge()
         text, token = tokens.generate()
         now = datetime.now(UTC)
@@ -146,8 +151,8 @@ class Store(UserStore, SessionStore, RevealStore):
             rows = await transaction.fetch(f"{SELECT_KEY} WHERE k.id = $1", token.id)
             key = ApiKey.of(rows[0])
             action = Action.CREATE if login_type == "token" else Action.LOGIN
-            facts = {"lifetime_seconds": key.lifetime_seconds, "rules": rules.as_json()}
-            await self._note_key(transaction, action, key, **facts)
+            details = {"lifetime_seconds": key.lifetime_seconds, "rules": rules.as_json()}
+            await self._note_key(transaction, action, key, **details)
         return text, key
 
     async def _check_owner(self, transaction: Queries, user: User, proven_by: bytes | None) -> None:
@@ -164,96 +169,25 @@ class Store(UserStore, SessionStore, RevealStore):
             raise OwnerChanged("the password was changed meanwhile")
 
     async def _purge(self) -> None:
-        """Remove the records of keys that expired long ago, as Coder does (``dbpurge``).
+        """Delete the records of keys that expired long ago, as Coder does (``dbpurge``).
 
-        It goes with the making of a key, since without that their number does not grow; but once
-        for this store and an hour, since it looks at every record.
+        Called when a key is created, since only then their number grows. It reads every record, so
+        it runs at most once an hour.
         """
         if (now := datetime.now(UTC)) - self._memory.purged_at < _PURGE_EVERY:
             return
         self._memory.purged_at = now
-        # Whoever may make keys need not be allowed to remove any.
+        # The role of the database may not be allowed to delete keys.
         with suppress(StoreError):
             await self._database.execute(
                 "DELETE FROM api_keys WHERE expires_at < $1", now - lifetimes.RETENTION
             )
 
-    async def list_tokens(
-        self, user: User | None = None, *, include_expired: bool = False
-    ) -> list[ApiKey]:
-        """Return tokens, oldest first; sessions are not listed (``coder-contract.md`` section 6).
-
-        Args:
-            user: whose, or None for everybody's.
-            include_expired: expired tokens too.
-        """
-        since = datetime.min.replace(tzinfo=UTC) if include_expired else datetime.now(UTC)
-        sql = f"{SELECT_KEY} WHERE k.login_type = 'token' AND k.expires_at >= $1"
-        args: list[object] = [since]
-        if user is not None:
-            sql += " AND k.user_id = $2"
-            args.append(user.id)
-        rows = await self._database.fetch(f"{sql} ORDER BY k.created_at, k.id", *args)
-        return [ApiKey.of(row) for row in rows]
-
-    async def newest_tokens(self, user: User, first: int, count: int) -> list[ApiKey]:
-        """Return some of a user's tokens, expired ones too, the newest first.
-
-        Args:
-            user: whose.
-            first: how many newer ones to leave out.
-            count: at most so many.
-        """
-        rows = await self._database.fetch(
-            f"{SELECT_KEY} WHERE k.login_type = 'token' AND k.user_id = $1"
-            " ORDER BY k.created_at DESC, k.id DESC LIMIT $2 OFFSET $3",
-            user.id,
-            count,
-            first,
-        )
-        return [ApiKey.of(row) for row in rows]
-
-    async def find_token(self, reference: str, user: User | None = None) -> ApiKey | None:
-        """Find a token by its name, its id, or the whole token, of which the id is used.
-
-        Args:
-            reference: names come first, then ids, as in Coder; sessions are found by id only.
-            user: whose, or None for anybody's.
-
-        Returns:
-            The token, expired or not, or None. StoreError when several users have that name.
-        """
-        condition, args = "", [reference]
-        if user is not None:
-            condition = " AND k.user_id = $2"
-            args.append(user.id)
-        by_name = f"{SELECT_KEY} WHERE k.login_type = 'token' AND k.token_name = $1{condition}"
-        rows = await self._database.fetch(by_name, *args)
-        if len(rows) > 1:
-            raise StoreError("several users have a token of that name: give --user, or its id")
-        if not rows:
-            if tokens.has_token_shape(reference):
-                args[0] = reference[: tokens.ID_LENGTH]
-            rows = await self._database.fetch(f"{SELECT_KEY} WHERE k.id = $1{condition}", *args)
-        return ApiKey.of(rows[0]) if rows else None
-
-    async def find_named(self, user: User, name: str) -> ApiKey | None:
-        """Return the user's long-lived token of that name, expired or not, or None."""
-        condition = "k.login_type = 'token' AND k.token_name = $1 AND k.user_id = $2"
-        rows = await self._database.fetch(f"{SELECT_KEY} WHERE {condition}", name, user.id)
-        return ApiKey.of(rows[0]) if rows else None
-
-    async def find_key(self, user: User, key_id: str) -> ApiKey | None:
-        """Return the user's token or session of that id, expired or not, or None."""
-        sql = f"{SELECT_KEY} WHERE k.id = $1 AND k.user_id = $2"
-        rows = await self._database.fetch(sql, key_id, user.id)
-        return ApiKey.of(rows[0]) if rows else None
-
     async def expire_token(self, key: ApiKey) -> bool:
-        """End a token now and keep its record, as ``coder tokens remove`` does.
+        """Expire a token now and keep its record, as ``coder tokens remove`` does.
 
         Returns:
-            Whether the record is still there.
+            True if the record still exists.
         """
         now = datetime.now(UTC)
         async with self._database.transaction() as transaction:
@@ -270,10 +204,10 @@ class Store(UserStore, SessionStore, RevealStore):
         return bool(there)
 
     async def delete_token(self, key: ApiKey) -> bool:
-        """End a token now and remove its record.
+        """Delete a token.
 
         Returns:
-            Whether there was one still.
+            True if the record still existed.
         """
         async with self._database.transaction() as transaction:
             await self._check_actor(transaction)
@@ -296,7 +230,7 @@ class Store(UserStore, SessionStore, RevealStore):
         await audit.record(transaction, self._actor, change)
 
     async def owner_of(self, token: CoderToken) -> User | None:
-        """Return the active user whom the token proves now, or None."""
+        """Return the active user whom the token proves, or None."""
         rows = await self._database.fetch(SELECT_RECORD, token.id)
         record = TokenRecord(*(rows[0][column] for column in range(11))) if rows else None
         identity = check(record, token, datetime.now(UTC))

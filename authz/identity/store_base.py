@@ -1,4 +1,4 @@
-"""What the parts of the store share: the database, who acts, and how a user is read."""
+"""The base of the parts of the store: the database, and the actor of changes."""
 
 import copy
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from authz.identity import audit
 from authz.identity.accounts import KEY_COLUMNS, USER_COLUMNS, User
 from authz.identity.audit import Action, Actor, Change, Resource
 
-SELECT_USER = f"SELECT {USER_COLUMNS} FROM users u WHERE u.deleted = false"  # noqa: S608 - our own words
+SELECT_USER = f"SELECT {USER_COLUMNS} FROM users u WHERE u.deleted = false"  # noqa: S608 - constants
 SELECT_KEY = f"SELECT {KEY_COLUMNS} FROM api_keys k JOIN users u ON u.id = k.user_id"  # noqa: S608
 
 
@@ -19,26 +19,26 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 class ActorGone(StoreError):  # noqa: N818 - the web answers it with a status of its own
-    """Whoever acts was suspended or deleted meanwhile, or their token or session has ended."""
+    """The actor was suspended or deleted meanwhile, or their token or session has ended."""
 
 
 @dataclass(slots=True)
 class _Memory:
-    """What a store remembers, whoever acts.
+    """The state that a store shares between actors.
 
     Attributes:
-        purged_at: when the records of keys that expired long ago were last removed.
+        purged_at: the last time at which records of expired keys were deleted.
     """
 
     purged_at: datetime = _NEVER
 
 
 class StoreBase:
-    """A database that has our own tables, and who acts on it.
+    """A database with the identity tables, and the actor of changes in it.
 
     Args:
         database: the store closes it.
-        actor: whom the audit log names; the operating system's user when None.
+        actor: the actor in the audit log; None means the operating system's user.
     """
 
     def __init__(self, database: Database, actor: Actor | None = None) -> None:
@@ -48,31 +48,31 @@ class StoreBase:
         self._memory = _Memory()
 
     def acting(self, actor: Actor, roles: tuple[str, ...] | None = None) -> Self:
-        """Return the same store, whose audit log names somebody else.
+        """Return the same store with another actor.
 
         Args:
-            actor: who.
-            roles: those that allow a user what they do. The store then refuses their changes once
-                they have others, or their key or they themselves are gone.
+            actor: the actor in the audit log.
+            roles: the roles of the user for whom a change was allowed. The store refuses a change
+                if the user has other roles now, or if the user or their key is gone.
         """
         other = copy.copy(self)
         other._actor, other._roles = actor, roles
         return other
 
     async def close(self) -> None:
-        """Give back what the database holds."""
+        """Close the database."""
         await self._database.close()
 
     async def _check_actor(self, transaction: Queries, target: User | None = None) -> None:
-        """Refuse a change that its user may not make any more.
+        """Refuse a change that the actor may not make any more.
 
-        What allowed it was read before: a request's body may come long after its head, and so
-        after an administrator has ended the user's session or taken their role.
+        The rights were read earlier: a request's body may arrive long after its head, and so after
+        an administrator has ended the user's session or changed their role.
 
         Args:
-            transaction: of the change, in which what is read stays true.
-            target: who is changed, and has to have the roles still that the user was allowed to
-                touch.
+            transaction: of the change, in which rows that were read do not change.
+            target: the user who is changed; their roles must be the same as when the change was
+                allowed.
         """
         if self._roles is None:
             return
@@ -88,13 +88,13 @@ class StoreBase:
             or rows[0]["status"] == "suspended"
             or rows[0]["expires_at"] < datetime.now(UTC)
         ):
-            raise ActorGone(f"{self._actor.name} may change nothing any more")
+            raise ActorGone(f"{self._actor.name} has no access any more: sign in again")
         if tuple(rows[0]["rbac_roles"]) != self._roles:
-            raise StoreError(f"the role of {self._actor.name} was changed meanwhile")
+            raise StoreError(f"the role of {self._actor.name} was changed meanwhile: try again")
         if target is not None:
             rows = await transaction.fetch("SELECT rbac_roles FROM users WHERE id = $1", target.id)
             if not rows or tuple(rows[0]["rbac_roles"]) != target.roles:
-                raise StoreError(f"the role of {target.username} was changed meanwhile")
+                raise StoreError(f"the role of {target.username} was changed meanwhile: try again")
 
     async def _user(self, condition: str, *args: object) -> User:
         rows = await self._database.fetch(f"{SELECT_USER} AND {condition}", *args)
@@ -105,6 +105,6 @@ class StoreBase:
     async def _note(
         self, transaction: Queries, action: Action, user: User, **fields: object
     ) -> None:
-        """Write what is done to a user into the audit log."""
+        """Write a change of a user to the audit log."""
         change = Change(action, Resource.USER, user.id, user.username, user.username, fields)
         await audit.record(transaction, self._actor, change)

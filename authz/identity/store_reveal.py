@@ -1,4 +1,4 @@
-"""Tokens that are created in one request and shown in the next, once."""
+"""Tokens that are created in one request and shown once, in the next."""
 
 from datetime import UTC, datetime
 
@@ -8,17 +8,17 @@ from authz.identity.store_base import StoreBase
 
 
 class RevealStore(StoreBase):
-    """Gives a secret to a token that has none yet."""
+    """The part of the store that gives a token its secret."""
 
     async def reveal_token(self, key: ApiKey, digest: bytes) -> str | None:
         """Give a token its secret, once.
 
         Args:
             key: the record, created with ``digest``.
-            digest: what the record holds in place of a secret's digest.
+            digest: the value in the record instead of a secret's digest.
 
         Returns:
-            The token's text, which the store can't return again; None if the token has its secret
+            The token's text, which the store can't return again. None if the token has its secret
             already, was created with another digest, or has ended.
         """
         text, secret_digest = tokens.generate_for(key.id)

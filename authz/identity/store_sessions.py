@@ -1,4 +1,4 @@
-"""The store's sessions: who a token proves to the API, and what a sign-in and sign-out change."""
+"""The sessions of the store: authentication for the API, sign-in, sign-out, the audit log."""
 
 import uuid
 from contextlib import suppress
@@ -24,7 +24,7 @@ _SELECT = (
 
 @dataclass(frozen=True, slots=True)
 class Authenticated:
-    """A user and the key that proved them."""
+    """A user and the key that authenticated them."""
 
     user: User
     key: ApiKey
@@ -32,13 +32,12 @@ class Authenticated:
 
 @dataclass(frozen=True, slots=True)
 class AuthenticationFailed:
-    """Why a token proves nobody.
+    """The reason why a token was rejected.
 
     Attributes:
-        reason: of a token whose secret is wrong, that it is unknown: whoever guesses ids learns
-            nothing.
-        expires_at: when the token ended, if that is the reason.
-        status: of the user, if that is the reason.
+        reason: ``UNKNOWN`` also for a wrong secret, so that guessing ids tells nothing.
+        expires_at: the time at which the token ended, if that is the reason.
+        status: the status of the user, if that is the reason.
     """
 
     reason: Rejection
@@ -47,13 +46,13 @@ class AuthenticationFailed:
 
 
 class SessionStore(StoreBase):
-    """Proves users to the API, and keeps the audit log."""
+    """The part of the store for authentication, sessions and the audit log."""
 
     async def authenticate(self, token: CoderToken) -> Authenticated | AuthenticationFailed:
-        """Say whom a token proves, as Coder's ordinary API does (``coder-contract.md`` 1.4, 1.7).
+        """Return the user whom a token proves, as Coder's ordinary API does.
 
-        At most once an hour the key's last use is noted, and then the expiry of a session moves on,
-        while that of a token stays. A dormant user becomes active.
+        At most once an hour the last use of the key is stored, and a session (but not a token) is
+        extended. A dormant user becomes active.
         """
         rows = await self._database.fetch(_SELECT, token.id)
         if not rows or not proves(token, rows[0]["hashed_secret"]):
@@ -76,7 +75,7 @@ class SessionStore(StoreBase):
         verification = check(record, token, now)
         if isinstance(verification, Rejection):
             return AuthenticationFailed(verification, key.expires_at, user.status)
-        # Whoever may read the tables need not be allowed to write them.
+        # The role of the database may be allowed to read only.
         with suppress(StoreError):
             await self._touch(user, key, now)
         return Authenticated(user, key)
@@ -88,7 +87,7 @@ class SessionStore(StoreBase):
         if slides or used:
             await self._database.execute(
                 "UPDATE api_keys SET last_used = $1, expires_at = $2, updated_at = $1"
-                # One that was ended meanwhile stays ended.
+                # Do not extend a session that was ended meanwhile.
                 " WHERE id = $3 AND expires_at = $4",
                 now,
                 now + lifetime if slides else key.expires_at,
@@ -104,9 +103,10 @@ class SessionStore(StoreBase):
             )
 
     async def password_hash(self, user: User | None) -> bytes:
-        """Return the stored hash of a user's password; empty for one without.
+        """Return the stored hash of a user's password; empty if the user has none.
 
-        Without a user it asks all the same: how long a sign-in takes must not tell who is here.
+        It queries the database for an unknown user (None) too, so that the duration of a sign-in
+        does not reveal which users exist.
         """
         user_id = user.id if user is not None else str(uuid.UUID(int=0))
         rows = await self._database.fetch(
@@ -115,12 +115,12 @@ class SessionStore(StoreBase):
         return bytes(rows[0]["hashed_password"]) if rows else b""
 
     async def note_failed_sign_in(self, user: User | None, why: str) -> None:
-        """Write a failed sign-in into the audit log.
+        """Write a failed sign-in to the audit log.
 
         Args:
-            user: whose name or address was given. What else was given is not kept: it may be a
-                password in the wrong field.
-            why: in a word or two.
+            user: the user whose name or address was given; None if it is unknown. The text is not
+                logged, because it may be a password in the wrong field.
+            why: the reason in a word or two.
         """
         async with self._database.transaction() as transaction:
             if user is not None:
@@ -130,7 +130,7 @@ class SessionStore(StoreBase):
                 await audit.record(transaction, self._actor, change)
 
     async def sign_out(self, key: ApiKey) -> None:
-        """Remove a session."""
+        """Delete a session."""
         async with self._database.transaction() as transaction:
             gone = await transaction.execute("DELETE FROM api_keys WHERE id = $1", key.id)
             if gone:
@@ -140,7 +140,7 @@ class SessionStore(StoreBase):
                 await audit.record(transaction, self._actor, change)
 
     async def sign_out_everywhere(self, user: User) -> int:
-        """Remove all sessions of a user, but no tokens; return how many."""
+        """Delete all sessions of a user, but no tokens, and return their number."""
         async with self._database.transaction() as transaction:
             gone = await transaction.execute(
                 "DELETE FROM api_keys WHERE user_id = $1 AND login_type <> 'token'", user.id
@@ -151,9 +151,9 @@ class SessionStore(StoreBase):
     async def audit_entries(
         self, since: datetime, username: str | None = None, limit: int = audit.LIMIT
     ) -> list[Entry]:
-        """Return the audit log from a time on, oldest first; see ``audit.entries``."""
+        """Return the audit log since a time, oldest first; see ``audit.entries``."""
         return await audit.entries(self._database, since=since, username=username, limit=limit)
 
     async def prune_audit(self, before: datetime) -> int:
-        """Remove the audit log of before a time; return how many entries went."""
+        """Delete the audit log before a time, and return the number of entries."""
         return await audit.prune(self._database, before)

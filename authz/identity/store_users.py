@@ -1,4 +1,4 @@
-"""The store's users."""
+"""The users of the store."""
 
 import asyncio
 import uuid
@@ -34,7 +34,7 @@ class UserTaken(StoreError):  # noqa: N818 - the API answers it with a status of
 
 
 class UserStore(StoreBase):
-    """Makes, finds and changes users."""
+    """The part of the store that creates, finds and changes users."""
 
     async def create_user(
         self,
@@ -46,19 +46,19 @@ class UserStore(StoreBase):
         full_name: str = "",
         password: Secret | None = None,
     ) -> User:
-        """Make a user who is active at once.
+        """Create a user who is active at once.
 
-        Coder's new users are dormant until their first ordinary API call, and its gateway refuses
-        them until then (``coder-contract.md`` 1.7); here no such call exists.
+        In Coder, new users are dormant and refused by the gateway until their first ordinary API
+        call. authz has no such call.
 
         Args:
-            name: unique among users who are not deleted, whatever its case.
-            email: unique likewise, if given.
-            service_account: a machine's user, who has no sign-in; it is never taken for "the only
-                user".
+            name: unique among users who are not deleted, ignoring case.
+            email: unique in the same way, if given.
+            service_account: create the user of a machine, who can't sign in. Commands never choose
+                such a user as "the only user".
             role: ``owner``, ``user-admin`` or ``member``.
-            full_name: for people to read.
-            password: to sign in with.
+            full_name: the name for people.
+            password: the password for signing in.
 
         Raises:
             UserTaken: another user has the name or the e-mail address.
@@ -70,7 +70,7 @@ class UserStore(StoreBase):
             or (check_password(password, name) if password else None)
         )
         if password and service_account:
-            problem = "a service account has no sign-in, and so no password"
+            problem = "a service account can't sign in, so it has no password"
         if problem:
             raise StoreError(problem)
         stored = known_roles.check_role(role)
@@ -110,28 +110,28 @@ class UserStore(StoreBase):
         return [User.of(row) for row in rows]
 
     async def some_users(self, first: int, count: int) -> list[User]:
-        """Return at most ``count`` users who are not deleted, by name, from the ``first`` on."""
+        """Return at most ``count`` users who are not deleted, by name, from index ``first``."""
         rows = await self._database.fetch(
             f"{SELECT_USER} ORDER BY lower(u.username) LIMIT $1 OFFSET $2", count, first
         )
         return [User.of(row) for row in rows]
 
     async def count_users(self) -> int:
-        """Return how many users are not deleted."""
+        """Return the number of users who are not deleted."""
         rows = await self._database.fetch("SELECT count(*) AS n FROM users WHERE deleted = false")
         return int(rows[0]["n"])
 
     async def has_users(self) -> bool:
-        """Say whether there is a user who is not deleted; costs the same for any number of them."""
+        """Return whether there is a user who is not deleted, at a constant cost."""
         sql = "SELECT 1 FROM users WHERE deleted = false LIMIT 1"
         return bool(await self._database.fetch(sql))
 
     async def find_user(self, name: str) -> User | None:
-        """Return the user of that name, whatever its case, or None."""
+        """Return the user with this name, ignoring case, or None."""
         return await self._one("lower(u.username) = lower($1)", name)
 
     async def find_user_by_id(self, user_id: str) -> User | None:
-        """Return the user of that UUID, or None."""
+        """Return the user with this UUID, or None."""
         try:
             canonical = str(uuid.UUID(user_id))
         except ValueError:
@@ -139,11 +139,15 @@ class UserStore(StoreBase):
         return await self._one("u.id = $1", canonical)
 
     async def find_user_by_email(self, email: str) -> User | None:
-        """Return the user who has that e-mail address, whatever its case, or None."""
+        """Return the user with this e-mail address, ignoring case, or None."""
         return await self._one("lower(u.email) = lower($1)", email) if email else None
 
     async def get_user(self, name: str) -> User:
-        """Return the user of that name, whatever its case; StoreError when there is none."""
+        """Return the user with this name, ignoring case.
+
+        Raises:
+            StoreError: there is no such user.
+        """
         user = await self.find_user(name)
         if user is None:
             shown = "of that name" if check_user_name(name) else f"named {name}"
@@ -151,7 +155,7 @@ class UserStore(StoreBase):
         return user
 
     async def set_status(self, user: User, status: str) -> User:
-        """Make a user ``active`` or ``suspended``, which counts from the next request on."""
+        """Make a user ``active`` or ``suspended``, effective with the next request."""
         async with self._database.transaction() as transaction:
             await self._check_actor(transaction, user)
             await transaction.execute(
@@ -165,7 +169,7 @@ class UserStore(StoreBase):
         return changed
 
     async def wake(self, user: User) -> User:
-        """Make a dormant user active; one who was suspended meanwhile stays so."""
+        """Make a dormant user active. A user who was suspended meanwhile stays suspended."""
         async with self._database.transaction() as transaction:
             changed = await transaction.execute(
                 "UPDATE users SET status = 'active', updated_at = $1"
@@ -178,7 +182,7 @@ class UserStore(StoreBase):
             return await _read(transaction, user.id)
 
     async def set_role(self, user: User, role: str) -> User:
-        """Make a user an ``owner``, a ``user-admin`` or a ``member``."""
+        """Set the role of a user: ``owner``, ``user-admin`` or ``member``."""
         stored = known_roles.check_role(role)
         async with self._database.transaction() as transaction:
             await self._check_actor(transaction, user)
@@ -195,16 +199,16 @@ class UserStore(StoreBase):
         return changed
 
     async def set_password(self, user: User, password: Secret) -> int:
-        """Give a user a password, and end their sessions; their tokens stay.
+        """Set a user's password and delete their sessions, but not their tokens.
 
         Returns:
-            How many sessions were ended.
+            The number of deleted sessions.
         """
         if user.is_service_account:
-            raise StoreError(f"{user.username} is a service account, which has no sign-in")
+            raise StoreError(f"{user.username} is a service account, which can't sign in")
         if problem := check_password(password, user.username):
             raise StoreError(problem)
-        # Slow on purpose; whoever shares the event loop must not wait for it.
+        # Slow on purpose, so it must not block the event loop.
         hashed = await asyncio.to_thread(hash_password, password)
         async with self._database.transaction() as transaction:
             await self._check_actor(transaction, user)
@@ -223,10 +227,10 @@ class UserStore(StoreBase):
         return ended
 
     async def delete_user(self, user: User) -> int:
-        """Mark a user deleted and remove all their tokens; the name is free again.
+        """Mark a user as deleted and delete all their tokens. The name is free again.
 
         Returns:
-            How many tokens and sessions went that were not expired.
+            The number of deleted tokens and sessions that had not expired.
         """
         now = datetime.now(UTC)
         async with self._database.transaction() as transaction:

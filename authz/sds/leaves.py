@@ -1,4 +1,4 @@
-"""Keeps the leaf certificates of the intercepted hosts fresh."""
+"""Creation and renewal of the leaf certificates of intercepted hosts."""
 
 import asyncio
 
@@ -14,10 +14,10 @@ CHECK_SECONDS = 3600.0
 
 
 def make_leaves(config: Config) -> list[str]:
-    """Make the certificates that are missing or end soon; nothing when the proxy is off.
+    """Create the certificates that are missing or expire soon, if the proxy is on.
 
     Returns:
-        The hosts whose certificate was made.
+        The hosts whose certificate was created.
 
     Raises:
         ConfigError: the CA can't be used.
@@ -34,12 +34,12 @@ def make_leaves(config: Config) -> list[str]:
 
 
 async def keep_leaves(config: Config) -> None:
-    """Renew for as long as the service runs; Envoy takes a new file without a restart."""
+    """Renew certificates until cancelled; Envoy loads them without a restart."""
     while True:
         await asyncio.sleep(CHECK_SECONDS)
         try:
             for host in await asyncio.to_thread(make_leaves, config):
                 _log.info("certificate renewed", host=host)
         except Exception as error:
-            # The certificates in use are good for days yet; the next round tries again.
+            # The certificates in use are still valid for days, and the next round tries again.
             _log.error("certificates not renewed", error=type(error).__name__, why=str(error))

@@ -1,4 +1,4 @@
-"""Files from which Envoy reads certificates, and reads them again when replaced (file SDS)."""
+"""Files in which Envoy finds its certificates, and reads them again when replaced (file SDS)."""
 
 from pathlib import Path
 
@@ -12,31 +12,32 @@ SECRET_TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Sec
 
 
 AUTHZ_CLIENT = "authz-client"
-"""The secret with the certificate that Envoy shows authz."""
+"""The name of the secret with the certificate that Envoy presents to authz."""
 AUTHZ_CA = "authz-ca"
-"""The secret with the CA of authz's certificates."""
+"""The name of the secret with the CA of authz's certificates."""
 
 
 def secret_file(config: Config, name: str) -> Path:
-    """Return the file that describes a secret; the port keeps two pairs in one folder apart.
+    """Return the file that describes a secret. The port separates gateways in one folder.
 
     Args:
-        name: the secret's, which for a listener is the listener's.
+        config: the configuration.
+        name: the name of the secret; for a listener's certificate, that of the listener.
     """
     return config.state_folder / "sds" / f"{name}-{config.listen.port}.yaml"
 
 
 def listener_secret_file(config: Config, listener: str) -> Path:
-    """Return the file that describes the certificate of a listener."""
+    """Return the file that describes a listener's certificate."""
     return secret_file(config, listener)
 
 
 def write_secrets(config: Config) -> None:
-    """Describe the certificates in files of the operator that Envoy uses.
+    """Write the descriptions of the operator's certificate files for Envoy.
 
-    Those of the listeners that terminate TLS, and what Envoy and authz show each other. The
-    description names the files and what to watch: Envoy reads them again when one of them is
-    replaced by a rename, as cert-manager, Kubernetes and certbot do.
+    They cover the listeners with TLS, and mutual TLS between Envoy and authz. A description names
+    the files and the folder to watch. Envoy reads the files again when a rename replaces one, as
+    cert-manager, Kubernetes and certbot do.
 
     Raises:
         OSError: the state folder can't be written to.
@@ -70,8 +71,8 @@ def _secret(name: str, tls: Tls) -> dict[str, object]:
         "certificate_chain": {"filename": str(cert_file)},
         "private_key": {"filename": str(key_file)},
     }
-    # A folder to watch takes the place of watching the files, and there can be but one. It is what
-    # sees Kubernetes swap the link of a mounted secret.
+    # Envoy watches either one folder or the files. Only a folder shows that Kubernetes has replaced
+    # the link of a mounted secret.
     if cert_file.parent == key_file.parent:
         certificate["watched_directory"] = {"path": str(cert_file.parent)}
     return {"@type": SECRET_TYPE, "name": name, "tls_certificate": certificate}

@@ -1,1 +1,1 @@
-"""Who used what: from Envoy's access log to rows that ``authz usage`` adds up."""
+"""Recorded usage: from Envoy's access log to the rows that ``authz usage`` sums up."""

@@ -1,27 +1,27 @@
-"""One request as the access log tells it, from whichever of Envoy's logs it came."""
+"""A recorded request, from either of Envoy's access logs."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Usage(StrEnum):
-    """What is known of a request's tokens. Only with the first two there are numbers."""
+    """The knowledge of a request's tokens. Only the first two have numbers."""
 
     COMPLETE = "complete"
     PARTIAL = "partial"
-    """The provider said less than it does usually."""
+    """The provider reported less than usual."""
     FAILED = "failed"
-    """The answer was not understood, or too large to be read."""
+    """The response could not be parsed, or was too large."""
     COMPRESSED = "compressed"
-    """The answer had a content coding, which Envoy does not look into."""
+    """The response was compressed, so Envoy did not read it."""
     CANCELLED = "cancelled"
-    """The client left before the provider had said it."""
+    """The client left before the provider reported its tokens."""
     REFUSED = "refused"
     """The gateway refused the request."""
     ERROR = "error"
-    """The answer was an error."""
+    """The response was an error."""
     NONE = "none"
-    """An answer that has none, such as a list of models, or a WebSocket."""
+    """The response has no tokens, such as a list of models, or is a WebSocket."""
 
 
 _EXTRACTED = {1: Usage.COMPLETE, 2: Usage.PARTIAL, 3: Usage.FAILED}
@@ -30,14 +30,14 @@ _EXTRACTED = {1: Usage.COMPLETE, 2: Usage.PARTIAL, 3: Usage.FAILED}
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What the provider counted, as Envoy's ``ai_protocol_manager`` normalizes it.
+    """The tokens that a provider counted, as Envoy's ``ai_protocol_manager`` normalizes them.
 
     Attributes:
-        input: everything that was read, cached or not.
-        cached: of the input, what came from the provider's cache.
-        cache_write: of the input, what was put into it.
-        output: everything that was written, reasoning included.
-        reasoning: of the output.
+        input: all input tokens, cached or not.
+        cached: the input tokens that came from the provider's cache.
+        cache_write: the input tokens that were written to the cache.
+        output: all output tokens, including reasoning.
+        reasoning: the output tokens of reasoning.
     """
 
     input: int | None = None
@@ -55,10 +55,10 @@ class UsageEntry:
     """A request.
 
     Attributes:
-        id: ``<process>-<number>``, as authz has given it to the request.
-        time_ms: when it began, in milliseconds of Unix time.
-        status: HTTP status; 0 where the client left before there was one.
-        duration_ms: until the last byte.
+        id: ``<process>-<number>``, the id that authz gave the request.
+        time_ms: the time at which it began, in milliseconds of Unix time.
+        status: the HTTP status; 0 if the client left before there was one.
+        duration_ms: the time until the last byte.
     """
 
     id: str
@@ -81,20 +81,20 @@ class UsageEntry:
 
     @property
     def process(self) -> str:
-        """The authz process that has answered the check."""
+        """The name of the authz process that answered the check."""
         return self.id.partition("-")[0]
 
 
 def judge(
     *, decision: str, status: int, extracted: int | None, encoding: str, is_cancelled: bool
 ) -> Usage:
-    """Say what is known of a request's tokens.
+    """Return the knowledge of a request's tokens.
 
     Args:
-        decision: of authz, ``allow`` or ``deny``.
-        status: HTTP status.
-        extracted: Envoy's extraction status; None where it found nothing to extract.
-        encoding: the answer's ``Content-Encoding``, or empty.
+        decision: authz's decision, ``allow`` or ``deny``.
+        status: the HTTP status.
+        extracted: Envoy's extraction status; None if it found nothing to extract.
+        encoding: the response's ``Content-Encoding``, or empty.
         is_cancelled: whether the client left before the end.
     """
     if decision != "allow":

@@ -1,4 +1,4 @@
-"""A request from a line of Envoy's JSON access log, which is the record of truth."""
+"""Parsing of a line of Envoy's JSON access log into a recorded request."""
 
 import json
 from datetime import UTC, datetime
@@ -13,16 +13,16 @@ _MAX_NUMBER = 1 << 62
 
 
 class BadLine(ValueError):  # noqa: N818 - it is named for what it is about
-    """A line that has an id but is no line of our log."""
+    """A line has an id of authz but is not valid."""
 
 
 def read_line(line: str) -> UsageEntry | None:
-    """Return the request of a line, or None where the line is of something else.
+    """Return the request of a line, or None.
 
-    Lines of other programs, and requests that authz was not asked about, are something else.
+    The result is None for a line of another program, and for a request without a check.
 
     Raises:
-        BadLine: it has an id of ours, but can't be what Envoy wrote; the message says why.
+        BadLine: the line has an id of authz, but Envoy can't have written it.
     """
     if not line.startswith("{"):
         return None
@@ -73,7 +73,7 @@ def _time(values: dict[str, Any]) -> int:
         at = datetime.fromisoformat(text or "")
         return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
     except (ValueError, OverflowError):
-        raise BadLine("time: is no date") from None
+        raise BadLine("time: is not a date") from None
 
 
 def _text(values: dict[str, Any], key: str) -> str | None:
@@ -81,7 +81,7 @@ def _text(values: dict[str, Any], key: str) -> str | None:
     if value is None or value == "":
         return None
     if not isinstance(value, str):
-        raise BadLine(f"{key}: is not a text")
+        raise BadLine(f"{key}: is not text")
     return printable(value)
 
 
@@ -89,8 +89,8 @@ def _count(values: dict[str, Any], key: str) -> int | None:
     value = values.get(key)
     if value is None:
         return None
-    # A JSON number of Envoy's may be written as 7.0.
+    # Envoy may write a number as 7.0.
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not 0 <= value < _MAX_NUMBER:
-        raise BadLine(f"{key}: is no count")
+        raise BadLine(f"{key}: is not a count")
     return int(value) if value <= MAX_TOKENS else None

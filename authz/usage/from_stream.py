@@ -1,4 +1,4 @@
-"""A request from Envoy's access log, as its OpenTelemetry logger sends it."""
+"""Parsing of a record of Envoy's OpenTelemetry access log into a recorded request."""
 
 import re
 from collections.abc import Sequence
@@ -13,21 +13,21 @@ from authz.usage.entry import Tokens, UsageEntry, judge
 from authz.usage.names import REQUEST_FIELDS
 
 CANCELLED = re.compile(r"\b(?:DC|DR)\b")
-"""Response flags: the client closed the connection, or reset the stream."""
+"""The response flags for a client that closed the connection or reset the stream."""
 
 _MILLISECOND = 1_000_000
 _MAX_DIGITS = 15
 _MAX_KNOWN = 100
 MAX_TOKENS = 10**12
-"""More is no count: sums over a few such rows would leave SQLite's numbers."""
+"""The maximum of a count, so that sums stay within SQLite's integers."""
 _NOTHING = frozenset({"", "-"})
-"""What Envoy writes where there is nothing."""
+"""The values that Envoy writes if there is no value."""
 _NO_VALUE = "NULL"
-"""What it writes where an expression of CEL has no value."""
+"""The value that Envoy writes if a CEL expression has no value."""
 
 
 class BadRecord(ValueError):  # noqa: N818 - it is named for what it is about
-    """A record is not what our configuration tells Envoy to write."""
+    """A record does not have the format of authz's Envoy configuration."""
 
 
 def read_entry(values: Sequence[bytes], time_ns: int) -> UsageEntry:
@@ -35,19 +35,19 @@ def read_entry(values: Sequence[bytes], time_ns: int) -> UsageEntry:
 
     Args:
         values: serialized ``AnyValue``s of ``REQUEST_FIELDS``, in order.
-        time_ns: when it began, in nanoseconds of Unix time.
+        time_ns: the time at which the request began, in nanoseconds of Unix time.
 
     Raises:
-        BadRecord: there are more or fewer values, or what has to be there is not.
+        BadRecord: the number of values is wrong, or a required one is missing.
     """
     if len(values) != len(REQUEST_FIELDS):
-        raise BadRecord("not the fields of a request")
+        raise BadRecord("the number of fields is wrong")
     entry, decision, reason, user, user_id, token_id, token_name, provider, mode = values[:9]
     status, duration, flags, _, request_id, session, encoding, model = values[9:17]
     *counts, extracted = values[17:]
     entry_id = _read(entry)
     if ID.fullmatch(entry_id) is None:
-        raise BadRecord("no id of ours")
+        raise BadRecord("the id is not one of authz")
     name = text_of(model)
     username, code, decided = text_of(user), _count(status) or 0, text_of(decision) or ""
     return UsageEntry(
@@ -67,7 +67,7 @@ def read_entry(values: Sequence[bytes], time_ns: int) -> UsageEntry:
         user_id=text_of(user_id),
         username=username,
         token_id=text_of(token_id),
-        # A token may have any name, a dash too.
+        # A token may have any name, even a dash.
         token_name=_read(token_name) if username is not None else None,
         provider=text_of(provider),
         mode=text_of(mode),
@@ -79,15 +79,15 @@ def read_entry(values: Sequence[bytes], time_ns: int) -> UsageEntry:
 
 
 def text_of(value: bytes) -> str | None:
-    """Return a text that may come again, or None where Envoy wrote that there is none.
+    """Return the text of a value, or None if Envoy wrote that there is none.
 
     Args:
         value: a serialized ``AnyValue``.
 
     Raises:
-        BadRecord: it is none.
+        BadRecord: it is not an ``AnyValue``.
     """
-    # A provider chooses some of them: a thousand long ones must not stay here.
+    # Providers choose some of the texts, so long ones are not cached.
     return _known(value) if len(value) <= _MAX_KNOWN else _or_none(_read(value))
 
 
@@ -111,7 +111,7 @@ def _read(value: bytes) -> str:
     try:
         data: bytes = pb.AnyValue.FromString(value).string_value
     except DecodeError:
-        raise BadRecord("not a value") from None
+        raise BadRecord("a field is not a value") from None
     return printable(data.decode("utf-8", "replace"))
 
 

@@ -1,11 +1,11 @@
-"""Metrics of usage, named as OpenTelemetry's semantic conventions for generative AI have them."""
+"""Metrics of usage, named by OpenTelemetry's semantic conventions for generative AI."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from authz.usage.entry import UsageEntry
 
 _MODELS_MAX = 200
-"""Names of models come from answers of providers, of which a person may have many with BYOK."""
+"""The number of models with series of their own. Providers choose the names of models."""
 _OTHER = "other"
 
 
@@ -14,39 +14,41 @@ class UsageMetrics:
 
     Args:
         registry: where they are registered.
-        by_user: whether users have series of their own.
+        by_user: add series of tokens for each user.
     """
 
     def __init__(self, registry: CollectorRegistry, *, by_user: bool = False) -> None:
         self._tokens = Counter(
             "gen_ai_client_token_usage",
-            "Tokens that providers counted, by kind: input (cached ones included), cached, output.",
+            "Number of tokens that providers counted. Type input includes cached.",
             ["gen_ai_provider_name", "gen_ai_response_model", "gen_ai_token_type", "mode"],
             registry=registry,
         )
         self._requests = Counter(
             "authz_usage_requests",
-            "Requests that Envoy has told of, by what is known of their tokens.",
+            "Number of requests, by provider, mode and what is known of their tokens.",
             ["provider", "mode", "usage"],
             registry=registry,
         )
         self._written = Counter(
-            "authz_usage_written", "Requests that were given a row.", registry=registry
+            "authz_usage_written",
+            "Number of requests written to the database.",
+            registry=registry,
         )
         self._dropped = Counter(
             "authz_usage_dropped",
-            "Requests without a row since too many waited; the JSON access log has them.",
+            "Number of requests dropped because the queue was full; see the JSON access log.",
             registry=registry,
         )
         self._waiting = Gauge(
             "authz_usage_waiting",
-            "Requests that wait for the database.",
+            "Number of requests that wait to be written to the usage database.",
             registry=registry,
             multiprocess_mode="livesum",
         )
         self._writable = Gauge(
             "authz_usage_database_up",
-            "1 while the usage database takes requests, 0 since an attempt to write failed.",
+            "1 if the last write to the usage database succeeded, else 0.",
             registry=registry,
             multiprocess_mode="livemin",
         )
@@ -57,7 +59,7 @@ class UsageMetrics:
         if by_user:
             self._of_users = Counter(
                 "authz_usage_user_tokens",
-                "Tokens by user, where the configuration asks for it.",
+                "Number of tokens by user, type and mode; only with usage.metrics_by_user.",
                 ["user", "gen_ai_token_type", "mode"],
                 registry=registry,
             )
@@ -78,23 +80,23 @@ class UsageMetrics:
                     self._of_users.labels(entry.username or "", kind, mode).inc(count)
 
     def wrote(self, count: int) -> None:
-        """Count rows."""
+        """Count requests that were written."""
         self._written.inc(count)
 
     def dropped(self) -> None:
-        """Count a request that is not recorded."""
+        """Count a request that was dropped."""
         self._dropped.inc()
 
     def waiting(self, count: int) -> None:
-        """Say how many requests wait."""
+        """Set the number of requests that wait."""
         self._waiting.set(count)
 
     def writable(self, is_writable: bool) -> None:
-        """Say whether the database took the last batch."""
+        """Set whether the last write succeeded."""
         self._writable.set(is_writable)
 
     def _counter(self, counter: Counter, *labels: str) -> Counter:
-        # Finding it by its labels costs more than counting.
+        # prometheus-client finds a counter by its labels slower than it counts.
         found = self._found.get((counter, labels))
         if found is None:
             found = self._found[counter, labels] = counter.labels(*labels)

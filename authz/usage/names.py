@@ -1,20 +1,21 @@
-"""Names that Envoy's configuration and the readers of its logs share."""
+"""Names that Envoy's configuration shares with the parsers of its logs."""
 
 TOKEN_USAGE = "envoy.ai.token_usage"  # noqa: S105 - the name of typed metadata
-"""Where Envoy's ``ai_protocol_manager`` puts what it has found."""
+"""The metadata in which Envoy's ``ai_protocol_manager`` stores the tokens."""
 
 REQUEST_ID_KEY = "authz.request_id"
-"""Filter state: the provider does not get the X-Request-Id header, the access log needs it."""
+"""The filter state with the X-Request-Id, which the access log needs and providers don't get."""
 PROXY_SESSION_KEY = "authz.proxy.session"
-"""Filter state that a CONNECT shares with what comes through its tunnel. No client can write it:
-an internal listener has no socket."""
+"""The filter state that a CONNECT shares with the requests in its tunnel.
+
+No client can write it, because an internal listener has no socket."""
 
 REQUEST = "authz.request.1"
-"""Begins a record of a request; another number means other fields."""
+"""The first value of a record of a request; the number changes with the fields."""
 REQUEST_FIELDS = (
     *("entry", "decision", "reason", "user", "user_id", "token_id", "token_name"),
     *("provider", "mode", "status", "duration_ms", "flags", "details", "request_id"),
     *("proxy_session", "content_encoding", "model", "input_tokens", "cached_tokens"),
     *("cache_write_tokens", "output_tokens", "reasoning_tokens", "usage"),
 )
-"""What follows, in this order."""
+"""The values that follow, in this order."""

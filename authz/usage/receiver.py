@@ -1,4 +1,4 @@
-"""Envoy's records of requests, as its OpenTelemetry access logger sends them."""
+"""The receiver of records from Envoy's OpenTelemetry access logger."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ from authz.usage.names import REQUEST, REQUEST_FIELDS
 
 METHOD = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
 ANSWER = b""
-"""An empty ``ExportLogsServiceResponse``: all was taken."""
+"""An empty ``ExportLogsServiceResponse``, which means success."""
 
 _DETAILS = REQUEST_FIELDS.index("details")
 
@@ -23,12 +23,12 @@ _log = structlog.get_logger(__name__)
 
 
 class RequestRecords:
-    """Takes records and hands requests on.
+    """Parses records and passes the requests on.
 
     Args:
-        record: takes each request.
-        key_refused: told of each request whose central key its provider refused: the provider
-            and the status, one of ``KEY_REFUSALS``.
+        record: called with each request.
+        key_refused: called for each request whose central key the provider refused, with the
+            provider and the status, one of ``KEY_REFUSALS``.
     """
 
     def __init__(
@@ -40,10 +40,11 @@ class RequestRecords:
         self._key_refused = key_refused
 
     async def receive(self, message: bytes) -> bytes:
-        """Take an ``ExportLogsServiceRequest``, without waiting.
+        """Parse an ``ExportLogsServiceRequest``, without waiting.
 
         Returns:
-            ``ANSWER``, always: what is wrong is logged, and sending it again would not help.
+            ``ANSWER`` in any case. Errors are logged, and sending the records again would not
+                help.
         """
         try:
             found = pb.ExportLogsServiceRequest.FromString(message)
@@ -60,7 +61,7 @@ class RequestRecords:
         try:
             kind, *values = record.body.array_value.values or (b"",)
             if text_of(kind) != REQUEST:
-                raise BadRecord("unknown kind")
+                raise BadRecord("the kind is unknown")
             request = read_entry(values, record.time_unix_nano)
             self._record(request)
         except BadRecord as error:
@@ -68,7 +69,7 @@ class RequestRecords:
                 "access log record dropped: render Envoy's configuration again", why=str(error)
             )
         except Exception as error:
-            # The type alone: a message could quote what the request brought.
+            # Only the type, because a message could quote the request.
             _log.error("access log record dropped", error=type(error).__name__)
         else:
             if (

@@ -1,4 +1,4 @@
-"""Takes requests from Envoy's records and writes them in batches, beside everything else."""
+"""A background task that writes recorded requests in batches."""
 
 import asyncio
 import time
@@ -17,17 +17,20 @@ from authz.usage.store import UsageStore
 _log = structlog.get_logger(__name__)
 
 FLUSH_SECONDS = 0.5
-"""How long a request waits for others to be written with."""
+"""The time for which requests are collected into a batch."""
 BATCH_MAX = 2_000
 WAITING_MAX = 100_000
-"""Requests that wait for a database that does not take them, about 100 MB; more are dropped, and
-are to be had from the JSON access log."""
+"""The maximum number of requests that wait for the database, about 100 MB.
+
+Further requests are dropped. ``authz usage import`` reads them from the JSON access log."""
 RETRY_SECONDS = 5.0
 CLEAN_SECONDS = 3600.0
 _DAY_MS = 86_400_000
 NAME_MS = _DAY_MS
-"""How long a process keeps its name. The counts of a name are deleted with its requests, so a
-request that was lost is reported until the retention ends, even by a process that runs for years.
+"""The time for which a process keeps its name.
+
+The counts of a name are deleted with its requests. A lost request is therefore reported until the
+retention ends, even by a process that runs for years.
 """
 
 
@@ -35,13 +38,14 @@ class Recorder:
     """Writes requests.
 
     Args:
-        open_store: opens the store; it is called until it succeeds, since a database may be away.
-        ids: what this process has given out.
-        metrics: where it is counted what waits, was written and was dropped.
-        keep_days: after which a row is deleted.
+        open_store: opens the store. It is called until it succeeds, because the database may be
+            down.
+        ids: the ids that this process gives out.
+        metrics: counts the requests that wait, were written and were dropped.
+        keep_days: days after which a request is deleted.
 
     Attributes:
-        is_failing: whether the last attempt to write failed.
+        is_failing: whether the last write failed.
     """
 
     def __init__(
@@ -64,11 +68,11 @@ class Recorder:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to write."""
+        """Start writing."""
         self._task = asyncio.create_task(self._run())
 
     async def stop(self, seconds: float) -> None:
-        """Write what waits, at most for this long, and close the store."""
+        """Write the waiting requests within a time limit, and close the store."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -84,7 +88,7 @@ class Recorder:
             await self._store.close()
 
     def record(self, entry: UsageEntry) -> None:
-        """Take a request; it is written soon."""
+        """Add a request to the queue."""
         if len(self._waiting) >= WAITING_MAX:
             self._metrics.dropped()
             return
@@ -97,7 +101,7 @@ class Recorder:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _write(self) -> bool:
-        """Write one batch; return whether the database took it."""
+        """Write a batch and return whether that succeeded."""
         batch = list(islice(self._waiting, BATCH_MAX))
         self._metrics.waiting(len(self._waiting))
         try:
@@ -112,7 +116,7 @@ class Recorder:
                 self._metrics.wrote(await self._store.add(batch))
             await self._clean(self._store)
         except Exception as error:
-            # Whatever it is, the next attempt may succeed, and rows must not stop in silence.
+            # Any error may be temporary, and must be logged.
             self._fail(error)
             return False
         for _ in batch:
@@ -125,7 +129,7 @@ class Recorder:
         return True
 
     def _renew(self) -> None:
-        """Take a new name after ``NAME_MS``; all ids of the old one have been reported."""
+        """Take a new name after ``NAME_MS``, if all ids of the old one are stored."""
         now_ms = int(time.time() * 1000)
         if now_ms - self._since_ms >= NAME_MS and self._ids.issued == self._reported_issued:
             self._ids.renew()
@@ -136,11 +140,11 @@ class Recorder:
         if now - self._cleaned > CLEAN_SECONDS:
             self._cleaned = now
             before_ms = int(now * 1000) - self._keep_ms
-            # A process gives out ids for some time after its row begins.
+            # A process gives out ids for up to NAME_MS after the start of its row.
             await store.delete_before(before_ms, processes_ms=before_ms - NAME_MS)
 
     def _fail(self, error: Exception) -> None:
-        # Once, not every few seconds.
+        # Log only the first failure.
         self._metrics.writable(False)
         if not self.is_failing:
             self.is_failing = True

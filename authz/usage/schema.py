@@ -91,23 +91,23 @@ USAGE = Schema(
 
 
 async def prepare(database: Database, schema: Schema = USAGE) -> None:
-    """Make the tables, or bring them up to date.
+    """Create the tables, or bring them up to date.
 
-    Tables that are up to date take no right to make any.
+    A role that may not create tables can use tables that are up to date.
 
     Args:
         database: SQLite or PostgreSQL.
         schema: of the tables.
 
     Raises:
-        StoreError: the tables are newer than this program, or can't be made.
+        StoreError: the tables are newer than this program, or can't be created.
     """
     version = await _version(database)
     schema.check(version, database.where)
     if version == schema.version:
         return
     async with database.transaction() as transaction:
-        # Read again: another process may have made the tables meanwhile.
+        # Read again: another process may have created the tables meanwhile.
         await upgrade(transaction, schema, await _version(transaction), database.where)
 
 

@@ -1,4 +1,4 @@
-"""Usage in the authz service: from Envoy's records to metrics and rows."""
+"""Recorded usage in the authz service, and the choice of its database."""
 
 import os
 from pathlib import Path
@@ -18,7 +18,7 @@ from authz.usage.store import UsageStore
 
 
 def database_url(config: Config) -> str | None:
-    """Return the URL of the database that requests are written to, or None without one."""
+    """Return the URL of the database for requests, or None if there is none."""
     if config.usage.database is not None:
         return config.usage.database
     is_coder = isinstance(parse_identity_url(config.identity), CoderURL)
@@ -26,20 +26,20 @@ def database_url(config: Config) -> str | None:
 
 
 async def open_usage_store(config: Config, *, create: bool = False) -> UsageStore:
-    """Open the rows of requests.
+    """Open the store of requests.
 
     Args:
         config: names the database.
-        create: make a database that ``usage.database`` names beside the identity store, where it
-            is not there yet. In PostgreSQL that takes a role that may make tables.
+        create: create the database if it is separate from the identity store and does not exist.
+            In PostgreSQL the role needs the right to create tables.
 
     Raises:
-        ConfigError: there is no database for them.
-        StoreError: it can't be used.
+        ConfigError: no database is configured.
+        StoreError: the database can't be used.
     """
     url = database_url(config)
     if url is None:
-        raise ConfigError(["usage.database: is needed where identity is Coder's API"])
+        raise ConfigError(["usage.database: is required if identity is Coder's API"])
     database = await _open(url, create=create and has_own_database(config))
     store = UsageStore(database)
     try:
@@ -51,15 +51,15 @@ async def open_usage_store(config: Config, *, create: bool = False) -> UsageStor
 
 
 def has_own_database(config: Config) -> bool:
-    """Return whether requests are written to another database than the identity store."""
+    """Return whether the database for requests is separate from the identity store."""
     url = config.usage.database
     return url is not None and parse_identity_url(url) != parse_identity_url(config.identity)
 
 
 async def find_problem(config: Config) -> str | None:
-    """Return why no row could be written now, in one line; None where nothing is in the way.
+    """Return a line that says why requests can't be recorded, or None.
 
-    Nothing is made: a SQLite file that the start of authz makes need not be there.
+    Nothing is created. A SQLite file may be missing if the start of authz can create it.
     """
     url = database_url(config)
     if not config.usage.enabled:
@@ -74,7 +74,7 @@ async def find_problem(config: Config) -> str | None:
     except AuthzError as error:
         return f"no request can be recorded: {error}"
     if isinstance(parsed, SQLiteURL) and not os.access(parsed.path, os.W_OK):
-        return f"no request can be recorded: {parsed.path} can't be written to"
+        return f"no request can be recorded: {parsed.path} is not writable"
     return None
 
 
@@ -84,8 +84,8 @@ def _cannot_make(path: Path) -> str | None:
         folder = folder.parent
     if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
         return None
-    why = "can't be written to" if folder.is_dir() else "is no folder"
-    return f"no request can be recorded: {path} can't be made, since {folder} {why}"
+    why = "is not writable" if folder.is_dir() else "is not a folder"
+    return f"no request can be recorded: {path} can't be created, because {folder} {why}"
 
 
 async def _open(url: str, *, create: bool) -> Database:
@@ -93,7 +93,7 @@ async def _open(url: str, *, create: bool) -> Database:
     if isinstance(parsed, SQLiteURL) and not parsed.path.exists():
         if not create:
             raise StoreError(
-                f"no usage database at {parsed.path}: the next start of authz makes it"
+                f"no usage database at {parsed.path}: the next start of authz creates it"
             )
         make(parsed.path, IDENTITY)
     try:
@@ -103,7 +103,7 @@ async def _open(url: str, *, create: bool) -> Database:
     except StoreError:
         if not create or isinstance(parsed, SQLiteURL):
             raise
-    # PostgreSQL without our tables; where it can't be reached at all, this says so again.
+    # PostgreSQL has no tables yet. If it can't be reached, this fails with the same error.
     await make_store(url)
     return await open_database(url)
 
@@ -112,9 +112,9 @@ class UsageRecording:
     """Counts and records requests while the service runs.
 
     Args:
-        config: says whether, and where.
-        ids: what is given to requests.
-        metrics: where they are counted.
+        config: enables recording and names the database.
+        ids: the ids that this process gives to requests.
+        metrics: counts the requests.
     """
 
     def __init__(self, config: Config, ids: EntryIds, metrics: UsageMetrics) -> None:
@@ -128,27 +128,27 @@ class UsageRecording:
             self._recorder = Recorder(open_store, ids, metrics, config.usage.keep_days)
 
     def start(self) -> None:
-        """Begin to write."""
+        """Start writing."""
         if self._recorder is not None:
             self._recorder.start()
 
     def record(self, entry: UsageEntry) -> None:
-        """Take a request from Envoy's records."""
+        """Count and record a request."""
         self._metrics.count(entry)
         if self._recorder is not None:
             self._recorder.record(entry)
 
     @property
     def problem(self) -> str | None:
-        """Why rows can't be written at the moment, for a person; None while they can.
+        """The problem with writing to the database, for a person, or None.
 
-        It is no reason to refuse requests, which wait in memory and are in the access log.
+        Requests are served all the same. They wait in memory, and are in the access log.
         """
         if self._recorder is None or not self._recorder.is_failing:
             return None
         return "usage can't be written to its database; authz's log says why"
 
     async def stop(self, seconds: float) -> None:
-        """Write what waits, at most for this long."""
+        """Write the waiting requests, within a time limit."""
         if self._recorder is not None:
             await self._recorder.stop(seconds)

@@ -1,8 +1,8 @@
-"""The rows of requests in the database, SQLite or PostgreSQL: written in batches, added up.
+"""The store of recorded requests, which writes them in batches and sums them up.
 
-A request is one row, whoever tells of it first. ``usage_processes`` says of each authz process how
-many requests it has given an id and how many of them have a row; the difference is under way, or
-lost and to be had from the JSON access log.
+Each request is one row. ``usage_processes`` has the number of ids that each authz process gave to
+requests, and the number of its rows. The difference is the number of requests that are running or
+were lost; ``authz usage import`` finds lost ones in the JSON access log.
 """
 
 from collections.abc import Iterable
@@ -20,9 +20,9 @@ class Line:
     """A sum over requests.
 
     Attributes:
-        key: what they have in common.
-        requests: all of them, refused ones included.
-        unknown: answered requests of which tokens are not known although there may be some.
+        key: the value that the requests have in common.
+        requests: the number of requests, including refused ones.
+        unknown: the number of answered requests whose tokens are not known.
     """
 
     key: str
@@ -52,33 +52,33 @@ _SUMS = """count(*) AS requests,
 
 
 class UsageStore:
-    """Reads and writes rows.
+    """Reads and writes recorded requests.
+
+    All methods raise StoreError if the database fails.
 
     Args:
         database: the store closes it.
-
-    Every method raises StoreError, in one line, when the database does not do it.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def close(self) -> None:
-        """Give back what the database holds."""
+        """Close the database."""
         await self._database.close()
 
     async def prepare(self) -> None:
-        """Make the tables unless they are there, which takes no right to make any."""
+        """Create the tables or bring them up to date; see ``schema.prepare``."""
         await prepare(self._database)
 
     async def add(self, entries: Iterable[UsageEntry]) -> int:
-        """Write requests in one transaction; one that has a row keeps it.
+        """Write the requests that have no row yet, in one transaction.
 
         Returns:
-            How many had none.
+            The number of new rows.
         """
         added = 0
-        # Each once: PostgreSQL refuses a statement that meets its own row.
+        # PostgreSQL refuses a statement that inserts the same row twice.
         unique = {entry.id: entry for entry in entries}
         ordered = sorted(unique.values(), key=lambda entry: entry.id)
         async with self._database.transaction() as transaction:
@@ -100,7 +100,7 @@ class UsageStore:
         return added
 
     async def set_issued(self, process: str, since_ms: int, issued: int) -> None:
-        """Note how many requests a process has given an id."""
+        """Store the number of ids that a process gave to requests."""
         await self._database.execute(
             "INSERT INTO usage_processes (process, since_ms, issued, received)"
             " VALUES ($1, $2, $3, 0) ON CONFLICT (process) DO UPDATE SET issued = excluded.issued",
@@ -130,7 +130,7 @@ class UsageStore:
         return deleted
 
     async def missing(self) -> int:
-        """Return how many requests have an id and no row: under way, or lost."""
+        """Return the number of requests without a row, which are running or were lost."""
         rows = await self._database.fetch(
             "SELECT coalesce(sum(issued - received), 0) AS missing FROM usage_processes"
             " WHERE issued > received"
@@ -138,12 +138,12 @@ class UsageStore:
         return int(rows[0]["missing"])
 
     async def add_up(self, group: str, since_ms: int, user_id: str | None = None) -> list[Line]:
-        """Add up the requests since a time, those with the most tokens first.
+        """Sum up the requests since a time, the groups with the most tokens first.
 
         Args:
             group: one of ``GROUPS``.
             since_ms: Unix time in milliseconds.
-            user_id: whose, or None for everybody's.
+            user_id: sum up the requests of this user only; None means all users.
         """
         whose, args = _of_user(user_id)
         rows = await self._database.fetch(
@@ -156,7 +156,7 @@ class UsageStore:
         return [_line(row) for row in rows]
 
     async def by_day(self, since_ms: int, user_id: str | None = None) -> list[Line]:
-        """Add up the requests of each UTC day that has any, in order; arguments as ``add_up``.
+        """Sum up the requests of each UTC day that has any, in order; arguments as ``add_up``.
 
         Returns:
             Lines whose key is the number of days since 1970.
@@ -170,10 +170,10 @@ class UsageStore:
         return [_line(row) for row in rows]
 
     async def last_uses(self, user_id: str) -> dict[str, int]:
-        """Return when each of a user's tokens was last used, as far as requests are kept.
+        """Return the time of the last recorded request of each of a user's tokens.
 
         Returns:
-            Token ids, with Unix times in milliseconds.
+            Token ids with Unix times in milliseconds.
         """
         rows = await self._database.fetch(
             "SELECT token_id, max(time_ms) AS last FROM usage_entries"
@@ -216,7 +216,7 @@ def _values(entry: UsageEntry) -> tuple[str | int | None, ...]:
 
 def _line(row: Row) -> Line:
     return Line(
-        # Rows may be older than the cleaning of what is written.
+        # Rows may be older than the code that cleans texts before writing them.
         key=printable(str(row["key"])),
         requests=int(row["requests"]),
         refusals=int(row["refusals"]),

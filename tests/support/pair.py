@@ -22,7 +22,7 @@ import yaml
 from authz.demo.accounts import Accounts
 from authz.demo.recording import Seen
 from authz.demo.server import Server
-from authz.identity.accounts import Key
+from authz.identity.accounts import ApiKey
 from authz.identity.open import open_store
 from tests.support.ports import free_port as free_port
 
@@ -249,7 +249,7 @@ class Pair:
 
     async def _delete_token(self, token: str) -> None:
         async with self._store() as store:
-            key: Key | None = await store.find_token(token)
+            key: ApiKey | None = await store.find_token(token)
             assert key is not None
             await store.delete_token(key)
 

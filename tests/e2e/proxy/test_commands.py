@@ -196,7 +196,7 @@ def test_env_without_ca(tmp_path: Path) -> None:
     [
         (lambda folder: (folder / "ca-key.pem").chmod(0o644), "others can read it"),
         (lambda folder: (folder / "ca-key.pem").unlink(), "run `authz proxy ca`"),
-        (lambda folder: _mismatch(folder), "not that of the certificate"),
+        (lambda folder: _mismatch(folder), "does not match the certificate"),
     ],
     ids=["readable key", "no key", "mismatch"],
 )

@@ -149,7 +149,7 @@ def test_missing_file(files: tuple[Path, Path], which: int) -> None:
 def test_no_pem(files: tuple[Path, Path], which: int, content: bytes) -> None:
     """A file that is no PEM is refused, and its content not shown."""
     files[which].write_bytes(content)
-    with pytest.raises(ConfigError, match="no PEM certificate and unencrypted key"):
+    with pytest.raises(ConfigError, match="not a PEM certificate and an unencrypted key"):
         load_ca(*files)
 
 
@@ -171,5 +171,5 @@ def test_key_of_another(files: tuple[Path, Path], tmp_path: Path) -> None:
     """A key that is not the certificate's is refused."""
     other = (tmp_path / "other.pem", tmp_path / "other-key.pem")
     make_ca(*other, "Test CA")
-    with pytest.raises(ConfigError, match="not that of the certificate"):
+    with pytest.raises(ConfigError, match="does not match the certificate"):
         load_ca(files[0], other[1])

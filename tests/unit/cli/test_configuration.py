@@ -68,7 +68,7 @@ _FILES: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
                 "tls": {"cert_file": "good.pem", "key_file": "leaf.key"},
             }
         },
-        "proxy.tls: cert_file and key_file are no matching PEM pair",
+        "proxy.tls: cert_file and key_file are not a matching PEM pair",
     ),
 }
 
@@ -146,7 +146,7 @@ def test_all_at_once(command: str, tmp_path: Path) -> None:
     expected = [
         "gateway.yaml:1: listn: unknown key: did you mean listen?",
         "gateway.yaml:2: listen: use HOST:PORT, for example 127.0.0.1:8080",
-        "gateway.yaml:3: providers: name used twice: a",
+        "gateway.yaml:3: providers: these names are used twice: a",
         "gateway.yaml:6: providers[0].base_url: can't work with the path /: use ",
         "gateway.yaml:7: providers[0].key: use {env: NAME} or {file: PATH}",
         "gateway.yaml:8: providers[1].key.file: nowhere: No such file or directory",

@@ -264,7 +264,9 @@ def test_an_owner_gets_no_long_token(run: Run) -> None:
     """A token of an owner lives at most a week, as by API; others may live long."""
     run("users", "create", "root", "--admin")
     result = run("tokens", "create", "--lifetime", "100y", fails=StoreError)
-    assert "root is an owner, whose tokens live at most 168h" in str(result.exception)
+    assert "root is an owner: the lifetime of owners' tokens is at most 168h" in str(
+        result.exception
+    )
     run("tokens", "create", "--lifetime", "168h")
     run("users", "create", "alice")
     run("tokens", "create", "--user", "alice", "--lifetime", "100y")

@@ -21,7 +21,7 @@ def _config(*providers: dict[str, Any], **values: Any) -> Config:
         (_config(A), _config(A), "nothing has changed"),
         (_config(A), _config(A, B), "providers added b"),
         (_config(A, B), _config(B), "providers removed a"),
-        (_config(A, B), _config(B, A), "providers in another order"),
+        (_config(A, B), _config(B, A), "providers reordered"),
         (_config(B), _config({**B, "key": {"env": "C"}}), "providers changed b"),
         (
             _config(A, B),

@@ -40,10 +40,10 @@ def test_origins(origin: str) -> None:
         (["https://user@app.example.com"], "scheme://host"),
         (["https://*.example.com"], "scheme://host"),
         (["null"], "scheme://host"),
-        (["https://app.example.com:443"], "leave out :443"),
-        (["http://app.example.com:80"], "leave out :80"),
+        (["https://app.example.com:443"], "remove :443"),
+        (["http://app.example.com:80"], "remove :80"),
         (["https://app.example.com:99999"], "65535"),
-        (["https://app.example.com", "*"], "must be the only one"),
+        (["https://app.example.com", "*"], "must be the only entry"),
         (["https://a.test", "https://a.test"], "twice"),
     ],
 )

@@ -75,7 +75,7 @@ def test_no_file() -> None:
             "authz:\n\thttp: x",
             "a.yaml:2: found character '\\t' that cannot start any token: indent",
         ),
-        ("a: b: c", "a.yaml:1: mapping values are not allowed here; the rest is checked when"),
+        ("a: b: c", "a.yaml:1: mapping values are not allowed here; fix this"),
     ],
 )
 def test_syntax(text: str, said: str) -> None:

@@ -32,7 +32,7 @@ def test_defaults() -> None:
         ({"upstream_proxy": "socks5://proxy:1080"}, "https:// or http://"),
         (
             {"upstream_proxy": "http://proxy:3128", "allowed_private_cidrs": ["10.0.0.0/8"]},
-            "upstream_proxy decides",
+            "combined with upstream_proxy",
         ),
         ({"allowed_private_cidrs": ["10.0.0.1/8"]}, "not a valid IPv4 or IPv6 network"),
         ({"allowed_private_cidrs": ["private"]}, "not a valid"),

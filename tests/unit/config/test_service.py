@@ -38,7 +38,7 @@ def _problem(**values: Any) -> str:
 @pytest.mark.parametrize("address", ["0.0.0.0:9000", "10.0.0.1:9000", "authz:9000", "[::]:9000"])
 def test_checks_don_t_leave_the_machine_in_clear(address: str) -> None:
     """The gRPC side carries credentials, so without TLS it stays on loopback unless told."""
-    assert "carries credentials in clear" in _problem(authz={"grpc": address})
+    assert "credentials would cross the network in clear" in _problem(authz={"grpc": address})
     allowed = Service.model_validate({"grpc": address, "insecure": True})
     assert str(allowed.grpc) == address
 
@@ -67,7 +67,7 @@ def test_what_contradicts_itself(authority: Authority, tmp_path: Path) -> None:
     """TLS on a Unix socket, TLS and insecure, a client's certificate without TLS."""
     tls = _tls(authority)
     pair = {key: tls[key] for key in ("cert_file", "key_file")}
-    assert "grpc is a Unix socket" in _problem(authz={"tls": tls})
+    assert "not a Unix socket" in _problem(authz={"tls": tls})
     both = {"grpc": "127.0.0.1:9001", "tls": tls, "insecure": True}
     assert "insecure: " in _problem(authz=both)
     assert "client_tls: needs tls" in _problem(authz={"client_tls": pair})
@@ -82,18 +82,18 @@ def test_a_key_that_does_not_match(authority: Authority, tmp_path: Path) -> None
     tls = _tls(authority) | {"key_file": str(other[1])}
     problem = _problem(authz={"grpc": "127.0.0.1:9001", "tls": tls})
     assert "authz.tls" in problem
-    assert "no matching PEM pair" in problem
+    assert "not a matching PEM pair" in problem
 
 
 def test_what_a_certificate_is_for(authority: Authority) -> None:
     """One for servers alone can't be shown by Envoy, nor one for clients alone by authz."""
     server, client = _tls(authority, SERVER), None
     values: dict[str, Any] = {"grpc": "127.0.0.1:9001", "tls": server}
-    assert "tls.cert_file: is not for clients" in _problem(authz=values)
+    assert "tls.cert_file: is not valid for clients" in _problem(authz=values)
     client = _tls(Authority(Path(server["ca_file"]).parent, "two"), CLIENT)
     pair = {key: client[key] for key in ("cert_file", "key_file")}
     assert Service.model_validate(values | {"client_tls": pair}).envoy_tls is not None
-    assert "tls.cert_file: is not for servers" in _problem(authz=values | {"tls": client})
+    assert "tls.cert_file: is not valid for servers" in _problem(authz=values | {"tls": client})
     assert Service.model_validate(values | {"tls": _tls(authority, SERVER, CLIENT)})
 
 
@@ -104,10 +104,10 @@ def test_what_a_certificate_is_for(authority: Authority) -> None:
         (
             {"grpc": "127.0.0.1:9001"},
             {"authz_grpc": ["authz:9001"]},
-            "envoy.authz_grpc: authz:9001 would get credentials in clear",
+            "envoy.authz_grpc: credentials would cross the network to authz:9001 in clear",
         ),
-        ({"grpc": "127.0.0.1:9001"}, {"authz_grpc": ["0.0.0.0:9001"]}, "nobody can connect"),
-        ({}, {"authz_http": ["a:1", "a:1"]}, "authz_http: an address stands twice"),
+        ({"grpc": "127.0.0.1:9001"}, {"authz_grpc": ["0.0.0.0:9001"]}, "is a wildcard"),
+        ({}, {"authz_http": ["a:1", "a:1"]}, "authz_http: addresses must be unique"),
         ({}, {"authz_http": ["unix:a"]}, "must be host:port"),
     ],
 )

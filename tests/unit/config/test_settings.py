@@ -129,7 +129,7 @@ def test_a_ca_file_has_to_be_readable_and_of_use(tmp_path: Path) -> None:
         assert f"{ca_file} holds no PEM certificates" in problem
     ca_file = Authority(tmp_path, "mine").ca_file
     assert _provider(ca_file=str(ca_file)).ca_file == ca_file
-    assert "needs an https:// base_url" in _problem(
+    assert "needs base_url to begin with https://" in _problem(
         Provider, values | {"ca_file": str(ca_file), "base_url": "http://a.example"}
     )
 
@@ -139,14 +139,14 @@ def test_tls_files_have_to_match(tmp_path: Path) -> None:
     for name in ("cert.pem", "key.pem"):
         (tmp_path / name).write_text("no PEM")
     values = {"cert_file": str(tmp_path / "cert.pem"), "key_file": str(tmp_path / "key.pem")}
-    assert "no matching PEM pair" in _problem(Tls, values)
+    assert "not a matching PEM pair" in _problem(Tls, values)
     assert "key_file" in _problem(Tls, {"cert_file": str(tmp_path / "cert.pem")})
 
 
 def test_two_providers_of_one_name() -> None:
     """A name stands for one provider."""
     values = {"name": "a", "type": "openai", "base_url": "https://a.example"}
-    assert "name used twice: a" in _problem(Config, {"providers": [values, values]})
+    assert "names are used twice: a" in _problem(Config, {"providers": [values, values]})
 
 
 def test_where_state_is_kept() -> None:
@@ -185,9 +185,9 @@ def test_aws_credentials_are_for_bedrock(tmp_path: Path) -> None:
     assert provider.aws.profile == "default"
     assert not _provider(**BEDROCK).signed
     values = {"name": "a", **BEDROCK}
-    assert "AWS credentials, under aws" in _problem(Provider, values | {"key": {"env": "A"}})
+    assert "AWS credentials: set aws instead" in _problem(Provider, values | {"key": {"env": "A"}})
     url = {"base_url": "https://bedrock-mantle.us-east-1.api.aws/anthropic"}
-    assert "without a path" in _problem(Provider, values | url)
+    assert "must not have a path" in _problem(Provider, values | url)
     openai = {"name": "a", "type": "openai", "base_url": "https://a.example", "aws": AWS}
     assert "takes no AWS signature" in _problem(Provider, openai)
 
@@ -264,7 +264,7 @@ def test_further_paths_fit_their_type() -> None:
     assert "must begin with /v1/" in _problem(Provider, values | outside)
     opted_in = [{"path": "/x", "methods": ["POST"], "central_key": True}]
     copilot = {"name": "a", "type": "copilot", "base_url": "https://a.example"}
-    assert "never has one" in _problem(Provider, copilot | {"extra_paths": opted_in})
+    assert "has no central key" in _problem(Provider, copilot | {"extra_paths": opted_in})
     provider = _provider(extra_paths=[{"path": "/v1/embeddings", "methods": ["POST"]}])
     assert provider.paths[:-1] == provider.provider_type.paths
     assert provider.paths[-1].central_key is False
@@ -334,7 +334,10 @@ def test_a_provider_that_takes_no_key() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({**LOCAL, "type": "openai", "key": "none"}, "key: none is for type openai-compat"),
+        (
+            {**LOCAL, "type": "openai", "key": "none"},
+            "key: 'none' needs type openai-compat",
+        ),
         ({**LOCAL, "key": "None"}, "key"),
         ({**LOCAL, "keys": ["none", "none"]}, "keys"),
         ({**LOCAL, "key": {}}, "must be {env: NAME} or {file: PATH}"),

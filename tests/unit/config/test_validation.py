@@ -53,8 +53,8 @@ def test_rules_beside_wrong_values() -> None:
         "proxy.tunnel",
         "proxy.upstream_proxy",
     }
-    assert found["providers"] == "name used twice: a"
-    assert found["providers[0]"] == "key and keys: give one of them"
+    assert found["providers"] == "these names are used twice: a"
+    assert found["providers[0]"] == "key and keys are mutually exclusive: remove one"
 
 
 def test_a_wrong_value_causes_no_second_problem() -> None:
@@ -176,7 +176,7 @@ def test_any_combination_is_listed_whole(names: set[str]) -> None:
     expected = {_WRONG[name][1] for name in names}
     if {"service", "replicas"} <= names:
         # With authz.grpc at a TCP address the replicas may be elsewhere, but not in clear.
-        assert "would get credentials in clear" in _found(values)["envoy.authz_grpc"]
+        assert "credentials would cross the network to" in _found(values)["envoy.authz_grpc"]
     assert _found(values).keys() == expected
 
 

@@ -229,7 +229,7 @@ async def _opened(url: str) -> Store:
 async def test_other_tables_are_refused(postgres: PostgresServer) -> None:
     """A database of another program, of another authz or without tables gives one clear line."""
     name = postgres.database()
-    with pytest.raises(StoreError, match="no tables yet: make them with 'authz db init'"):
+    with pytest.raises(StoreError, match="no tables yet: create them with 'authz db init'"):
         await _opened(postgres.url(name))
     postgres.sql(name, "CREATE TABLE users (id int)")
     for attempt in (make_store(postgres.url(name)), _opened(postgres.url(name))):

@@ -155,7 +155,7 @@ def test_what_is_no_store_is_refused(tmp_path: Path, place: str, text: str) -> N
 def test_a_store_that_cannot_be_made(tmp_path: Path, place: str) -> None:
     """A place where no file can be made gives one clear line."""
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match=r"can't make .*identity\.db: \w+"):
+    with pytest.raises(StoreError, match=r"can't create .*identity\.db: \w+"):
         make(tmp_path / place, IDENTITY)
 
 

@@ -52,5 +52,5 @@ async def test_a_coder_deployment_is_a_source_and_no_store() -> None:
     source = await open_source("https://coder.example.com")
     assert type(source).__name__ == "CoderSource"
     await source.close()
-    with pytest.raises(ConfigError, match="managed by Coder: coder tokens create"):
+    with pytest.raises(ConfigError, match="Coder manages the tokens: use 'coder tokens create'"):
         await open_store("https://coder.example.com", create=True)

@@ -87,9 +87,9 @@ def test_nothing_is_loaded_without_tracing() -> None:
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
-        ({"otlp": "http://collector:4317/v1/traces"}, "without a path"),
+        ({"otlp": "http://collector:4317/v1/traces"}, "must not have a path"),
         ({"otlp": "http://collector:4317", "ca_file": "/etc/ssl/certs/ca-certificates.crt"}, "ca_"),
-        ({"otlp": "http://me:secret@collector:4317"}, "must not hold a user name"),
+        ({"otlp": "http://me:secret@collector:4317"}, "must not contain a user name"),
         ({"otlp": "http://collector:4317", "sample": 0}, "greater than 0"),
         ({"otlp": "http://collector:4317", "sample": 1.5}, "less than or equal to 1"),
         ({}, "required"),

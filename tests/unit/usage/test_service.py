@@ -97,7 +97,7 @@ async def test_a_database_that_cannot_be_made_shows(
     blocked = tmp_path / "state"
     blocked.write_text("a file where a folder has to be")
     config = _config(f"sqlite:///{blocked}/usage.db")
-    assert f"{blocked} is no folder" in (await find_problem(config) or "")
+    assert f"{blocked} is not a folder" in (await find_problem(config) or "")
     registry = CollectorRegistry()
     recorder = UsageRecording(config, EntryIds(), UsageMetrics(registry))
     recorder.start()

@@ -95,7 +95,7 @@ async def test_a_user_administrator_becomes_no_owner(site: Site) -> None:
 @pytest.mark.parametrize(
     ("fields", "problem"),
     [
-        ({"name": "<script>"}, "a user name is at most"),
+        ({"name": "<script>"}, "a user name has at most"),
         ({"name": "ALICE"}, "A user with this name exists"),
         ({"name": "carol", "email": '"><script>alert(1)</script>'}, "an e-mail address is"),
         ({"name": "carol", "email": "Alice@example.com"}, "Another user has this address."),
