@@ -1,4 +1,4 @@
-"""Which credentials the stand-in accepts, and where it looks for them."""
+"""Read the credential of a request, and decide whether the stand-in accepts it."""
 
 import hmac
 import re
@@ -13,7 +13,7 @@ Kind = Literal["centralized", "byok"]
 
 TYPES = ("anthropic", "openai", "chatgpt", "copilot", "azure", "gemini", "bedrock")
 
-# Accepted from anyone in lenient mode, where a newcomer has no key the stand-in could know.
+# A user's own key is accepted by its format, because the stand-in can't know the key.
 _SHAPES = {
     "anthropic": re.compile(r"sk-ant-"),
     "openai": re.compile(r"sk-"),
@@ -30,10 +30,10 @@ _KEY_HEADERS = {
     "gemini": "x-goog-api-key",
 }
 _CODER_TOKEN = re.compile(r"[0-9A-Za-z]{10}-[0-9A-Za-z]{22}")
-# No comma or blank: two credentials folded into one header must not pass as one.
+# No comma or space, so that two credentials in one header are not accepted as one.
 _ONE_TOKEN = re.compile(r"[!-+\--~]+")
 _BEARER = re.compile(r"bearer +(\S.*)", re.IGNORECASE | re.DOTALL)
-# The access key's id stands for the signature; tests verify that with AWS's own library.
+# The access key's id identifies the signer. Tests verify signatures with AWS's own library.
 _SIGNATURE = re.compile(r"AWS4-HMAC-SHA256 Credential=([^/, ]+)/.*Signature=[0-9a-f]{64}")
 
 
@@ -43,12 +43,12 @@ def _default_types() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Presented:
-    """The credential as a request carries it, before anyone judged it.
+    """The credential in a request, right or wrong.
 
     Attributes:
-        header: the header it was read from, or None without one.
+        header: the header with the credential, or None.
         value: the credential without its scheme, or None.
-        ambiguous: more than one credential came, so none of them counts.
+        ambiguous: the request has several credentials, so it is refused.
     """
 
     header: str | None = None
@@ -58,7 +58,7 @@ class Presented:
 
 @dataclass(frozen=True)
 class Credential:
-    """A credential that the stand-in accepted."""
+    """A credential that the stand-in accepts."""
 
     kind: Kind
     header: str
@@ -70,59 +70,59 @@ class Credential:
         return mask(self.value)
 
     def __str__(self) -> str:
-        """Say what reached the provider, as in `byok, sk-a...9f3c in x-api-key`."""
+        """Describe the credential, as in `byok, sk-a...9f3c in x-api-key`."""
         return f"{self.kind}, {self.hint} in {self.header}"
 
 
 @dataclass(frozen=True)
 class Accounts:
-    """Decides if a credential is right.
+    """Decides which credentials are accepted.
 
     Attributes:
-        central: provider name to the central key.
-        own: the exact own keys that are accepted; None accepts what is shaped like one.
-        types: provider name (the mount) to its type, one of `TYPES`.
+        central: the central key of each provider.
+        types: the type of each provider, one of `TYPES`. A provider is mounted at its name.
     """
 
     central: Mapping[str, str] = field(default_factory=dict, repr=False)
-    own: frozenset[str] | None = field(default=None, repr=False)
     types: Mapping[str, str] = field(default_factory=_default_types)
 
     def __post_init__(self) -> None:
-        """Refuse a type that the stand-in can't imitate."""
+        """Check that the stand-in can imitate every type."""
         for name, kind in self.types.items():
             if kind not in TYPES:
-                raise ValueError(f"{name}: type {kind!r} is none of {', '.join(TYPES)}")
+                raise ValueError(f"{name}: type {kind!r} is not one of {', '.join(TYPES)}")
 
     def accept(self, provider: str, presented: Presented) -> Credential | None:
-        """Return the credential if it is right for this provider, or None."""
+        """Return the credential if the provider accepts it, else None."""
         header, value = presented.header, presented.value
         if header is None or value is None or presented.ambiguous:
             return None
         kind = self._kind(provider, value)
         return None if kind is None else Credential(kind, header, value)
 
+    def is_own_key(self, provider: str, value: str) -> bool:
+        """Return whether a value has the format of the provider's keys."""
+        is_shaped = _SHAPES[self.types[provider]].match(value) is not None
+        return is_shaped and len(value) >= 8 and "wrong" not in value
+
     def _kind(self, provider: str, value: str) -> Kind | None:
-        # A Coder token that gets this far is a leak, whatever the accounts say.
+        # A Coder token must never reach a provider, even if it is listed as a key.
         if _CODER_TOKEN.fullmatch(value) or not _ONE_TOKEN.fullmatch(value):
             return None
         if _equal(value, self.central.get(provider, "")):
             return "centralized"
-        # A key that leaked to another provider must not pass there as the user's own.
+        # A central key that leaks to another provider must not pass there as a user's own key.
         if any(_equal(value, key) for key in self.central.values()):
             return None
-        if self.own is not None:
-            return "byok" if any(_equal(value, key) for key in self.own) else None
-        shaped = _SHAPES[self.types[provider]].match(value)
-        return "byok" if shaped and len(value) >= 8 and "wrong" not in value else None
+        return "byok" if self.is_own_key(provider, value) else None
 
 
 def present(provider_type: str, headers: Headers) -> Presented:
-    """Read the credential as a provider of this type does.
+    """Return the credential of a request, read as a provider of this type does.
 
     Args:
         provider_type: one of `TYPES`.
-        headers: lower-cased names and values, as received.
+        headers: lower-case names and values, in the order of the request.
     """
     bearers = [value for name, value in headers if name == "authorization"]
     key_header = _KEY_HEADERS.get(provider_type, "")

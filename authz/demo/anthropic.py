@@ -1,6 +1,5 @@
-"""Anthropic's API: messages, models, event logging."""
+"""Serve Anthropic's API: messages, models and event logging."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -8,11 +7,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from authz.demo.body import Call, json_endpoint, require
-from authz.demo.errors import ProviderError, error_body
-from authz.demo.recording import Visit, new_id
-from authz.demo.script import Script, count_words, last_said, write
-from authz.demo.sse import broken_json, event, sse_response
+from authz.demo.body import Body, json_endpoint, require
+from authz.demo.context import RequestContext, new_id
+from authz.demo.errors import ProviderError
+from authz.demo.script import Script, count_words, last_prompt
+from authz.demo.sse import event, sse_response
 
 _MODELS = {
     "claude-opus-4-5": "Claude Opus 4.5",
@@ -22,7 +21,7 @@ _MODELS = {
 
 
 def routes() -> list[Route]:
-    """Return the routes, as they are behind the provider's base URL."""
+    """Return the routes below the provider's base URL."""
     return [
         Route("/v1/messages", json_endpoint(_messages), methods=["POST"]),
         Route("/v1/messages/count_tokens", json_endpoint(_count_tokens), methods=["POST"]),
@@ -38,12 +37,12 @@ async def _hello(request: Request) -> Response:
     return JSONResponse({"message": "hello"})
 
 
-async def _messages(visit: Visit, call: Call) -> Response:
-    model = require(call, "model", str, "anthropic")
-    messages = require(call, "messages", list, "anthropic")
-    require(call, "max_tokens", int, "anthropic")
-    stream = call.get("stream") is True
-    script = write(visit, model, last_said(messages), stream=stream)
+async def _messages(context: RequestContext, body: Body) -> Response:
+    model = require(body, "model", str, "anthropic")
+    messages = require(body, "messages", list, "anthropic")
+    require(body, "max_tokens", int, "anthropic")
+    stream = body.get("stream") is True
+    script = context.compose(model, last_prompt(messages), stream=stream)
     message = {
         "id": new_id("msg"),
         "type": "message",
@@ -53,7 +52,7 @@ async def _messages(visit: Visit, call: Call) -> Response:
         "stop_reason": "end_turn",
         "stop_sequence": None,
         "usage": {
-            "input_tokens": _input_tokens(call),
+            "input_tokens": _input_tokens(body),
             "cache_creation_input_tokens": 0,
             "cache_read_input_tokens": 0,
             "output_tokens": count_words(script.text),
@@ -61,11 +60,7 @@ async def _messages(visit: Visit, call: Call) -> Response:
         },
     }
     if stream:
-        overloaded = error_body("anthropic", visit.request_id, ProviderError(529))
-        return sse_response(script, _events(script, message), event(overloaded))
-    if script.ending == "abort":
-        return broken_json(script)
-    await asyncio.sleep(script.wait)
+        return sse_response(_events(script, message))
     return JSONResponse(message)
 
 
@@ -75,7 +70,7 @@ async def _events(script: Script, message: dict[str, Any]) -> AsyncIterator[byte
         **message,
         "content": [],
         "stop_reason": None,
-        # The first of them is on its way: Anthropic's own count starts at one.
+        # Anthropic's count starts at one.
         "usage": {**usage, "output_tokens": 1},
     }
     yield event({"type": "message_start", "message": opening})
@@ -96,10 +91,10 @@ async def _events(script: Script, message: dict[str, Any]) -> AsyncIterator[byte
     yield event({"type": "message_stop"})
 
 
-async def _count_tokens(visit: Visit, call: Call) -> Response:
-    require(call, "model", str, "anthropic")
-    require(call, "messages", list, "anthropic")
-    return JSONResponse({"input_tokens": _input_tokens(call)})
+async def _count_tokens(context: RequestContext, body: Body) -> Response:
+    require(body, "model", str, "anthropic")
+    require(body, "messages", list, "anthropic")
+    return JSONResponse({"input_tokens": _input_tokens(body)})
 
 
 async def _list_models(request: Request) -> Response:
@@ -120,8 +115,8 @@ async def _get_model(request: Request) -> Response:
     return JSONResponse(_model(name))
 
 
-async def _log_events(visit: Visit, call: Call) -> Response:
-    events = call.get("events")
+async def _log_events(context: RequestContext, body: Body) -> Response:
+    events = body.get("events")
     accepted = len(events) if isinstance(events, list) else 0
     return JSONResponse({"accepted_count": accepted, "rejected_count": 0})
 
@@ -136,5 +131,5 @@ def _model(name: str) -> dict[str, Any]:
     }
 
 
-def _input_tokens(call: Call) -> int:
-    return count_words(call.get("system"), call.get("messages"), call.get("tools"))
+def _input_tokens(body: Body) -> int:
+    return count_words(body.get("system"), body.get("messages"), body.get("tools"))

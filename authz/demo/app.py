@@ -1,6 +1,6 @@
-"""The stand-in as an ASGI application: one door for every request, then a mount per provider."""
+"""Build the stand-in as an ASGI application, with a mount for each provider."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -13,17 +13,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from authz.demo import anthropic, gemini, openai
 from authz.demo.accounts import Accounts, Credential, Presented, present
 from authz.demo.compression import Compression
+from authz.demo.context import RequestContext, new_id, request_context
 from authz.demo.errors import ProviderError, error_response, unauthorized
-from authz.demo.recording import Seen, Visit, new_id, visit_of
 
-Observer = Callable[[Seen], None]
+Routes = Mapping[str, Callable[[], Sequence[BaseRoute]]]
+"""Returns the routes of each provider type."""
 
 _STARTS = ("http.response.start", "websocket.http.response.start", "websocket.accept")
 
 _KEYLESS = {("copilot", "/_ping"), ("anthropic", "/api/hello")}
-"""What providers answer to everyone."""
+"""Paths that the providers serve without a credential."""
 
-_ROUTES: dict[str, Callable[[], Sequence[BaseRoute]]] = {
+ROUTES: Routes = {
     "anthropic": anthropic.routes,
     "openai": openai.openai_routes,
     "chatgpt": openai.chatgpt_routes,
@@ -37,83 +38,63 @@ _ROUTES: dict[str, Callable[[], Sequence[BaseRoute]]] = {
 def create_app(
     accounts: Accounts,
     *,
-    observer: Observer | None = None,
     chunk_delay: float = 0.02,
+    routes: Routes = ROUTES,
+    middleware: Sequence[Middleware] = (),
 ) -> Starlette:
     """Return the stand-in.
 
     Args:
         accounts: the providers to imitate and the credentials they accept.
-        observer: called with every request, rejected ones included, before its body is read.
-        chunk_delay: seconds between two pieces of a streamed answer.
+        chunk_delay: seconds between two pieces of a streamed response.
+        routes: the routes of each provider type.
+        middleware: applied to requests with an accepted credential.
     """
-    # Each router refuses what a real provider would refuse, instead of a redirect to a near miss.
+    # Paths with an extra slash get a provider's 404 instead of a redirect.
     mounts: list[BaseRoute] = [
-        Mount(f"/{name}", Router(_ROUTES[kind](), redirect_slashes=False))
+        Mount(f"/{name}", Router(routes[kind](), redirect_slashes=False))
         for name, kind in accounts.types.items()
     ]
     app = Starlette(
         routes=mounts,
         middleware=[
             Middleware(Compression),
-            Middleware(Door, accounts, observer, chunk_delay),
+            Middleware(CredentialMiddleware, accounts, chunk_delay),
+            *middleware,
         ],
         exception_handlers={
             ProviderError: _provider_error,
             HTTPException: _http_error,
-            Exception: _bug,
+            Exception: _internal_error,
         },
     )
     app.router.redirect_slashes = False
     return app
 
 
-class Door:
-    """ASGI middleware: shows each request to the observer and checks its credential."""
+class CredentialMiddleware:
+    """ASGI middleware that checks the credential of each request."""
 
-    def __init__(
-        self, app: ASGIApp, accounts: Accounts, observer: Observer | None, chunk_delay: float
-    ) -> None:
-        """Wrap `app`, which sees only requests with an accepted credential."""
+    def __init__(self, app: ASGIApp, accounts: Accounts, chunk_delay: float) -> None:
+        """Wrap `app`, which gets only requests with an accepted credential."""
         self._app = app
         self._accounts = accounts
-        self._observer = observer
         self._chunk_delay = chunk_delay
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer the request here, or note the visit and pass it on."""
+        """Refuse a request, or store its context and pass it on."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        headers = [
-            (name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]
-        ]
-        raw_path = scope["raw_path"].decode("latin-1")
-        provider, path = _split(raw_path)
-        if provider not in self._accounts.types:
-            provider, path = "", raw_path
-        kind = self._accounts.types.get(provider, "")
-        presented = present(kind, headers) if provider else Presented()
-        if kind == "bedrock":
-            # Two APIs in one.
-            kind = "anthropic" if path.startswith("/anthropic/") else "openai"
-        if self._observer is not None:
-            query = scope["query_string"].decode("latin-1")
-            self._observer(
-                Seen(
-                    provider,
-                    scope.get("method", "GET"),
-                    path,
-                    query,
-                    headers,
-                    presented.header,
-                    presented.value,
-                )
-            )
+        provider, path, presented = read_request(self._accounts, scope)
         if not provider:
             await _drain(scope, receive)
             await JSONResponse({"error": "no such provider"}, 404)(scope, receive, send)
             return
+        kind = self._accounts.types[provider]
+        if kind == "bedrock":
+            # Bedrock has the APIs of both.
+            kind = "anthropic" if path.startswith("/anthropic/") else "openai"
         request_id = new_id("req")
         credential = self._accounts.accept(provider, presented)
         send = _with_headers(send, kind, request_id, credential)
@@ -124,10 +105,24 @@ class Door:
                 return
             await unauthorized(kind, request_id, presented)(scope, receive, send)
             return
-        scope.setdefault("state", {})["visit"] = Visit(
-            kind, request_id, credential, self._chunk_delay
-        )
+        context = RequestContext(kind, request_id, credential, self._chunk_delay)
+        scope.setdefault("state", {})["context"] = context
         await self._app(scope, receive, send)
+
+
+def read_request(accounts: Accounts, scope: Scope) -> tuple[str, str, Presented]:
+    """Return the provider, the path below it and the credential of a request.
+
+    For an unknown provider, the provider is empty and the path is the whole path.
+    """
+    raw_path = scope["raw_path"].decode("latin-1")
+    provider, path = _split(raw_path)
+    if provider not in accounts.types:
+        return "", raw_path, Presented()
+    headers = [
+        (name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]
+    ]
+    return provider, path, present(accounts.types[provider], headers)
 
 
 def _split(raw_path: str) -> tuple[str, str]:
@@ -136,7 +131,7 @@ def _split(raw_path: str) -> tuple[str, str]:
 
 
 async def _drain(scope: Scope, receive: Receive) -> None:
-    # An answer before the end of the body makes some clients report a broken pipe instead of it.
+    # Some clients report a broken pipe if the response comes before the end of the request.
     if scope["type"] == "http":
         async for _ in Request(scope, receive).stream():
             pass
@@ -162,27 +157,27 @@ def _with_headers(
     return wrapped
 
 
-def _answer(request: Request, error: ProviderError) -> Response:
-    visit = visit_of(request)
-    return error_response(visit.provider_type, visit.request_id, error)
+def _error(request: Request, error: ProviderError) -> Response:
+    context = request_context(request)
+    return error_response(context.provider_type, context.request_id, error)
 
 
 def _provider_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, ProviderError):
         raise error
-    return _answer(request, error)
+    return _error(request, error)
 
 
 def _http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     message = ""
-    if visit_of(request).provider_type != "anthropic":
+    if request_context(request).provider_type != "anthropic":
         _, path = _split(request.url.path)
         message = f"Invalid URL ({request.method} {path})"
-    return _answer(request, ProviderError(error.status_code, message, headers=error.headers))
+    return _error(request, ProviderError(error.status_code, message, headers=error.headers))
 
 
-def _bug(request: Request, error: Exception) -> Response:
-    # The type alone: the text of an exception can quote a header.
+def _internal_error(_request: Request, error: Exception) -> Response:
+    # Only the type, because the message could contain a header.
     return JSONResponse({"error": f"the stand-in failed: {type(error).__name__}"}, 500)

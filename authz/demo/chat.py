@@ -1,25 +1,23 @@
-"""OpenAI's chat completions."""
+"""Serve OpenAI's chat completions."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from authz.demo.body import Call, require
-from authz.demo.errors import ProviderError, error_body
-from authz.demo.recording import Visit, new_id
-from authz.demo.script import Script, count_words, last_said, write
-from authz.demo.sse import broken_json, event, sse_response
+from authz.demo.body import Body, require
+from authz.demo.context import RequestContext, new_id
+from authz.demo.script import Script, count_words, last_prompt
+from authz.demo.sse import event, sse_response
 
 
-async def chat_completions(visit: Visit, call: Call) -> Response:
-    """Answer `POST /chat/completions`: JSON, or a stream if the call asks for one."""
-    model = require(call, "model", str, visit.provider_type)
-    messages = require(call, "messages", list, visit.provider_type)
-    stream = call.get("stream") is True
-    script = write(visit, model, last_said(messages), stream=stream)
+async def chat_completions(context: RequestContext, body: Body) -> Response:
+    """Handle `POST /chat/completions`, with JSON or with a stream."""
+    model = require(body, "model", str, context.provider_type)
+    messages = require(body, "messages", list, context.provider_type)
+    stream = body.get("stream") is True
+    script = context.compose(model, last_prompt(messages), stream=stream)
     base = {
         "id": new_id("chatcmpl"),
         "created": int(time.time()),
@@ -27,16 +25,11 @@ async def chat_completions(visit: Visit, call: Call) -> Response:
         "service_tier": "default",
         "system_fingerprint": "fp_standin",
     }
-    usage = _usage(call, script)
+    usage = _usage(body, script)
     if stream:
-        options = call.get("stream_options")
+        options = body.get("stream_options")
         wanted = isinstance(options, dict) and options.get("include_usage") is True
-        failure = error_body(visit.provider_type, visit.request_id, ProviderError(500))
-        events = _events(script, base, usage if wanted else None)
-        return sse_response(script, events, event(failure, named=False))
-    if script.ending == "abort":
-        return broken_json(script)
-    await asyncio.sleep(script.wait)
+        return sse_response(_events(script, base, usage if wanted else None))
     message: dict[str, Any] = {
         "role": "assistant",
         "content": script.text,
@@ -50,7 +43,7 @@ async def chat_completions(visit: Visit, call: Call) -> Response:
 async def _events(
     script: Script, base: dict[str, Any], usage: dict[str, Any] | None
 ) -> AsyncIterator[bytes]:
-    # With `include_usage` every chunk has the key: null in all but the last.
+    # With `include_usage` every chunk has the key `usage`, which is null in all but the last.
     common = {**base, "object": "chat.completion.chunk"} | ({"usage": None} if usage else {})
 
     def chunk(delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
@@ -66,8 +59,8 @@ async def _events(
     yield b"data: [DONE]\n\n"
 
 
-def _usage(call: Call, script: Script) -> dict[str, Any]:
-    prompt = count_words(call.get("messages"), call.get("tools"))
+def _usage(body: Body, script: Script) -> dict[str, Any]:
+    prompt = count_words(body.get("messages"), body.get("tools"))
     completion = count_words(script.text)
     return {
         "prompt_tokens": prompt,

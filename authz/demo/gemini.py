@@ -1,6 +1,5 @@
-"""Google's native Gemini API."""
+"""Serve Google's native Gemini API."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -8,17 +7,17 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from authz.demo.body import parse, read_body
-from authz.demo.errors import ProviderError, error_body
-from authz.demo.recording import Visit, new_id, visit_of
-from authz.demo.script import Script, count_words, write
-from authz.demo.sse import broken_json, event, sse_response
+from authz.demo.body import Body, read_json
+from authz.demo.context import RequestContext, new_id, request_context
+from authz.demo.errors import ProviderError
+from authz.demo.script import Script, count_words
+from authz.demo.sse import event, sse_response
 
 _MODELS = ("gemini-3-pro", "gemini-2.5-flash")
 
 
 def routes() -> list[Route]:
-    """Return the routes, as they are on its host."""
+    """Return the routes below its host."""
     return [
         route
         for version in ("/v1", "/v1beta")
@@ -32,46 +31,31 @@ def routes() -> list[Route]:
 
 async def _call(request: Request) -> Response:
     model, _, verb = str(request.path_params["model"]).partition(":")
-    method = _VERBS.get(verb)
+    method = _METHODS.get(verb)
     if method is None:
         raise ProviderError(404, f"models/{model} has no method {verb}")
-    visit = visit_of(request)
-    call = parse(visit.provider_type, await read_body(request))
-    return await method(visit, model, call)
+    context = request_context(request)
+    return await method(context, model, await read_json(request, context.provider_type))
 
 
-async def _generate(visit: Visit, model: str, call: dict[str, Any]) -> Response:
-    script = write(visit, model, _said(call), stream=False)
-    if script.ending == "abort":
-        return broken_json(script)
-    await asyncio.sleep(script.wait)
-    return JSONResponse(_answer(model, script.text, _usage(call, script), "STOP"))
+async def _generate(context: RequestContext, model: str, body: Body) -> Response:
+    script = context.compose(model, _prompt(body), stream=False)
+    return JSONResponse(_content(model, script.text, _usage(body, script), "STOP"))
 
 
-async def _stream(visit: Visit, model: str, call: dict[str, Any]) -> Response:
-    script = write(visit, model, _said(call), stream=True)
-    failure = error_body(visit.provider_type, visit.request_id, ProviderError(500))
-    return sse_response(script, _events(script, model, call), event(failure, named=False))
+async def _stream(context: RequestContext, model: str, body: Body) -> Response:
+    script = context.compose(model, _prompt(body), stream=True)
+    return sse_response(_events(script, model, body))
 
 
-async def _events(script: Script, model: str, call: dict[str, Any]) -> AsyncIterator[bytes]:
+async def _events(script: Script, model: str, body: Body) -> AsyncIterator[bytes]:
     async for piece in script.play():
-        yield event(_answer(model, piece), named=False)
-    yield event(_answer(model, "", _usage(call, script), "STOP"), named=False)
+        yield event(_content(model, piece), named=False)
+    yield event(_content(model, "", _usage(body, script), "STOP"), named=False)
 
 
-async def _count(visit: Visit, model: str, call: dict[str, Any]) -> Response:
-    return JSONResponse({"totalTokens": count_words(call.get("contents"))})
-
-
-async def _embed(visit: Visit, model: str, call: dict[str, Any]) -> Response:
-    return JSONResponse({"embedding": {"values": [0.25, 0.5]}})
-
-
-async def _embed_all(visit: Visit, model: str, call: dict[str, Any]) -> Response:
-    wanted = call.get("requests")
-    count = len(wanted) if isinstance(wanted, list) else 0
-    return JSONResponse({"embeddings": [{"values": [0.25, 0.5]}] * count})
+async def _count(context: RequestContext, model: str, body: Body) -> Response:
+    return JSONResponse({"totalTokens": count_words(body.get("contents"))})
 
 
 async def _list_models(request: Request) -> Response:
@@ -89,8 +73,8 @@ def _model(name: str) -> dict[str, Any]:
     return {"name": f"models/{name}", "displayName": name, "inputTokenLimit": 1_048_576}
 
 
-def _said(call: dict[str, Any]) -> str:
-    contents = call.get("contents")
+def _prompt(body: Body) -> str:
+    contents = body.get("contents")
     for content in reversed(contents if isinstance(contents, list) else []):
         parts = content.get("parts") if isinstance(content, dict) else None
         for part in reversed(parts if isinstance(parts, list) else []):
@@ -99,16 +83,16 @@ def _said(call: dict[str, Any]) -> str:
     return ""
 
 
-def _usage(call: dict[str, Any], script: Script) -> dict[str, int]:
-    prompt, answer = count_words(call.get("contents")), count_words(script.text)
+def _usage(body: Body, script: Script) -> dict[str, int]:
+    prompt, response = count_words(body.get("contents")), count_words(script.text)
     return {
         "promptTokenCount": prompt,
-        "candidatesTokenCount": answer,
-        "totalTokenCount": prompt + answer,
+        "candidatesTokenCount": response,
+        "totalTokenCount": prompt + response,
     }
 
 
-def _answer(
+def _content(
     model: str, text: str, usage: dict[str, int] | None = None, finish: str | None = None
 ) -> dict[str, Any]:
     candidate: dict[str, Any] = {
@@ -117,18 +101,16 @@ def _answer(
     }
     if finish is not None:
         candidate["finishReason"] = finish
-    answer: dict[str, Any] = {
+    content: dict[str, Any] = {
         "candidates": [candidate],
         "modelVersion": model,
         "responseId": new_id("gen"),
     }
-    return answer | ({"usageMetadata": usage} if usage else {})
+    return content | ({"usageMetadata": usage} if usage else {})
 
 
-_VERBS: dict[str, Callable[[Visit, str, dict[str, Any]], Awaitable[Response]]] = {
+_METHODS: dict[str, Callable[[RequestContext, str, Body], Awaitable[Response]]] = {
     "generateContent": _generate,
     "streamGenerateContent": _stream,
     "countTokens": _count,
-    "embedContent": _embed,
-    "batchEmbedContents": _embed_all,
 }

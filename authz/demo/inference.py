@@ -1,48 +1,26 @@
-"""What models answer in OpenAI's format beside chat: vectors, images, speech, ranks."""
+"""Serve OpenAI's embeddings and text completions."""
 
 from typing import Any
 
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from authz.demo.body import Call, json_endpoint, read_body, require
-from authz.demo.errors import ProviderError
-from authz.demo.recording import Visit, new_id, visit_of
-from authz.demo.script import count_words, last_said, write
-
-_PIXEL = "R0lGODlhAQABAIAAAAUEBAAAACwAAAAAAQABAAACAkQBADs="
-"""A GIF of one pixel."""
+from authz.demo.body import Body, json_endpoint, require
+from authz.demo.context import RequestContext, new_id
+from authz.demo.script import count_words, last_prompt
 
 
 def inference_routes(base: str) -> list[Route]:
     """Return the routes below ``base``."""
-    calls = {
-        "embeddings": _embed,
-        "moderations": _moderate,
-        "completions": _complete,
-        "images/generations": _draw,
-        "audio/speech": _speak,
-        "rerank": _rank,
-    }
-    uploads = {
-        "images/edits": _edit,
-        "images/variations": _edit,
-        "audio/transcriptions": _listen,
-        "audio/translations": _listen,
-    }
     return [
-        *(
-            Route(f"{base}/{path}", json_endpoint(one), methods=["POST"])
-            for path, one in calls.items()
-        ),
-        *(Route(f"{base}/{path}", one, methods=["POST"]) for path, one in uploads.items()),
+        Route(f"{base}/embeddings", json_endpoint(_embed), methods=["POST"]),
+        Route(f"{base}/completions", json_endpoint(_complete), methods=["POST"]),
     ]
 
 
-async def _embed(visit: Visit, call: Call) -> Response:
-    model = require(call, "model", str, visit.provider_type)
-    given = call.get("input")
+async def _embed(context: RequestContext, body: Body) -> Response:
+    model = require(body, "model", str, context.provider_type)
+    given = body.get("input")
     count = len(given) if isinstance(given, list) else 1
     vectors: list[dict[str, Any]] = [
         {"object": "embedding", "index": index, "embedding": [0.25, 0.5]} for index in range(count)
@@ -52,15 +30,10 @@ async def _embed(visit: Visit, call: Call) -> Response:
     return JSONResponse({"object": "list", "data": vectors, "model": model, "usage": usage})
 
 
-async def _moderate(visit: Visit, call: Call) -> Response:
-    result = {"flagged": False, "categories": {}, "category_scores": {}}
-    return JSONResponse({"id": new_id("modr"), "model": "moderation", "results": [result]})
-
-
-async def _complete(visit: Visit, call: Call) -> Response:
-    model = require(call, "model", str, visit.provider_type)
-    script = write(visit, model, last_said(call.get("prompt")), stream=False)
-    prompt, completion = count_words(call.get("prompt")), count_words(script.text)
+async def _complete(context: RequestContext, body: Body) -> Response:
+    model = require(body, "model", str, context.provider_type)
+    script = context.compose(model, last_prompt(body.get("prompt")), stream=False)
+    prompt, completion = count_words(body.get("prompt")), count_words(script.text)
     choice = {"index": 0, "text": script.text, "logprobs": None, "finish_reason": "stop"}
     return JSONResponse(
         {
@@ -76,35 +49,3 @@ async def _complete(visit: Visit, call: Call) -> Response:
             },
         }
     )
-
-
-async def _draw(visit: Visit, call: Call) -> Response:
-    return JSONResponse({"created": 1754524800, "data": [{"b64_json": _PIXEL}]})
-
-
-async def _speak(visit: Visit, call: Call) -> Response:
-    return Response(b"RIFF\0\0\0\0WAVE", media_type="audio/wav")
-
-
-async def _rank(visit: Visit, call: Call) -> Response:
-    documents = require(call, "documents", list, visit.provider_type)
-    ranks = [{"index": index, "relevance_score": 0.5} for index in range(len(documents))]
-    return JSONResponse({"model": call.get("model"), "results": ranks})
-
-
-async def _listen(request: Request) -> Response:
-    size = await _uploaded(request)
-    return JSONResponse({"text": f"A form of {size} bytes. {visit_of(request).credential}."})
-
-
-async def _edit(request: Request) -> Response:
-    await _uploaded(request)
-    return JSONResponse({"created": 1754524800, "data": [{"b64_json": _PIXEL}]})
-
-
-async def _uploaded(request: Request) -> int:
-    """Read a form of any size, which is not taken apart, and return its size."""
-    body = await read_body(request)
-    if not request.headers.get("content-type", "").startswith("multipart/form-data;"):
-        raise ProviderError(400, "Expected a multipart form")
-    return body.size

@@ -1,72 +1,56 @@
-"""OpenAI's Responses API."""
+"""Serve OpenAI's Responses API."""
 
-import asyncio
 import itertools
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from authz.demo.body import Call, require
+from authz.demo.body import Body, require
+from authz.demo.context import RequestContext, new_id
 from authz.demo.errors import ProviderError
-from authz.demo.recording import Visit, new_id, visit_of
-from authz.demo.script import Script, count_words, last_said, write
-from authz.demo.sse import ERROR_AFTER, broken_json, event, sse_response
+from authz.demo.script import Script, count_words, last_prompt
+from authz.demo.sse import event, sse_response
 
 
-async def create_response(visit: Visit, call: Call) -> Response:
-    """Answer `POST /responses`: JSON, or a stream if the call asks for one."""
-    script, response = ask(visit, call)
-    if call.get("stream") is True:
-        failure = {
-            "type": "error",
-            "code": "server_error",
-            "message": ProviderError(500).message,
-            "param": None,
-            # They are numbered from zero.
-            "sequence_number": ERROR_AFTER,
-        }
-        return sse_response(script, _encoded(script, response), event(failure))
-    if script.ending == "abort":
-        return broken_json(script)
-    await asyncio.sleep(script.wait)
+async def create_response(context: RequestContext, body: Body) -> Response:
+    """Handle `POST /responses`, with JSON or with a stream."""
+    script, response = respond(context, body)
+    if body.get("stream") is True:
+        return sse_response(_encoded(script, response))
     return JSONResponse(response)
 
 
-def ask(visit: Visit, call: Call) -> tuple[Script, dict[str, Any]]:
-    """Return what to say to a call, and the whole response; ProviderError for a wrong call."""
-    model = require(call, "model", str, visit.provider_type)
-    if "input" not in call and "prompt" not in call:
-        require(call, "input", str, visit.provider_type)
-    stream = call.get("stream") is True
-    script = write(visit, model, last_said(call.get("input")), stream=stream)
-    response = _response(new_id("resp"), call, model, script)
-    if call.get("generate") is False:
-        # How Codex warms a model up, over a WebSocket.
-        response["output"] = []
-    return script, response
+async def refuse_websocket(request: Request) -> Response:
+    """Handle `GET /responses`: the stand-in has no WebSockets, which makes Codex use HTTP."""
+    if request.headers.get("upgrade", "").lower() == "websocket":
+        raise ProviderError(426, "The stand-in has no WebSockets.")
+    raise HTTPException(405, headers={"Allow": "POST"})
 
 
-async def get_response(request: Request) -> Response:
-    """Answer `GET /responses/{id}`. Nothing is stored: any id of the right form has an answer."""
-    name = _known_id(request)
-    script = write(visit_of(request), "stored", "(stored)", stream=False)
-    return JSONResponse(_response(name, {}, "gpt-5", script))
+def respond(context: RequestContext, body: Body) -> tuple[Script, dict[str, Any]]:
+    """Return the text and the response to a call.
 
-
-async def delete_response(request: Request) -> Response:
-    """Answer `DELETE /responses/{id}`."""
-    return JSONResponse({"id": _known_id(request), "object": "response", "deleted": True})
+    Raises:
+        ProviderError: the call is wrong.
+    """
+    model = require(body, "model", str, context.provider_type)
+    if "input" not in body and "prompt" not in body:
+        require(body, "input", str, context.provider_type)
+    stream = body.get("stream") is True
+    script = context.compose(model, last_prompt(body.get("input")), stream=stream)
+    return script, response_body(new_id("resp"), body, model, script)
 
 
 async def events(script: Script, response: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-    """Yield the events of a streamed response, at the script's pace.
+    """Yield the events of a streamed response, with the script's delays.
 
     Args:
-        script: what is said.
-        response: as it is at the end; without output nothing is said.
+        script: the text.
+        response: the final response. If it has no output, there are no events for the text.
     """
     numbers = itertools.count()
     begun = {
@@ -101,7 +85,15 @@ async def _encoded(script: Script, response: dict[str, Any]) -> AsyncIterator[by
         yield event(one)
 
 
-def _response(name: str, call: Call, model: str, script: Script) -> dict[str, Any]:
+def response_body(name: str, body: Body, model: str, script: Script) -> dict[str, Any]:
+    """Return a completed response to a call.
+
+    Args:
+        name: the id of the response.
+        body: the call.
+        model: the model that the call names.
+        script: the text of the response.
+    """
     now = int(time.time())
     part = {"type": "output_text", "text": script.text, "annotations": [], "logprobs": []}
     item = {
@@ -111,7 +103,7 @@ def _response(name: str, call: Call, model: str, script: Script) -> dict[str, An
         "status": "completed",
         "content": [part],
     }
-    read = count_words(call.get("instructions"), call.get("input"), call.get("tools"))
+    read = count_words(body.get("instructions"), body.get("input"), body.get("tools"))
     written = count_words(script.text)
     return {
         "id": name,
@@ -122,20 +114,20 @@ def _response(name: str, call: Call, model: str, script: Script) -> dict[str, An
         "background": False,
         "error": None,
         "incomplete_details": None,
-        "instructions": call.get("instructions"),
-        "max_output_tokens": call.get("max_output_tokens"),
+        "instructions": body.get("instructions"),
+        "max_output_tokens": body.get("max_output_tokens"),
         "model": model,
         "output": [item],
-        "parallel_tool_calls": call.get("parallel_tool_calls", True),
-        "previous_response_id": call.get("previous_response_id"),
+        "parallel_tool_calls": body.get("parallel_tool_calls", True),
+        "previous_response_id": body.get("previous_response_id"),
         "reasoning": {"effort": None, "summary": None},
         "service_tier": "default",
-        "store": call.get("store", True),
-        "temperature": call.get("temperature", 1.0),
+        "store": body.get("store", True),
+        "temperature": body.get("temperature", 1.0),
         "text": {"format": {"type": "text"}},
-        "tool_choice": call.get("tool_choice", "auto"),
-        "tools": call.get("tools") or [],
-        "top_p": call.get("top_p", 1.0),
+        "tool_choice": body.get("tool_choice", "auto"),
+        "tools": body.get("tools") or [],
+        "top_p": body.get("top_p", 1.0),
         "truncation": "disabled",
         "usage": {
             "input_tokens": read,
@@ -144,12 +136,5 @@ def _response(name: str, call: Call, model: str, script: Script) -> dict[str, An
             "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": read + written,
         },
-        "metadata": call.get("metadata") or {},
+        "metadata": body.get("metadata") or {},
     }
-
-
-def _known_id(request: Request) -> str:
-    name = str(request.path_params["id"])
-    if not name.startswith("resp_"):
-        raise ProviderError(404, f"Response with id '{name}' not found.", param="id")
-    return name

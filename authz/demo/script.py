@@ -1,85 +1,55 @@
-"""What the stand-in says, how fast, and how it fails: all of it follows from the model's name."""
+"""Write the text of the stand-in's responses."""
 
 import asyncio
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from authz.demo.errors import ProviderError, asked_for
-from authz.demo.recording import Visit
+from authz.demo.accounts import Credential
 
-_FAIL = re.compile(r"fail-(400|429|500|529)")
-_SLOW = re.compile(r"slow-([1-9][0-9]{0,3})")
 _QUOTED = 200
-# Strings that are no text for a model: they would make the count of words meaningless.
+# Values of these fields are not text for a model, so they do not count as words.
 _NOT_TEXT = {"type", "role", "id", "data", "url", "image_url", "media_type", "signature"}
 
 
 @dataclass(frozen=True)
 class Script:
-    """One answer.
+    """The text of one response.
 
     Attributes:
-        pieces: the answer's text, as it is streamed.
+        pieces: the text, in the pieces of a stream.
         delay: seconds between two pieces.
-        wait: seconds before an answer that is not streamed.
-        ending: how a stream ends.
     """
 
     pieces: tuple[str, ...]
     delay: float
-    wait: float = 0.0
-    ending: Literal["whole", "abort", "error"] = "whole"
 
     @property
     def text(self) -> str:
-        """The whole answer."""
+        """The whole text."""
         return "".join(self.pieces)
 
     async def play(self) -> AsyncIterator[str]:
-        """Yield the pieces at the script's pace."""
+        """Yield the pieces, with the delay between them."""
         for number, piece in enumerate(self.pieces):
             if number:
                 await asyncio.sleep(self.delay)
             yield piece
 
 
-def write(visit: Visit, model: str, said: str, *, stream: bool) -> Script:
-    """Return the answer to what a user said.
-
-    Args:
-        visit: who asks.
-        model: its name may ask for a behaviour: `fail-429`, `slow-5`, `abort-midstream`,
-            `error-midstream`.
-        said: the user's text, which the answer quotes.
-        stream: the client asked for a stream.
-
-    Raises:
-        ProviderError: the model's name asks for it.
-    """
-    if match := _FAIL.fullmatch(model):
-        raise asked_for(int(match.group(1)))
-    quote = said if len(said) <= _QUOTED else said[:_QUOTED] + "…"
+def compose(credential: Credential, prompt: str, delay: float) -> Script:
+    """Return a text that names the credential, masked, and quotes the prompt."""
+    quote = prompt if len(prompt) <= _QUOTED else prompt[:_QUOTED] + "…"
     text = (
-        f"Hello from the stand-in provider. Credential: {visit.credential}."
+        f"Hello from the stand-in provider. Credential: {credential}."
         f" You said: {quote or '(nothing)'}"
     )
-    if match := _SLOW.fullmatch(model):
-        count = int(match.group(1))
-        ticks = (f" Tick {number} of {count}." for number in range(2, count + 1))
-        return Script((text, *ticks), delay=1.0, wait=count - 1.0)
-    if model == "error-midstream" and not stream:
-        raise ProviderError(529)
-    endings: dict[str, Literal["abort", "error"]] = {
-        "abort-midstream": "abort",
-        "error-midstream": "error",
-    }
-    return Script(_pieces(text), visit.chunk_delay, ending=endings.get(model, "whole"))
+    return Script(_pieces(text), delay)
 
 
-def last_said(messages: Any) -> str:
-    """Return the last text of the last user message, from any of the providers' formats."""
+def last_prompt(messages: Any) -> str:
+    """Return the last text of the last user message, from any provider's format."""
     if isinstance(messages, str):
         return messages
     if not isinstance(messages, list):
@@ -91,16 +61,16 @@ def last_said(messages: Any) -> str:
         if isinstance(content, str):
             return content
         parts = content if isinstance(content, list) else []
-        # The last part: agents put their reminders before the user's own words.
+        # The last part, because agents put their reminders before the user's own text.
         texts = [part.get("text") for part in parts if isinstance(part, dict)]
         return next((text for text in reversed(texts) if isinstance(text, str)), "")
     return ""
 
 
 def count_words(*values: Any) -> int:
-    """Count the words in all text within JSON values: what the stand-in calls tokens."""
+    """Count the words of all text in JSON values. The stand-in reports them as tokens."""
     words = 0
-    # A list instead of recursion: the depth of the JSON is the client's choice.
+    # No recursion, because a client may send JSON of any depth.
     todo = list(values)
     while todo:
         value = todo.pop()

@@ -62,12 +62,12 @@ def _page_lines(config: Config, first: FirstSecrets) -> list[str]:
     lines = ["Manage tokens and users, and see usage, in a browser", f"  {base_url(config)}/ui/"]
     if first.link_file is not None:
         lines += [
-            "Set the first administrator's password, once, within 15 minutes: the link is in a file",
+            "Link to set the first administrator's password, once and within 15 minutes, in a file",
             f"  cat {shlex.quote(str(first.link_file))}",
         ]
     elif first.code is not None:
         lines += [
-            "Set the first administrator's password, once, within 15 minutes",
+            "Link to set the first administrator's password, once and within 15 minutes",
             f"  {first_link(config, first.code)}",
         ]
     return lines

@@ -47,12 +47,12 @@ class Signals:
 
     @property
     def stop(self) -> bool:
-        """Whether to stop."""
+        """Return whether a stop is requested."""
         return self._count > 0
 
     @property
     def stop_now(self) -> bool:
-        """Whether to stop without waiting for open streams."""
+        """Return whether to stop without waiting for open streams."""
         return self._count > 1
 
     def take_reload(self) -> bool:

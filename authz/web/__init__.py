@@ -1,1 +1,1 @@
-"""The HTTP side: health, metrics, the token API and the page."""
+"""Serve HTTP: health, metrics, the token API and the pages."""

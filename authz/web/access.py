@@ -38,7 +38,7 @@ class Access:
 
     @property
     def sees_all_users(self) -> bool:
-        """Whether the caller may list every user."""
+        """Return whether the caller may list every user."""
         return not self.is_limited and roles.may_manage_users(self.caller)
 
     async def find_user(self, reference: str, *, by_name: bool = False) -> User | None:

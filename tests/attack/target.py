@@ -8,9 +8,9 @@ from typing import Self
 import httpx
 
 from authz.core.providers import PROVIDER_TYPES
-from authz.demo.recording import Seen
 from tests.support import raw
 from tests.support.pair import CENTRAL_KEYS, OWN_CREDENTIALS, TYPES, Pair
+from tests.support.provider import RecordedRequest
 from tests.support.raw import Answer, Closed, Headers
 
 BODY = (
@@ -30,7 +30,7 @@ class Outcome:
     """What an attack brought: an answer, or None for a closed connection; and what got through."""
 
     answer: Answer | None
-    seen: list[Seen]
+    seen: list[RecordedRequest]
 
     @property
     def status(self) -> int | None:
@@ -118,7 +118,7 @@ class Target:
             self._check_visit(visit)
         return Outcome(answer, seen)
 
-    def reached(self) -> list[Seen]:
+    def reached(self) -> list[RecordedRequest]:
         """Return what has reached the provider so far.
 
         A request of our own goes behind it, so that what was sent on before has arrived.
@@ -140,7 +140,7 @@ class Target:
         """The secret parts of the tokens."""
         return self.token.partition("-")[2], self.other.partition("-")[2]
 
-    def _check_visit(self, visit: Seen) -> None:
+    def _check_visit(self, visit: RecordedRequest) -> None:
         provider = PROVIDER_TYPES[TYPES[visit.provider]]
         path = visit.path
         if visit.provider == "openai":

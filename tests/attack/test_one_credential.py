@@ -3,9 +3,9 @@
 import contextlib
 
 import pytest
+from authz.demo.recording import Seen
 
 from authz.core.header_names import ACCOUNT_HEADERS, CREDENTIAL_HEADERS
-from authz.demo.recording import Seen
 from tests.support import raw
 from tests.support.every_type import CENTRAL
 from tests.support.pair import Pair

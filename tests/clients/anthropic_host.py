@@ -7,9 +7,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from authz.demo.accounts import Accounts
-from authz.demo.app import create_app
 from tests.support.pair import CENTRAL_KEYS, SUBSCRIPTION
+from tests.support.provider import Accounts, create_app
 
 PROFILE = {
     "account": {

@@ -9,9 +9,6 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from authz.demo.accounts import Accounts
-from authz.demo.recording import Seen
-from authz.demo.server import Server
 from tests.support.pair import (
     CENTRAL_KEYS,
     OWN_CREDENTIALS,
@@ -22,6 +19,7 @@ from tests.support.pair import (
     pair,
     wait_until,
 )
+from tests.support.provider import Accounts, RecordedRequest, Server
 
 NEW_KEY = "sk-ant-central-new-9b7c5d1e0f3a"
 WORKERS = 4
@@ -95,7 +93,7 @@ async def test_a_central_key_is_rotated_under_load() -> None:
     """A replaced key file counts for each request that is sent afterwards, and none fails."""
     arrived: list[tuple[float, str | None]] = []
 
-    def observe(seen: Seen) -> None:
+    def observe(seen: RecordedRequest) -> None:
         arrived.append((time.monotonic(), seen.credential))
 
     accounts = Accounts(

@@ -1,4 +1,4 @@
-"""A small Coder server: the part of its API that concerns tokens (``coder-contract.md`` 5.1, 6)."""
+"""A small Coder server: the part of its API that concerns tokens."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
--- Coder's own tables `users` and `api_keys` (coder-contract.md 5.2), as far as a token's check can
+-- Coder's own tables `users` and `api_keys` as far as a token's check can
 -- notice them, in a newer and an older variant: what both have, then what only one has.
 
 CREATE TYPE login_type AS ENUM ('password', 'github', 'oidc', 'token', 'none', 'oauth2_provider_app');

@@ -1,4 +1,4 @@
-"""What a Coder server knows, and its rules for tokens (``coder-contract.md`` 1.4, 1.7, 5.1, 6)."""
+"""What a Coder server knows, and its rules for tokens."""
 
 import threading
 import uuid

@@ -9,10 +9,8 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from authz.demo.accounts import Accounts
-from authz.demo.recording import Seen
-from authz.demo.server import Server
 from tests.support.pair import Pair, Provider, free_port, pair
+from tests.support.provider import Accounts, RecordedRequest, Server
 
 ACCESS_KEY = "AKIACENTRAL7C5D1E0F3"
 SECRET_KEY = "central/secret+0f3a9b7c5d1e0f3a9b7c5d1e"
@@ -54,7 +52,7 @@ STAND_INS = {
 @contextlib.contextmanager
 def stand_in() -> Iterator[Provider]:
     """Run a stand-in for all of them."""
-    seen: list[Seen] = []
+    seen: list[RecordedRequest] = []
     own = frozenset({*OWN.values(), *OAUTH.values()})
     accounts = Accounts(central=CENTRAL, own=own, types=STAND_INS)
     with Server(accounts, port=free_port(), observer=seen.append, chunk_delay=0.001) as server:
@@ -110,7 +108,7 @@ def pair_of_every_type(provider: Provider, folder: Path, **settings: Any) -> Ite
         yield running
 
 
-def is_signed(seen: Seen, url: str, secret_key: str = SECRET_KEY) -> bool:
+def is_signed(seen: RecordedRequest, url: str, secret_key: str = SECRET_KEY) -> bool:
     """Verify with AWS's own library the SigV4 signature of a request at the stand-in.
 
     Args:

@@ -19,12 +19,10 @@ from typing import Any
 
 import yaml
 
-from authz.demo.accounts import Accounts
-from authz.demo.recording import Seen
-from authz.demo.server import Server
 from authz.identity.accounts import ApiKey
 from authz.identity.open import open_store
 from tests.support.ports import free_port as free_port
+from tests.support.provider import Accounts, RecordedRequest, Server
 
 CENTRAL_KEYS = {
     "anthropic": "sk-ant-central-0f3a9b7c5d1e",
@@ -66,9 +64,9 @@ class Provider:
     """The stand-in provider and what reached it."""
 
     server: Server
-    seen: list[Seen] = field(default_factory=list)
+    seen: list[RecordedRequest] = field(default_factory=list)
 
-    def take(self) -> list[Seen]:
+    def take(self) -> list[RecordedRequest]:
         """Return what reached the provider since the last call."""
         taken, self.seen[:] = list(self.seen), []
         return taken
@@ -77,7 +75,7 @@ class Provider:
 @contextlib.contextmanager
 def stand_in(**options: Any) -> Iterator[Provider]:
     """Run a stand-in that accepts the central keys and the own credentials above, nothing else."""
-    seen: list[Seen] = []
+    seen: list[RecordedRequest] = []
     accounts = Accounts(
         central=CENTRAL_KEYS,
         own=OWN_CREDENTIALS,

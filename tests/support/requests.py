@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx
 
-from authz.demo.recording import Seen
 from tests.support.pair import Pair
+from tests.support.provider import RecordedRequest
 
 MARK = "x-test-request"
 """A header that passes to the provider unchanged and says which request it was."""
@@ -52,7 +52,7 @@ class Exchange:
     """A request, its answer and what reached the provider."""
 
     answer: httpx.Response
-    seen: list[Seen] = field(default_factory=list)
+    seen: list[RecordedRequest] = field(default_factory=list)
 
     @property
     def credentials(self) -> list[tuple[str, str]]:
@@ -97,7 +97,7 @@ def one(pair: Pair, method: str, path: str, headers: Any = None, **options: Any)
     return exchange(pair, [request])[0]
 
 
-def leaks(seen: Seen, secrets: Sequence[str]) -> list[str]:
+def leaks(seen: RecordedRequest, secrets: Sequence[str]) -> list[str]:
     """Name the places of a request at the provider in which one of the secrets stands."""
     places = [("path", seen.path), ("query", seen.query), *seen.headers]
     return [name for name, value in places if any(secret in name + value for secret in secrets)]

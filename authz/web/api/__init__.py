@@ -1,1 +1,1 @@
-"""Coder's token API on our own store (``coder-contract.md`` sections 1.9, 5.1 and 6)."""
+"""Serve the part of Coder's API that manages users and tokens, on authz's own store."""

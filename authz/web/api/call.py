@@ -93,7 +93,7 @@ class UserCall(Call):
 
     @property
     def is_limited(self) -> bool:
-        """Whether the token of the call may do less than its owner."""
+        """Return whether the token of the call may do less than its owner."""
         return is_limited(self.authenticated.key)
 
     @property

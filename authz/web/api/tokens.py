@@ -24,14 +24,14 @@ async def create_token(call: UserCall) -> Response:
     """Create a token. Only this response has its text."""
     owner = await call.token_owner()
     _check_may_create(call)
-    asked = await call.read(CreateToken)
-    _check_scope(asked)
-    name = asked.token_name or None
+    body = await call.read(CreateToken)
+    _check_scope(body)
+    name = body.token_name or None
     if name is not None and (problem := check_token_name(name)):
         raise ApiError(400, _INVALID, validations={"token_name": problem})
     try:
         text, _ = await call.store.create_token(
-            owner, name, _lifetime(asked, owner), _rules(asked.rules, call.services.providers())
+            owner, name, _lifetime(body, owner), _rules(body.rules, call.services.providers())
         )
     except NameTaken:
         raise ApiError(
@@ -126,15 +126,15 @@ def _check_may_create(call: UserCall) -> None:
         raise ApiError(403, LIMITED_TOKEN)
 
 
-def _check_scope(asked: CreateToken) -> None:
-    scopes = {*(asked.scopes or ()), *([asked.scope] if asked.scope else [])}
+def _check_scope(body: CreateToken) -> None:
+    scopes = {*(body.scopes or ()), *([body.scope] if body.scope else [])}
     if scopes - _EVERYTHING:
         raise ApiError(
             400,
             "Failed to create API key.",
             "the only scope is coder:all; use rules to limit a token",
         )
-    for element in asked.allow_list or ():
+    for element in body.allow_list or ():
         text = f"{element.type}:{element.id}" if isinstance(element, AllowListElement) else element
         if text != "*:*":
             raise ApiError(
@@ -144,25 +144,25 @@ def _check_scope(asked: CreateToken) -> None:
             )
 
 
-def _rules(asked: AskedRules | None, known: Collection[str] | None) -> TokenRules:
-    if asked is None:
+def _rules(body: AskedRules | None, known: Collection[str] | None) -> TokenRules:
+    if body is None:
         return NO_RULES
     try:
-        return make_rules(asked.providers, asked.modes, known)
+        return make_rules(body.providers, body.modes, known)
     except ValueError as error:
         raise ApiError(400, _INVALID, validations={"rules": str(error)}) from None
 
 
-def _lifetime(asked: CreateToken, owner: User) -> timedelta:
-    if not asked.lifetime:
+def _lifetime(body: CreateToken, owner: User) -> timedelta:
+    if not body.lifetime:
         return min(lifetimes.DEFAULT, longest_lifetime(owner))
     maximum = longest_lifetime(owner)
-    if asked.lifetime < 0:
+    if body.lifetime < 0:
         raise ApiError(400, _INVALID, "lifetime must be positive number greater than 0")
-    if asked.lifetime > _nanoseconds(maximum):
+    if body.lifetime > _nanoseconds(maximum):
         hours = maximum // timedelta(hours=1)
         raise ApiError(400, _INVALID, f"lifetime must be less than {hours}h0m0s")
-    return timedelta(microseconds=max(1, asked.lifetime // 1000))
+    return timedelta(microseconds=max(1, body.lifetime // 1000))
 
 
 def _nanoseconds(duration: timedelta) -> int:

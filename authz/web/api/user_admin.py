@@ -49,39 +49,39 @@ async def list_users(call: UserCall) -> Response:
 async def create_user(call: UserCall) -> Response:
     """Create a person or a service account."""
     _check_manager(call)
-    asked = await call.read(CreateUser)
-    is_service = asked.service_account
-    password = Secret(asked.password) if asked.password else None
+    body = await call.read(CreateUser)
+    is_service = body.service_account
+    password = Secret(body.password) if body.password else None
     problems = {
-        "username": check_user_name(asked.username),
-        "email": check_email(asked.email) if asked.email else None,
-        "name": check_full_name(asked.name),
-        "login_type": _login_type_problem(asked),
-        "organization_ids": _organization_problem(asked),
+        "username": check_user_name(body.username),
+        "email": check_email(body.email) if body.email else None,
+        "name": check_full_name(body.name),
+        "login_type": _login_type_problem(body),
+        "organization_ids": _organization_problem(body),
         "user_status": None
-        if asked.user_status in (None, "", "active", "dormant")
+        if body.user_status in (None, "", "active", "dormant")
         else "leave it empty: a new user is active",
     }
     if password is not None:
         problems["password"] = (
             "a service account can't sign in; leave out the password"
             if is_service
-            else check_password(password, asked.username)
+            else check_password(password, body.username)
         )
-    elif not is_service and asked.login_type in ("", "password") and not asked.disable_login:
+    elif not is_service and body.login_type in ("", "password") and not body.disable_login:
         problems["password"] = "give a password, or set login_type to none"  # noqa: S105 - a text
     if wrong := {field: text for field, text in problems.items() if text}:
         raise ApiError(400, "Validation failed.", validations=wrong)
-    role = _role_of(asked.roles or [])
+    role = _role_of(body.roles or [])
     if not roles.may_give(call.caller, roles.check_role(role)):
         raise ApiError(403, "Only an owner can give roles.")
     try:
         user = await call.store.create_user(
-            asked.username,
-            asked.email or None,
+            body.username,
+            body.email or None,
             service_account=is_service,
             role=role,
-            full_name=asked.name,
+            full_name=body.name,
             password=password,
         )
     except UserTaken as error:
@@ -174,7 +174,7 @@ async def _managed(call: UserCall, self_error: str) -> User:
 
 
 def _role_of(given: list[str]) -> str:
-    """Return the role in a list, which may name one; ``member`` stands for no role."""
+    """Return the role in a list, which may name one; ``member`` means no role."""
     named = sorted(set(given) - {roles.MEMBER})
     if len(named) > 1:
         raise ApiError(400, "Validation failed.", validations={"roles": _TWO_ROLES})
@@ -186,14 +186,14 @@ def _role_of(given: list[str]) -> str:
     return role
 
 
-def _login_type_problem(asked: CreateUser) -> str | None:
-    if asked.login_type in ("", "password", "none"):
+def _login_type_problem(body: CreateUser) -> str | None:
+    if body.login_type in ("", "password", "none"):
         return None
     return "use password or none"
 
 
-def _organization_problem(asked: CreateUser) -> str | None:
-    given = {*(asked.organization_ids or ()), *([asked.organization_id or _NO_ORGANIZATION])}
+def _organization_problem(body: CreateUser) -> str | None:
+    given = {*(body.organization_ids or ()), *([body.organization_id or _NO_ORGANIZATION])}
     return "there is no such organization" if given - {ORGANIZATION_ID, _NO_ORGANIZATION} else None
 
 

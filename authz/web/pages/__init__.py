@@ -1,1 +1,1 @@
-"""The page: tokens, users, usage and the audit log in a browser, made on the server."""
+"""Serve the pages for tokens, users, usage and the audit log. The server renders them."""

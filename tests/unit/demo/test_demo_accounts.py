@@ -2,7 +2,8 @@
 
 import pytest
 
-from authz.demo.accounts import TYPES, Accounts, Presented, present
+from authz.demo.accounts import TYPES, Presented, present
+from tests.support.provider import Accounts
 
 CENTRAL = {"anthropic": "sk-ant-central-0123456789", "openai": "sk-openai-central-0123456789"}
 OWN = {"anthropic": "sk-ant-own-0123456789abcdef", "openai": "sk-own-0123456789abcdef"}

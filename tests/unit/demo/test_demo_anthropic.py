@@ -8,7 +8,7 @@ import pytest
 from anthropic.types import Message, MessageParam, ModelInfo, RawMessageStreamEvent
 from pydantic import TypeAdapter
 
-from authz.demo import Accounts, Server
+from tests.support.provider import Accounts, Server
 
 ASK: list[MessageParam] = [{"role": "user", "content": "What is the time?"}]
 

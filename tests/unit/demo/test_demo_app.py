@@ -3,16 +3,13 @@
 import hashlib
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import httpx
 import pytest
-from starlette.requests import Request
-from starlette.types import Message
 
-from authz.demo import Accounts, Seen, Server, create_app
-from authz.demo.body import KEPT, read_body
-from authz.demo.script import count_words, last_said
+from authz.demo.script import count_words, last_prompt
+from tests.support.provider import Accounts, RecordedRequest, Server, create_app
 
 ANTHROPIC = "sk-ant-own-0123456789abcdef"
 OPENAI = "sk-own-0123456789abcdef"
@@ -21,29 +18,29 @@ BEARER = {"authorization": f"Bearer {OPENAI}"}
 
 
 @pytest.fixture(scope="module")
-def record() -> Iterator[tuple[Server, list[Seen]]]:
+def record() -> Iterator[tuple[Server, list[RecordedRequest]]]:
     """Return a running stand-in and the requests it has seen."""
-    seen: list[Seen] = []
+    seen: list[RecordedRequest] = []
     accounts = Accounts(own=frozenset({ANTHROPIC, OPENAI}))
     with Server(accounts, observer=seen.append, chunk_delay=0.001) as server:
         yield server, seen
 
 
 @pytest.fixture
-def seen(record: tuple[Server, list[Seen]]) -> list[Seen]:
+def seen(record: tuple[Server, list[RecordedRequest]]) -> list[RecordedRequest]:
     """Return what the stand-in has seen since the test began."""
     record[1].clear()
     return record[1]
 
 
 @pytest.fixture(scope="module")
-def http(record: tuple[Server, list[Seen]]) -> Iterator[httpx.Client]:
+def http(record: tuple[Server, list[RecordedRequest]]) -> Iterator[httpx.Client]:
     """Return a client for the stand-in."""
     with httpx.Client(base_url=record[0].url) as http:
         yield http
 
 
-def test_observer_sees_what_came(http: httpx.Client, seen: list[Seen]) -> None:
+def test_observer_sees_what_came(http: httpx.Client, seen: list[RecordedRequest]) -> None:
     """The observer gets path and query undecoded, and every header, repeated ones included."""
     http.get(
         "/anthropic/v1/mod%65ls?a=%20b&a",
@@ -71,9 +68,14 @@ def test_observer_sees_what_came(http: httpx.Client, seen: list[Seen]) -> None:
     ],
 )
 def test_observer_sees_rejected_requests(
-    http: httpx.Client, seen: list[Seen], path: str, provider: str, rest: str, status: int
+    http: httpx.Client,
+    seen: list[RecordedRequest],
+    path: str,
+    provider: str,
+    rest: str,
+    status: int,
 ) -> None:
-    """Requests that get no further than the door are seen as well."""
+    """Requests that are refused are recorded as well."""
     headers = {"authorization": "Bearer sk-someone-else"}
     answer = http.post(path, headers=headers, content=b"x" * 500_000)
     assert answer.status_code == status
@@ -82,7 +84,7 @@ def test_observer_sees_rejected_requests(
     assert only.credential == ("sk-someone-else" if provider else None)
 
 
-def test_seen_can_be_printed(http: httpx.Client, seen: list[Seen]) -> None:
+def test_seen_can_be_printed(http: httpx.Client, seen: list[RecordedRequest]) -> None:
     """The record of a request doesn't show its credential when printed."""
     http.get("/openai/v1/models", headers=BEARER)
     assert OPENAI not in repr(seen)
@@ -147,34 +149,10 @@ def test_large_octets_are_counted(http: httpx.Client) -> None:
     }
 
 
-def request_of(chunks: list[bytes]) -> Request:
-    """Return a request whose body comes in these chunks."""
-
-    async def messages() -> AsyncIterator[Message]:
-        for chunk in chunks:
-            yield {"type": "http.request", "body": chunk, "more_body": True}
-        yield {"type": "http.request", "body": b"", "more_body": False}
-
-    return Request({"type": "http", "headers": []}, messages().__anext__)
-
-
-@pytest.mark.parametrize("size", [1, 1000, 600_000, 3 * KEPT])
-async def test_no_more_than_the_cap_is_kept(size: int) -> None:
-    """Whatever its chunks, a body is kept up to one megabyte: its beginning and its end."""
-    body = bytes(range(256)) * (3 * KEPT // 256) if size > 1 else b"x" * 2000
-    chunks = [body[start : start + size] for start in range(0, len(body), size)]
-    read = await read_body(request_of(chunks))
-    assert read.size == len(body)
-    assert len(read.head) + len(read.tail) <= KEPT
-    assert body.startswith(read.head)
-    assert body.endswith(read.tail)
-    assert read.whole == (body if len(body) <= KEPT else None)
-    assert len(read.head) + len(read.tail) == min(len(body), KEPT)
-
-
-def test_large_json_without_a_model(http: httpx.Client) -> None:
-    """A large body in whose ends no model is found gets the provider's 400."""
-    answer = http.post("/anthropic/v1/messages", content=b"{" + b"x" * 2 * KEPT + b"}", headers=KEY)
+def test_a_large_body_that_is_not_json(http: httpx.Client) -> None:
+    """A large body that isn't JSON gets the provider's 400."""
+    content = b"{" + b"x" * 2_000_000 + b"}"
+    answer = http.post("/anthropic/v1/messages", content=content, headers=KEY)
     assert answer.status_code == 400
     assert answer.json()["error"]["type"] == "invalid_request_error"
 
@@ -197,7 +175,7 @@ def test_slow_stream(http: httpx.Client) -> None:
 async def test_bug_is_answered_without_its_text() -> None:
     """An exception in the stand-in names its type only, as its text could quote a header."""
 
-    def observer(seen: Seen) -> None:
+    def observer(seen: RecordedRequest) -> None:
         raise ValueError(str(seen.headers))
 
     app = create_app(Accounts(), observer=observer)
@@ -239,7 +217,7 @@ def test_words_are_counted_in_text_only() -> None:
 )
 def test_nothing_said(messages: object) -> None:
     """Messages without text are no error, there is just nothing to quote."""
-    assert last_said(messages) == ""
+    assert last_prompt(messages) == ""
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["JSON", "stream"])

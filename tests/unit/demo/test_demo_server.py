@@ -1,6 +1,5 @@
 """Starting and stopping the stand-in."""
 
-import asyncio
 import datetime
 import ipaddress
 import ssl
@@ -14,8 +13,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from authz.demo import Accounts, Server, serve
 from tests.support.ports import free_port
+from tests.support.provider import Accounts, Server
 
 ACCOUNTS = Accounts()
 BEARER = {"authorization": "Bearer sk-own-0123456789abcdef"}
@@ -104,25 +103,3 @@ def test_stop_does_not_wait_for_a_long_stream() -> None:
             began = time.monotonic()
         assert time.monotonic() - began < 100
         stream.close()
-
-
-async def test_serve_runs_until_cancelled_and_drains() -> None:
-    """Once cancelled, it takes no new connection but lets an open stream finish."""
-    port = free_port()
-    url = f"http://127.0.0.1:{port}/openai/v1/responses"
-    running = asyncio.create_task(serve(Accounts(), "127.0.0.1", port, chunk_delay=0.05))
-    await asyncio.sleep(0)
-    call = {"model": "m", "input": "hi", "stream": True}
-    async with (
-        httpx.AsyncClient() as client,
-        client.stream("POST", url, json=call, headers=BEARER) as answer,
-    ):
-        assert answer.status_code == 200
-        running.cancel()
-        text = "".join([piece async for piece in answer.aiter_text()])
-    assert "response.completed" in text
-    with pytest.raises(asyncio.CancelledError):
-        await running
-    async with httpx.AsyncClient() as client:
-        with pytest.raises(httpx.ConnectError):
-            await client.get(url)

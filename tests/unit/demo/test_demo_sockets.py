@@ -9,7 +9,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from authz.demo import Accounts, Seen, Server
+from tests.support.provider import Accounts, RecordedRequest, Server
 
 KEY = "sk-own-0123456789abcdef"
 TOKEN = "eyJhbGciOiJub25lIn0.e30.c2ln"
@@ -18,16 +18,16 @@ CREATE: dict[str, Any] = {"type": "response.create", "model": "gpt-5", "input": 
 
 
 @pytest.fixture(scope="module")
-def record() -> Iterator[tuple[Server, list[Seen]]]:
+def record() -> Iterator[tuple[Server, list[RecordedRequest]]]:
     """Return a running stand-in and the requests it has seen."""
-    seen: list[Seen] = []
+    seen: list[RecordedRequest] = []
     accounts = Accounts(own=frozenset({KEY, TOKEN}))
     with Server(accounts, observer=seen.append, chunk_delay=0.001) as server:
         yield server, seen
 
 
 @pytest.fixture
-def url(record: tuple[Server, list[Seen]]) -> str:
+def url(record: tuple[Server, list[RecordedRequest]]) -> str:
     """Return the stand-in's base URL for WebSockets."""
     return record[0].url.replace("http", "ws", 1)
 
@@ -100,7 +100,9 @@ def test_chatgpt_has_it_too(url: str) -> None:
         assert _ask(it)[-1]["type"] == "response.completed"
 
 
-def test_the_observer_sees_the_handshake(record: tuple[Server, list[Seen]], url: str) -> None:
+def test_the_observer_sees_the_handshake(
+    record: tuple[Server, list[RecordedRequest]], url: str
+) -> None:
     """A handshake is seen as the GET that it is, with its credential, and says who was let in."""
     _, seen = record
     seen.clear()
@@ -124,14 +126,14 @@ def test_no_socket_without_a_right_credential(url: str, headers: dict[str, str])
     assert json.loads(caught.value.response.body or b"")["error"]["type"]
 
 
-def test_a_get_without_upgrade(record: tuple[Server, list[Seen]]) -> None:
+def test_a_get_without_upgrade(record: tuple[Server, list[RecordedRequest]]) -> None:
     """A plain GET gets 405, as from OpenAI."""
     answer = httpx.get(f"{record[0].url}/openai/v1/responses", headers=BEARER)
     assert answer.status_code == 405
     assert answer.json()["error"]["message"] == "Invalid URL (GET /v1/responses)"
 
 
-def test_a_compressed_body_is_answered(record: tuple[Server, list[Seen]]) -> None:
+def test_a_compressed_body_is_answered(record: tuple[Server, list[RecordedRequest]]) -> None:
     """A body that the stand-in can't read, as Codex's for ChatGPT, gets a stream all the same."""
     answer = httpx.post(
         f"{record[0].url}/chatgpt/backend-api/codex/responses",
@@ -148,7 +150,7 @@ def test_a_compressed_body_is_answered(record: tuple[Server, list[Seen]]) -> Non
     assert "64 bytes in zstd" in answer.text
 
 
-def test_chatgpt_says_where_an_account_is(record: tuple[Server, list[Seen]]) -> None:
+def test_chatgpt_says_where_an_account_is(record: tuple[Server, list[RecordedRequest]]) -> None:
     """Codex gets the account that it asked for, before it asks a model."""
     answer = httpx.get(
         f"{record[0].url}/chatgpt/backend-api/wham/accounts/check",

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from authz.envoy.page_routes import page_routes
-from authz.web.pages.app import _PLACES
+from authz.web.pages.app import _PAGES
 from tests.unit.envoy.rendered import chosen, facts, rendered
 
 
@@ -18,7 +18,7 @@ def document() -> dict[str, Any]:
 
 def test_every_place_is_routed_and_nothing_else(document: dict[str, Any]) -> None:
     """The page's paths go to authz without a check, also those of no page; others keep theirs."""
-    for place in _PLACES:
+    for place in _PAGES:
         path = re.sub(r"{\w+}", "x", f"/ui{place.path}")
         route = chosen(document, "POST", path)
         assert route["name"] == "page", path

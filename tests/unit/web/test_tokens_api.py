@@ -1,4 +1,4 @@
-"""The token API's answers against the table of ``coder-contract.md`` section 6."""
+"""The responses of the token API, against the table of what Coder returns."""
 
 import asyncio
 from collections.abc import AsyncIterator

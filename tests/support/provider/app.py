@@ -1,0 +1,30 @@
+"""Build the demo's application with what only tests need."""
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+
+from authz.demo import accounts, app
+from tests.support.provider.faults import FaultMiddleware
+from tests.support.provider.recording import Observer, RecordingMiddleware
+from tests.support.provider.routes import ROUTES
+from tests.support.provider.uploads import UploadMiddleware
+
+
+def create_app(
+    accounts: accounts.Accounts,
+    *,
+    observer: Observer | None = None,
+    chunk_delay: float = 0.02,
+) -> Starlette:
+    """Return the stand-in for tests.
+
+    Args:
+        accounts: the providers to imitate and the credentials they accept.
+        observer: called with every request, rejected ones included, before its body is read.
+        chunk_delay: seconds between two pieces of a streamed answer.
+    """
+    middleware = [Middleware(FaultMiddleware), Middleware(UploadMiddleware)]
+    made = app.create_app(accounts, chunk_delay=chunk_delay, routes=ROUTES, middleware=middleware)
+    if observer is not None:
+        made.add_middleware(RecordingMiddleware, accounts, observer)
+    return made
