@@ -15,6 +15,8 @@ import yaml
 from authz.envoy.sections import COMMENTS, FIRST, LAST, anchor_name
 
 _WIDTH = 120
+_FLOW_WIDTH = 90
+"""How wide a collection on one line may be, however far it is indented."""
 _FLOW_DEPTH = 4
 """How deep a collection on one line may be nested."""
 _MARK = re.compile(r"^( *(?:- )*)comment(\d+)mark", re.MULTILINE)
@@ -34,7 +36,7 @@ def to_yaml(document: dict[str, Any]) -> str:
     root = dumper.represent_data(shared)
     nodes = dumper.represented_objects
     dumper.names = {id(nodes[key]): name for key, name in names.items()}
-    _lay_out(root, 0, 0)
+    _Layout(dumper.names).lay_out(root, 0, 0)
     dumper.serialize(root)
     dumper.close()
     return _MARK.sub(_comment, out.getvalue())
@@ -95,11 +97,12 @@ def _shared(value: Any, key: str, owner: str, found: dict[str, Any], names: dict
         names: gets the name of each object, by its id.
     """
     if isinstance(value, list):
-        return [_shared(inner, key, owner, found, names) for inner in value]
-    if not isinstance(value, dict):
+        copied: Any = [_shared(inner, key, owner, found, names) for inner in value]
+    elif isinstance(value, dict):
+        owner = str(value.get("name", owner))
+        copied = {name: _shared(inner, name, owner, found, names) for name, inner in value.items()}
+    else:
         return value
-    owner = str(value.get("name", owner))
-    copied = {name: _shared(inner, name, owner, found, names) for name, inner in value.items()}
     name = anchor_name(key, owner, value)
     if name is None:
         return copied
@@ -109,43 +112,68 @@ def _shared(value: Any, key: str, owner: str, found: dict[str, Any], names: dict
     return known
 
 
-def _lay_out(node: yaml.Node, indent: int, column: int) -> None:
-    """Choose the style of a node and of those in it.
+class _Layout:
+    """Chooses what is on one line, in the order in which nodes are written.
 
     Args:
-        indent: the column of its lines if it takes several.
-        column: where it begins if it is on one line.
+        names: of the nodes that are written once, by id.
     """
-    if isinstance(node, yaml.ScalarNode):
-        if column + len(node.value) > _WIDTH and _BREAK.search(node.value):
-            node.style = ">"
-        return
-    width, depth = _measure(node)
-    node.flow_style = depth <= _FLOW_DEPTH and column + width <= _WIDTH
-    if node.flow_style:
-        return
-    if isinstance(node, yaml.MappingNode):
-        for key, inner in node.value:
-            _lay_out(inner, indent + 2, indent + len(_MARK.sub("", key.value)) + 2)
-    else:
-        for inner in node.value:
-            _lay_out(inner, indent + 2, indent + 2)
+
+    def __init__(self, names: dict[int, str]) -> None:
+        self._names = names
+        self._written: set[int] = set()
+
+    def lay_out(self, node: yaml.Node, indent: int, column: int) -> None:
+        """Choose the style of a node and of those in it.
+
+        Args:
+            indent: the column of its lines if it takes several.
+            column: where it begins if it is on one line.
+        """
+        if isinstance(node, yaml.ScalarNode):
+            if column + len(node.value) > _WIDTH and _BREAK.search(node.value):
+                node.style = ">"
+            return
+        if id(node) in self._written:
+            return
+        width, depth = self._measure(node)
+        fits = width <= max(_WIDTH - column, _FLOW_WIDTH) or _is_word(node)
+        node.flow_style = fits and depth <= _FLOW_DEPTH
+        if isinstance(node, yaml.MappingNode):
+            for key, inner in node.value:
+                self.lay_out(inner, indent + 2, indent + len(_MARK.sub("", key.value)) + 2)
+        else:
+            for inner in node.value:
+                self.lay_out(inner, indent + 2, indent + 2)
+        if id(node) in self._names:
+            self._written.add(id(node))
+
+    def _measure(self, node: yaml.Node) -> tuple[int, int]:
+        """Return how wide a node is on one line, and how deep."""
+        if isinstance(node, yaml.ScalarNode):
+            return len(node.value) + (0 if node.value.replace("_", "").isalnum() else 2), 0
+        if id(node) in self._written:
+            return len(self._names[id(node)]) + 3, 0
+        if isinstance(node, yaml.MappingNode):
+            if any(_MARK.match(key.value) for key, _ in node.value):
+                return 0, _FLOW_DEPTH + 1  # a comment needs a line
+            inner = [self._measure(each) for _, each in node.value]
+            width = sum(len(key.value) + 2 for key, _ in node.value)
+        else:
+            inner = [self._measure(each) for each in node.value]
+            width = 0
+        width += sum(each[0] + 2 for each in inner)
+        return width, 1 + max((each[1] for each in inner), default=-1)
 
 
-def _measure(node: yaml.Node) -> tuple[int, int]:
-    """Return how wide a node is on one line, and how deep; a section's comment needs a line."""
-    if isinstance(node, yaml.ScalarNode):
-        return len(node.value) + (0 if node.value.replace("_", "").isalnum() else 2), 0
-    if isinstance(node, yaml.MappingNode):
-        if any(_MARK.match(key.value) for key, _ in node.value):
-            return 0, _FLOW_DEPTH + 1
-        inner = [_measure(each) for _, each in node.value]
-        width = sum(len(key.value) + 2 for key, _ in node.value)
-    else:
-        inner = [_measure(each) for each in node.value]
-        width = 0
-    width += sum(each[0] + 2 for each in inner)
-    return width, 1 + max((each[1] for each in inner), default=-1)
+def _is_word(node: yaml.Node) -> bool:
+    """Return whether all that is in a node is one word, which no second line makes shorter."""
+    while not isinstance(node, yaml.ScalarNode):
+        if len(node.value) != 1:
+            return False
+        (inner,) = node.value
+        node = inner[1] if isinstance(node, yaml.MappingNode) else inner
+    return not _BREAK.search(node.value)
 
 
 class _Dumper(yaml.SafeDumper):

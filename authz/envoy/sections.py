@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from authz.check.ext_authz import CONTEXT_BASE_URL, CONTEXT_PROVIDER, CONTEXT_SUPPORTED
+from authz.envoy.filters import EXT_AUTHZ, SESSION_FILTER
 
 FIRST = ("@type", "static_resources", "name", "listeners", "stat_prefix", "address")
 """Keys that are written first where they occur."""
@@ -68,19 +69,20 @@ COMMENTS = {
 }
 """By key, or by list and name of an item; each comment is written once."""
 
-_EXT_AUTHZ = "envoy.filters.http.ext_authz"
 _NAMES = {
     "cluster_type": "by_dns",
     "circuit_breakers": "limits",
     "load_balancing_policy": "least_busy",
     "regex_rewrite": "{owner} path",
     "input": "{owner}",
+    "headers_to_add": "request id",
+    "request_headers_to_add": "peer",
 }
 """Parts that are written once if they repeat, and their names, in which ``{owner}`` stands for the
 name of the nearest part around them."""
 
 
-def anchor_name(key: str, owner: str, value: dict[str, Any]) -> str | None:
+def anchor_name(key: str, owner: str, value: Any) -> str | None:
     """Return the name of a part that is written once if it repeats; None for other parts.
 
     Args:
@@ -96,8 +98,10 @@ def anchor_name(key: str, owner: str, value: dict[str, Any]) -> str | None:
         name = f"to {value['cluster']}"
     elif key == "typed_extension_protocol_options":
         name = " or ".join(sorted(set(re.findall("(http2?)_protocol_options'", str(value)))))
-    elif key == "typed_per_filter_config" and _EXT_AUTHZ in value:
-        name = _check_name(value[_EXT_AUTHZ])
+    elif key == EXT_AUTHZ:
+        name = _check_name(value)
+    elif key == "typed_per_filter_config" and SESSION_FILTER in value:
+        name = "own check"
     return re.sub("[^a-z0-9]+", "_", name.lower()) or None
 
 

@@ -39,11 +39,24 @@ def http_filter(document: dict[str, Any], name: str) -> dict[str, Any]:
     return config
 
 
-def routes(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the gateway's routes, in order."""
+def virtual_host(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the gateway's virtual host."""
     (host,) = manager(document)["route_config"]["virtual_hosts"]
-    found: list[dict[str, Any]] = host["routes"]
+    found: dict[str, Any] = host
     return found
+
+
+def routes(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return all routes of the gateway, each once: those of each provider, then the rest."""
+    host = virtual_host(document)
+    if "matcher" not in host:
+        found: list[dict[str, Any]] = host["routes"]
+        return found
+    branches = {
+        _branch(entry)["action"]["name"]: _list(_branch(entry))
+        for entry in _prefixes(host).values()
+    }
+    return [*sum(branches.values(), []), *_list(host["matcher"]["on_no_match"])]
 
 
 def cluster(document: dict[str, Any], name: str) -> dict[str, Any]:
@@ -54,8 +67,21 @@ def cluster(document: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def chosen(document: dict[str, Any], method: str, path: str) -> dict[str, Any]:
-    """Return the route that Envoy takes for a plain request: the first that matches in full."""
-    return first(routes(document), method, path)
+    """Return the route that Envoy takes for a plain request.
+
+    The longest prefix whose branch the path belongs to selects the list, and in that the first
+    route that matches in full serves.
+    """
+    host = virtual_host(document)
+    if "matcher" not in host:
+        return first(host["routes"], method, path)
+    prefixes = _prefixes(host)
+    for prefix in sorted(filter(path.startswith, prefixes), key=len, reverse=True):
+        (field,) = prefixes[prefix]["matcher"]["matcher_list"]["matchers"]
+        pattern = field["predicate"]["single_predicate"]["value_match"]["safe_regex"]["regex"]
+        if re.fullmatch(pattern.replace(r"\C", "(?s:.)"), path):
+            return first(_list(field["on_match"]), method, path)
+    return first(_list(host["matcher"]["on_no_match"]), method, path)
 
 
 def first(found: list[dict[str, Any]], method: str, path: str) -> dict[str, Any]:
@@ -73,6 +99,22 @@ def facts(route: dict[str, Any]) -> dict[str, str]:
     """Return what the route tells authz; nothing for a route that says nothing."""
     per_filter = route.get("typed_per_filter_config", {}).get("envoy.filters.http.ext_authz", {})
     found: dict[str, str] = per_filter.get("check_settings", {}).get("context_extensions", {})
+    return found
+
+
+def _prefixes(host: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = host["matcher"]["matcher_tree"]["prefix_match_map"]["map"]
+    return found
+
+
+def _branch(entry: dict[str, Any]) -> dict[str, Any]:
+    (field,) = entry["matcher"]["matcher_list"]["matchers"]
+    found: dict[str, Any] = field["on_match"]
+    return found
+
+
+def _list(matched: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = matched["action"]["typed_config"]["routes"]
     return found
 
 
