@@ -21,9 +21,17 @@ RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /dist . 
     && /opt/build/bin/pip --python /opt/authz install --no-deps /dist/*.whl
 
 FROM ${PYTHON_IMAGE}
+# `make image` passes these from authz/__init__.py and git.
+ARG VERSION
+ARG REVISION
+ARG CREATED
 LABEL org.opencontainers.image.title="authz" \
       org.opencontainers.image.description="The open authentication layer for AI gateways on Envoy" \
-      org.opencontainers.image.licenses="Apache-2.0"
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.authors="The authz maintainers" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}"
 # Under /run is where docker-compose.yml mounts volumes; a new volume takes over the owner.
 RUN groupadd --gid 10001 authz \
     && useradd --uid 10001 --gid 10001 --home-dir /var/lib/authz --no-create-home --shell /usr/sbin/nologin authz \

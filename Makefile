@@ -2,21 +2,21 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-# Each file that an Envoy watches takes an inotify instance, of which Linux gives a user 128 unless
-# root says otherwise; three processes with their Envoys may need more.
+# Each file that an Envoy watches needs an inotify instance. Linux allows 128 for each user unless
+# root raises the limit, and three test processes with their Envoys may need more.
 INOTIFY := /proc/sys/fs/inotify/max_user_instances
 PROCESSES = $(shell (echo 1024 > $(INOTIFY)) 2>/dev/null; [ "$$(cat $(INOTIFY) 2>/dev/null || echo 0)" -ge 512 ] && echo 3 || echo 2)
 
-.PHONY: run test test-clients lint format soak bench docs lock clean
+.PHONY: run test test-clients lint format soak bench docs docs-reference image release-check lock clean
 .DEFAULT_GOAL := run
 
-run: $(VENV)/.run  ## the whole pair in the foreground, with a stand-in provider
+run: $(VENV)/.run  ## the gateway in the foreground, with fake providers
 	$(BIN)/authz up --demo
 
 test: $(VENV)/.test  ## every test, against a real Envoy
 	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
 
-test-clients: $(VENV)/.test  ## real clients, headless, in every mode; AUTHZ_RECORD=1 notes the results
+test-clients: $(VENV)/.test  ## real clients, headless, in every mode; AUTHZ_RECORD=1 writes down the results
 	$(BIN)/python -m pytest -s tests/clients/run_*.py $(if $(CLIENT),-k '$(CLIENT)')
 
 lint: $(VENV)/.test  ## what CI checks before the tests
@@ -29,19 +29,32 @@ format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-soak: $(VENV)/.test  ## the long ones: deletes, tokens, replicas that fail, the matrix over every transport
+soak: $(VENV)/.test  ## long tests: deletes, tokens, failing replicas, the matrix over every transport
 	AUTHZ_DELETES=1000 AUTHZ_SOAK=1 $(BIN)/python -m pytest -s tests/e2e/test_revocation.py tests/unit/identity/test_postgres_rows.py tests/unit/identity/test_sqlite_rows.py
 	AUTHZ_SOAK=1 $(BIN)/python -m pytest -s tests/e2e/test_replicas.py tests/e2e/test_memory.py tests/e2e/test_reload.py tests/e2e/proxy/test_reload.py tests/e2e/test_page.py
 	for transport in grpcio http2-tls grpcio-tls; do \
 		AUTHZ_TRANSPORT=$$transport $(BIN)/python -m pytest tests/conformance || exit 1; \
 	done
 
-bench: $(VENV)/.test  ## docs/performance.md and its plots, made again on this machine
+bench: $(VENV)/.test  ## docs/performance.md and its plots, measured on this machine
 	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY),--docs docs)
 	$(if $(ONLY),,$(BIN)/python -m bench.proxy --docs docs)
 
 docs: $(VENV)/.docs  ## docs/ as a site in build/site; a broken link or anchor is an error
 	$(BIN)/zensical build --strict --clean
+
+docs-reference: $(VENV)/.run  ## the pages of docs/ that are made from the settings' code
+	$(BIN)/authz config schema > docs/gateway.schema.json
+	$(BIN)/authz config reference > docs/configuration-reference.md
+
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' authz/__init__.py)
+
+image:  ## the image of authz, with its version and commit as labels
+	docker build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD) \
+		--build-arg CREATED=$(shell date -u +%Y-%m-%dT%H:%M:%SZ) -t authz:$(VERSION) .
+
+release-check: build/release/.done  ## wheel and sdist in dist/, checked and run from an empty environment
+	build/release/bin/python tests/release/check.py
 
 PIP_COMPILE := $(BIN)/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url \
 	--no-emit-find-links --no-emit-trusted-host
@@ -49,17 +62,18 @@ PIP_COMPILE := $(BIN)/pip-compile --quiet --strip-extras --generate-hashes --all
 lock: $(VENV)/.test  ## pin the dependencies again
 	$(BIN)/pip install --quiet pip-tools
 	$(PIP_COMPILE) --extra otel --extra up --extra test --output-file requirements/test.txt pyproject.toml
-	@# What runs is what was tested.
+	@# The runtime versions are the tested ones.
 	$(PIP_COMPILE) --extra otel --extra up --constraint requirements/test.txt --output-file requirements/run.txt pyproject.toml
 	$(PIP_COMPILE) --extra otel --constraint requirements/run.txt --output-file requirements/serve.txt pyproject.toml
 	$(PIP_COMPILE) --constraint requirements/test.txt --output-file requirements/docs.txt requirements/docs.in
 	$(PIP_COMPILE) --all-build-deps --only-build-deps --output-file requirements/build.txt pyproject.toml
+	$(PIP_COMPILE) --constraint requirements/build.txt --output-file requirements/release.txt requirements/release.in
 
 clean:
 	rm -rf $(VENV) .authz .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist bench/out
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# An environment whose Python is gone, too old or without pip is half made: it is made again.
+# An environment whose Python is missing, too old or without pip is removed and created again.
 ifneq ($(wildcard $(VENV)),)
 ifneq ($(shell $(BIN)/python -c 'import sys, pip; print(sys.version_info >= (3, 11))' 2>/dev/null),True)
 $(shell rm -rf $(VENV))
@@ -70,8 +84,8 @@ $(VENV)/bin/python:
 	@$(PYTHON) requirements/check.py
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
-# The project itself is installed editable, without its dependencies: those come from the lock, which
-# is whole. Without --no-deps pip resolves again, and older ones stumble over `name[extra]` in a lock.
+# The project itself is installed editable, without its dependencies, which come from the complete
+# lock. Without --no-deps pip would resolve again, and older versions fail on `name[extra]` in a lock.
 $(VENV)/.run: requirements/run.txt pyproject.toml hatch_build.py proto/ext_authz.proto | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/run.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
@@ -84,4 +98,8 @@ $(VENV)/.test: requirements/test.txt pyproject.toml hatch_build.py proto/ext_aut
 
 $(VENV)/.docs: requirements/docs.txt | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/docs.txt
+
+build/release/.done: requirements/release.txt requirements/build.txt
+	$(PYTHON) -m venv --clear build/release
+	build/release/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/build.txt -r requirements/release.txt
 	touch $@

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import authz
 from tests.support.deployment import REPOSITORY
 
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
@@ -47,3 +48,27 @@ def test_the_image_is_built_from_files_that_are_let_in() -> None:
 def test_the_service_is_not_root() -> None:
     """The last stage runs as a user of its own, by number, so that Kubernetes can check it."""
     assert re.search(r"^USER 10001:10001$", DOCKERFILE.rpartition("\nFROM")[2], re.MULTILINE)
+
+
+def test_the_labels_come_from_build_arguments() -> None:
+    """Version, revision and time of the image are arguments that `make image` passes."""
+    stage = DOCKERFILE.rpartition("\nFROM")[2]
+    arguments = set(re.findall(r"^ARG (\w+)$", stage, re.MULTILINE))
+    labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]+)"', stage))
+    assert {labels[name] for name in ("version", "revision", "created")} == {
+        "${VERSION}",
+        "${REVISION}",
+        "${CREATED}",
+    }
+    assert arguments == {"VERSION", "REVISION", "CREATED"}
+    makefile = (REPOSITORY / "Makefile").read_text()
+    assert set(re.findall(r"--build-arg (\w+)=", makefile)) == arguments
+
+
+def test_every_file_names_the_same_version() -> None:
+    """The image's tag in the deployment files is the version of authz/__init__.py."""
+    for file, pattern in (
+        ("docker-compose.yml", r"AUTHZ_IMAGE:-authz:([^}]+)\}"),
+        ("deploy/kubernetes/base/kustomization.yaml", r"/authz, newTag: ([^}]+)\}"),
+    ):
+        assert re.findall(pattern, (REPOSITORY / file).read_text()) == [authz.__version__], file

@@ -1,0 +1,1 @@
+"""Checks of a release, run by ``make release-check``."""
