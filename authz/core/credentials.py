@@ -46,6 +46,7 @@ _KEY_IN_SUBPROTOCOL = "openai-insecure-api-key"
 """How a browser, which can set no header of a handshake, passes a key to OpenAI."""
 _ACCOUNTS_IN_SUBPROTOCOL = ("openai-organization", "openai-project")
 """How it chooses the account that pays, which no ``ACCOUNT_HEADERS`` can say in a handshake."""
+_ESCAPE = re.compile(rb"%[0-9A-Fa-f]{2}")
 _DECODED_TIMES = 3
 _NONE: frozenset[str] = frozenset()
 
@@ -231,7 +232,8 @@ def _decodings(value: bytes) -> list[bytes]:
     Envoy decodes the path as far as it is safe, but neither the query nor any other header.
     """
     found = [value]
-    while b"%" in found[-1] and len(found) <= _DECODED_TIMES:
+    # Each round ends at a text without an escape: an anonymous caller may send many per cent signs.
+    while _ESCAPE.search(found[-1]) and len(found) <= _DECODED_TIMES:
         found.append(unquote_to_bytes(found[-1]))
     return found
 
