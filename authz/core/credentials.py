@@ -31,6 +31,7 @@ _KEY_IN_SUBPROTOCOL = "openai-insecure-api-key"
 """A browser can set no header of a handshake, so it passes a key to OpenAI as a subprotocol."""
 _ACCOUNTS_IN_SUBPROTOCOL = ("openai-organization", "openai-project")
 """Subprotocols by which a browser chooses the account that pays."""
+_ESCAPE = re.compile(rb"%[0-9A-Fa-f]{2}")
 _DECODED_TIMES = 3
 _NO_NAMES: frozenset[str] = frozenset()
 
@@ -212,7 +213,8 @@ def _decodings(value: bytes) -> list[bytes]:
     Envoy decodes the path as far as that is safe, but neither the query nor any other header.
     """
     found = [value]
-    while b"%" in found[-1] and len(found) <= _DECODED_TIMES:
+    # Each round ends at a text without an escape: an anonymous caller may send many per cent signs.
+    while _ESCAPE.search(found[-1]) and len(found) <= _DECODED_TIMES:
         found.append(unquote_to_bytes(found[-1]))
     return found
 

@@ -116,7 +116,7 @@ def test_signature_in_the_query(
 
 
 def test_signature_in_a_header(every_type_without_byok: Pair, token: str) -> None:
-    """A signature of the client's own in a header is refused or replaced, with what belongs to it."""
+    """A signature of the client's own in headers is refused or replaced."""
     mine: Headers = [("x-api-key", token)]
     signature = f"AWS4-HMAC-SHA256 Credential={MARKER}/x SignedHeaders=host Signature=0"
     for own in (
@@ -149,7 +149,7 @@ def test_what_is_behind_a_chunked_body(
     pair.provider.take()
     with raw.Connection(pair.port) as connection:
         connection.send(head.encode() + b"2\r\n{}\r\n0\r\n\r\n" + hidden)
-        statuses = []
+        statuses: list[int] = []
         connection.wait_at_most(3.0)
         with contextlib.suppress(Closed, TimeoutError):
             while len(statuses) < 2:

@@ -180,7 +180,7 @@ def test_bytes_behind_a_refused_handshake(
     with raw.Connection(sockets.port) as connection:
         connection.send(bad + b"\x81\x05hello" + good)
         assert connection.read_status() == 401
-        statuses = []
+        statuses: list[int] = []
         # Envoy may wait for more, answer that it is no HTTP, or close.
         connection.wait_at_most(1.0)
         with contextlib.suppress(Closed, TimeoutError):

@@ -37,8 +37,22 @@ _names = st.sampled_from(
 )
 _words = st.sampled_from(
     [
-        *(TOKEN, OTHER, LOOSE, f"Bearer {TOKEN}", "Bearer sk-1", "sk-1", "x", "%2d", " ", "%41"),
+        *(
+            TOKEN,
+            OTHER,
+            LOOSE,
+            f"Bearer {TOKEN}",
+            "Bearer sk-1",
+            "sk-1",
+            "x",
+            "%2d",
+            "%252D",
+            "%25",
+            " ",
+            "%41",
+        ),
         *(f"openai-insecure-api-key.{TOKEN}", f"z{TOKEN}z", f"%41{TOKEN[1:]}"),
+        *("openai-organization.x", ", realtime"),
         str(uuid.UUID(int=7)),
     ]
 )
