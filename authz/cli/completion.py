@@ -58,14 +58,14 @@ def _from_store(
     from authz.cli.common import find_config
     from authz.database.sqlite import SQLiteDatabase
     from authz.database.url import SQLiteURL, parse_identity_url
-    from authz.identity.open import open_store
+    from authz.identity.open import IDENTITY, open_store
     from authz.identity.store import Store
 
     async def work() -> list[tuple[str, str]]:
         identity = find_config(_config_path(ctx))[0].identity
         url = parse_identity_url(identity)
         if isinstance(url, SQLiteURL):
-            store = Store(SQLiteDatabase(url.path, read_only=True))
+            store = Store(SQLiteDatabase(url.path, IDENTITY, read_only=True))
         else:
             store = await open_store(identity, create=False)
         try:

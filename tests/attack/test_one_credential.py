@@ -3,12 +3,12 @@
 import contextlib
 
 import pytest
-from authz.demo.recording import Seen
 
 from authz.core.header_names import ACCOUNT_HEADERS, CREDENTIAL_HEADERS
 from tests.support import raw
 from tests.support.every_type import CENTRAL
 from tests.support.pair import Pair
+from tests.support.provider import RecordedRequest
 from tests.support.raw import Closed, Headers
 
 GOVERNANCE = "x-coder-ai-governance-token"
@@ -56,7 +56,7 @@ def _written(header: str, way: str) -> Headers:
             return [(header, MARKER)]
 
 
-def _ask(pair: Pair, data: bytes) -> tuple[int, list[Seen]]:
+def _ask(pair: Pair, data: bytes) -> tuple[int, list[RecordedRequest]]:
     pair.provider.take()
     try:
         status = raw.ask(pair.port, data).status
