@@ -1,4 +1,4 @@
-"""authz.decision, for tokens that are limited."""
+"""authz.core.decision, for tokens that are limited."""
 
 from dataclasses import replace
 
