@@ -81,7 +81,7 @@ class Authorizer:
 
     @property
     def allow_byok(self) -> bool:
-        """Whether users may bring their own keys."""
+        """True if users may bring their own keys."""
         return self._allow_byok
 
     @allow_byok.setter

@@ -14,7 +14,7 @@ from authz.core.tokens import CoderToken
 
 
 class Rejection(StrEnum):
-    """Why a well-formed token is refused. For logs and metrics; clients get ``token_invalid``."""
+    """A reason to refuse a well-formed token; only logs and metrics have it, never the client."""
 
     UNKNOWN = "token_unknown"
     EXPIRED = "token_expired"

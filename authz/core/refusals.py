@@ -24,7 +24,7 @@ API = "api_error"
 
 
 class Reason(StrEnum):
-    """Why a request is refused, beside the reasons of ``Rejection``."""
+    """A reason to refuse a request, beside those of ``Rejection``."""
 
     BAD_HEADER = "bad_header"
     TOKEN_IN_URL = "token_in_url"  # noqa: S105 - a reason, no secret

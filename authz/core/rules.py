@@ -15,7 +15,7 @@ MAX_PROVIDERS = 64
 
 
 class Mode(StrEnum):
-    """Whose credential reaches the provider."""
+    """The owner of the credential that reaches the provider: the company or the user."""
 
     CENTRALIZED = "centralized"
     BYOK = "byok"

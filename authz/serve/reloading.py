@@ -68,7 +68,7 @@ class Reloadable:
 
     @property
     def is_immediate(self) -> bool:
-        """Whether a check never waits, which depends on the identity source alone."""
+        """True if a check never waits, which depends on the identity source alone."""
         return self._authorizer.is_immediate
 
     def check(self, message: bytes) -> Awaitable[bytes]:

@@ -1,7 +1,7 @@
-"""The request matrix as data, and what has to become of each cell, as plain rules.
+"""The request matrix as data, and the expected result of each cell, as plain rules.
 
-The rules are those of ``interface.md`` sections 5 and 6 and ``coder-contract.md`` 2.2 to 2.8, put
-down a second time: nothing of authz is imported here, so that a slip in one of the two shows.
+This module states the rules of ``docs/coder.md`` a second time and imports nothing of authz, so
+that a mistake in one of the two shows.
 """
 
 import itertools
@@ -11,7 +11,7 @@ from typing import Literal
 
 KINDS = ("none", "alice", "bob", "expired", "deleted", "malformed", "provider key")
 TYPES = ("anthropic", "openai", "chatgpt", "copilot")
-"""Names of providers in the tests' ``gateway.yaml``; each stands for its type."""
+"""Names of providers in the tests' ``gateway.yaml``; each is also the name of a type."""
 
 CODER_TOKENS = ("alice", "bob", "expired", "deleted")
 """Kinds that have a Coder token's shape."""
@@ -31,7 +31,7 @@ CENTRAL_SOURCES = {"anthropic": "x-api-key", "openai": "authorization"}
 
 @dataclass(frozen=True)
 class Cell:
-    """One request of the matrix: what stands in each place, the policy, and where it goes."""
+    """One request of the matrix: the value of each header, the policy, and the provider."""
 
     governance: str
     authorization: str
@@ -48,7 +48,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Refused:
-    """The gateway answers itself; the provider sees nothing."""
+    """The gateway refuses the request; the provider does not see it."""
 
     status: int
     error_type: str
@@ -61,7 +61,7 @@ class Forwarded:
 
     Attributes:
         header: the only credential header.
-        source: whose credential: ``central``, or the kind that stands in ``header`` of the cell.
+        source: the origin of the credential: ``central``, or the kind in the cell's ``header``.
     """
 
     header: str
@@ -82,7 +82,7 @@ def cells() -> Iterator[Cell]:
 
 
 def expected(cell: Cell) -> Refused | Forwarded:
-    """Say what becomes of a cell."""
+    """Return the expected result of a cell."""
     own = _own(cell)
     if own is not None and not cell.byok:
         return Refused(403, "permission_error", "byok_disabled")
@@ -91,7 +91,7 @@ def expected(cell: Cell) -> Refused | Forwarded:
         places = [cell.authorization, cell.x_api_key]
     if {*places} == {"none"}:
         return Refused(401, "authentication_error", "token_missing")
-    # What has no token's form beside one that has it was never meant to be the token.
+    # A value without a token's form, beside one with it, is not meant as the token.
     presented = [kind for kind in places if kind in CODER_TOKENS]
     if not presented or presented[0] not in GOOD_TOKENS:
         return Refused(401, "authentication_error", "token_invalid")
@@ -103,12 +103,12 @@ def expected(cell: Cell) -> Refused | Forwarded:
 
 
 def _own(cell: Cell) -> Forwarded | None:
-    """Without a governance header, the other two are places of the Coder token."""
+    """Return the use of the own credential; without a governance header there is none."""
     if cell.governance == "none":
         return None
     for header in OWN_SOURCES[cell.provider]:
         kind = cell.authorization if header == "authorization" else cell.x_api_key
-        # A malformed token is of no token's shape, so it may be a key of a kind we don't know.
+        # A malformed token has no token's shape, so it may be an unknown kind of key.
         if kind != "none" and kind not in CODER_TOKENS:
             return Forwarded(header, kind)
     return None

@@ -1,4 +1,4 @@
-"""Credentials beyond the matrix: odd forms, odd places, and who may not."""
+"""Credentials beyond the matrix: odd forms, odd places, and users without access."""
 
 from collections.abc import Callable
 

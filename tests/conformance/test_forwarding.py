@@ -1,4 +1,4 @@
-"""What of a request reaches the provider, beside the credential (``interface.md`` section 6)."""
+"""The parts of a request that reach the provider, beside the credential."""
 
 import re
 

@@ -22,7 +22,7 @@ from tests.support.pair import TYPES as PROVIDER_TYPE_NAMES
 VALUES = Values.made_up()
 
 
-def _verdict(token_id: str) -> Identity | Rejection:
+def _verification(token_id: str) -> Identity | Rejection:
     for kind, text in VALUES.tokens.items():
         if text.startswith(token_id):
             if kind == "expired":
@@ -31,7 +31,7 @@ def _verdict(token_id: str) -> Identity | Rejection:
     raise AssertionError("a token that stands in no header was looked up")
 
 
-def _outcome(cell: Cell) -> tuple[Credentials, Allow | Deny]:
+def _decision(cell: Cell) -> tuple[Credentials, Allow | Deny]:
     provider_type = PROVIDER_TYPES[PROVIDER_TYPE_NAMES[cell.provider]]
     headers = VALUES.headers(cell)
     credentials = read((name, value.encode()) for name, value in headers.items())
@@ -41,7 +41,7 @@ def _outcome(cell: Cell) -> tuple[Credentials, Allow | Deny]:
     route = Route(cell.provider, provider_type, supported=True, label="GET /")
     key = CENTRAL_KEYS.get(cell.provider)
     central = ChosenKey(Secret(key)) if key else None
-    verification = _verdict(token.id)
+    verification = _verification(token.id)
     return credentials, decide(
         credentials, route, token, verification, central, allow_byok=cell.byok
     )
@@ -49,21 +49,21 @@ def _outcome(cell: Cell) -> tuple[Credentials, Allow | Deny]:
 
 def _mismatch(cell: Cell) -> str | None:
     wanted = expected(cell)
-    credentials, outcome = _outcome(cell)
+    credentials, decision = _decision(cell)
     got: object
-    if isinstance(outcome, Deny):
-        got = Refused(outcome.status, outcome.error_type, outcome.code)
+    if isinstance(decision, Deny):
+        got = Refused(decision.status, decision.error_type, decision.code)
     else:
-        assert outcome.header is not None
-        source = "central" if outcome.credential else cell_kind(cell, outcome.header)
-        got = Forwarded(outcome.header, source)
-        kept = credentials.named(outcome.header)
-        credential = (outcome.credential or kept or Secret("")).reveal()
+        assert decision.header is not None
+        source = "central" if decision.credential else cell_kind(cell, decision.header)
+        got = Forwarded(decision.header, source)
+        kept = credentials.named(decision.header)
+        credential = (decision.credential or kept or Secret("")).reveal()
         if isinstance(wanted, Forwarded):
             if credential.removeprefix("Bearer ") != VALUES.forwarded(cell, wanted):
-                got = f"another value in {outcome.header}"
-            elif outcome.mode != wanted.mode:
-                got = f"mode {outcome.mode}"
+                got = f"another value in {decision.header}"
+            elif decision.mode != wanted.mode:
+                got = f"mode {decision.mode}"
     return None if got == wanted else f"{cell.name}: wanted {wanted}, got {got}"
 
 
@@ -82,10 +82,10 @@ def test_every_cell(name: str, byok: bool) -> None:
 
 
 def test_the_matrix_holds_every_outcome() -> None:
-    """No rule is there for nothing: each outcome has cells, and they sum up to all of them."""
+    """Each outcome of the rules has cells, and they sum up to all of them."""
     outcomes = [expected(cell) for cell in cells()]
     assert len(outcomes) == 7 * 7 * 7 * 2 * 4 == 2744
-    codes = {outcome.code for outcome in outcomes if isinstance(outcome, Refused)}
+    codes = {decision.code for decision in outcomes if isinstance(decision, Refused)}
     assert codes == {
         "byok_disabled",
         "token_invalid",

@@ -1,4 +1,4 @@
-"""Which paths and methods are served, and what the others get."""
+"""The served paths and methods, and the refusals of all others."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What Azure, Gemini, Bedrock, Copilot and further paths have beside the credential's header."""
+"""Rules of Azure, Gemini, Bedrock, Copilot and further paths beside the credential's header."""
 
 from dataclasses import replace
 from pathlib import Path

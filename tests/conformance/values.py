@@ -1,4 +1,4 @@
-"""What stands in the headers of a cell of the matrix."""
+"""The header values of a cell of the matrix."""
 
 import secrets
 import string
@@ -13,7 +13,7 @@ SYMBOLS = string.ascii_letters + string.digits
 
 
 def made_up_token() -> str:
-    """Return a well-formed Coder token of nobody."""
+    """Return a well-formed Coder token that no database has."""
     text = "".join(secrets.choice(SYMBOLS) for _ in range(32))
     return f"{text[:10]}-{text[10:]}"
 
@@ -24,7 +24,7 @@ class Values:
 
     Attributes:
         tokens: kind to Coder token.
-        malformed: a token with a character missing, as a bad copy leaves it.
+        malformed: a token without its last character, as after a careless copy.
     """
 
     tokens: Mapping[str, str]
@@ -32,12 +32,12 @@ class Values:
 
     @classmethod
     def made_up(cls) -> "Values":
-        """Return values that no database knows."""
+        """Return values that no database has."""
         return cls({kind: made_up_token() for kind in CODER_TOKENS})
 
     @classmethod
     def of(cls, pair: Pair) -> "Values":
-        """Make the tokens in the database of a pair whose users are alice and bob."""
+        """Create the tokens in the database of a pair whose users are alice and bob."""
         tokens = {
             "alice": pair.create_token("alice"),
             "bob": pair.create_token("bob"),
@@ -48,7 +48,7 @@ class Values:
         return cls(tokens)
 
     def credential(self, cell: Cell, source: str) -> str | None:
-        """Return what stands in one of the three places, without a scheme."""
+        """Return the value of one of the three headers, without a scheme."""
         kind = {
             "governance": cell.governance,
             "authorization": cell.authorization,
@@ -80,10 +80,10 @@ class Values:
             headers["x-api-key"] = api_key
         return headers
 
-    def forwarded(self, cell: Cell, outcome: Forwarded) -> str:
-        """Return the one credential that the provider has to see, without a scheme."""
-        if outcome.source == "central":
+    def forwarded(self, cell: Cell, expected: Forwarded) -> str:
+        """Return the one credential that the provider must see, without a scheme."""
+        if expected.source == "central":
             return CENTRAL_KEYS[cell.provider]
-        value = self.credential(cell, outcome.header)
+        value = self.credential(cell, expected.header)
         assert value is not None
         return value

@@ -90,7 +90,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_finished(self) -> bool:
-        """Whether, after ``announce_stop``, every call is answered and no other will come."""
+        """True if, after ``announce_stop``, every call is answered and no other will come."""
         return not self._out.open_streams and (self._is_drained or not self._has_preface)
 
     def announce_stop(self) -> None:

@@ -1,4 +1,4 @@
-"""authz.check.authorizer: from Envoy's question to our answer."""
+"""authz.check.authorizer: from Envoy's check to authz's response."""
 
 import asyncio
 import json
@@ -69,10 +69,10 @@ def _ask(message: bytes, authorizer: Authorizer | None = None) -> bytes:
 
 def _metadata(response: pb.CheckResponse) -> dict[str, str]:
     fields = response.dynamic_metadata.fields
-    facts = {key: value.string_value for key, value in fields.items()}
-    # Another one for each request.
-    assert ID.fullmatch(facts.pop("entry", "0" * 12 + "-" + "0" * 12))
-    return facts
+    metadata = {key: value.string_value for key, value in fields.items()}
+    # The id differs in each request.
+    assert ID.fullmatch(metadata.pop("entry", "0" * 12 + "-" + "0" * 12))
+    return metadata
 
 
 def test_a_good_token_gets_the_central_key() -> None:
@@ -323,16 +323,16 @@ TYPES = Config.model_validate(
 )
 
 
-def _asked(name: str, path: str = "/", **facts: str) -> pb.CheckResponse:
+def _asked(name: str, path: str = "/", **extensions: str) -> pb.CheckResponse:
     """Ask with a good token; the Gemini provider alone has a central key."""
     (url,) = (str(one.base_url) for one in TYPES.providers if one.name == name)
-    context = {"provider": name, "base_url": url, "supported": "true", **facts}
+    context = {"provider": name, "base_url": url, "supported": "true", **extensions}
     authorizer = Authorizer(TYPES, _identities(), {"gemini": _pool(CENTRAL)})
     return answer(_ask(question([("x-api-key", TOKEN)], context, path=path), authorizer))
 
 
 def test_what_a_route_says_of_keys() -> None:
-    """A fact that is not exactly `true` never gives a key away, nor lets a request without pass."""
+    """A value that is not exactly `true` gives no key away and lets no request through."""
     assert _asked("gemini").status.code == 0
     for value in ("false", "", "True", "1"):
         assert _asked("gemini", central_key=value).denied_response.status.code == 401

@@ -1,4 +1,4 @@
-"""authz.decision_cache: what is kept of requests never changes what the next one gets."""
+"""authz.check.decision_cache: a cached decision never changes the response to a request."""
 
 import asyncio
 import uuid
@@ -62,7 +62,7 @@ _values = st.lists(_words, max_size=3).map(lambda words: "".join(words).encode()
 _headers = st.lists(st.tuples(_names, _values), max_size=6)
 
 CACHE = DecisionCache(frozenset({"x-team-key"}))
-"""One for all examples, so that later ones meet what earlier ones have left."""
+"""One cache for all examples, so that later ones find entries of earlier ones."""
 
 
 def _field(name: str, value: bytes) -> bytes:
@@ -83,11 +83,11 @@ FURTHER = frozenset({"x-team-key"})
 @settings(max_examples=500)
 @given(_headers)
 def test_what_tells_nothing_can_be_left_out(headers: list[tuple[str, bytes]]) -> None:
-    """CachedDecision the significant_headers headers alone finds what reading all of them does."""
+    """Reading the significant headers alone finds the same as reading all of them."""
     told = CACHE.significant_headers([_field(*header) for header in headers])
     some, every = _read([read_field(field) for field in told]), _read(headers)
     if isinstance(every, Credentials) and isinstance(some, Credentials):
-        # Names that are removed have no order.
+        # The order of removed names has no meaning.
         assert set(some.token_headers) == set(every.token_headers)
         assert replace(some, token_headers=()) == replace(every, token_headers=())
     else:
@@ -283,7 +283,7 @@ _asked = st.tuples(
     st.sampled_from([_COMPAT, _GEMINI]),
     _queries,
 )
-# Likely to be allowed, so that it is kept, with something that a neighbour of it has not.
+# Requests that are likely to be allowed and cached, with something that similar ones lack.
 _likely = st.tuples(
     st.lists(_pairs, max_size=2).map(lambda more: [("x-coder-ai-governance-token", TOKEN), *more]),
     st.sampled_from([_COMPAT, _GEMINI]),

@@ -77,9 +77,9 @@ def test_envoys_question_is_read(
 
 
 @given(st.binary(max_size=60), st.binary(max_size=60))
-def test_any_header_is_read_or_refused(field: bytes, fact: bytes) -> None:
-    """Headers and facts are read one by one; text for a person is found or empty, never raised."""
-    check = Check("GET", "/", [field], (fact,))
+def test_any_header_is_read_or_refused(field: bytes, extension: bytes) -> None:
+    """Headers and context extensions are read or refused; a text for a person never raises."""
+    check = Check("GET", "/", [field], (extension,))
     for read_it in (lambda: check.headers, lambda: check.context):
         with suppress(BadCheck):
             read_it()

@@ -1,4 +1,4 @@
-"""authz.check.hints: what the text of a 404 advises."""
+"""authz.check.hints: the advice in the text of a 404."""
 
 import pytest
 from hypothesis import given

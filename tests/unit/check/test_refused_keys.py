@@ -32,7 +32,7 @@ def _pool() -> KeyPool:
 def _message(
     status: int = 429, details: str = "via_upstream", namespace: str = "", **metadata: str
 ) -> bytes:
-    facts = {
+    metadata = {
         "provider": "anthropic",
         "key_index": "0",
         "credential_hint": KEYS[0].hint,
@@ -43,7 +43,7 @@ def _message(
     fields = entry.common_properties.metadata.filter_metadata[
         namespace or "envoy.filters.http.ext_authz"
     ].fields
-    for key, value in facts.items():
+    for key, value in metadata.items():
         if value:
             fields[key].string_value = value
     entry.response.response_code.value = status
@@ -76,7 +76,7 @@ def test_a_refused_key_rests() -> None:
     "message",
     [
         _message(200),
-        # Envoy's own 429, as from a rate limit of ours.
+        # Envoy's own 429, as from the limits in gateway.yaml.
         _message(details="request_rate_limited"),
         _message(namespace="somebody.else"),
         _message(key_index=""),

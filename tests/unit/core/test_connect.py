@@ -1,4 +1,4 @@
-"""The decision on a CONNECT."""
+"""authz.core.connect: the decision on a CONNECT."""
 
 import base64
 import string

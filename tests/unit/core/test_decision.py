@@ -258,37 +258,37 @@ def test_what_holds_for_every_allow(
         assert token.status in (400, 401, 403)
         return
     central = _chosen(CENTRAL if has_central else None)
-    outcome = decide(credentials, route, token, verification, central, allow_byok=allow_byok)
-    if isinstance(outcome, Deny):
-        assert outcome.status in (400, 401, 404)
+    decision = decide(credentials, route, token, verification, central, allow_byok=allow_byok)
+    if isinstance(decision, Deny):
+        assert decision.status in (400, 401, 404)
         return
-    assert outcome.identity is verification
+    assert decision.identity is verification
     assert route.supported
     assert route.type is not None
     assert not route.query.hidden
     assert route.query.override is None
-    is_central = outcome.mode is Mode.CENTRALIZED
-    assert outcome.query == route.query.plain + (route.query.accounts if is_central else ())
-    assert {*credentials.accounts} <= {*outcome.token_headers} or not is_central
-    if outcome.header is None:
-        assert outcome.credential is None
-        if outcome.mode is Mode.CENTRALIZED:
+    is_central = decision.mode is Mode.CENTRALIZED
+    assert decision.query == route.query.plain + (route.query.accounts if is_central else ())
+    assert {*credentials.accounts} <= {*decision.token_headers} or not is_central
+    if decision.header is None:
+        assert decision.credential is None
+        if decision.mode is Mode.CENTRALIZED:
             assert route.type.signed
             assert route.signed
             assert route.central_key
         else:
             assert route.keyless
         return
-    sent = outcome.credential or credentials.named(outcome.header)
+    sent = decision.credential or credentials.named(decision.header)
     assert sent is not None
     assert TOKEN not in sent.reveal()
-    if outcome.mode is Mode.BYOK:
+    if decision.mode is Mode.BYOK:
         assert allow_byok
         assert credentials.governance is not None
-        assert outcome.header in route.type.own_headers
+        assert decision.header in route.type.own_headers
     else:
         assert sent.reveal().removeprefix("Bearer ") == CENTRAL
-        assert outcome.header == route.type.central_header
+        assert decision.header == route.type.central_header
         assert route.central_key
 
 
@@ -489,7 +489,7 @@ def test_a_hidden_key_in_the_query() -> None:
 
 
 def test_nothing_shows_a_secret() -> None:
-    """Neither outcome has a credential in its repr."""
+    """No decision has a credential in its repr."""
     byok = _decide(replace(GOVERNED, api_key=Secret(OWN)))
     texts = [repr(_decide(GOVERNED)), repr(byok), repr(_decide(GOVERNED, COPILOT))]
     texts += [str(precheck(Credentials(api_key=Secret(OWN)), None, allow_byok=True))]

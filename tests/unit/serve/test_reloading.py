@@ -52,8 +52,8 @@ class Service:
             The credential that it gets, its own one included, or the status of a refusal.
         """
         headers = [("x-coder-ai-governance-token", TOKEN), *([("x-api-key", own)] if own else [])]
-        facts = {"provider": "a", "base_url": url, "supported": "true"}
-        response = answer(await self.reloadable.check(question(headers, context=facts)))
+        context = {"provider": "a", "base_url": url, "supported": "true"}
+        response = answer(await self.reloadable.check(question(headers, context=context)))
         if response.status.code == 0:
             set_by_authz = [option.header.value for option in response.ok_response.headers]
             return "".join(set_by_authz) or own
@@ -81,7 +81,7 @@ async def test_the_old_one_is_forgotten(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("authz.serve.reloading.OVERLAP_SECONDS", 0.05)
     service = Service(tmp_path)
     await service.reload(service.config("https://two.test/", "two"))
-    # Timers fire in their order, so this one is behind the overlap's.
+    # Timers fire in order, so this one fires after the overlap's.
     await asyncio.sleep(0.1)
     assert await service.sent("https://one.test/") == 503
     assert await service.sent("https://two.test/") == "sk-ant-central-two-0123456789"
@@ -181,8 +181,8 @@ async def test_an_error_of_the_previous_configuration_has_its_format(tmp_path: P
     service = Service(tmp_path)
     await service.reload(service.config(url="https://two.test/", key="two"))
     service.source.failure = IdentityUnavailable("away")
-    facts = {"provider": "a", "base_url": "https://one.test/", "supported": "true"}
-    message = question([("x-api-key", TOKEN)], context=facts)
+    context = {"provider": "a", "base_url": "https://one.test/", "supported": "true"}
+    message = question([("x-api-key", TOKEN)], context=context)
     body = json.loads(answer(await service.reloadable.check(message)).error_response.body)
     assert "code" not in body["error"]
     assert "authz_check_duration_seconds_count 1.0" in service.metrics.text().decode()

@@ -1,4 +1,4 @@
-"""authz's own spans: when there is one, and what it says."""
+"""authz.serve.tracing: the spans of traced checks and their attributes."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Our server and the reference, as fixtures."""
+"""authz's own server and the reference, as fixtures."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

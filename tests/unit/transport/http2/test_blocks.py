@@ -1,4 +1,4 @@
-"""authz.http2.blocks: the memory of header blocks must not change what a block means."""
+"""authz.transport.http2.blocks: the cache never changes the meaning of a header block."""
 
 from collections.abc import Iterable
 
@@ -67,7 +67,7 @@ def test_as_without_a_memory(steps: list[tuple[str, object]], huffman: bool) -> 
             assert isinstance(value, int)
             encoder.header_table_size = value
         elif what == "again" and sequence:
-            # Not what an encoder would do: the same bytes, whatever they mean by now.
+            # No encoder does this: the same bytes again, with another meaning by now.
             assert isinstance(value, int)
             sequence.append(sequence[-1 - value % len(sequence)])
         elif what == "request":
@@ -121,7 +121,7 @@ def test_an_update_of_the_tables_size_is_never_skipped() -> None:
     """A block that changes only the table's size leaves its entries alone, and still counts."""
     shrink, grow = (_update(size) + b"\x00\x05:path\x02/a" + _REST for size in (0, 4096))
     adds = _added(b":path", b"/b") + _REST
-    # With a table of 0 the entry is not kept, so index 62 means nothing.
+    # With a table of size 0 the entry is dropped, so index 62 has no meaning.
     _agree([shrink, grow, shrink, adds, b"\xbe" + _REST])
     # A block that adds nothing at size 0 adds its entry once the table has grown.
     _agree([shrink, adds, grow, adds, b"\xbe" + _REST])

@@ -1,4 +1,4 @@
-"""authz.http2.calls: from requests to responses."""
+"""authz.transport.http2.calls: from requests to responses."""
 
 import asyncio
 import gc

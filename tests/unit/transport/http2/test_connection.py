@@ -1,4 +1,4 @@
-"""authz.http2.connection: what RFC 9113 allows, by the h2 library and hand-made frames."""
+"""authz.transport.http2.connection: legal traffic of RFC 9113, by h2 and hand-made frames."""
 
 import asyncio
 

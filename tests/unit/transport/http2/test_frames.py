@@ -1,4 +1,4 @@
-"""authz.http2.frames and authz.http2.grpc: bytes of frames and of messages."""
+"""authz.transport.http2.frames and authz.transport.http2.grpc: bytes of frames and of messages."""
 
 import hyperframe.frame
 import pytest

@@ -1,4 +1,4 @@
-"""authz.http2.server with grpcio as its client, beside grpcio's own server."""
+"""authz.transport.http2.server with grpcio as its client, beside grpcio's own server."""
 
 import asyncio
 from concurrent import futures

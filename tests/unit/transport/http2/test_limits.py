@@ -1,4 +1,4 @@
-"""authz.http2.connection: what a peer can make it spend is bounded."""
+"""authz.transport.http2.connection: a peer can use only limited resources."""
 
 import time
 import tracemalloc

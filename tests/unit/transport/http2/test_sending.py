@@ -1,4 +1,4 @@
-"""authz.http2.sending: flow control of what goes out."""
+"""authz.transport.http2.sending: flow control of sent data."""
 
 import time
 

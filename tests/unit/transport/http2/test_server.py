@@ -1,4 +1,4 @@
-"""authz.http2.server: addresses, and a stop that fails no call."""
+"""authz.transport.http2.server: addresses, and a stop that fails no call."""
 
 import asyncio
 import socket

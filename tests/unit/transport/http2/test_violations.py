@@ -1,4 +1,4 @@
-"""authz.http2.connection: each violation gets the code that RFC 9113 demands."""
+"""authz.transport.http2.connection: each violation gets the code that RFC 9113 demands."""
 
 import pytest
 
