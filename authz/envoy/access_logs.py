@@ -215,7 +215,7 @@ def _text_lines(config: Config) -> list[AccessLog]:
     # `authz up` asks for `/` without a token to see whether a check is answered.
     is_no_probe = _any_of(_path_is_not("/"), status_is(ComparisonFilterOp.NE, 401))
     asked = [from_authz("path"), is_no_probe]
-    others = [notfrom_authz("path"), _path_is_not("/readyz"), _path_is_not("/healthz")]
+    others = [not_from_authz("path"), _path_is_not("/readyz"), _path_is_not("/healthz")]
     return [
         _text_line(f"%REQ(:METHOD)% {_of_authz('path')} {end}", asked),
         # Without a check no path was cleaned; it may hold anything.
@@ -247,4 +247,3 @@ def _path_is_not(path: str) -> AccessLogFilter:
 
 def _any_of(*filters: AccessLogFilter) -> AccessLogFilter:
     return AccessLogFilter(or_filter=OrFilter(filters=list(filters)))
-

@@ -57,7 +57,7 @@ def refuse_early() -> HttpFilter:
 
 
 def refused_early(policy: str) -> str:
-    """Return a CEL expression for the answers to the requests of a policy; at first they are 403."""
+    """Return a CEL expression for the answers to requests of a policy; at first they are 403."""
     return f'response.code_details == "rbac_access_denied_matched_policy[{policy}]"'
 
 

@@ -174,9 +174,7 @@ def _remove_session(config: Config) -> HttpFilter:
         request_mutations=[_remove("|".join([*traces, "cookie", "coder-.*"]))],
         response_mutations=[HeaderMutationAction(remove="set-cookie")],
     )
-    return HttpFilter(
-        name=SESSION_FILTER, typed_config=packed(HeaderMutation(mutations=mutations))
-    )
+    return HttpFilter(name=SESSION_FILTER, typed_config=packed(HeaderMutation(mutations=mutations)))
 
 
 def _remove(names: str) -> HeaderMutationAction:
