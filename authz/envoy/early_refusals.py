@@ -86,7 +86,7 @@ def _too_large() -> Policy:
 
 
 def _http_1_0_upgrade() -> Policy:
-    """Refuse an upgrade in HTTP/1.0: whatever is in front of Envoy would not see one either."""
+    """Refuse an upgrade in HTTP/1.0, which a proxy in front of Envoy would not see as one."""
     return Policy(
         permissions=[Permission(header=HeaderMatcher(name="upgrade", present_match=True))],
         principals=[Principal(any=True)],
