@@ -43,7 +43,7 @@ from authz.usage.names import (
 )
 
 _SEND_TIMEOUT = timedelta(seconds=5)
-"""After which Envoy gives up a batch that nobody takes."""
+"""Envoy drops a batch that authz has not taken after this time."""
 _FOUND = f"metadata.typed_filter_metadata['{TOKEN_USAGE}']"
 
 
@@ -108,15 +108,15 @@ USAGE_FIELDS = {
     # Of an answer that Envoy does not look into.
     "content_encoding": "%RESP(CONTENT-ENCODING):64%",
 }
-"""What a provider counted; null where it is not known. The typed metadata is Envoy's own."""
+"""The provider's token counts; null if unknown. Envoy writes the typed metadata."""
 
 _PRINTABLE = f"has({_FOUND}.model) && {_FOUND}.model.matches('^[ -~]*$')"
 _PRINTABLE_MODEL = f"%TYPED_CEL({_PRINTABLE} ? {_FOUND}.model : null):200%"
-"""Of the JSON lines: its escaping leaves what a terminal acts on beyond ASCII."""
+"""For JSON lines: JSON does not escape characters beyond ASCII on which a terminal acts."""
 
 _USUAL = f"size({_FOUND}.model) <= 64 && {_FOUND}.model.matches('^[!-~]+$')"
 _MODEL = f"%TYPED_CEL({_USUAL} ? {_FOUND}.model : '-')%"
-"""Of a line of text, in which nothing is escaped; a provider chooses the name."""
+"""For lines of text, which escape nothing; the provider chooses the name."""
 
 TRACE_FIELDS = {"trace_id": "%TRACE_ID%"}
 """To find a request's spans."""
@@ -171,7 +171,7 @@ def _refused_keys(cluster: str) -> AccessLog:
 
 
 def _requests() -> AccessLog:
-    """Tell authz who used what; it is written to the database.
+    """Send a record of each request to authz, which writes it to the database.
 
     By OpenTelemetry's protocol, whose records have the fields we name and no others: Envoy's own
     gRPC logger fills messages of 2 KB. A second's or 16 KB of them go together; Envoy 1.40 heeds

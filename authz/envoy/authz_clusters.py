@@ -1,4 +1,4 @@
-"""The clusters of authz itself: where its replicas are, how they are asked and watched.
+"""The clusters of authz itself: addresses of its replicas, protocol and health checks.
 
 Why it is so, with what was measured: ``docs/decisions/0008-replicas.md``.
 """
@@ -86,7 +86,7 @@ def authz_clusters(config: Config) -> list[Cluster]:
 
 
 def _grpc(config: Config, name: str, addresses: tuple[Address, ...]) -> Cluster:
-    """Return a cluster for checks; what may have several endpoints is watched."""
+    """Return a cluster for checks; it has health checks if it may have several endpoints."""
     http2 = Http2ProtocolOptions()
     cluster = _cluster(name, addresses, config)
     if len(addresses) > 1 or not isinstance(addresses[0], UnixAddress):

@@ -1,4 +1,4 @@
-"""The providers' clusters, and what other clusters are made of too."""
+"""The providers' clusters, and parts that other clusters use too."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -63,7 +63,7 @@ def clusters(config: Config) -> list[Cluster]:
 
 
 def has_upstream_proxy(config: Config) -> bool:
-    """Whether providers are reached through the company's proxy."""
+    """Return whether Envoy reaches providers through the company's proxy."""
     return config.proxy is not None and config.proxy.upstream_proxy is not None
 
 
@@ -188,7 +188,7 @@ def protocol_options(protocol: HttpProtocolOptions) -> dict[str, Any]:
 
 
 def http1() -> HttpProtocolOptions:
-    """HTTP/1.1 only."""
+    """Return the protocol options for HTTP/1.1 only."""
     return HttpProtocolOptions(
         common_http_protocol_options=_closed_first(),
         explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(
@@ -198,7 +198,7 @@ def http1() -> HttpProtocolOptions:
 
 
 def _auto() -> HttpProtocolOptions:
-    """HTTP/2 where the provider's ALPN answer has it, else HTTP/1.1."""
+    """Return the protocol options for HTTP/2 if the provider offers it in ALPN, else HTTP/1.1."""
     return HttpProtocolOptions(
         common_http_protocol_options=_closed_first(),
         auto_config=HttpProtocolOptionsAutoHttpConfig(

@@ -1,4 +1,4 @@
-"""Takes the configuration apart into what is constant and what is replaced while Envoy runs."""
+"""Splits the configuration into a constant part and parts that change while Envoy runs."""
 
 import hashlib
 import json

@@ -57,7 +57,7 @@ def refuse_early() -> HttpFilter:
 
 
 def refused_early(policy: str) -> str:
-    """Return a CEL expression for the answers to the requests of a policy; at first they are 403."""
+    """Return a CEL expression for the answers to requests of a policy; at first they are 403."""
     return f'response.code_details == "rbac_access_denied_matched_policy[{policy}]"'
 
 
@@ -86,7 +86,7 @@ def _too_large() -> Policy:
 
 
 def _http_1_0_upgrade() -> Policy:
-    """Refuse an upgrade in HTTP/1.0: whatever is in front of Envoy would not see one either."""
+    """Refuse an upgrade in HTTP/1.0, which a proxy in front of Envoy would not see as one."""
     return Policy(
         permissions=[Permission(header=HeaderMatcher(name="upgrade", present_match=True))],
         principals=[Principal(any=True)],

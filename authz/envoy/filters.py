@@ -52,10 +52,10 @@ PROXY_TOKEN_KEY = "authz.proxy.token"  # noqa: S105 - the name of a filter state
 """Filter state, as ``PROXY_SESSION_KEY``."""
 
 CHECK_SECONDS = 2.0
-"""How long a check may take with all its tries; then the request gets 503. A check takes a
+"""The longest time for a check with all its tries; then the request gets 503. A check takes a
 millisecond, a look-up at the identity source at most 0.8 s, and a hung authz must not look slow."""
 TRY_SECONDS = 0.9
-"""How long one try may take: as long as the slowest look-up."""
+"""The longest time for one try: that of the slowest look-up."""
 HOST_DRAWS = 20
 RETRIES = 8
 FIRST_BACK_OFF_SECONDS = 0.05

@@ -19,7 +19,7 @@ from authz.envoy.provider_routes import (
 )
 
 _EVERY = AllowedPath(ANY, "/.*", central_key=False)
-"""Whatever a host has, for the user's own credential alone."""
+"""Every path of a host, for the user's own credential only."""
 _EVERY_ELSE = replace(_EVERY, own_only=True)
 """The same where a central key serves listed paths: without an own credential it is a 404."""
 
@@ -44,7 +44,7 @@ def host_routes(providers: Sequence[Provider], config: Config) -> list[Route]:
     if any(provider.is_open for provider in providers):
         return [*routes, not_served(providers[0], "/.*")]
     every = _EVERY_ELSE if any(map(_has_central_key, providers)) else _EVERY
-    # What lies below a provider's own path is the provider's, the rest that of the shortest path.
+    # Paths below a provider's own path belong to it, all others to the provider with the shortest.
     *_, shortest = mounts
     mounts[-1] = (shortest[0], _widened(*shortest))
     for provider, mount in mounts:
@@ -74,7 +74,7 @@ def native_mount(provider: Provider) -> Mount:
 
 
 def _widened(provider: Provider, mount: Mount) -> Mount:
-    """Return the place of all that the host has; of a mirror only what is sure to be there."""
+    """Return the place of all paths of the host; of a mirror only those that it surely has."""
     native_path = provider.native_url.path.rstrip("/")
     if not mount.base_path.endswith(native_path):
         return mount

@@ -1,4 +1,4 @@
-"""How the listeners read HTTP/1: old versions are served, unknown upgrades are ignored."""
+"""HTTP/1 options of the listeners: they serve old versions and ignore unknown upgrades."""
 
 from envoy_data_plane.envoy.config.core.v3 import Http1ProtocolOptions
 from envoy_data_plane.envoy.config.route.v3 import RouteActionUpgradeConfig

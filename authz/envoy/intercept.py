@@ -113,7 +113,7 @@ def _routes(config: Config, host: str) -> RouteConfiguration:
 
 
 def _misdirected() -> Route:
-    # RFC 9110 15.5.20: the Host is none that this connection was opened for.
+    # RFC 9110 15.5.20: this connection was opened for another host.
     return Route(
         name="misdirected",
         match=RouteMatch(prefix="/"),
@@ -135,7 +135,7 @@ def _cluster(name: str, limit: int) -> Cluster:
         type=ClusterDiscoveryType.STATIC,
         load_assignment=assignment(name, internal_address(name)),
         circuit_breakers=limits(limit),
-        # The second of two reasons for which no tunnel gets what another one brought along.
+        # A second guard: no tunnel may get the token of another one.
         connection_pool_per_downstream_connection=True,
         transport_socket=TransportSocket(
             name="envoy.transport_sockets.internal_upstream",

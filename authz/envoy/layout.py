@@ -15,7 +15,7 @@ import yaml
 from authz.envoy.sections import COMMENTS, FIRST, LAST, anchor_name
 
 _WIDTH = 120
-_FLOW_WIDTH = 90
+_FLOW_WIDTH = 110
 """How wide a collection on one line may be, however far it is indented."""
 _FLOW_DEPTH = 4
 """How deep a collection on one line may be nested."""
@@ -199,10 +199,8 @@ class _Dumper(yaml.SafeDumper):
         """Write a long text on several lines, an expression with one branch a line."""
         self.write_indicator(">" if text.endswith("\n") else ">-", True)
         pieces = _BRANCH.split(text.rstrip("\n"))
-        lines = []
-        for piece in pieces:
-            lines += _wrapped(piece, _WIDTH - (self.indent or 0))
-        for line in lines:
+        width = _WIDTH - (self.indent or 0) if len(pieces) == 1 else _WIDTH
+        for line in (line for piece in pieces for line in _wrapped(piece, width)):
             self.write_line_break()
             self.write_indent()
             self.stream.write(line)

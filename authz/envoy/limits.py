@@ -28,7 +28,7 @@ from authz.envoy.packing import packed, set_header
 
 _USER = "user"
 _USERS_MAX = 10_000
-"""Users whose buckets are kept; of more, the one that was idle longest has a full one again."""
+"""Envoy keeps the buckets of this many users; then the one idle longest gets a full one again."""
 _SHORTEST_SECONDS = 0.05
 """Envoy fills a bucket at most this often."""
 _UNLIMITED = TokenBucket(
@@ -40,7 +40,7 @@ def rate_limit(limits: Limits) -> HttpFilter:
     """Return the filter: behind ext_authz, which says whose request it is.
 
     Args:
-        limits: with a limit for somebody.
+        limits: with at least one limit.
     """
     descriptors = [_descriptor(name, rate) for name, rate in sorted(limits.users.items())]
     if limits.requests_per_minute is not None:
@@ -53,7 +53,7 @@ def rate_limit(limits: Limits) -> HttpFilter:
         rate_limits.append(_limited_by(METADATA_NAMELESS))
     config = LocalRateLimit(
         stat_prefix="users",
-        # What belongs to nobody, such as /healthz, takes from this one.
+        # Requests without a user, such as /healthz, take from this one.
         token_bucket=_UNLIMITED,
         always_consume_default_token_bucket=False,
         filter_enabled=_always(),

@@ -37,7 +37,7 @@ _CLUSTER = "admin"
 
 
 def metrics_listener(address: TcpAddress) -> Listener:
-    """Return the listener; what is not one of the two paths gets 404."""
+    """Return the listener; it answers all other paths with 404."""
     routes = [
         Route(
             name=path,

@@ -1,4 +1,4 @@
-"""Where a provider's paths are, for clients with a base URL and on the provider's own host."""
+"""The place of a provider's paths, for clients with a base URL and on the provider's own host."""
 
 from dataclasses import dataclass
 
@@ -9,12 +9,12 @@ from authz.core.providers import AllowedPath
 from authz.envoy.packing import regex
 
 API_PREFIX = "(?:/api/v2/(?:ai-gateway|aibridge))?"
-"""Both of Coder's prefixes, or none."""
+"""Matches both of Coder's prefixes, and no prefix."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """Where a provider's paths are, for one kind of client.
+    """The place of a provider's paths for one kind of client.
 
     Attributes:
         prefix: pattern of what stands before them.

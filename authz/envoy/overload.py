@@ -1,4 +1,4 @@
-"""What Envoy does when there is too much: fewer connections, then no new requests; no crash."""
+"""Envoy's limits on load: it first refuses requests, then connections, and does not crash."""
 
 from envoy_data_plane.envoy.config.overload.v3 import (
     OverloadAction,
@@ -23,7 +23,7 @@ _ACTIONS = {
     "envoy.overload_actions.stop_accepting_requests": 0.95,
     "envoy.overload_actions.stop_accepting_connections": 0.98,
 }
-"""What happens from which part of the heap on, after Envoy's guide for edge proxies."""
+"""Each action and the part of the heap at which it begins, after Envoy's guide for edge proxies."""
 _MIB = 1 << 20
 
 

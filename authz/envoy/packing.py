@@ -38,7 +38,7 @@ def seconds(count: float) -> timedelta:
 
 
 def envoy_address(address: addresses.Address) -> Address:
-    """Translate one of our addresses."""
+    """Return an address of the configuration as Envoy writes it."""
     if isinstance(address, addresses.UnixAddress):
         return Address(pipe=Pipe(path=address.path))
     return socket_address(address.host, address.port)

@@ -1,8 +1,8 @@
 """Envoy's configuration in the parts that are replaced while it runs, and their files.
 
 The bootstrap with the listeners is constant. Clusters, routes and the internal listeners of
-intercepted hosts are files that Envoy watches, each in a folder of its own: Envoy reads again all
-that it watches in a folder in which a file is renamed (``envoy-facts.md`` 2).
+intercepted hosts are files that Envoy watches, each in a folder of its own: when a file is renamed
+in a folder, Envoy reads everything again that it watches there.
 """
 
 import contextlib

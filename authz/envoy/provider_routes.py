@@ -49,8 +49,8 @@ RETRIES = RetryPolicy(retry_on=_RETRY_ON, num_retries=1)
 _READ_RETRIES = RetryPolicy(retry_on=f"{_RETRY_ON},reset", num_retries=1)
 """Reading is free, so a GET is also sent again when its connection closes without an answer."""
 RETRY_BUFFER_BYTES = 1 << 20
-"""How much of a request's body Envoy keeps for a retry. It streams a larger body and does not send
-that again."""
+"""The most of a request's body that Envoy keeps for a retry. It streams a larger body and does not
+retry it."""
 ACTOR_HEADERS = {
     "x-ai-bridge-actor-id": "user_id",
     "x-ai-bridge-actor-metadata-username": "user",
@@ -98,7 +98,7 @@ def listed_routes(provider: Provider, mount: Mount, config: Config) -> list[Rout
 
 
 def not_climbing(provider: Provider, mount: Mount) -> Route:
-    """Refuse paths that climb, or could.
+    """Refuse paths that could leave the allowed ones.
 
     Envoy has normalized the path once, escaped slashes apart. Behind it may be a server that
     decodes and normalizes once more, for which these would leave the allowed paths.
@@ -135,7 +135,7 @@ def method_is(*methods: str) -> HeaderMatcher:
 def served(
     provider: Provider, mount: Mount, config: Config, paths: Sequence[AllowedPath]
 ) -> list[Route]:
-    """Return one route for all paths in a row that differ in nothing but their pattern."""
+    """Return routes; consecutive paths that differ in their pattern only share one."""
 
     def key(path: AllowedPath) -> AllowedPath:
         return replace(path, pattern="", inference=path.inference and config.send_actor_headers)
@@ -227,7 +227,7 @@ def _to_provider(provider: Provider, mount: Mount, path: AllowedPath, cluster: s
 
 
 def _actor_headers(config: Config, path: AllowedPath) -> list[HeaderValueOption]:
-    """Say who asks, as authz has found out; what a client sent of it is removed before."""
+    """Return headers with the user, from authz's answer; those of the client are removed before."""
     if not (config.send_actor_headers and path.inference):
         return []
     return [
@@ -237,7 +237,7 @@ def _actor_headers(config: Config, path: AllowedPath) -> list[HeaderValueOption]
 
 
 def _removed_headers(provider: Provider, config: Config, path: AllowedPath) -> list[str]:
-    """Return what the provider must not get.
+    """Return the request headers that the provider must not get.
 
     Envoy can't read tokens out of a compressed answer, and providers compress when they are asked
     to. Every path with a POST counts: only those answer with what a model used.
@@ -255,7 +255,7 @@ def _any_of(patterns: list[str]) -> str:
 
 
 def _context(provider: Provider, path: AllowedPath | None) -> Any:
-    """Write what a route leads to; ``path`` is None where nothing is served."""
+    """Tell authz what a route leads to; ``path`` is None where nothing is served."""
     facts = {
         CONTEXT_PROVIDER: provider.name,
         CONTEXT_BASE_URL: str(provider.base_url),

@@ -71,7 +71,7 @@ from authz.sds.secret_files import listener_secret_file
 from authz.usage.names import PROXY_SESSION_KEY
 
 PORTS = (80, 443)
-"""Where a CONNECT may go (``coder-contract.md`` 4.2)."""
+"""The ports that a CONNECT may name, as in Coder's proxy."""
 
 _PORT = ":(?:80|443)"
 _NAME = r"(?:[A-Za-z0-9_-]+\.)*[A-Za-z][A-Za-z0-9_-]*"
@@ -142,12 +142,12 @@ def _intercepted(host: str) -> VirtualHost:
 
 
 def _others(proxy: Proxy, hosts: list[str]) -> list[Route]:
-    """Routes for hosts of no provider; the first that matches serves."""
+    """Return the routes for all other hosts; the first match serves."""
     no_connect = _forbidden("not a CONNECT", RouteMatch(prefix="/"))
     if not proxy.tunnel:
         return [_forbidden("no tunnels", _connect_to()), no_connect]
     names = "|".join(re.escape(host) for host in hosts)
-    # Defence in depth: whatever spelling of a provider's host came here is refused.
+    # Defence in depth: refuse any other spelling of a provider's host.
     spelled = _connect_to(rf"(?i)(?:{names})\.*(?::[0-9]*)?")
     routes = [_forbidden("provider in another spelling", spelled)]
     if proxy.upstream_proxy is None:
@@ -213,8 +213,8 @@ def _share_with_tunnel() -> HttpFilter:
 
 
 def _forget_headers() -> HttpFilter:
-    # A CONNECT is nothing but its target; a company's proxy upstream gets no header of the client,
-    # least of all a token.
+    # A CONNECT needs only its target. The company's proxy must not get a header of the client, and
+    # above all no token.
     every = StringMatcher(safe_regex=regex("[^:].*"))
     mutation = Mutation(remove_on_match=HeaderMutationRemoveOnMatch(key_matcher=every))
     return HttpFilter(

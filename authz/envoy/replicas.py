@@ -1,4 +1,4 @@
-"""Where Envoy finds the processes of authz, and how each one is reached by itself."""
+"""The addresses of authz's processes, together and one by one."""
 
 from authz.addresses import Address
 from authz.config.settings import Config

@@ -36,7 +36,7 @@ from authz.envoy.provider_routes import (
 )
 
 CA_CERTIFICATE_PATH = "/proxy/ca-cert.pem"
-"""Where authz itself serves the proxy's CA certificate."""
+"""The path at which authz itself serves the proxy's CA certificate."""
 
 
 def gateway_routes(config: Config) -> RouteConfiguration:

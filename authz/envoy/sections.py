@@ -1,4 +1,4 @@
-"""The sections of the written configuration: their order, their comments, and names of what repeats.
+"""The sections of the written configuration: order, comments, and names of what repeats.
 
 Keys and names are those of Envoy's configuration.
 """

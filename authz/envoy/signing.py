@@ -49,11 +49,11 @@ from authz.core.rules import Mode
 from authz.envoy.packing import exactly, extension, packed, starting_with
 
 SERVICE = "bedrock-mantle"
-"""What AWS's and Anthropic's SDKs sign for at ``bedrock-mantle.REGION.api.aws``."""
+"""The service that AWS's and Anthropic's SDKs sign for at ``bedrock-mantle.REGION.api.aws``."""
 
 
 def signing_filters(aws: Aws) -> list[HttpFilter]:
-    """Return a cluster's filter chain that signs what is centralized."""
+    """Return a cluster's filter chain, which signs requests with a central key."""
     centralized = MatcherMatcherListFieldMatcher(
         predicate=MatcherMatcherListPredicate(
             single_predicate=MatcherMatcherListPredicateSinglePredicate(

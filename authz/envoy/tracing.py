@@ -46,7 +46,7 @@ HIDDEN_ATTRIBUTES = ("http.url", "user_agent")
 
 TRACEPARENT = "traceparent"
 TRACE_HEADERS = (TRACEPARENT, "tracestate", "baggage", "x-client-trace-id", "x-envoy-force-trace")
-"""What a client sends about a trace of its own."""
+"""The headers in which a client sends a trace of its own."""
 
 _WAITING_SPANS = 4096
 
@@ -82,7 +82,7 @@ def tracing(settings: Tracing) -> HttpConnectionManagerTracing:
 
 
 def forget_client_traces(settings: Tracing) -> TypedExtensionConfig:
-    """Remove what a client says of a trace, before Envoy decides whether it makes one."""
+    """Remove a client's trace headers before Envoy decides whether to trace the request."""
     kept = {TRACEPARENT} if settings.join_clients else set()
     mutations = [HeaderMutation(remove=name) for name in TRACE_HEADERS if name not in kept]
     return extension(

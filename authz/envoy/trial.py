@@ -26,8 +26,8 @@ def validate_rendered(config: Config) -> None:
     """Run Envoy in validate mode on the rendered configuration.
 
     Envoy refuses a configuration whose watched certificates are not there, and before the first
-    start they are not. So they are made in a folder that is gone afterwards: whoever validates may
-    be somebody else than who runs the pair, and may not be able to write beside it.
+    start they are not. So this function makes them in a temporary folder: the user who validates
+    may be another one than runs the pair, without permission to write beside it.
 
     Raises:
         ConfigError: the proxy's CA can't be used.

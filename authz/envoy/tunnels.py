@@ -68,7 +68,7 @@ BLOCKED_CIDRS = (
     "fec0::/10",
     "ff00::/8",
 )
-"""Coder's list (``coder-contract.md`` 4.6), multicast, IPv6 addresses with an IPv4 address inside,
+"""The list of Coder's proxy, multicast, IPv6 addresses with an IPv4 address inside,
 and Azure's WireServer, a metadata service at a public address."""
 
 _MAX_HOSTS = 10_000
@@ -79,7 +79,7 @@ _N = TypeVar("_N", ipaddress.IPv4Network, ipaddress.IPv6Network)
 
 
 def blocked_networks(allowed: Iterable[Network]) -> list[Network]:
-    """Return where no tunnel may go: the blocked networks without the allowed ones."""
+    """Return the blocked networks without the allowed ones; no tunnel may go there."""
     blocked: list[Network] = [ipaddress.ip_network(cidr) for cidr in BLOCKED_CIDRS]
     for hole in allowed:
         blocked = [rest for network in blocked for rest in _without(network, hole)]

@@ -1,4 +1,4 @@
-"""What a client is told when the provider itself has no WebSocket on a path.
+"""The answer to a client when the provider itself has no WebSocket on a path.
 
 Codex asks over HTTP at once after a 426; after any other status it tries six times more, which
 takes 7 seconds (measured with Codex 0.169). A provider that knows nothing of WebSockets sees a

@@ -56,7 +56,8 @@ def routes(document: dict[str, Any]) -> list[dict[str, Any]]:
         _branch(entry)["action"]["name"]: _list(_branch(entry))
         for entry in _prefixes(host).values()
     }
-    return [*sum(branches.values(), []), *_list(host["matcher"]["on_no_match"])]
+    lists = [*branches.values(), _list(host["matcher"]["on_no_match"])]
+    return [route for each in lists for route in each]
 
 
 def cluster(document: dict[str, Any], name: str) -> dict[str, Any]:

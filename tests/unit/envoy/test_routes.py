@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from authz.config.settings import DEFAULT_PROVIDERS, Config, Provider
 from authz.envoy.host_routes import host_routes
-from tests.unit.envoy.rendered import chosen, facts, manager, rendered, routes, upstream_path
+from tests.unit.envoy.rendered import chosen, facts, rendered, routes, upstream_path
 
 PREFIXES = ("", "/api/v2/ai-gateway", "/api/v2/aibridge")
 
@@ -99,10 +99,9 @@ def test_everything_else_is_a_404_after_authz(
 def test_authz_is_switched_off_for_what_it_serves_itself(document: dict[str, Any]) -> None:
     """Two exact paths, read only, the token API and the page lead to authz without a check."""
     found = [route for route in routes(document) if "'disabled': True" in str(route)]
-    *without, escaped, api, front, page, management, rest = found
+    *without, escaped, front, page, management, rest = found
     assert escaped["direct_response"] == {"status": 400}
     for route, name in (
-        (api, "token API"),
         (page, "page"),
         (management, "token API"),
         (rest, "token API"),
@@ -166,14 +165,33 @@ def test_a_providers_name_is_not_a_pattern() -> None:
     assert "direct_response" in chosen(document, "POST", "/ab1/v1/responses")
 
 
-def test_answers_lose_what_is_about_another_host(document: dict[str, Any]) -> None:
-    """Cookies and the offer of HTTP/3 are the provider's own; the API and the page set one."""
-    (host,) = manager(document)["route_config"]["virtual_hosts"]
-    assert "response_headers_to_remove" not in host
-    removed = {one["name"]: one["response_headers_to_remove"] for one in routes(document)}
-    assert removed.pop("token API") == removed.pop("page") == ["alt-svc"]
-    assert all(names == ["set-cookie", "alt-svc"] for names in removed.values())
-    assert len(removed) > 10
+def test_a_websocket_is_refused_before_a_route_to_a_provider(document: dict[str, Any]) -> None:
+    """Every path that is served is refused as a WebSocket first, so no other route upgrades one."""
+    for provider in DEFAULT_PROVIDERS:
+        own = [one for one in routes(document) if one["name"].startswith(f"{provider.name} ")]
+        (refusing,) = [one for one in own if one.get("direct_response") == {"status": 426}]
+        refused = refusing["match"]["safe_regex"]["regex"]
+        served = [one for one in own if one.get("route", {}).get("cluster")]
+        for route in served:
+            if route["name"].endswith(" WebSocket"):
+                continue
+            assert own.index(refusing) < own.index(route)
+            rest = route["match"]["safe_regex"]["regex"].partition(f"/{provider.name}")[2]
+            assert rest.removeprefix("(?:").removesuffix(")") in refused
+
+
+@pytest.mark.parametrize("name", ["a", "proxy", "ui", "openaix"])
+def test_a_branch_is_for_the_whole_segment(name: str) -> None:
+    """A provider's name is the whole first segment; a longer word is not the provider."""
+    settings = {"type": "openai-compat", "base_url": "http://127.0.0.1:1/v1"}
+    proxy = {"ca": {"cert_file": "ca.pem", "key_file": "key.pem"}}
+    document = rendered(providers=[{"name": name, **settings}], proxy=proxy)
+    for prefix in PREFIXES:
+        for path in (f"{prefix}/{name}", f"{prefix}/{name}/", f"{prefix}/{name}/v1/models"):
+            assert facts(chosen(document, "GET", path))["provider"] == name
+        assert "provider" not in facts(chosen(document, "GET", f"{prefix}/{name}b/v1/models"))
+    certificate = chosen(document, "GET", "/api/v2/aibridge/proxy/ca-cert.pem")
+    assert certificate["route"]["path_rewrite"] == "/proxy/ca-cert.pem"
 
 
 TYPES: list[dict[str, Any]] = [
