@@ -1,4 +1,4 @@
-"""What may stand in ``gateway.yaml``, as frozen models (``interface.md`` section 3)."""
+"""The settings of ``gateway.yaml``, as frozen models."""
 
 from dataclasses import replace
 from pathlib import Path
