@@ -1,11 +1,11 @@
 #!/bin/sh
-# Makes the certificates of the connection between Envoy and authz, for where no cert-manager does.
+# Creates the certificates for the connection between Envoy and authz, where there is no cert-manager.
 #
 #   deploy/certificates.sh FOLDER [DNS NAME OF AUTHZ …]
 #
-# FOLDER/authz and FOLDER/envoy get tls.crt, tls.key and ca.crt each, the names that cert-manager uses
-# in a secret. What is there and valid for 30 more days stays. The CA's key is
-# not kept: before they run out, all are made anew together, and both sides read them again.
+# FOLDER/authz and FOLDER/envoy each get tls.crt, tls.key and ca.crt, the names that cert-manager uses
+# in a secret. Certificates that are valid for 30 more days stay. The CA's key is deleted, so a renewal
+# replaces all files together, and both sides read them again.
 set -eu
 umask 077
 folder=$1
@@ -33,7 +33,7 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days "$day
     2>/dev/null
 
 # Both sides read the same gateway.yaml and find their own pair at the same path, so each pair has to
-# be good for both uses. A certificate is told from the other by its name.
+# be valid for both uses. The names tell the two certificates apart.
 issue() { # SIDE, NAMES
     openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$1" \
         -keyout "$work/$1.key" -out "$work/$1.csr" 2>/dev/null

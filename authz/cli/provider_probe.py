@@ -1,4 +1,4 @@
-"""Asks providers whether they take the central keys, as ``authz providers test`` shows it."""
+"""Sends one request to each provider with each central key, for ``authz providers test``."""
 
 import asyncio
 import configparser
@@ -23,11 +23,11 @@ _PATHS = {
     "azure": "/openai/v1/models",
     "gemini": "/v1beta/models?pageSize=1",
     "bedrock": "/v1/models",
-    # Their models are public; these show the key's own account.
+    # Their lists of models are public; these paths show the account of the key.
     "openrouter": "/key",
     "vercel": "/credits",
 }
-"""The cheapest request of each type that needs the key, behind the base URL."""
+"""The cheapest request of each type that needs the key, relative to the base URL."""
 _OPENAI_PATH = "/models"
 _HEADERS = {
     "Accept": "application/json",
@@ -38,23 +38,23 @@ _HEADERS = {
 _MEANINGS = {
     400: "the provider does not understand the request: check type and base_url",
     401: "the provider refuses the key: replace it",
-    402: "the key's account has no credit: pay, or take another key",
-    403: "the key may not do this: check its permissions and the account",
-    404: "there is no such path: check base_url, or the server lists no models",
-    407: "the company's proxy wants a credential, which upstream_proxy can't have",
-    429: "too many requests, or the quota is used up: check the account's limits",
+    402: "the key's account has no credit: add credit, or use another key",
+    403: "the key lacks a permission: check the key and its account",
+    404: "the path does not exist: check base_url; some servers have no list of models",
+    407: "the company's proxy requires a credential, which upstream_proxy does not support",
+    429: "too many requests, or no quota left: check the account's limits",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What came back for one key of one provider.
+    """The result for one key of one provider.
 
     Attributes:
-        key: where the key is, such as ``$OPENAI_API_KEY``; empty where there is none.
-        status: of the answer; None where there was none.
-        text: what that means, and what to do.
-        failed: whether requests with this key can't work.
+        key: the place of the key, such as ``$OPENAI_API_KEY``; empty without a key.
+        status: HTTP status of the answer; None without an answer.
+        text: the meaning of the result, and what to do.
+        failed: whether requests with this key fail.
     """
 
     provider: str
@@ -70,13 +70,13 @@ async def probe(
     """Ask each provider with each of its central keys.
 
     Args:
-        config: a valid one.
-        providers: which of its providers.
-        environ: where central keys are, beside files.
-        seconds: that each provider has for its answer.
+        config: a valid configuration.
+        providers: the providers to test.
+        environ: the environment with the central keys.
+        seconds: the time limit of each request.
 
     Returns:
-        In the order of the providers and keys. Nothing in it holds a key or a part of an answer.
+        The results in the order of the providers and keys, without keys or parts of answers.
     """
     statuses = {status.name: status for status in provider_statuses(config, environ)}
     turn = asyncio.Semaphore(_MAX_AT_ONCE)
@@ -142,7 +142,7 @@ async def _ask_with(
         return Probe(provider.name, where, status, _meaning(provider, status), failed=True)
     without, _ = await _get(session, config, provider, {})
     if without is not None and 200 <= without < 300:
-        text = "reachable; it answers without a key, too, so the key could not be checked"
+        text = "reachable; it also answers without a key, so the key could not be checked"
     else:
         text = "the key works"
     return Probe(provider.name, where, status, text)
@@ -154,7 +154,7 @@ async def _ask_without(session: aiohttp.ClientSession, config: Config, provider:
     if status is None:
         return Probe(provider.name, "", None, why, failed=True)
     if status in (401, 403):
-        text = "it wants a key after all: give one in place of key: none"
+        text = "the provider requires a key: replace key: none with a key"
         return Probe(provider.name, "", status, text, failed=True)
     if not 200 <= status < 300:
         return Probe(provider.name, "", status, _meaning(provider, status), failed=True)
@@ -164,7 +164,7 @@ async def _ask_without(session: aiohttp.ClientSession, config: Config, provider:
 async def _ask_signed(
     session: aiohttp.ClientSession, config: Config, provider: Provider, aws: Aws
 ) -> Probe:
-    """Check what can be checked of AWS credentials: only Envoy reads and signs with them."""
+    """Check AWS credentials except for the signature: only Envoy signs with them."""
     if problem := _profile_problem(aws):
         return Probe(provider.name, str(aws.credentials_file), None, problem, failed=True)
     status, why = await _get(session, config, provider, {})
@@ -187,8 +187,8 @@ def _profile_problem(aws: Aws) -> str | None:
     except OSError as error:
         return f"{error.strerror}: run this on Envoy's machine, as Envoy's user"
     except (configparser.Error, UnicodeDecodeError):
-        # The parser's own text quotes the line, which may be the secret.
-        return "is not in the format of AWS credentials"
+        # The parser's text quotes the line, which can be the secret.
+        return "is not a valid file of AWS credentials"
     for name in ("aws_access_key_id", "aws_secret_access_key"):
         if not profiles.get(aws.profile, name, fallback=""):
             return f"profile {aws.profile} has no {name}"
@@ -198,7 +198,7 @@ def _profile_problem(aws: Aws) -> str | None:
 async def _get(
     session: aiohttp.ClientSession, config: Config, provider: Provider, headers: Mapping[str, str]
 ) -> tuple[int | None, str]:
-    """Return the status of the answer, or None and why there is none."""
+    """Return the status of the answer, or None and the reason why there is no answer."""
     base = provider.base_url
     url = URL(f"{base}".rstrip("/") + _PATHS.get(provider.type, _OPENAI_PATH), encoded=True)
     upstream = config.proxy.upstream_proxy if config.proxy is not None else None
@@ -223,33 +223,33 @@ async def _get(
 
 def _meaning(provider: Provider, status: int) -> str:
     if 300 <= status < 400:
-        return "it redirects elsewhere, which the gateway does not follow: check base_url"
+        return "it redirects, which the gateway does not follow: check base_url"
     if status == 400 and provider.type == "gemini":
         return "the provider refuses the key: replace it"
     if status >= 500:
-        return "the provider has an error of its own: try again later"
-    return _MEANINGS.get(status, "not what a provider answers: check type and base_url")
+        return "the provider has an internal error: try again later"
+    return _MEANINGS.get(status, "unexpected status: check type and base_url")
 
 
 def _cause(error: Exception, provider: Provider) -> str:
-    """Say in words of our own what went wrong: aiohttp's could quote what was sent."""
+    """Return the cause of an error. aiohttp's text is not used: it can quote the request."""
     match error:
         case aiohttp.ClientConnectorCertificateError():
-            why = getattr(error.certificate_error, "verify_message", "") or "it is not trusted"
-            return f"its certificate is refused ({why}): name a private CA in ca_file"
+            why = getattr(error.certificate_error, "verify_message", "") or "no reason given"
+            return f"its certificate is not trusted ({why}): set ca_file if it has a private CA"
         case aiohttp.ClientConnectorDNSError():
-            return f"the name {provider.base_url.host} is not known: check base_url"
+            return f"the host name {provider.base_url.host} is unknown: check base_url"
         case aiohttp.ClientProxyConnectionError():
             return "the company's proxy can't be reached: check proxy.upstream_proxy"
         case aiohttp.ClientHttpProxyError():
             return f"the company's proxy refuses the tunnel with {error.status}"
         case aiohttp.ClientConnectorSSLError():
-            return "it does not speak TLS there: check base_url"
+            return "it does not speak TLS on this port: check base_url"
         case OSError():
-            # aiohttp puts the address into its own words.
-            why = os.strerror(error.errno) if error.errno else "the connection fails"
+            # aiohttp adds the address to its text.
+            why = os.strerror(error.errno) if error.errno else "the connection failed"
             return f"{why}: check base_url and firewalls"
         case aiohttp.ServerDisconnectedError():
-            return "it closes the connection without an answer"
+            return "it closed the connection without an answer: check base_url"
         case _:
             return f"its answer is not HTTP ({type(error).__name__}): check base_url"

@@ -1,1 +1,1 @@
-"""How to point each client at the gateway: the lines to paste, as data, and what was run of it."""
+"""The clients: shell lines that point each one at the gateway, and test results, as data."""

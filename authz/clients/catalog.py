@@ -1,4 +1,4 @@
-"""The clients: lines to paste for each mode, and what was run of them, read from YAML."""
+"""The clients: shell lines for each mode and test results, read from YAML."""
 
 from dataclasses import dataclass, field
 from functools import cache
@@ -8,9 +8,9 @@ from typing import Any
 import yaml
 
 MODES = ("centralized", "byok", "subscription", "proxy", "proxy-byok", "proxy-subscription")
-"""The modes that have lines to paste, in the order in which they are shown."""
+"""The modes that have shell lines, in display order."""
 DENIED = "denied"
-"""The last mode of the tests: the centralized lines with a token that was deleted."""
+"""The last mode of the tests: the centralized lines with a deleted token."""
 GREEN = "green"
 
 _FOLDER = Path(__file__).parent
@@ -18,14 +18,14 @@ _FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Tested:
-    """What the tests run of a client, and how it went.
+    """The test results of a client.
 
     Attributes:
         kind: ``npm`` or ``pip``.
-        packages: package to the version that the tests install.
-        date: of the last whole run.
-        results: mode to provider to ``green`` or the reason why it is not.
-        reasons: mode to the reason why the client can't do it at all.
+        packages: version that the tests install, by package.
+        date: date of the last complete run.
+        results: ``green`` or the problem, by mode and provider.
+        reasons: the reason, for each mode that the client does not support.
     """
 
     kind: str
@@ -40,10 +40,10 @@ class Client:
     """One client.
 
     Attributes:
-        name: the word in ``authz client NAME`` and of its page.
-        lines: mode to provider (``anthropic``, ``openai``, ``chatgpt``) to shell lines, in which
+        name: the argument of ``authz client`` and the name of its page.
+        lines: shell lines by mode and provider (``anthropic``, ``openai``, ``chatgpt``). In them
             ``%ANTHROPIC%`` and so on stand for the provider's URL at the gateway.
-        notes: what else a person should know, one sentence or two each.
+        notes: further facts about the client, one or two sentences each.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Client:
 
     @property
     def version(self) -> str:
-        """The version of its first package that the tests run."""
+        """The version of the first package that the tests install."""
         return next(iter(self.tested.packages.values()))
 
 
@@ -68,7 +68,7 @@ def clients() -> dict[str, Client]:
 
 @cache
 def curl() -> Client:
-    """Return curl's lines, to try a gateway with; ``tests/e2e/test_demo.py`` pastes them."""
+    """Return curl's lines for a first request; ``tests/e2e/test_demo.py`` runs them."""
     return _client("curl", Tested(kind="", packages={}, date=""), _FOLDER / "curl.yaml")
 
 

@@ -6,7 +6,7 @@ from authz.clients.catalog import DENIED, GREEN, MODES, Client, clients
 from authz.clients.rendering import HEADINGS, NEEDS, fill, urls
 from authz.config.settings import Config
 
-_MADE = "<!-- made by `authz client --docs docs/clients`; change authz/clients/data -->\n"
+_MADE = "<!-- `authz client --docs docs/clients` writes this page from authz/clients/data. -->\n"
 _SHORT = {
     "centralized": "company's key",
     "byok": "own key",
@@ -19,27 +19,27 @@ _SHORT = {
 
 
 def pages() -> dict[str, str]:
-    """Return file name to text, for every client and the table of all of them."""
+    """Return the text of each page by file name: one for each client, and the table."""
     known = clients()
     made = {f"{client.name}.md": page(client) for client in known.values()}
     return {"README.md": table(list(known.values())), **made}
 
 
 def write_pages(folder: Path) -> None:
-    """Write the pages into a folder, over those that are there."""
+    """Write the pages to a folder; existing pages are replaced."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in pages().items():
         (folder / name).write_text(text)
 
 
 def page(client: Client) -> str:
-    """Write the page of one client, for a gateway with the defaults."""
+    """Return the page of one client, for a gateway with the defaults."""
     known = urls(Config())
     parts = [
         f"# {client.title}\n",
         _MADE,
-        f"`{client.install}`. `$CODER_TOKEN` is your Coder token; `authz client {client.name}` "
-        "prints these lines for your gateway.\n",
+        f"Install it with `{client.install}`. `$CODER_TOKEN` is your Coder token. "
+        f"`authz client {client.name}` prints these lines for your gateway.\n",
     ]
     for mode in MODES:
         if mode in client.lines:
@@ -63,12 +63,12 @@ def page(client: Client) -> str:
 def _run_of(client: Client) -> str:
     versions = ", ".join(f"{name} {value}" for name, value in client.tested.packages.items())
     if not client.tested.date:
-        return f"Not run yet with {versions}."
-    return f"Run by `make test-clients` with {versions} on {client.tested.date}."
+        return f"Not tested yet with {versions}."
+    return f"Tested by `make test-clients` with {versions} on {client.tested.date}."
 
 
 def table(known: list[Client]) -> str:
-    """Write the table of clients and modes."""
+    """Return the page with the table of clients and modes."""
     modes = (*MODES, DENIED)
     heads = " | ".join(_SHORT[mode] for mode in modes)
     rows = [
@@ -83,23 +83,25 @@ def table(known: list[Client]) -> str:
             "# Clients\n",
             _MADE,
             "`make test-clients` installs each client and runs the lines of its page, headless, "
-            "through a real pair to the\nstand-in provider. Green: the answer's text came back, "
-            "as a stream (and piece by piece where the client\nprints it so), and every request at "
-            "the provider had exactly one right credential and nothing of Coder's.\nFor a deleted "
-            "token: the client printed the gateway's 401 within 30 seconds, and nothing reached "
-            "the provider.\n",
-            f"| client | version | run on | {heads} |",
+            "through a real gateway\nagainst a fake provider. Green means that the response "
+            "streamed (and the client printed it piece by piece, if it\ncan), and that the "
+            "provider received exactly one valid credential and nothing of Coder's with every "
+            "request.\n"
+            "For a deleted token, green means that the client printed the gateway's 401 within 30 "
+            "seconds, and that\nno request reached the provider.\n",
+            f"| client | version | tested on | {heads} |",
             f"| {' | '.join(['---'] * (len(modes) + 3))} |",
             *rows,
             "",
-            "A client that talks to Anthropic and OpenAI was run with both, unless one is named.",
+            "A client that supports Anthropic and OpenAI was tested with both, unless the cell "
+            "names one.",
             "",
         ]
     )
 
 
 def summary(known: list[Client]) -> str:
-    """Write the table without reasons, as README.md has it."""
+    """Return the table without reasons, for README.md."""
     modes = (*MODES, DENIED)
     rows = [
         f"| [{client.title}](docs/clients/{client.name}.md) {client.version} | "

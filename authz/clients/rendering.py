@@ -1,4 +1,4 @@
-"""Writes the lines of a client for one gateway."""
+"""Fills the lines of a client with the URLs of one gateway."""
 
 from collections.abc import Mapping
 
@@ -34,9 +34,9 @@ def urls(config: Config) -> dict[str, str]:
     """Return the base URL for each kind of provider that the gateway has.
 
     Returns:
-        ``anthropic``, ``openai`` and ``chatgpt`` to the URL that a client takes, of the first
-        provider of that kind. Where none is OpenAI itself, the first that speaks its format
-        stands for it, as a model on this machine does.
+        The URLs by ``anthropic``, ``openai`` and ``chatgpt``, each of the first provider of that
+        kind. Without OpenAI itself, the first provider with OpenAI's format takes its place, such
+        as a model on this machine.
     """
     found = _by_kind(config)
     return {kind: client_url(config, provider) for kind, provider in found.items()}
@@ -59,19 +59,19 @@ def base_url(config: Config) -> str:
 
 
 def client_url(config: Config, provider: Provider, base: str | None = None) -> str:
-    """Return the base URL that a client takes for a provider.
+    """Return the base URL of a provider for a client's configuration.
 
     Args:
-        config: says where the gateway listens.
-        provider: whose URL.
-        base: where the client reaches the gateway, if that is known better.
+        config: the configuration of the gateway.
+        provider: the provider.
+        base: the URL of the gateway, if the caller knows it better than the configuration.
     """
     prefix = provider.provider_type.client_prefix
     return f"{base or base_url(config)}/api/v2/ai-gateway/{provider.name}{prefix}"
 
 
 def kind_of(provider: Provider) -> str:
-    """Return the word that the catalogue has for providers of this kind."""
+    """Return the catalog's word for providers of this kind."""
     if provider.type == "openai" and (
         provider.native_url.host == "chatgpt.com" or provider.name == "chatgpt"
     ):
@@ -80,14 +80,14 @@ def kind_of(provider: Provider) -> str:
 
 
 def fill(lines: str, urls_by_kind: Mapping[str, str]) -> str:
-    """Put the gateway's URLs into lines to paste."""
+    """Return the lines with the gateway's URLs."""
     for kind, url in urls_by_kind.items():
         lines = lines.replace(PLACEHOLDERS[kind], url)
     return lines
 
 
 def paste(client: Client, config: Config) -> str:
-    """Write the lines of a client for this gateway, as ``authz client NAME`` prints them."""
+    """Return the lines of a client for this gateway, as ``authz client NAME`` prints them."""
     known = urls(config)
     parts = [f"# {client.title}: {client.install}", "# $CODER_TOKEN is your Coder token."]
     for mode in MODES:
@@ -95,7 +95,7 @@ def paste(client: Client, config: Config) -> str:
             parts.append(f"\n# {HEADINGS[mode]} ({kind})")
             reason = _missing(mode, kind, known, config)
             if reason:
-                parts.append(f"# not here: {reason}")
+                parts.append(f"# not available: {reason}")
                 continue
             if mode in ("centralized", "proxy") and (unset := _unset(kind, config)):
                 parts.append(f"# {unset}")
@@ -108,16 +108,16 @@ def paste(client: Client, config: Config) -> str:
 
 
 def _unset(kind: str, config: Config) -> str | None:
-    """Say that the company's key is not in this shell; the gateway's may have it."""
+    """Return a note if the central key is not in this shell; the gateway's shell may have it."""
     provider = _by_kind(config)[kind]
     if has_central(provider):
         return None
     variables = ", ".join(f"${one.env}" for _, one in provider.key_references if one.env)
-    return f"works where the gateway has a central key: {variables} is not set in this shell"
+    return f"needs a central key at the gateway; {variables} is not set in this shell"
 
 
 def _missing(mode: str, kind: str, known: Mapping[str, str], config: Config) -> str | None:
-    """Say why a mode can't be had at this gateway."""
+    """Return the reason why this gateway does not support a mode, or None."""
     if kind not in known:
         return f"gateway.yaml has no provider for {kind}"
     if mode.endswith(("byok", "subscription")) and not config.allow_byok:

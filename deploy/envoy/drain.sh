@@ -1,11 +1,11 @@
 #!/bin/bash
-# Lets the open requests of an Envoy finish; run before it gets SIGTERM, which cuts them.
+# Waits until the open requests of an Envoy are finished. Run it before SIGTERM, which cuts them.
 #
 # Kubernetes runs it as preStop, Compose as pre_stop. Envoy's image has bash and no HTTP client.
 #
-#   ENVOY_ADMIN_PORT   of the admin interface on 127.0.0.1 (9901)
+#   ENVOY_ADMIN_PORT   port of the admin interface on 127.0.0.1 (9901)
 #   DRAIN_SECONDS      longest wait for open requests (3600)
-#   DRAIN_MIN_SECONDS  shortest wait: what sends new connections here needs time to notice (10)
+#   DRAIN_MIN_SECONDS  shortest wait: a load balancer needs time to notice (10)
 set -u
 port=${ENVOY_ADMIN_PORT:-9901}
 deadline=$((SECONDS + ${DRAIN_SECONDS:-3600}))
@@ -19,12 +19,12 @@ ask() { # METHOD PATH: print the answer; fails when Envoy does not answer
     exec 3>&-
 }
 
-open_requests() { # print how many requests of clients are being served
+open_requests() { # print the number of open client requests
     local name value sum=0
     while IFS=': ' read -r name value; do
         case $name in
-        # An idle tunnel of the proxy would hold up the stop to its bound; what goes through an
-        # intercepted one is counted where it ends.
+        # An idle tunnel of the proxy would delay the stop to its limit. Requests in an intercepted
+        # tunnel are counted by the listener that handles them.
         http.admin.* | http.proxy.* | http.metrics.*) ;;
         http.*.downstream_rq_active) sum=$((sum + value)) ;;
         esac

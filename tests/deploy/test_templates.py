@@ -18,7 +18,7 @@ FORMS = sorted((REPOSITORY / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
 def test_the_forms_are_valid(form: Path) -> None:
     """GitHub's schemas accept each form."""
     schema = "vendor.github-issue-config" if form.stem == "config" else "vendor.github-issue-forms"
-    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, form]
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, str(form)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 

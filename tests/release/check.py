@@ -61,7 +61,8 @@ def _version() -> str:
 def _install(environment: Path, wheel: Path) -> None:
     _step("install the wheel into an empty environment")
     venv.create(environment, with_pip=True)
-    pip = [environment / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    python = str(environment / "bin" / "python")
+    pip = [python, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     lock = ROOT / "requirements" / "run.txt"
     _run(*pip, "install", "--no-deps", "--require-hashes", "-r", lock)
     # Without an index this succeeds only if the lock has everything that the wheel asks for.

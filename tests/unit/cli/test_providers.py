@@ -131,7 +131,7 @@ def test_every_type(tmp_path: Path, server: _Server, kind: str, path: str, crede
     ("status", "said"),
     [
         (401, "refuses the key: replace it"),
-        (403, "check its permissions"),
+        (403, "lacks a permission"),
         (404, "check base_url"),
         (429, "check the account's limits"),
         (302, "does not follow: check base_url"),
@@ -205,7 +205,7 @@ def test_tls(tmp_path: Path) -> None:
         asked = len(server.asked)
         for more in ({}, {"ca_file": str(other.ca_file)}):
             (row,) = _run(tmp_path, {"providers": [{**provider, **more}]}, status=1, KEY=KEY)
-            assert "name a private CA in ca_file" in row["result"]
+            assert "set ca_file if it has a private CA" in row["result"]
         assert len(server.asked) == asked
 
 
@@ -263,7 +263,7 @@ def test_signed_requests(tmp_path: Path, server: _Server) -> None:
     (row,) = _run(tmp_path, values, status=1)
     assert "run this on Envoy's machine" in row["result"]
     for text, said in (
-        (f"aws_secret_access_key={KEY}", "is not in the format"),
+        (f"aws_secret_access_key={KEY}", "is not a valid file of AWS credentials"),
         ("[mine]\naws_access_key_id=A\n", "profile mine has no aws_secret_access_key"),
         (f"[default]\naws_secret_access_key={KEY}\n", "profile mine has no aws_access_key_id"),
     ):
@@ -281,8 +281,8 @@ def test_signed_requests(tmp_path: Path, server: _Server) -> None:
     ("answered", "ok", "said"),
     [
         (200, True, "it takes no key"),
-        (401, False, "give one in place of key: none"),
-        (500, False, "an error of its own"),
+        (401, False, "replace key: none with a key"),
+        (500, False, "internal error"),
     ],
 )
 def test_a_provider_that_takes_no_key(

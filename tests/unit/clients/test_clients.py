@@ -104,7 +104,7 @@ def test_prints_for_this_gateway(one: Client) -> None:
     assert {url.removesuffix("/v1") for url in found} <= {
         f"{base}/{name}" for name in ("claude", "gpt", "plan")
     }
-    assert "not here" not in result.stdout
+    assert "not available" not in result.stdout
     assert "$CODER_TOKEN" in result.stdout
 
 
@@ -119,12 +119,12 @@ def test_says_what_is_missing() -> None:
     }
     Path("gateway.yaml").write_text(yaml.safe_dump(settings))
     said = _print("claude-code").stdout
-    assert "# not here: allow_byok is false" in said
-    assert "# not here: claude has no central key" in said
+    assert "# not available: allow_byok is false" in said
+    assert "# not available: claude has no central key" in said
     assert "ANTHROPIC_BASE_URL" not in said
-    assert "# not here: gateway.yaml has no proxy section" in said
+    assert "# not available: gateway.yaml has no proxy section" in said
     assert "ANTHROPIC_CUSTOM_HEADERS" not in said
-    assert "# not here: gateway.yaml has no provider for openai" in _print("codex").stdout
+    assert "# not available: gateway.yaml has no provider for openai" in _print("codex").stdout
 
 
 @pytest.mark.usefixtures("folder")
@@ -144,7 +144,7 @@ def test_a_model_on_this_machine() -> None:
 @pytest.mark.usefixtures("folder")
 def test_says_that_a_key_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines for the company's key whose variable is not set say so; the gateway's may be."""
-    hint = "# works where the gateway has a central key: $ANTHROPIC_API_KEY is not set"
+    hint = "# needs a central key at the gateway; $ANTHROPIC_API_KEY is not set"
     monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
     assert hint in _print("claude-code").stdout
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-0123456789")
