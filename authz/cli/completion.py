@@ -58,7 +58,8 @@ def _from_store(
     from authz.cli.common import find_config
     from authz.database.sqlite import SQLiteDatabase
     from authz.database.url import SQLiteURL, parse_identity_url
-    from authz.identity.open import IDENTITY, open_store
+    from authz.identity.open import open_store
+    from authz.identity.schema import IDENTITY
     from authz.identity.store import Store
 
     async def work() -> list[tuple[str, str]]:
