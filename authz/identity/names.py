@@ -33,7 +33,9 @@ def check_user_name(name: str) -> str | None:
     if name == "me":
         return "'me' means the caller in Coder's API: choose another user name"
     if len(name) > _USER_LENGTH or _USER.fullmatch(name) is None:
-        return f"a user name has at most {_USER_LENGTH} letters, digits and single hyphens inside"
+        return (
+            f"a user name has at most {_USER_LENGTH} letters and digits, with single hyphens inside"
+        )
     return None
 
 

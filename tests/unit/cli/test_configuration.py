@@ -49,9 +49,9 @@ _PROVIDER = {"name": "a", "type": "openai", "base_url": "https://a.example/v1"}
 _FILES: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     "missing CA": (lambda: _proxy("none.pem", "none.key"), "proxy.ca: none.pem is not there"),
     "no CA": (lambda: _proxy("leaf.pem", "leaf.key"), "proxy.ca.cert_file: the certificate is not"),
-    "other key": (lambda: _proxy("good.pem", "leaf.key"), "proxy.ca: the key is not that of"),
+    "other key": (lambda: _proxy("good.pem", "leaf.key"), "proxy.ca: the key does not match the"),
     "expired CA": (lambda: _proxy("old.pem", "old.key"), "proxy.ca.cert_file: the certificate has"),
-    "no PEM": (lambda: _proxy("text", "text"), "proxy.ca: the files are no PEM"),
+    "no PEM": (lambda: _proxy("text", "text"), "proxy.ca: the files are not a PEM"),
     "provider": (
         lambda: {"providers": [{**_PROVIDER, "ca_file": "text"}]},
         "providers[0].ca_file: text holds no PEM certificates",
@@ -199,7 +199,7 @@ def test_rows_that_cannot_be_written_are_noted(tmp_path: Path) -> None:
     identity = "identity: https://coder.example.com\n"
     done = _check(tmp_path, identity + "usage: {database: 'sqlite:///./state/usage.db'}\n")
     assert done.returncode == 0
-    assert "note: usage: no request can be recorded: state/usage.db can't be made" in done.stdout
+    assert "note: usage: no request can be recorded: state/usage.db can't be created" in done.stdout
     assert "note: usage" in _check(tmp_path, identity).stdout
     done = _check(tmp_path, identity + "usage: {database: 'sqlite:///./usage.db'}\n")
     assert "note: usage" not in done.stdout

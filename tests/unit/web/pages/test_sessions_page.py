@@ -295,7 +295,7 @@ async def test_the_one_time_link_makes_the_first_administrator_once(site: Site) 
         ({"password": "short", "again": "short"}, "a password has 8 to 128"),
         ({"again": "something else"}, "passwords differ"),
         ({"name": "bot"}, "can't be an administrator"),
-        ({"name": "a b"}, "a user name is"),
+        ({"name": "a b"}, "a user name has"),
     ):
         page = await browser.post("/ui/first-administrator", **{"code": code, **fields, **change})
         assert why in page.one("p", role="alert").text
