@@ -126,7 +126,7 @@ def test_a_database_that_does_not_answer(tmp_path: Path) -> None:
 
 
 def test_the_store_is_only_read(store: Path) -> None:
-    """Completion works on a store whose folder and file may not be written, and changes nothing."""
+    """Completion leaves the bytes of the store's file as they are."""
     file = store / ".authz" / "identity.db"
     before = file.read_bytes()
     assert _complete(store, "authz users delete ") == ["alice", "bob"]
