@@ -21,7 +21,7 @@ from tests.support.pair import Pair, Provider, _environment, stand_in, wait_unti
 
 _PATCHED = """
 import asyncio, sys
-from authz.authorizer import Authorizer
+from authz.check.authorizer import Authorizer
 from authz.cli.main import main
 from authz.identity.sqlite_source import SQLiteSource
 {patch}
