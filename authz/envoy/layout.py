@@ -21,6 +21,7 @@ _FLOW_DEPTH = 4
 """How deep a collection on one line may be nested."""
 _MARK = re.compile(r"^( *(?:- )*)comment(\d+)mark", re.MULTILINE)
 _BREAK = re.compile(r"(?<=\S) (?=\S)")
+_FOLDABLE = re.compile(r"[!-~](?:[ -~]*[!-~])?\n?")
 _BRANCH = re.compile(r"(?<= :) (?=\S)")
 """Where a line of an expression ends."""
 
@@ -130,11 +131,9 @@ class _Layout:
             indent: the column of its lines if it takes several.
             column: where it begins if it is on one line.
         """
-        if isinstance(node, yaml.ScalarNode):
-            if column + len(node.value) > _WIDTH and _BREAK.search(node.value):
-                node.style = ">"
-            return
-        if id(node) in self._written:
+        if isinstance(node, yaml.ScalarNode) and _folds(node.value, _WIDTH - column):
+            node.style = ">"
+        if not isinstance(node, yaml.CollectionNode) or id(node) in self._written:
             return
         width, depth = self._measure(node)
         fits = width <= max(_WIDTH - column, _FLOW_WIDTH) or _is_word(node)
@@ -164,6 +163,12 @@ class _Layout:
             width = 0
         width += sum(each[0] + 2 for each in inner)
         return width, 1 + max((each[1] for each in inner), default=-1)
+
+
+def _folds(text: str, width: int) -> bool:
+    """Return whether a text is too wide for a line and reads the same on several."""
+    is_plain = _FOLDABLE.fullmatch(text) is not None
+    return is_plain and len(text) > width and _BREAK.search(text) is not None
 
 
 def _is_word(node: yaml.Node) -> bool:

@@ -77,9 +77,8 @@ def gateway_routes(config: Config) -> RouteConfiguration:
 def _branch(provider: Provider, config: Config, exact: Sequence[Route]) -> Branch:
     mount = gateway_mount(provider)
     # A provider named proxy shares its path with the CA certificate, for example.
-    first = [
-        route for route in exact if route.match and re.match(f"{mount.prefix}/", route.match.path)
-    ]
+    below = re.compile(f"{mount.prefix}/")
+    first = [route for route in exact if route.match and below.match(route.match.path or "")]
     return Branch(
         name=provider.name,
         prefixes=[f"{prefix}/{provider.name}" for prefix in ("", *API_PREFIXES)],

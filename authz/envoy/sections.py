@@ -95,7 +95,7 @@ def anchor_name(key: str, owner: str, value: Any) -> str | None:
         # A branch of the matcher tree, by its prefix.
         name = key.rpartition("/")[2]
     elif key == "route":
-        name = f"to {value['cluster']}"
+        name = f"to {value.get('cluster', '')}"
     elif key == "typed_extension_protocol_options":
         name = " or ".join(sorted(set(re.findall("(http2?)_protocol_options'", str(value)))))
     elif key == EXT_AUTHZ:

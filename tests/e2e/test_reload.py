@@ -301,7 +301,8 @@ def test_envoy_refuses(settled: Changing) -> None:
     assert good is not None
     routes = copy.deepcopy(dict(good.routes))
     (host,) = routes["gateway"]["virtual_hosts"]
-    host["routes"][0]["route"]["cluster"] = "nowhere"
+    rest = host["matcher"]["on_no_match"]["action"]["typed_config"]["routes"]
+    rest[-1]["match"] = {"safe_regex": {"regex": "("}}
     broken = replace(good, routes=routes)
     with pytest.raises(StartError, match="refuses the routes of gateway"):
         change(good, broken, folder, watcher)

@@ -24,6 +24,15 @@ from authz.envoy.render import render
 from tests.unit.envoy.rendered import http_filter, listener, manager, rendered, routes
 
 DUMP = Path(__file__).parents[3] / "envoy" / "envoy.yaml"
+CONFIGURATIONS: tuple[dict[str, Any], ...] = (
+    {},
+    {"providers": []},
+    {
+        "proxy": {"ca": {"cert_file": "ca.pem", "key_file": "key.pem"}},
+        "cors": {"origins": ["*"]},
+        "tracing": {"otlp": "http://127.0.0.1:4317"},
+    },
+)
 A_KEY = "sk-ant-api03-0123456789abcdef"
 
 
@@ -164,8 +173,7 @@ def test_answers_lose_what_is_about_another_host(document: dict[str, Any]) -> No
 
 def test_the_text_is_the_document() -> None:
     """Order, comments, names for what repeats and lines change nothing of what Envoy reads."""
-    proxy = {"ca": {"cert_file": "ca.pem", "key_file": "key.pem"}}
-    for values in ({}, {"providers": []}, {"proxy": proxy, "cors": {"origins": ["*"]}}):
+    for values in CONFIGURATIONS:
         config = Config.model_validate(values)
         assert yaml.safe_load(render(config)) == rendering.document(config)
 
@@ -181,8 +189,7 @@ def test_the_text_is_for_readers() -> None:
 
 def test_every_cluster_that_is_named_exists() -> None:
     """Envoy does not verify it in the matcher tree, in spite of `validate_clusters`."""
-    proxy = {"ca": {"cert_file": "ca.pem", "key_file": "key.pem"}}
-    for values in ({}, {"providers": []}, {"proxy": proxy, "cors": {"origins": ["*"]}}):
+    for values in CONFIGURATIONS:
         static = rendered(**values)["static_resources"]
         named = set(re.findall(r"'cluster': '([^']+)'", str(static["listeners"])))
         assert named
