@@ -42,7 +42,7 @@ def host_routes(providers: Sequence[Provider], config: Config) -> list[Route]:
     mounts.sort(key=lambda each: len(each[1].prefix), reverse=True)
     routes = [route for each in mounts for route in listed_routes(*each, config)]
     if any(provider.is_open for provider in providers):
-        return [*routes, not_served(providers[0], "/.*")]
+        return [*routes, not_served(providers[0], RouteMatch(prefix="/"))]
     every = _EVERY_ELSE if any(map(_has_central_key, providers)) else _EVERY
     # Paths below a provider's own path belong to it, all others to the provider with the shortest.
     *_, shortest = mounts
