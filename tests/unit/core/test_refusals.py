@@ -45,7 +45,9 @@ def test_the_page_lists_envoys_refusals() -> None:
 def test_envoys_replies_are_in_the_table() -> None:
     """Envoy's configuration uses the codes of the table with their types, and all of Envoy's."""
     replies = [mapper.to_dict() for mapper in (*local_replies().mappers, *tunnel_replies())]
-    errors = [_error(reply) for reply in replies if "jsonFormat" in reply["bodyFormatOverride"]]
+    errors = [
+        _error(reply) for reply in replies if "jsonFormat" in reply.get("bodyFormatOverride", {})
+    ]
     found = {error["code"] for error in errors}
     assert found == {one.code for one in BY_ENVOY} | {"identity_unavailable", "route_not_supported"}
     for error in errors:
