@@ -64,7 +64,7 @@ COMMENTS = {
     "clusters": "7. The clusters: authz first, then the providers.",
     "overload_manager": "Limits on memory and connections: refuse requests before memory runs out.",
     "layered_runtime": "Room for the patterns of routes; RE2 takes linear time.",
-    "admin": "Envoy's own interface, on a socket that only this user can open.",
+    "admin": "Envoy's own interface; by default on a socket that only this user can open.",
     "node": "Watched files (SDS) demand a name.",
 }
 """By key, or by list and name of an item; each comment is written once."""
@@ -94,7 +94,7 @@ def anchor_name(key: str, owner: str, value: Any) -> str | None:
     if key.startswith("/"):
         # A branch of the matcher tree, by its prefix.
         name = key.rpartition("/")[2]
-    elif key == "route":
+    elif key == "route" and isinstance(value, dict):
         name = f"to {value.get('cluster', '')}"
     elif key == "typed_extension_protocol_options":
         name = " or ".join(sorted(set(re.findall("(http2?)_protocol_options'", str(value)))))
