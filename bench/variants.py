@@ -4,6 +4,7 @@ A further transport or setting of the pair is a file in ``fragments/``, a piece 
 whose first line is a comment with the title. A competitor is one more function that starts it.
 """
 
+import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from authz.config.settings import Config
 from authz.core.header_names import CREDENTIAL_HEADERS
 from authz.envoy.filters import EXT_AUTHZ
 from authz.envoy.render import render
@@ -85,7 +87,7 @@ class Variant:
 def envoy_alone(world: World, name: str) -> Running:
     """Start Envoy with our configuration, the key set by itself, and nobody asked."""
     config, _ = world.config(name)
-    values = yaml.safe_load(render(config))
+    values = _rendered(config)
     _set_key_statically(values)
     return Running(config.listen.port, {"envoy": world.start_envoy(name, values)})
 
@@ -93,7 +95,7 @@ def envoy_alone(world: World, name: str) -> Running:
 def native(world: World, name: str) -> Running:
     """Start the same with Envoy's own API-key filter, whose keys stand in its configuration."""
     config, _ = world.config(name)
-    values = yaml.safe_load(render(config))
+    values = _rendered(config)
     _set_key_statically(values)
     key_auth = {
         "name": "envoy.filters.http.api_key_auth",
@@ -118,7 +120,7 @@ def canned(world: World, name: str, **settings: Any) -> Running:
     folder = world.folder / name
     command, language = responder.command(folder / "authz.sock", folder)
     authz = world.start(name, "authz", command)
-    envoy = world.start_envoy(name, yaml.safe_load(render(config)))
+    envoy = world.start_envoy(name, _rendered(config))
     return Running(config.listen.port, {"envoy": envoy, "authz": authz}, detail=language)
 
 
@@ -133,7 +135,7 @@ def product(**settings: Any) -> Callable[[World, str], Running]:
         config, file = world.config(name, **settings)
         command: list[str | Path] = [sys.executable, "-m", "authz", "serve", "--config", file]
         authz = world.start(name, "authz", command)
-        envoy = world.start_envoy(name, yaml.safe_load(render(config)))
+        envoy = world.start_envoy(name, _rendered(config))
         return Running(config.listen.port, {"envoy": envoy, "authz": authz})
 
     return begin
@@ -164,14 +166,27 @@ CORE = (
 """What the targets are about."""
 
 
+def _forget_filters_of_routes(value: Any) -> None:
+    """Remove what routes say to filters, wherever routes are: in a list, or in a matcher tree."""
+    if isinstance(value, dict):
+        value.pop("typed_per_filter_config", None)
+    for inner in value.values() if isinstance(value, dict) else value:
+        if isinstance(inner, dict | list):
+            _forget_filters_of_routes(inner)
+
+
+def _rendered(config: Config) -> dict[str, Any]:
+    """Return the rendered configuration with no part shared, as YAML's aliases would have it."""
+    values: dict[str, Any] = json.loads(json.dumps(yaml.safe_load(render(config))))
+    return values
+
+
 def _set_key_statically(values: dict[str, Any]) -> None:
     """Take ext_authz out, and let Envoy make the same changes to the headers itself."""
     manager = _manager(values)
     filters = [entry for entry in manager["http_filters"] if entry["name"] != EXT_AUTHZ]
     manager["http_filters"] = filters
-    for host in manager["route_config"]["virtual_hosts"]:
-        for route in host["routes"]:
-            route.pop("typed_per_filter_config", None)
+    _forget_filters_of_routes(manager["route_config"])
     mutation = next(entry for entry in filters if entry["name"] == _MUTATION)
     key = {"header": {"key": "x-api-key", "value": upstream.CENTRAL_KEY}}
     mutation["typed_config"]["mutations"]["request_mutations"] += [
