@@ -87,6 +87,7 @@ async def test_an_id_alone_gets_no_place_among_the_good(
     await asyncio.gather(*flood, return_exceptions=True)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_invented_tokens_leave_room_for_revoked_ones(
     coder: Coder, coder_source: CoderSource
 ) -> None:
