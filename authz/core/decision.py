@@ -187,7 +187,7 @@ def _choose(
     """Choose the credential for the provider.
 
     Returns:
-        None where there is no credential, and ``Exhausted`` where there is none at the moment.
+        None without any credential, and ``Exhausted`` while all central keys are on cooldown.
     """
     own = own_credential(credentials, route.type)
     if own is not None and route.type is not None:
@@ -217,7 +217,7 @@ def own_credential(
 ) -> tuple[str, Secret] | None:
     """Find the user's own provider credential.
 
-    Without the governance header there is none: ``Authorization`` and ``X-Api-Key`` are then for
+    It needs the governance header; without one, ``Authorization`` and ``X-Api-Key`` are for
     the Coder token. A Coder token is never a provider credential.
 
     Returns:

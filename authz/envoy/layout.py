@@ -16,14 +16,14 @@ from authz.envoy.sections import COMMENTS, FIRST, LAST, anchor_name
 
 _WIDTH = 120
 _FLOW_WIDTH = 110
-"""How wide a collection on one line may be, however far it is indented."""
+"""The maximum width of a collection on one line, without its indentation."""
 _FLOW_DEPTH = 4
-"""How deep a collection on one line may be nested."""
+"""The maximum nesting of a collection on one line."""
 _MARK = re.compile(r"^( *(?:- )*)comment(\d+)mark", re.MULTILINE)
 _BREAK = re.compile(r"(?<=\S) (?=\S)")
 _FOLDABLE = re.compile(r"[!-~](?:[ -~]*[!-~])?\n?")
 _BRANCH = re.compile(r"(?<= :) (?=\S)")
-"""Where a line of an expression ends."""
+"""The pattern after which a line of an expression ends."""
 
 
 def to_yaml(document: dict[str, Any]) -> str:

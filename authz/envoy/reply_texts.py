@@ -69,7 +69,7 @@ def no_answer(otherwise: str) -> str:
     """Return the format of the reason for which there is no answer, with a colon before it.
 
     Args:
-        otherwise: what stands there when no reason is known.
+        otherwise: the text for an unknown reason.
     """
     return _table(
         [

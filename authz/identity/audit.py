@@ -50,7 +50,7 @@ class Actor:
 
     Attributes:
         kind: ``os`` for a user of the command line, ``user`` for a user of the API or page,
-            ``nobody`` for a caller who is not authenticated.
+            ``nobody`` (the stored value) for an unauthenticated caller.
         name: ``user@host`` of the operating system, or a user name.
         user_id: the id of a user.
         api_key_id: the id of the token or session that authenticated the user.
