@@ -179,7 +179,7 @@ def _read_subprotocols(offered: bytes) -> tuple[str | None, Secret | None]:
 
 
 def _without_accounts(offered: bytes) -> str | None:
-    """Return the subprotocols that choose no account; None where that is all of them."""
+    """Return the subprotocols that choose no account, or None if none of them chooses one."""
     if not any(name.encode() in offered.lower() for name in _ACCOUNTS_IN_SUBPROTOCOL):
         return None
     _require_clean(SUBPROTOCOL, offered)
