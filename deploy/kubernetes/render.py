@@ -20,7 +20,9 @@ FILES = {
     "certificates.yaml": "cert-manager/certificates.yaml",
 }
 KUBERNETES = "1.37.0"
-HEAD = "# Made from deploy/helm by `make manifests`: change the chart, or patch this in an overlay.\n"
+HEAD = (
+    "# Made from deploy/helm by `make manifests`: change the chart, or patch this in an overlay.\n"
+)
 _SOURCE = re.compile(r"^# Source: [^/]+/templates/(.+)\n", re.MULTILINE)
 _OF_HELM = re.compile(
     r"^ +(app\.kubernetes\.io/(version|managed-by)|helm\.sh/chart|checksum/[a-z]+): .*\n",
