@@ -52,7 +52,7 @@ def apiserver(binary: str) -> Iterator[Kubectl]:
         folder = Path(name)
         client, peer, port = (free_port() for _ in range(3))
         url = f"http://127.0.0.1:{client}"
-        etcd = [program("etcd", "etcd-server"), "--data-dir", folder / "etcd"]
+        etcd: list[str | Path] = [program("etcd", "etcd-server"), "--data-dir", folder / "etcd"]
         etcd += ["--listen-client-urls", url, "--advertise-client-urls", url]
         etcd += ["--listen-peer-urls", f"http://127.0.0.1:{peer}"]
         kubectl = Kubectl(_kubeconfig(folder, port))
@@ -67,8 +67,8 @@ def apiserver(binary: str) -> Iterator[Kubectl]:
 
 def _command(binary: str, folder: Path, etcd: str, port: int) -> list[str | Path]:
     key = folder / "accounts.pem"
-    command = [program("openssl", "openssl"), "genrsa", "-out", key]
-    subprocess.run(command, check=True, capture_output=True)
+    openssl = program("openssl", "openssl")
+    subprocess.run([openssl, "genrsa", "-out", key], check=True, capture_output=True)
     return [
         binary,
         f"--etcd-servers={etcd}",

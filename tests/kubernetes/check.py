@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -167,15 +168,15 @@ def main() -> None:
         print("| what | result | time | |\n| --- | --- | --- | --- |")
         for name in ("base", "cert-manager", "monitoring"):
             made = kustomized(kustomize, DEPLOY / "kubernetes" / name)
-            table.check(f"kustomize {name}", lambda made=made: checks.accepted(made))
+            table.check(f"kustomize {name}", partial(checks.accepted, made))
         charts = {"its defaults": helm.rendered()}
         charts |= {path.name: helm.rendered("--values", path) for path in VALUES}
         for name, made in charts.items():
-            table.check(f"chart, {name}", lambda made=made: checks.accepted(made))
-            table.check(f"Pod Security, {name}", lambda made=made: checks.restricted(made))
+            table.check(f"chart, {name}", partial(checks.accepted, made))
+            table.check(f"Pod Security, {name}", partial(checks.restricted, made))
         defaults = charts["its defaults"]
-        table.check("Pod Security refuses", lambda: checks.refused(defaults))
-        table.check("helm install, upgrade, rollback", lambda: checks.installed(Path(folder)))
+        table.check("Pod Security refuses", partial(checks.refused, defaults))
+        table.check("helm install, upgrade, rollback", partial(checks.installed, Path(folder)))
     print(f"{len(table.rows)} checks, {table.failed} failed, {time.monotonic() - start:.0f} s")
     sys.exit(table.failed > 0)
 
