@@ -23,7 +23,7 @@ TOOLS = $(BIN)/python -m tests.kubernetes.tools
 
 test-chart: $(VENV)/.test  ## the chart and the kustomize base are the same; helm is built if it is not here
 	$(TOOLS) kustomize
-	helm=$$($(TOOLS) helm) && HELM=$$helm $(BIN)/python -m pytest tests/deploy/test_chart.py
+	helm=$$($(TOOLS) helm) && HELM=$$helm $(BIN)/python -m pytest tests/deploy/test_chart*.py
 
 test-kubernetes: $(VENV)/.test  ## manifests and chart against a real kube-apiserver, which is built if it is not here
 	$(BIN)/python -m tests.kubernetes.check

@@ -22,6 +22,9 @@
 {{- fail "gateway: set authz.tls to the files of /run/tls, or authz.insecure: true for a mesh that encrypts" -}}
 {{- end -}}
 {{- end -}}
+{{- if not (kindIs "invalid" $data.proxy) -}}
+{{- fail "gateway: remove proxy. authz makes the certificates of the proxy's hosts on its own disk, which Envoy's Pod does not have: run the proxy with `authz up`" -}}
+{{- end -}}
 {{- $service := include "chart.name" (dict "root" . "component" "authz") -}}
 {{- range $key, $listener := dict "authz_grpc" "grpc" "authz_http" "envoy_http" -}}
 {{- $port := include "gateway.port" (dict "key" (printf "authz.%s" $listener) "data" $data) -}}
