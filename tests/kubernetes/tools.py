@@ -18,7 +18,7 @@ from pathlib import Path
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "authz"
 HELM = "3.22.0"
-KUSTOMIZE = "5.8.3"
+KUSTOMIZE = "5.7.1"
 KUBERNETES = "1.37.2"
 CERT_MANAGER = "github.com/cert-manager/cert-manager@v1.21.2"
 PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
