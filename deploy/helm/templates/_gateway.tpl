@@ -18,9 +18,7 @@
 {{- fail "gateway: set envoy.concurrency, such as 2. Unset, Envoy starts a thread for each processor of the node" -}}
 {{- end -}}
 {{- if not $authz.tls -}}
-{{- if not $authz.insecure -}}
-{{- fail "gateway: set authz.tls to the files of /run/tls, or authz.insecure: true for a mesh that encrypts" -}}
-{{- end -}}
+{{- fail "gateway: set authz.tls to the files of /run/tls: Envoy and authz are in different Pods" -}}
 {{- end -}}
 {{- if not (kindIs "invalid" $data.proxy) -}}
 {{- fail "gateway: remove proxy. authz makes the certificates of the proxy's hosts on its own disk, which Envoy's Pod does not have: run the proxy with `authz up`" -}}
