@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INOTIFY := /proc/sys/fs/inotify/max_user_instances
 PROCESSES = $(shell (echo 1024 > $(INOTIFY)) 2>/dev/null; [ "$$(cat $(INOTIFY) 2>/dev/null || echo 0)" -ge 512 ] && echo 3 || echo 2)
 
-.PHONY: run test test-clients lint format soak bench docs docs-reference image release-check lock clean
+.PHONY: run test test-clients test-chart test-kubernetes manifests lint format soak bench docs docs-reference image release-check lock clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/.run  ## the gateway in the foreground, with fake providers
@@ -18,6 +18,18 @@ test: $(VENV)/.test  ## every test, against a real Envoy
 
 test-clients: $(VENV)/.test  ## real clients, headless, in every mode; AUTHZ_RECORD=1 writes down the results
 	$(BIN)/python -m pytest -s tests/clients/run_*.py $(if $(CLIENT),-k '$(CLIENT)')
+
+TOOLS = $(BIN)/python -m tests.kubernetes.tools
+
+test-chart: $(VENV)/.test  ## the chart and the kustomize base are the same; helm is built if it is not here
+	$(TOOLS) kustomize
+	helm=$$($(TOOLS) helm) && HELM=$$helm $(BIN)/python -m pytest tests/deploy/test_chart*.py
+
+test-kubernetes: $(VENV)/.test  ## manifests and chart against a real kube-apiserver, which is built if it is not here
+	$(BIN)/python -m tests.kubernetes.check
+
+manifests: $(VENV)/.test  ## deploy/kubernetes, made from the chart in deploy/helm
+	helm=$$($(TOOLS) helm) && $(BIN)/python deploy/kubernetes/render.py "$$helm"
 
 lint: $(VENV)/.test  ## what CI checks before the tests
 	$(BIN)/ruff check .
