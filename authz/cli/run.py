@@ -13,6 +13,7 @@ from authz.cli.common import config_option, tell_warning
 from authz.cli.groups import example
 from authz.config import loading
 from authz.config.settings import Config
+from authz.config.uses import Uses
 from authz.errors import ConfigError, ReloadError
 
 _log = structlog.get_logger(__name__)
@@ -70,9 +71,8 @@ def up(*, demo: bool, allow_byok: bool | None, config_path: Path | None) -> None
 
         def load() -> Config:
             # The demo needs no provider key.
-            return loading.load(
-                config_path, allow_byok=allow_byok, keys=not demo, ca=True, warn=tell_warning
-            )
+            uses = Uses.EVERYTHING & ~Uses.KEYS if demo else Uses.EVERYTHING
+            return loading.load(config_path, allow_byok=allow_byok, uses=uses, warn=tell_warning)
 
         run_up(load, signals, config_path, demo=demo)
 
@@ -83,8 +83,7 @@ def up(*, demo: bool, allow_byok: bool | None, config_path: Path | None) -> None
 @click.option(
     "--workers",
     type=click.IntRange(1, 64),
-    help="Number of processes, each with its own address. Default: authz.workers, else one for "
-    "each processor.",
+    help="Number of processes, each with its own address. Default: authz.workers, else one.",
 )
 @click.option("--checked", is_flag=True, hidden=True)
 @click.option("--worker-index", type=int, hidden=True)
@@ -105,12 +104,12 @@ def serve(
     SIGHUP reloads the configuration: providers, keys and allow_byok.
     """
     from authz.serve.service import run
-    from authz.serve.workers import Worker, Workers, available_cores
+    from authz.serve.workers import Worker, Workers
 
     logs.configure()
 
     def load(warn: Callable[[str], None] | None = None) -> Config:
-        loaded = loading.load(config_path, allow_byok=allow_byok, ca=True, warn=warn)
+        loaded = loading.load(config_path, allow_byok=allow_byok, uses=Uses.AUTHZ, warn=warn)
         logs.configure(loaded.log.level, loaded.log.format)
         return loaded
 
@@ -119,7 +118,15 @@ def serve(
         run(load, Worker(worker_index, listeners))
         return
     loaded = load(None if checked else _log_warning)
-    count = workers or loaded.authz.workers or available_cores()
+    # Envoy's configuration, which comes from the same file, has the addresses of this number.
+    configured = loaded.authz.workers or 1
+    count = workers or configured
+    if count != configured and not checked:
+        _log.warning(
+            "the number of workers is not that of Envoy's configuration: set authz.workers",
+            workers=count,
+            in_envoy=configured,
+        )
     if count == 1:
         run(load)
         return
@@ -140,7 +147,8 @@ def reload(*, config_path: Path | None) -> None:
     from authz.up.control import NOT_RELOADED, ask_reload
 
     try:
-        loaded = loading.load(config_path)
+        # The pair reads the secrets; a person who reloads need not be able to.
+        loaded = loading.load(config_path, uses=Uses.NOTHING)
     except ConfigError as error:
         raise ReloadError(f"{NOT_RELOADED}: {error}") from None
     outcome = ask_reload(loaded)

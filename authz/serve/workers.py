@@ -41,18 +41,6 @@ _METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """Makes prometheus-client keep its values in files; each worker's ``/metrics`` adds them up."""
 
 
-def available_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return the number of processors for this process, within a container's quota."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    try:
-        quota, period = (cgroup / "cpu.max").read_text().split()
-        limit = int(quota) // int(period)
-    except (OSError, ValueError):
-        # There are no control groups of version 2, or the quota is "max".
-        return cores or 1
-    return max(1, min(cores or 1, limit))
-
-
 @dataclass(frozen=True, slots=True)
 class Worker:
     """The part of a worker process that comes from its parent.

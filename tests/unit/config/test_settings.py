@@ -12,6 +12,7 @@ from authz.config.fields import Tls
 from authz.config.key_reference import KeyReference
 from authz.config.providers import Aws, ExtraPath
 from authz.config.settings import DEFAULT_PROVIDERS, Config, Provider
+from authz.config.uses import Uses, broken_files
 from authz.keys.sources import EnvKey, FileKey
 from authz.secret import Secret
 from tests.support.certificates import Authority
@@ -22,6 +23,10 @@ A_KEY = "sk-ant-api03-0123456789abcdef"
 def _provider(**changes: Any) -> Provider:
     values = {"name": "mine", "type": "openai", "base_url": "https://a.example/v1/"}
     return Provider.model_validate(values | changes)
+
+
+def _broken(**values: Any) -> list[str]:
+    return list(broken_files(Config.model_validate(values), Uses.ENVOY_FILES))
 
 
 def _problem(model: Any, values: dict[str, Any]) -> str:
@@ -122,13 +127,16 @@ def test_a_ca_file_has_to_be_readable_and_of_use(tmp_path: Path) -> None:
     """A missing file, one without certificates, or one beside a URL in clear, is refused."""
     ca_file = tmp_path / "mine.pem"
     values = {"name": "a", "type": "openai", "base_url": "https://a.example"}
-    assert f"can't read {ca_file}" in _problem(Provider, values | {"ca_file": str(ca_file)})
+    provider = values | {"ca_file": str(ca_file)}
+    (problem,) = _broken(providers=[provider])
+    assert problem.startswith(f"providers[0].ca_file: can't read {ca_file}: ")
     for text in ("", "no PEM", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"):
         ca_file.write_text(text)
-        problem = _problem(Provider, values | {"ca_file": str(ca_file)})
-        assert f"{ca_file} holds no PEM certificates" in problem
+        problem = f"providers[0].ca_file: {ca_file} holds no PEM certificates"
+        assert _broken(providers=[provider]) == [problem]
     ca_file = Authority(tmp_path, "mine").ca_file
     assert _provider(ca_file=str(ca_file)).ca_file == ca_file
+    assert _broken(providers=[values | {"ca_file": str(ca_file)}]) == []
     assert "needs base_url to begin with https://" in _problem(
         Provider, values | {"ca_file": str(ca_file), "base_url": "http://a.example"}
     )
@@ -139,7 +147,7 @@ def test_tls_files_have_to_match(tmp_path: Path) -> None:
     for name in ("cert.pem", "key.pem"):
         (tmp_path / name).write_text("no PEM")
     values = {"cert_file": str(tmp_path / "cert.pem"), "key_file": str(tmp_path / "key.pem")}
-    assert "not a matching PEM pair" in _problem(Tls, values)
+    assert _broken(tls=values) == ["tls: cert_file and key_file are not a matching PEM pair"]
     assert "key_file" in _problem(Tls, {"cert_file": str(tmp_path / "cert.pem")})
 
 
