@@ -88,6 +88,7 @@ def up(*, demo: bool, allow_byok: bool | None, config_path: Path | None) -> None
 @click.option("--checked", is_flag=True, hidden=True)
 @click.option("--worker-index", type=int, hidden=True)
 @click.option("--http-descriptor", "http_descriptors", type=int, multiple=True, hidden=True)
+@click.option("--keys-descriptor", type=int, hidden=True)
 @_allow_byok_option
 @config_option
 def serve(
@@ -96,6 +97,7 @@ def serve(
     checked: bool,
     worker_index: int | None,
     http_descriptors: tuple[int, ...],
+    keys_descriptor: int | None,
     allow_byok: bool | None,
     config_path: Path | None,
 ) -> None:
@@ -103,10 +105,13 @@ def serve(
 
     SIGHUP reloads the configuration: providers, keys and allow_byok.
     """
+    from authz.keys.exec_key import shared_outputs
     from authz.serve.service import run
     from authz.serve.workers import Worker, Workers
 
     logs.configure()
+    if keys_descriptor is not None:
+        shared_outputs(keys_descriptor)
 
     def load(warn: Callable[[str], None] | None = None) -> Config:
         loaded = loading.load(config_path, allow_byok=allow_byok, uses=Uses.AUTHZ, warn=warn)

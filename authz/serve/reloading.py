@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 
 import structlog
 
@@ -16,6 +17,7 @@ from authz.errors import AuthzError, ConfigError
 from authz.keys.pool import KeyPool
 from authz.metrics import Metrics
 from authz.sds.leaves import keep_leaves, make_leaves
+from authz.serve.key_commands import KeyCommands
 
 _log = structlog.get_logger(__name__)
 
@@ -56,6 +58,7 @@ class Reloadable:
         self._ids = ids or EntryIds()
         self.pools = open_pools(config)
         self._authorizer, self._refused_keys = self._create(config)
+        self._commands = KeyCommands(metrics.key_command_failed)
         self._lock = asyncio.Lock()
         self._leaves: asyncio.Task[None] | None = None
         self._reloads: set[asyncio.Task[None]] = set()
@@ -79,15 +82,28 @@ class Reloadable:
         """Take a message of Envoy's access log about refused keys."""
         self._refused_keys.receive(message)
 
+    def key_refused(self, provider: str, status: int) -> None:
+        """Count a central key that a provider refused, and get a new one if a command has it.
+
+        Args:
+            provider: its name in the configuration.
+            status: one of ``KEY_REFUSALS``.
+        """
+        self._metrics.key_refused(provider, status)
+        if status == HTTPStatus.UNAUTHORIZED:
+            self._commands.refused(provider)
+
     def start(self) -> None:
         """Start the tasks beside the checks."""
         self._leaves = asyncio.create_task(keep_leaves(self._config))
+        self._commands.use(self.pools)
 
     def stop(self) -> None:
         """Stop these tasks and every reload in progress."""
         for task in (self._leaves, *self._reloads):
             if task is not None:
                 task.cancel()
+        self._commands.stop()
 
     def reload_soon(self) -> None:
         """Reload in a task of its own; for a signal handler."""
@@ -146,8 +162,13 @@ class Reloadable:
             for provider in config.providers
             if provider.key_references or provider.signed
         )
+        self._metrics.expect_key_commands(
+            provider.name
+            for provider in config.providers
+            if any(reference.exec is not None for _, reference in provider.key_references)
+        )
         # The usage records count refused keys, too, so only one of both may count them.
-        counted = None if config.usage.enabled else self._metrics.key_refused
+        counted = None if config.usage.enabled else self.key_refused
         return authorizer, RefusedKeys(self.pools, counted)
 
 

@@ -113,7 +113,7 @@ async def _start(
     reloadable = Reloadable(config, load, source, metrics, ids)
     usage_rows = UsageRows(lambda: reloadable.config)
     parts.push_async_callback(usage_rows.close)
-    records = RequestRecords(usage.record, metrics.key_refused) if config.usage.enabled else None
+    records = RequestRecords(usage.record, reloadable.key_refused) if config.usage.enabled else None
     sign_in, secure = SignIn(), config.tls is not None
     api = create_api(Services(own_store, sign_in, secure, lambda: reloadable.config.provider_names))
     pages = create_pages(Pages(own_store, sign_in, secure, lambda: reloadable.config, usage_rows))

@@ -22,6 +22,7 @@ from prometheus_client.multiprocess import mark_process_dead
 from authz.addresses import Address, UnixAddress
 from authz.config.settings import Config
 from authz.errors import StartError, what_failed
+from authz.keys.exec_key import shared_outputs
 from authz.sds.leaves import make_leaves
 from authz.sds.secret_files import write_secrets
 from authz.serve.children import Child
@@ -115,6 +116,11 @@ class Workers:
         options = ["--worker-index", str(index)]
         for descriptor in descriptors:
             options += ["--http-descriptor", str(descriptor)]
+        # A command that prints a key runs once for all workers.
+        keys = shared_outputs().descriptor
+        if keys is not None:
+            options += ["--keys-descriptor", str(keys)]
+            descriptors += (keys,)
         environ = {**os.environ, _METRICS_VARIABLE: self._metrics_folder or ""}
         self._children[index] = Child(
             f"authz worker {index}", [*self._command, *options], environ, keep=descriptors

@@ -13,6 +13,7 @@ from authz.config.settings import Config
 from authz.envoy import binary
 from authz.envoy.parts import bootstrap_file, write_parts
 from authz.errors import StartError
+from authz.keys.exec_key import shared_outputs
 from authz.sds.leaves import make_leaves
 from authz.sds.secret_files import write_secrets
 from authz.serve.children import Child
@@ -128,9 +129,12 @@ class Pair:
         write_secrets(config)
         workers = f"--workers={config.authz.workers or 1}"
         snapshot = write_snapshot(config, "authz")
-        authz = Child(
-            "authz", [*AUTHZ, "serve", workers, "--checked", "--config", snapshot], self._environ
-        )
+        serve: list[str | Path] = [*AUTHZ, "serve", workers, "--checked", "--config", snapshot]
+        # Commands that print keys have run for the check, and need not run again.
+        keys = shared_outputs().descriptor
+        if keys is not None:
+            serve += ["--keys-descriptor", str(keys)]
+        authz = Child("authz", serve, self._environ, keep=() if keys is None else (keys,))
         self._children.append(authz)
         parts = rendered(config, self._environ)
         write_parts(parts, envoy_folder(config))
