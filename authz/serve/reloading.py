@@ -18,6 +18,7 @@ from authz.keys.pool import KeyPool
 from authz.metrics import Metrics
 from authz.sds.leaves import keep_leaves, make_leaves
 from authz.serve.key_commands import KeyCommands
+from authz.serve.systemd import Notifier
 
 _log = structlog.get_logger(__name__)
 
@@ -38,6 +39,7 @@ class Reloadable:
         source: stays the same in every reload.
         metrics: show the result of each reload.
         ids: numbers the requests; it stays the same in every reload, too.
+        notifier: is told of each reload.
 
     Attributes:
         pools: the central keys now, by provider.
@@ -50,8 +52,10 @@ class Reloadable:
         source: IdentitySource,
         metrics: Metrics,
         ids: EntryIds | None = None,
+        notifier: Notifier | None = None,
     ) -> None:
         self._config = config
+        self._notifier = notifier or Notifier()
         self._load = load
         self._source = source
         self._metrics = metrics
@@ -115,19 +119,23 @@ class Reloadable:
         """Read the configuration again and serve it, or log why the current one stays."""
         # One at a time, so that a second reload reads after the first has swapped.
         async with self._lock:
-            try:
-                config, pools = await asyncio.to_thread(self._prepare)
-            except (AuthzError, OSError) as error:
-                self._metrics.not_reloaded()
-                problems = error.problems if isinstance(error, ConfigError) else [str(error)]
-                _log.error("configuration kept: the new one can't be used", why=problems)
-                return
-            except Exception as error:
-                self._metrics.not_reloaded()
-                # We log the type alone, since a message could quote a secret.
-                _log.error("configuration kept", error=type(error).__name__)
-                return
-            self._swap(config, pools)
+            with self._notifier.reloading():
+                await self._reload()
+
+    async def _reload(self) -> None:
+        try:
+            config, pools = await asyncio.to_thread(self._prepare)
+        except (AuthzError, OSError) as error:
+            self._metrics.not_reloaded()
+            problems = error.problems if isinstance(error, ConfigError) else [str(error)]
+            _log.error("configuration kept: the new one can't be used", why=problems)
+            return
+        except Exception as error:
+            self._metrics.not_reloaded()
+            # We log the type alone, since a message could quote a secret.
+            _log.error("configuration kept", error=type(error).__name__)
+            return
+        self._swap(config, pools)
 
     def _prepare(self) -> tuple[Config, dict[str, KeyPool]]:
         config = self._load()
