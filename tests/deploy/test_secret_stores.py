@@ -54,7 +54,7 @@ def test_the_files_are_those_of_the_configuration() -> None:
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_kustomize_builds_it(name: str) -> None:
     """Kubernetes' schema accepts what is built, and only the wanted volume has changed."""
-    line = ["kubectl", "kustomize", FOLDER / name]
+    line = ["kubectl", "kustomize", str(FOLDER / name)]
     done = subprocess.run(line, capture_output=True, text=True, check=True)
     documents = list(yaml.safe_load_all(done.stdout))
     for document in documents:

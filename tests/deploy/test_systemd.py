@@ -36,7 +36,7 @@ def test_systemd_accepts_it(name: str, tmp_path: Path) -> None:
         text = text.replace(program, "/bin/true")
     (tmp_path / name).write_text(text)
     # Other units are none of its business, as authz.service is not installed here.
-    line = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", tmp_path / name]
+    line = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", str(tmp_path / name)]
     done = subprocess.run(line, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -45,7 +45,7 @@ def test_systemd_accepts_it(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", UNITS)
 def test_it_is_hardened(name: str) -> None:
     """Systemd's own measure is 1.2 of 10: only the network and the file system are left."""
-    line = ["systemd-analyze", "security", "--offline=yes", "--threshold=15", FOLDER / name]
+    line = ["systemd-analyze", "security", "--offline=yes", "--threshold=15", str(FOLDER / name)]
     done = subprocess.run(line, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-300:]
 
