@@ -46,6 +46,7 @@ class ExecKey:
         self._outputs = outputs
         self._stop = threading.Event()
         self._wake = threading.Event()
+        self._forget = False
         self._thread: threading.Thread | None = None
         self._report: Callable[[], None] = lambda: None
         self._providers: tuple[str, ...] = ()
@@ -75,8 +76,13 @@ class ExecKey:
             )
             self._thread.start()
 
-    def stop(self) -> None:
-        """Let the thread end, and the command that it runs; the last key stays."""
+    def stop(self, *, forget: bool = False) -> None:
+        """Let the thread end, and the command that it runs; the last key stays.
+
+        Args:
+            forget: also remove the key from the shared memory.
+        """
+        self._forget = forget
         self._stop.set()
         self._wake.set()
 
@@ -155,6 +161,11 @@ class ExecKey:
             _log.info("central key replaced by its command", providers=self._providers)
 
     def _keep_fresh(self) -> None:
+        self._run_until_stopped()
+        if self._forget:
+            self._outputs.forget(self.command)
+
+    def _run_until_stopped(self) -> None:
         due = self._next_run()
         while not self._stop.is_set():
             left = due - time.monotonic()
@@ -220,11 +231,17 @@ def open_exec_key(command: Command, environ: Mapping[str, str]) -> ExecKey:
         return key
 
 
-def close_others(used: Collection[ExecKey]) -> list[ExecKey]:
-    """Stop the keys that are not in use any more, and return them."""
+def close_others(used: Collection[ExecKey], *, forget: bool = False) -> list[ExecKey]:
+    """Stop the keys that are not in use any more, and return them.
+
+    Args:
+        used: the keys that go on.
+        forget: also remove the others from the shared memory, because the configuration has
+            changed. A process that only ends leaves them to the other workers.
+    """
     with _lock:
         closed = [key for key in _open.values() if key not in used]
         for key in closed:
             del _open[key.command]
-            key.stop()
+            key.stop(forget=forget)
     return closed

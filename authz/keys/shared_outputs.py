@@ -86,6 +86,11 @@ class SharedOutputs:
         with self._table() as table:
             table[_digest(command)] = [output.started, output.key, output.problem]
 
+    def forget(self, command: Command) -> None:
+        """Remove the result of a command that is not in use any more."""
+        with self._table() as table:
+            table.pop(_digest(command), None)
+
     @contextlib.contextmanager
     def _table(self) -> Iterator[dict[str, list[Any]]]:
         """Hold the content, and write it back if it has changed."""

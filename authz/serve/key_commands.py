@@ -16,6 +16,7 @@ class KeyCommands:
     def __init__(self, failed: Callable[[str], None]) -> None:
         self._failed = failed
         self._providers: dict[ExecKey, list[str]] = {}
+        self._stopped: list[ExecKey] = []
 
     def use(self, pools: Mapping[str, KeyPool]) -> None:
         """Run the commands of these pools from now on, and no other ones.
@@ -32,7 +33,7 @@ class KeyCommands:
             if key in before:
                 key.refresh_soon(always=True)
         if before or self._providers:
-            close_others(self._providers)
+            close_others(self._providers, forget=True)
 
     def refused(self, provider: str) -> None:
         """Run the commands of a provider soon, because it does not know their key any more."""
@@ -41,8 +42,12 @@ class KeyCommands:
                 key.refresh_soon()
 
     def stop(self) -> None:
-        """End all commands, and wait until they have ended."""
-        for key in close_others(()):
+        """Let all commands end."""
+        self._stopped = close_others(())
+
+    def join(self) -> None:
+        """Wait until they have ended, a twentieth of a second; it blocks."""
+        for key in self._stopped:
             key.join()
 
     def _reporter(self, providers: list[str]) -> Callable[[], None]:

@@ -109,6 +109,10 @@ class Reloadable:
                 task.cancel()
         self._commands.stop()
 
+    def join(self) -> None:
+        """Wait for the end of commands after ``stop``, when no check is answered any more."""
+        self._commands.join()
+
     def reload_soon(self) -> None:
         """Reload in a task of its own; for a signal handler."""
         task = asyncio.create_task(self.reload())

@@ -127,6 +127,7 @@ async def _start(
         config, ids, UsageMetrics(metrics.registry, by_user=config.usage.metrics_by_user)
     )
     reloadable = Reloadable(config, load, source, metrics, ids, notifier)
+    parts.callback(reloadable.join)
     usage_rows = UsageRows(lambda: reloadable.config)
     parts.push_async_callback(usage_rows.close)
     records = RequestRecords(usage.record, reloadable.key_refused) if config.usage.enabled else None

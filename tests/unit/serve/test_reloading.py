@@ -14,6 +14,7 @@ from authz.config.settings import Config
 from authz.core.decision_types import ChosenKey
 from authz.errors import ConfigError, IdentityUnavailable
 from authz.keys import exec_key
+from authz.keys.command import Command
 from authz.keys.pool import KeyPool, Requester
 from authz.metrics import Metrics
 from authz.secret import Secret
@@ -235,4 +236,7 @@ async def test_a_pool_with_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "third").write_text("sk-ant-third-0123456789")
     await service.reload(config("third"))
     assert key() == "sk-ant-third-0123456789"
+    first = Command(("cat", str(tmp_path / "vault")), 900, 10)
+    await _until(lambda: exec_key.shared_outputs().get(first) is None)
     service.reloadable.stop()
+    service.reloadable.join()
