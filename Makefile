@@ -13,8 +13,12 @@ PROCESSES = $(shell (echo 1024 > $(INOTIFY)) 2>/dev/null; [ "$$(cat $(INOTIFY) 2
 run: $(VENV)/.run  ## the gateway in the foreground, with fake providers
 	$(BIN)/authz up --demo
 
+# Three processes and the commands that tests start import the same modules, so Python keeps their
+# bytecode. Files go to processes in the order of their names: the default order leaves the files
+# with few and long tests for the end, where one process works and the others have nothing to do.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)/.test  ## every test, against a real Envoy
-	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test-clients: $(VENV)/.test  ## real clients, headless, in every mode; AUTHZ_RECORD=1 writes down the results
 	$(BIN)/python -m pytest -s tests/clients/run_*.py $(if $(CLIENT),-k '$(CLIENT)')

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.command import run_in_process
+
 from .conftest import Run
 
 
@@ -17,21 +19,30 @@ def _complete(folder: Path, line: str) -> list[str]:
     Nothing may be printed beside them.
     """
     words = line.split(" ")
+    environ = {
+        **{name: value for name, value in os.environ.items() if name != "AUTHZ_CONFIG"},
+        "_AUTHZ_COMPLETE": "bash_complete",
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(words) - 1),
+    }
+    done = run_in_process(folder, environ=environ)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    return [answer.partition(",")[2] for answer in done.stdout.splitlines() if answer]
+
+
+def test_the_program_of_the_shell(tmp_path: Path) -> None:
+    """The installed program answers a shell, and prints nothing else."""
+    environ = {"_AUTHZ_COMPLETE": "bash_complete", "COMP_WORDS": "authz to", "COMP_CWORD": "1"}
     done = subprocess.run(
         [sys.executable, "-c", "from authz.cli.main import main; main()"],
-        cwd=folder,
-        env={
-            **{name: value for name, value in os.environ.items() if name != "AUTHZ_CONFIG"},
-            "_AUTHZ_COMPLETE": "bash_complete",
-            "COMP_WORDS": line,
-            "COMP_CWORD": str(len(words) - 1),
-        },
+        cwd=tmp_path,
+        env=environ,
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stderr == ""
-    return [answer.partition(",")[2] for answer in done.stdout.splitlines() if answer]
+    assert (done.stdout, done.stderr) == ("plain,tokens\n", "")
 
 
 @pytest.fixture

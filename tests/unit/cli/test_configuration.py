@@ -1,5 +1,6 @@
 """``authz config check``, by its exit status and its lines."""
 
+import os
 import re
 import subprocess
 import sys
@@ -13,17 +14,12 @@ from cryptography import x509
 
 from authz.certificates import ca
 from tests.support.certificates import Authority
+from tests.support.command import run_in_process
 
 
 def _check(folder: Path, text: str) -> "subprocess.CompletedProcess[str]":
     (folder / "gateway.yaml").write_text(text)
-    return subprocess.run(
-        [sys.executable, "-m", "authz", "config", "check"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run_in_process(folder, "config", "check", environ=os.environ)
 
 
 def test_a_wrong_configuration_fails_the_command(tmp_path: Path) -> None:
