@@ -1,14 +1,19 @@
 """Settings for Envoys that authz does not configure, such as Envoy Gateway and Istio."""
 
+import hashlib
+import hmac
 import itertools
+import os
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, StrictStr, model_validator
 
 from authz.config.fields import ProviderName, Section, matching
 from authz.config.key_reference import KeyReference
+from authz.errors import ConfigError
 from authz.secret import Secret
 
 MIN_SECRET_CHARACTERS = 32
@@ -33,8 +38,13 @@ def _host(text: str) -> str:
     return text
 
 
+def is_prefix(text: str) -> bool:
+    """Return whether a text can be the ``path`` of a route."""
+    return _PATH.fullmatch(text) is not None
+
+
 def _path(text: str) -> str:
-    if _PATH.fullmatch(text) is None:
+    if not is_prefix(text):
         raise ValueError("must be a literal path without a slash at its end, such as /anthropic")
     return text
 
@@ -124,6 +134,46 @@ class ExternalGateways(Section):
 
 def _is_below(path: str, prefix: str) -> bool:
     return path == prefix or path.startswith(f"{prefix}/")
+
+
+CONTEXT_ROUTES = "routes"
+"""The key of the mark in the ``context_extensions`` of the project's own routes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """The secrets of ``external_gateways``.
+
+    Attributes:
+        secret: of routes that name their provider; None if no route may.
+        mark: of the routes of the project's own Envoy, derived from ``envoy_secret``; None if that
+            Envoy does not ask.
+    """
+
+    secret: Secret | None
+    mark: str | None
+
+
+def open_secrets(settings: ExternalGateways, environ: Mapping[str, str] = os.environ) -> Secrets:
+    """Return the secrets.
+
+    Raises:
+        ConfigError: a secret can't be read or is too short.
+    """
+    found: dict[str, Secret] = {}
+    for name, reference in settings.references:
+        try:
+            found[name] = open_secret(reference, environ)
+        except (OSError, ValueError) as error:
+            problem = error.strerror if isinstance(error, OSError) else error
+            raise ConfigError([f"external_gateways.{name}: {problem}"]) from None
+    envoy_secret = found.get("envoy_secret")
+    return Secrets(found.get("secret"), None if envoy_secret is None else _mark(envoy_secret))
+
+
+def _mark(envoy_secret: Secret) -> str:
+    key = envoy_secret.reveal().encode()
+    return hmac.new(key, b"routes of the project's own Envoy", hashlib.sha256).hexdigest()
 
 
 def open_secret(reference: KeyReference, environ: Mapping[str, str]) -> Secret:
