@@ -9,7 +9,7 @@ from authz.check.readers import UnboundCheck
 from authz.external.binding import Bindings, Destination
 from authz.external.causes import Cause, CauseLog
 from authz.secret import Secret
-from tests.support.external import ANTHROPIC, OPENAI, SECRET, external_config, resources
+from tests.support.external_checks import ANTHROPIC, OPENAI, SECRET, external_config, resources
 
 CONFIG = external_config()
 BINDINGS = Bindings(CONFIG, Secret(SECRET), CauseLog())

@@ -26,7 +26,7 @@ from authz.pb import external_check_pb2
 from authz.secret import Secret
 from tests.support.checks import ANTHROPIC as OWN_FACTS
 from tests.support.checks import allows, answer, question
-from tests.support.external import (
+from tests.support.external_checks import (
     COPILOT,
     MARK,
     OPENAI,

@@ -10,7 +10,7 @@ from authz.config.external_gateways import Secrets
 from authz.external.reader import ExternalReader
 from authz.pb import external_check_pb2 as pb
 from tests.support.checks import answer
-from tests.support.external import external_config, resources
+from tests.support.external_checks import external_config, resources
 from tests.support.identities import InMemoryIdentities
 
 TOKEN = "abcdefghij-0123456789012345678901"
