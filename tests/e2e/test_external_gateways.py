@@ -23,6 +23,7 @@ from tests.support.pair import (
     Provider,
     wait_until,
 )
+from tests.support.parts import parts
 from tests.support.provider import RecordedRequest
 from tests.support.raw import Answer, Headers
 
@@ -382,3 +383,40 @@ def test_an_identity_source_that_is_down(running: ExternalGateways, token: str) 
         assert answer.header("retry-after") == "2"
     running.end_authz()
     running.start_authz()
+
+
+def test_our_own_envoy_beside_them(
+    provider: Provider, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The project's own Envoy is served as ever by an authz that serves others, with its mark."""
+    secret = tmp_path_factory.mktemp("own") / "secret"
+    secret.write_text("own-envoy-0123456789abcdef0123456789")
+    external = {
+        "routes": [{"httproute": "a/b", "path": "/anthropic", "provider": "anthropic"}],
+        "envoy_secret": {"file": str(secret)},
+    }
+    with parts(provider, external_gateways=external) as own:
+        token = own.create_token("alice")
+        provider.take()
+        valid: Headers = [("x-api-key", token)]
+        for method, path, headers, status in (
+            ("POST", MESSAGES, valid, 200),
+            ("POST", MESSAGES, [("x-api-key", "sk-ant-x,y")], 401),
+            ("POST", "/anthropic/v1/files", valid, 404),
+            ("GET", "/nobody", valid, 404),
+            ("GET", "/nobody", [], 401),
+            ("GET", "/healthz", [], 200),
+        ):
+            body = BODY if method == "POST" else b""
+            answer = raw.ask(own.port, raw.request(method, path, headers, body), timeout=30)
+            assert answer.status == status, path
+        (visit,) = provider.take()
+        assert visit.all("x-api-key") == [CENTRAL_KEYS["anthropic"]]
+        # Routes of an earlier rendering have no mark, or another one.
+        secret.write_text("another-0123456789abcdef0123456789")
+        own.end_authz()
+        own.start_authz(wait=False)
+        data = raw.request("POST", MESSAGES, valid, BODY)
+        wait_until(lambda: raw.ask(own.port, data, timeout=30).status == 503)
+        wait_until(lambda: "envoy_secret and render its configuration again" in own.stderr)
+        assert provider.take() == []

@@ -106,7 +106,7 @@ class ExternalGateways(Parts):
             *(("33100", provider_port), ("33101", provider_port)),
         ):
             config = config.replace(recorded, real)
-        file = self.folder / f"{name}.yaml".replace(" ", "-")
+        file = self.folder / f"envoy-{name}.yaml".replace(" ", "-")
         file.write_text(config)
         command = [str(program or binary.find()), "-c", str(file), "--log-level", "warning"]
         command += ["--disable-hot-restart", "--concurrency", "1"]
