@@ -1,5 +1,6 @@
 """External gateways: authz behind Envoys as Envoy Gateway and Istio configure them."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -343,7 +344,7 @@ def test_authz_down_slow_and_stopped(running: ExternalGateways, token: str) -> N
     assert running.authz is not None
     with stopped(running.authz.pid):
         _all_503(running, token)
-    running.end_authz()
+    running.end_authz(signal.SIGKILL)
     _all_503(running, token)
     running.start_authz(
         patch="""
@@ -355,7 +356,7 @@ def test_authz_down_slow_and_stopped(running: ExternalGateways, token: str) -> N
         wait=False,
     )
     _all_503(running, token)
-    running.end_authz(9)
+    running.end_authz(signal.SIGKILL)
     running.start_authz()
     running.provider.take()
     data = raw.request("POST", MESSAGES, [("x-api-key", token)], BODY, host=HOST)
@@ -365,7 +366,7 @@ def test_authz_down_slow_and_stopped(running: ExternalGateways, token: str) -> N
 
 def test_an_identity_source_that_is_down(running: ExternalGateways, token: str) -> None:
     """Authz's own 503 has the provider's JSON and Retry-After, on every version."""
-    running.end_authz()
+    running.end_authz(signal.SIGKILL)
     running.start_authz(
         patch="""
         from authz.errors import IdentityUnavailable
@@ -381,7 +382,7 @@ def test_an_identity_source_that_is_down(running: ExternalGateways, token: str) 
     for answer in _all_503(running, token).values():
         assert answer.error["type"] == "api_error"
         assert answer.header("retry-after") == "2"
-    running.end_authz()
+    running.end_authz(signal.SIGKILL)
     running.start_authz()
 
 
@@ -414,7 +415,7 @@ def test_our_own_envoy_beside_them(
         assert visit.all("x-api-key") == [CENTRAL_KEYS["anthropic"]]
         # Routes of an earlier rendering have no mark, or another one.
         secret.write_text("another-0123456789abcdef0123456789")
-        own.end_authz()
+        own.end_authz(signal.SIGKILL)
         own.start_authz(wait=False)
         data = raw.request("POST", MESSAGES, valid, BODY)
         wait_until(lambda: raw.ask(own.port, data, timeout=30).status == 503)
