@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +173,7 @@ def configuration(shape: str, *, every_request: bool = True) -> str:
 
 @contextlib.contextmanager
 def external_gateways(
-    provider: Provider, configs: dict[str, tuple[str, Path | None]], **settings: Any
+    provider: Provider, configs: Mapping[str, tuple[str, Path | None]], **settings: Any
 ) -> Iterator[ExternalGateways]:
     """Run authz and external gateways.
 

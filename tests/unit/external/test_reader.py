@@ -381,6 +381,23 @@ def test_our_own_envoy() -> None:
             assert not external_reader().read(marked).external
 
 
+def test_why_our_own_envoy_has_a_mark() -> None:
+    """The facts of our own routes, copied into another gateway, would lose the listed paths."""
+    asked: dict[str, Any] = {
+        "headers": [("x-api-key", TOKEN)],
+        "method": "DELETE",
+        "path": "/anthropic/v1/organizations/users/1",
+        "httproute": None,
+        "context": OWN_FACTS,
+        "raw": True,
+    }
+    keys = {"anthropic": KeyPool("anthropic", [_Key()], has_cooldown=False)}
+    believing = Authorizer(external_config(), InMemoryIdentities({TOKEN: "alice"}), keys)
+    assert allows(ask(external_question(**asked), believing))
+    assert status_of(external_question(**asked)) == 503
+    assert status_of(external_question(**{**asked, "context": CONTEXT})) == 404
+
+
 def without_entry(response: bytes) -> bytes:
     """Return a response without the number that differs in each one."""
     return re.sub(rb"[0-9a-f]{12}-[0-9]{12}", b"", response)
