@@ -38,6 +38,7 @@ Facts = tuple[bytes, ...]
 _REMEMBERED = 4096
 _MAX_REMEMBERED = 1024
 """Characters of a path and of names together. Strangers may send more, which is not cached."""
+_EMPTY_VALUE = b"\x12\0"
 _MAX_NAME = 127
 """The longest name whose length takes one byte on the wire."""
 _REQUEST_ID = "x-request-id"
@@ -234,7 +235,8 @@ def _entry(name: str, value: str) -> bytes:
 
 def _new_entry(name: str, value: str) -> bytes:
     entry: bytes = pb.HeaderEntry(key=name, value=value).SerializeToString()
-    return entry
+    # An entry of a map has an empty value, too, where any other message leaves it out.
+    return entry if value else entry + _EMPTY_VALUE
 
 
 _cached_entry = lru_cache(maxsize=_REMEMBERED)(_new_entry)

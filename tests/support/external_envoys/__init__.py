@@ -110,6 +110,7 @@ class ExternalGateways(Parts):
         file.write_text(config)
         command = [str(program or binary.find()), "-c", str(file), "--log-level", "warning"]
         command += ["--disable-hot-restart", "--concurrency", "1"]
+        command += ["--file-flush-interval-msec", "100"]
         self._envoys.append(self._launch(command))
         self.ports[name] = port
 
