@@ -102,12 +102,12 @@ $(VENV)/bin/python:
 
 # The project itself is installed editable, without its dependencies, which come from the complete
 # lock. Without --no-deps pip would resolve again, and older versions fail on `name[extra]` in a lock.
-$(VENV)/.run: requirements/run.txt pyproject.toml hatch_build.py proto/ext_authz.proto | $(VENV)/bin/python
+$(VENV)/.run: requirements/run.txt pyproject.toml hatch_build.py $(wildcard proto/*.proto) | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/run.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
 	touch $@
 
-$(VENV)/.test: requirements/test.txt pyproject.toml hatch_build.py proto/ext_authz.proto | $(VENV)/bin/python
+$(VENV)/.test: requirements/test.txt pyproject.toml hatch_build.py $(wildcard proto/*.proto) | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/test.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
 	touch $@ $(VENV)/.run

@@ -18,6 +18,7 @@ from authz.check.metadata import (
     refused_metadata,
     request_id_of,
 )
+from authz.check.readers import CheckReader, UnboundCheck
 from authz.check.routes import Routes, UnknownRoute
 from authz.config.loading import open_pools
 from authz.config.settings import Config
@@ -48,6 +49,7 @@ class Authorizer:
         keys: the central keys by provider name; None opens those of ``config``.
         metrics: counts the responses.
         ids: numbers the requests, for the logs.
+        reader: reads the checks of external gateways, too; None where there are none.
 
     Attributes:
         is_immediate: whether ``check`` never waits.
@@ -63,7 +65,10 @@ class Authorizer:
         keys: Mapping[str, KeyPool] | None = None,
         metrics: Metrics | None = None,
         ids: EntryIds | None = None,
+        reader: CheckReader | None = None,
     ) -> None:
+        self._reader = reader
+        self._read_message = ext_authz.read if reader is None else reader.read
         # With such a source the server can answer a check without a task.
         self.is_immediate: bool = getattr(source, "is_immediate", False)
         self.previous: Authorizer | None = None
@@ -101,12 +106,12 @@ class Authorizer:
         """
         if self._in_progress >= MAX_IN_PROGRESS:
             # Without this response Envoy would wait for its timeout.
-            return self._unavailable(Reason.OVERLOADED, None)
+            return self._unavailable(Reason.OVERLOADED, None, message)
         self._in_progress += 1
         started = perf_counter()
         check = None
         try:
-            check = ext_authz.read(message)
+            check = self._read_message(message)
             return await self._answer(check)
         except IdentityUnavailable as error:
             reason = Reason.IDENTITY_UNAVAILABLE
@@ -118,6 +123,8 @@ class Authorizer:
                 why=str(error),
                 request_id=_request_id(check),
             )
+        except UnboundCheck:
+            reason = Reason.UNKNOWN_ROUTE
         except Exception as error:
             reason = Reason.INTERNAL_ERROR
             # We log the type alone, since a message could quote the request.
@@ -125,7 +132,7 @@ class Authorizer:
         finally:
             self._in_progress -= 1
             self._metrics.check_took(perf_counter() - started)
-        return self._unavailable(reason, check)
+        return self._unavailable(reason, check, message)
 
     async def _answer(self, check: Check) -> FinishedResponse:
         cache = self._cache
@@ -166,7 +173,7 @@ class Authorizer:
                 lambda verification, _: decide_connect(connecting, verification),
             )
         try:
-            credentials = read((read_field(field) for field in key[2]), self._further)
+            credentials = read(map(read_field, key[2]), self._further, joined=route.joined)
         except BadHeader as error:
             return refuse(Reason.BAD_HEADER, {"problem": error})
         allow_byok = self._allow_byok
@@ -230,12 +237,18 @@ class Authorizer:
             return response
         return ext_authz.with_entry_id(response, self._ids.next())
 
-    def _unavailable(self, reason: Reason, check: Check | None) -> FinishedResponse:
+    def _unavailable(self, reason: Reason, check: Check | None, message: bytes) -> FinishedResponse:
         self._metrics.count_check("unavailable", reason)
+        if check is not None:
+            external = check.external
+        else:
+            external = self._reader is not None and self._reader.is_external(message)
         response = responses.unavailable(
             REFUSALS[reason], self._error_shape(check), _request_id(check) or ""
         )
-        return ext_authz.unavailable(response, {"decision": "unavailable", "reason": reason})
+        return ext_authz.unavailable(
+            response, {"decision": "unavailable", "reason": reason}, external=external
+        )
 
     def _error_shape(self, check: Check | None) -> ErrorShape:
         """Return the JSON format of errors for a request, also for one that can't be read."""

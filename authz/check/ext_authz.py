@@ -36,6 +36,14 @@ CONTEXT_KEYLESS = "keyless"
 CONTEXT_KIND = "kind"
 """Keys of a route's ``context_extensions``; ``authz envoy render`` writes them."""
 
+CONTEXT_JOINED = "joined"
+CONTEXT_REMOVED = "removed"
+CONTEXT_WEBSOCKET = "websocket"
+CONTEXT_ACTOR = "actor"
+"""Further keys, which ``authz.external`` states for an Envoy that does not know them."""
+WEBSOCKET_REFUSED = "refused"
+"""The value of ``websocket`` for a WebSocket on a path that has none."""
+
 SUPPORTED_OWN = "own"
 """The value of ``supported`` for a path that needs the user's own credential."""
 KIND_CONNECT = RouteKind.CONNECT.value
@@ -51,6 +59,7 @@ ResponseFragment = NewType("ResponseFragment", bytes)
 _STATUS_FIRST = b"\n"
 """The first byte of every finished response: the tag of its field ``status``."""
 
+_MAX_CACHED_CONTEXT = 4096
 _OK = 0
 _PERMISSION_DENIED = 7
 _UNAVAILABLE = 14
@@ -70,12 +79,14 @@ class Check:
         fields: the headers, each as ``read_field`` takes it, in order, duplicates and
             pseudo-headers kept.
         context_extensions: of the matched route, still serialized; empty for a route without them.
+        external: whether an Envoy asks that authz does not configure.
     """
 
     method: str
     path: str
     fields: Sequence[bytes]
     context_extensions: tuple[bytes, ...]
+    external: bool = False
 
     @property
     def headers(self) -> list[tuple[str, bytes]]:
@@ -85,7 +96,7 @@ class Check:
     @property
     def context(self) -> Mapping[str, str]:
         """The matched route's ``context_extensions``, read; raises ``BadCheck``."""
-        return _read_context(self.context_extensions)
+        return read_context(self.context_extensions)
 
     @property
     def query(self) -> str:
@@ -132,16 +143,26 @@ def read_field(field: bytes) -> tuple[str, bytes]:
         header = pb.HeaderValue.FromString(field)
     except DecodeError:
         raise BadCheck("not a header") from None
-    return header.key, header.raw_value
+    return header.key, header.raw_value or header.value.encode()
 
 
-@lru_cache(maxsize=1024)
-def _read_context(context_extensions: tuple[bytes, ...]) -> Mapping[str, str]:
+def read_context(context_extensions: tuple[bytes, ...]) -> Mapping[str, str]:
+    """Read serialized ``context_extensions``; raises ``BadCheck``."""
+    # A route's own are short. Those of an external gateway may hold names that a client has chosen.
+    if sum(map(len, context_extensions)) > _MAX_CACHED_CONTEXT:
+        return _parsed_context(context_extensions)
+    return _cached_context(context_extensions)
+
+
+def _parsed_context(context_extensions: tuple[bytes, ...]) -> Mapping[str, str]:
     try:
         entries = [pb.ContextExtension.FromString(entry) for entry in context_extensions]
     except DecodeError:
         raise BadCheck("not a route's context_extensions") from None
     return {entry.key: entry.value for entry in entries}
+
+
+_cached_context = lru_cache(maxsize=1024)(_parsed_context)
 
 
 def allow(decision: Allow, metadata: Mapping[str, str]) -> FinishedResponse:
@@ -208,10 +229,17 @@ def deny(http: HttpResponse, metadata: Mapping[str, str]) -> FinishedResponse:
     return _finished(response, metadata)
 
 
-def unavailable(http: HttpResponse, metadata: Mapping[str, str]) -> FinishedResponse:
-    """Write the response for a request without a decision; Envoy counts it as an error."""
+def unavailable(
+    http: HttpResponse, metadata: Mapping[str, str], *, external: bool = False
+) -> FinishedResponse:
+    """Write the response for a request without a decision; Envoy counts it as an error.
+
+    Args:
+        external: whether the Envoy may be older than 1.37, which has no ``error_response`` yet. It
+            counts a refusal instead.
+    """
     response = pb.CheckResponse(status=pb.Status(code=_UNAVAILABLE))
-    _fill(response.error_response, http)
+    _fill(response.denied_response if external else response.error_response, http)
     return _finished(response, metadata)
 
 

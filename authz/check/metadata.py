@@ -10,7 +10,6 @@ from authz.check import hints
 from authz.check.ext_authz import METADATA_KEY_INDEX, METADATA_NAMELESS, Check
 from authz.config.settings import Provider
 from authz.core.decision_types import Allow, Deny
-from authz.core.identity import Identity
 from authz.core.providers import API_PREFIXES
 from authz.core.tokens import without_tokens
 from authz.logs import LineLimit
@@ -80,19 +79,11 @@ def _short_path(path: str) -> str:
     return path
 
 
-def name_of(identity: Identity) -> str:
-    """Return the name for logs and metrics: the user, or the token where the user is unknown.
-
-    A user's name has no colon, so it can't look like a token's.
-    """
-    return identity.username or f"token:{identity.token_id}"
-
-
 def allowed_metadata(allowed: Allow) -> dict[str, str]:
     """Return the metadata of an allowed request for the logs."""
     metadata = {
         "decision": "allow",
-        "user": name_of(allowed.identity),
+        "user": allowed.identity.name,
         "user_id": allowed.identity.user_id,
         "token_id": allowed.identity.token_id,
         "token_name": allowed.identity.token_name,
@@ -122,7 +113,7 @@ def refused_metadata(denied: Deny, provider: str | None) -> dict[str, str]:
         metadata["token_id"] = denied.token_id
     if denied.identity:
         metadata |= {
-            "user": name_of(denied.identity),
+            "user": denied.identity.name,
             "user_id": denied.identity.user_id,
             "token_name": denied.identity.token_name,
         }
@@ -146,7 +137,7 @@ def log_refusal(denied: Deny, provider: str | None, label: str, request_id: str)
         provider=provider,
         request=label,
         token_id=denied.token_id,
-        user=name_of(denied.identity) if denied.identity else None,
+        user=denied.identity.name if denied.identity else None,
         request_id=request_id,
         **more,
     )

@@ -24,6 +24,7 @@ def broken_rules(config: Config) -> Iterator[str]:
     yield from _regions(config)
     yield from _shared_addresses(config)
     yield from _bypassed_providers(config)
+    yield from _external_routes(config)
 
 
 def warnings(config: Config) -> Iterator[str]:
@@ -152,3 +153,23 @@ def _bypassed_providers(config: Config) -> Iterator[str]:
         yield (
             f"proxy.no_proxy[{index}]: {host} is a provider's host: tools would bypass the gateway"
         )
+
+
+def _external_routes(config: Config) -> Iterator[str]:
+    """Yield a message for each external route to a provider that does not work there."""
+    if not known(config, "external_gateways", "providers") or config.external_gateways is None:
+        return
+    providers = {one.name: one for one in config.providers if known(one, "name", "type")}
+    for index, route in enumerate(vars(config.external_gateways).get("routes", ())):
+        if not known(route, "provider"):
+            continue
+        where = f"external_gateways.routes[{index}].provider"
+        provider = providers.get(route.provider)
+        if provider is None:
+            listed = ", ".join(providers)
+            yield f"{where}: {route.provider} is not in providers, which has {listed or 'none'}"
+        elif provider.provider_type.signed:
+            yield (
+                f"{where}: {route.provider} has type {provider.type}, whose requests only the "
+                "project's own Envoy can sign and rewrite: use another type"
+            )

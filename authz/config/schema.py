@@ -22,6 +22,12 @@ _RULES: dict[str, dict[str, Any]] = {
             for name, kind in (("env", "string"), ("file", "string"), ("exec", "array"))
         ]
     },
+    "ExternalRoute": {
+        "oneOf": [
+            {"required": [name], "properties": {name: {"type": "string"}}}
+            for name in ("httproute", "host")
+        ]
+    },
     "Provider": {
         "not": {
             "required": ["key", "keys"],

@@ -19,6 +19,7 @@ from authz.addresses import (
 )
 from authz.config.cors import Cors
 from authz.config.envoy import EnvoySettings
+from authz.config.external_gateways import ExternalGateways
 from authz.config.fields import (
     FilePath,
     IdentityUrl,
@@ -201,6 +202,7 @@ class Config(Section):
         providers: the providers, one for each name.
         proxy: the AI Gateway Proxy. Unset means that it is off.
         cors: pages that may call the gateway from a browser. Unset means that no page may.
+        external_gateways: Envoys that authz does not configure. Unset means that there are none.
         usage: records of requests and token counts.
         limits: request rates of users.
         log: formats and level of the logs.
@@ -221,6 +223,7 @@ class Config(Section):
     providers: tuple[Provider, ...] = DEFAULT_PROVIDERS
     proxy: Proxy | None = None
     cors: Cors | None = None
+    external_gateways: ExternalGateways | None = None
     usage: Usage = Usage()
     limits: Limits = Limits()
     log: Log = Log()

@@ -21,6 +21,8 @@ from authz.core.decision_types import (
     refuse,
 )
 from authz.core.header_names import (
+    ACTOR_ID,
+    ACTOR_NAME,
     AUTHORIZATION,
     CREDENTIAL_HEADERS,
     GOVERNANCE,
@@ -30,7 +32,7 @@ from authz.core.header_names import (
 from authz.core.identity import Identity, Rejection
 from authz.core.providers import ProviderType
 from authz.core.query import QueryCredentials
-from authz.core.refusals import Reason
+from authz.core.refusals import Reason, no_websocket
 from authz.core.rules import Mode
 from authz.core.tokens import CoderToken
 from authz.secret import Secret
@@ -132,6 +134,9 @@ def decide(
     ) -> Deny:
         return refuse(reason, fields, verification, token.id, retry_after)
 
+    if route.websocket_refused:
+        refusal = no_websocket()
+        return Deny(refusal, refusal.message, verification, token.id)
     rules = verification.rules
     own_missing = route.own_only and own_credential(credentials, route.type) is None
     if route.provider is None or route.type is None or not route.supported or own_missing:
@@ -163,8 +168,9 @@ def decide(
         credential=choice.credential,
         hint=choice.hint,
         token_headers=credentials.token_headers
-        + _further_removed(credentials, is_central=is_central),
-        headers=_further_headers(credentials, route, is_central=is_central),
+        + _further_removed(credentials, is_central=is_central)
+        + route.removed,
+        headers=_further_headers(credentials, route, verification, is_central=is_central),
         query=route.query.plain + (route.query.accounts if is_central else ()),
         key_index=choice.key_index,
     )
@@ -269,9 +275,11 @@ def _further_removed(credentials: Credentials, *, is_central: bool) -> tuple[str
 
 
 def _further_headers(
-    credentials: Credentials, route: Route, *, is_central: bool
+    credentials: Credentials, route: Route, identity: Identity, *, is_central: bool
 ) -> tuple[tuple[str, str], ...]:
     headers = route.accounts if is_central else ()
+    if route.actor:
+        headers = (*headers, (ACTOR_ID, identity.user_id), (ACTOR_NAME, identity.name))
     subprotocols = _subprotocols(credentials, is_central=is_central)
     if subprotocols and SUBPROTOCOL not in credentials.token_headers:
         headers = (*headers, (SUBPROTOCOL, subprotocols))

@@ -49,6 +49,14 @@ class Identity:
     stale: bool = False
     rules: TokenRules = NO_RULES
 
+    @property
+    def name(self) -> str:
+        """The name for logs and metrics: the user, or the token where the user is unknown.
+
+        A user's name has no colon, so it can't look like a token's.
+        """
+        return self.username or f"token:{self.token_id}"
+
 
 class IdentitySource(Protocol):
     """Looks tokens up."""

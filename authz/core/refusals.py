@@ -169,3 +169,14 @@ def proxy_challenge(reason: Reason | Rejection) -> Refusal:
     Proxies answer with 407, and every refused token gets the same text, as in Coder.
     """
     return replace(REFUSALS[reason], status=407, message="Proxy Authentication Required")
+
+
+NO_WEBSOCKET = "There is no WebSocket on this path: use HTTP."
+
+
+def no_websocket() -> Refusal:
+    """Return the refusal of a WebSocket on a path without one.
+
+    Codex asks over HTTP at once after a 426, and tries six more times after any other status.
+    """
+    return replace(REFUSALS[Reason.BAD_REQUEST], status=426, message=NO_WEBSOCKET)

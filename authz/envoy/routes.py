@@ -23,6 +23,7 @@ from authz.envoy.api_routes import AUTHZ_HTTP_CLUSTER, api_routes
 from authz.envoy.cors import allow_origins
 from authz.envoy.filters import EXT_AUTHZ
 from authz.envoy.http1 import NO_UPGRADE
+from authz.envoy.mark import marked
 from authz.envoy.mounts import gateway_mount
 from authz.envoy.packing import packed, regex
 from authz.envoy.page_routes import page_routes
@@ -71,7 +72,12 @@ def gateway_routes(config: Config) -> RouteConfiguration:
         host.matcher = path_tree(branches, rest)
     else:
         host.routes = rest
-    return RouteConfiguration(name="gateway", virtual_hosts=[host], validate_clusters=True)
+    return RouteConfiguration(
+        name="gateway",
+        virtual_hosts=[host],
+        typed_per_filter_config=marked(config),
+        validate_clusters=True,
+    )
 
 
 def _branch(provider: Provider, config: Config, exact: Sequence[Route]) -> Branch:

@@ -8,8 +8,10 @@ import structlog
 
 from authz.check.authorizer import Authorizer
 from authz.check.entry_ids import EntryIds
+from authz.check.readers import CheckReader
 from authz.check.refused_keys import RefusedKeys
 from authz.config.changes import describe, fingerprint, need_restart
+from authz.config.external_gateways import open_secrets
 from authz.config.loading import open_pools
 from authz.config.settings import Config
 from authz.core.identity import IdentitySource
@@ -168,7 +170,9 @@ class Reloadable:
         _log.info("configuration reloaded", changes=describe(old, config))
 
     def _create(self, config: Config) -> tuple[Authorizer, RefusedKeys]:
-        authorizer = Authorizer(config, self._source, self.pools, self._metrics, self._ids)
+        authorizer = Authorizer(
+            config, self._source, self.pools, self._metrics, self._ids, _external_reader(config)
+        )
         self._metrics.expect_keys(
             provider.name
             for provider in config.providers
@@ -182,6 +186,15 @@ class Reloadable:
         # The usage records count refused keys, too, so only one of both may count them.
         counted = None if config.usage.enabled else self.key_refused
         return authorizer, RefusedKeys(self.pools, counted)
+
+
+def _external_reader(config: Config) -> CheckReader | None:
+    if config.external_gateways is None:
+        return None
+    # Imported late: only a gateway with this setting needs it.
+    from authz.external.reader import ExternalReader
+
+    return ExternalReader(config, open_secrets(config.external_gateways))
 
 
 def _unchanged(old: Config, new: Config, pools: dict[str, KeyPool]) -> dict[str, KeyPool]:
