@@ -261,8 +261,8 @@ def _max_delayed(config: Config) -> int:
 
     The other half is left to requests that are not refused.
     """
-    processes = config.authz.workers * max(1, len(config.envoy.authz_grpc or ()))
-    return config.envoy.max_checks // (2 * processes)
+    processes = config.envoy.authz_grpc or config.authz.grpc_addresses
+    return config.envoy.max_checks // (2 * len(processes))
 
 
 def _request_id(check: Check | None) -> str | None:

@@ -111,6 +111,8 @@ class GrpcServer:
                 # Until the server stops, at most.
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), response.seconds)
+                # gRPC takes bytes alone, and none of a subclass.
+                return bytes(response)
             return response
 
         return handle
