@@ -92,7 +92,7 @@ async def test_a_flood_harms_no_good_token(
     """Under 400 connections without a token a good one is served almost as fast as without them."""
     running, token, coder = attacked
     port = PROXY if name == "CONNECT" else running.port
-    excess = []
+    excess: list[float] = []
     # Quiet and flooded in turn, as other processes may take the machine at any time. One round
     # without them is enough: a flood that takes the machine does so in each.
     while len(excess) < ROUNDS:

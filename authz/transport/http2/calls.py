@@ -55,6 +55,7 @@ class Calls:
         self._flush = flush
         self._calls: dict[int, _Call] = {}
         self._held = 0
+        self._is_ending = False
         self.last_stream = 0
 
     def require_known(self, stream: int) -> None:
@@ -125,6 +126,7 @@ class Calls:
 
     def end_streams(self) -> None:
         """End the calls that never end on their own or are delayed, since the server stops."""
+        self._is_ending = True
         for stream, call in tuple(self._calls.items()):
             if isinstance(call.method, ClientStream):
                 self._respond(stream, grpc.framed(call.method.response))
@@ -230,6 +232,9 @@ class Calls:
     def _respond_later(self, stream: int, response: bytes, seconds: float) -> None:
         call = self._calls.get(stream)
         if call is None:
+            return
+        if self._is_ending:
+            self._respond_delayed(stream, response)
             return
         # Its request is read, so it does not count as one that is held.
         self._held -= call.size
