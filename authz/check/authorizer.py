@@ -20,6 +20,7 @@ from authz.check.metadata import (
 )
 from authz.check.readers import CheckReader, UnboundCheck
 from authz.check.routes import Routes, UnknownRoute
+from authz.check.tarpit import Tarpit
 from authz.config.loading import open_pools
 from authz.config.settings import Config
 from authz.core.connect import decide_connect, precheck_connect, read_password
@@ -31,6 +32,7 @@ from authz.core.providers import ErrorShape
 from authz.core.refusals import REFUSALS, Reason
 from authz.core.tokens import CoderToken
 from authz.errors import IdentityUnavailable
+from authz.identity.bad_tokens import TooManyBadTokens
 from authz.keys.pool import KeyPool
 from authz.metrics import Metrics
 
@@ -83,6 +85,7 @@ class Authorizer:
         self._cache = DecisionCache(self._further)
         self._keys = open_pools(config) if keys is None else keys
         self._routes = Routes(config)
+        self._tarpit = Tarpit(_max_delayed(config))
 
     @property
     def allow_byok(self) -> bool:
@@ -112,7 +115,11 @@ class Authorizer:
         check = None
         try:
             check = self._read_message(message)
-            return await self._answer(check)
+            return await self._answer(check, started)
+        except TooManyBadTokens as error:
+            log_unavailable(str(error), _request_id(check))
+            response = self._unavailable(Reason.IDENTITY_UNAVAILABLE, check, message)
+            return self._tarpit.slowed(response, started)
         except IdentityUnavailable as error:
             reason = Reason.IDENTITY_UNAVAILABLE
             log_unavailable(str(error), _request_id(check))
@@ -134,7 +141,7 @@ class Authorizer:
             self._metrics.check_took(perf_counter() - started)
         return self._unavailable(reason, check, message)
 
-    async def _answer(self, check: Check) -> FinishedResponse:
+    async def _answer(self, check: Check, began: float) -> FinishedResponse:
         cache = self._cache
         key = cache.key_of(check)
         request = cached = cache.get(key)
@@ -144,14 +151,14 @@ class Authorizer:
             except UnknownRoute:
                 if self.previous is None:
                     raise
-                return await self.previous._answer(check)
+                return await self.previous._answer(check, began)
             found = self._read(check, key, route)
             if isinstance(found, Deny):
-                return self._refused(found, check, route.provider, route.error_shape)
+                return self._refused(found, check, route.provider, route.error_shape, began)
             request = found
         decision = await self._decide(request)
         if isinstance(decision, Deny):
-            return self._refused(decision, check, request.provider, request.shape)
+            return self._refused(decision, check, request.provider, request.shape, began)
         if request.response is None:
             raise ValueError("an allow without a response")
         if cached is None:
@@ -217,7 +224,7 @@ class Authorizer:
         return verification
 
     def _refused(
-        self, denied: Deny, check: Check, provider: str | None, shape: ErrorShape
+        self, denied: Deny, check: Check, provider: str | None, shape: ErrorShape, began: float
     ) -> FinishedResponse:
         self._metrics.count_check("deny", denied.reason, provider)
         request_id = request_id_of(check)
@@ -225,7 +232,7 @@ class Authorizer:
         response = ext_authz.deny(
             responses.refusal(denied, shape, request_id), refused_metadata(denied, provider)
         )
-        return self._finished(response, check, provider)
+        return self._tarpit.slowed(self._finished(response, check, provider), began)
 
     def _finished(
         self, response: FinishedResponse, check: Check, provider: str | None
@@ -260,6 +267,15 @@ class Authorizer:
             return self.previous._error_shape(check) if self.previous else ErrorShape.ANY
         except Exception:
             return ErrorShape.ANY
+
+
+def _max_delayed(config: Config) -> int:
+    """Return this process's share of half of the checks that Envoy has under way at most.
+
+    The other half is left to requests that are not refused.
+    """
+    processes = config.envoy.authz_grpc or config.authz.grpc_addresses
+    return config.envoy.max_checks // (2 * len(processes))
 
 
 def _request_id(check: Check | None) -> str | None:

@@ -79,8 +79,19 @@ def bootstrap(config: Config) -> Bootstrap:
 
 def document(config: Config) -> dict[str, Any]:
     """Return the configuration as plain data."""
-    values: dict[str, Any] = bootstrap(config).to_dict(casing=betterproto2.Casing.SNAKE)
+    values: dict[str, Any] = _readable(bootstrap(config).to_dict(casing=betterproto2.Casing.SNAKE))
     return values
+
+
+def _readable(value: Any) -> Any:
+    """Write an empty ``Any`` without its type, since Envoy reads no empty type."""
+    if isinstance(value, list):
+        return [_readable(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    if value == {"@type": ""}:
+        return {}
+    return {key: _readable(inner) for key, inner in value.items()}
 
 
 def render(config: Config) -> str:

@@ -19,6 +19,7 @@ from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import ExtAuthz
 from authz.check.ext_authz import CONTEXT_KIND, KIND_AUTHZ
 from authz.config.settings import Config, Provider
 from authz.core.providers import API_PREFIXES
+from authz.envoy.anonymous import slow_down
 from authz.envoy.api_routes import AUTHZ_HTTP_CLUSTER, api_routes
 from authz.envoy.cors import allow_origins
 from authz.envoy.filters import EXT_AUTHZ
@@ -109,7 +110,7 @@ def _ca_certificate(prefix: str) -> Route:
 
 
 def _health(path: str) -> Route:
-    return Route(
+    route = Route(
         name=path,
         match=RouteMatch(path=path, headers=[method_is("GET", "HEAD")]),
         route=RouteAction(
@@ -122,6 +123,7 @@ def _health(path: str) -> Route:
         ),
         typed_per_filter_config={EXT_AUTHZ: packed(ExtAuthzPerRoute(disabled=True))},
     )
+    return slow_down(route)
 
 
 _ESCAPED_SLASH = "%(?:2[fF]|5[cC])"
@@ -129,12 +131,13 @@ _ESCAPED_SLASH = "%(?:2[fF]|5[cC])"
 
 def _escaped_slash_of_a_page() -> Route:
     # A browser has no token that authz could look up; Envoy answers with a page.
-    return Route(
+    route = Route(
         name="page: escaped slash",
         match=RouteMatch(safe_regex=regex(f"/ui/.*{_ESCAPED_SLASH}.*")),
         direct_response=DirectResponseAction(status=400),
         typed_per_filter_config={EXT_AUTHZ: packed(ExtAuthzPerRoute(disabled=True))},
     )
+    return slow_down(route)
 
 
 def _escaped_slash() -> Route:
