@@ -127,6 +127,9 @@ def test_the_metadata_for_the_log() -> None:
         ({"context": CONTEXT, "httproute": None}, 200),
         ({"host": "llm.example.com", "httproute": None, "path": "/openai/v1/responses"}, 200),
         ({"raw": True}, 200),
+        ({"headers": [(":scheme", "file")]}, 200),
+        ({"headers": [(":scheme", "file")], "raw": True}, 200),
+        ({"host": ""}, 200),
         ({"raw": True, "context": CONTEXT, "httproute": None}, 200),
         # Known route, and a path or a method that the provider does not list.
         ({"path": "/anthropic/v1/files"}, 404),
