@@ -38,6 +38,7 @@ Facts = tuple[bytes, ...]
 _REMEMBERED = 4096
 _MAX_REMEMBERED = 1024
 """Characters of a path and of names together. Strangers may send more, which is not cached."""
+_SCHEME = b"\n\7:scheme"
 _EMPTY_VALUE = b"\x12\0"
 _MAX_NAME = 127
 """The longest name whose length takes one byte on the wire."""
@@ -221,8 +222,12 @@ def _has_pseudo_headers(
         entry(":path", path) in fields
         and entry(":method", method) in fields
         and entry(":authority", host) in fields
-        # This header has no field beside the headers.
-        and (entry(":scheme", "https") in fields or entry(":scheme", "http") in fields)
+        # This header has no field beside the headers, and a client of HTTP/2 may claim any scheme.
+        and (
+            entry(":scheme", "https") in fields
+            or entry(":scheme", "http") in fields
+            or any(field.startswith(_SCHEME) for field in fields)
+        )
     )
 
 
