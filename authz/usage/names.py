@@ -10,6 +10,9 @@ PROXY_SESSION_KEY = "authz.proxy.session"
 
 No client can write it, because an internal listener has no socket."""
 
+LOG_ENTRY = "authz.entry"
+"""The attribute of a record of another gateway's access log that has the id of the request."""
+
 REQUEST = "authz.request.1"
 """The first value of a record of a request; the number changes with the fields."""
 REQUEST_FIELDS = (
