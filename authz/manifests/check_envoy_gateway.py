@@ -190,9 +190,7 @@ class EnvoyGatewayCheck:
     def _provider(self, route: Manifest, rule: Fields) -> Iterator[Finding]:
         """Yield a finding for a backend without TLS, if every provider of the route has TLS."""
         name = f"{route.namespace}/{route.name}"
-        used = (
-            {one.provider for one in external.routes if one.httproute == name} if external else ()
-        )
+        used = {one.provider for one in self._routes if one.httproute == name}
         providers = [one for one in self._config.providers if one.name in used]
         if not all(provider.base_url.tls for provider in providers):
             return

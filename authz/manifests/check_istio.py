@@ -58,10 +58,10 @@ class IstioCheck:
         yield from self._debug_headers()
         if self._config.usage.enabled and not self._has_log():
             setting = (
-                "an envoyOtelAls provider to authz with the labels that authz manifests istio "
+                f"{_MESH}: an envoyOtelAls to authz with the labels that authz manifests istio "
                 "--mesh prints, and a Telemetry that names it"
             )
-            yield Finding(_MESH, setting, findings.NO_LOG)
+            yield Finding("", setting, findings.NO_LOG)
 
     def _of(self, kind: str) -> list[Manifest]:
         return [one for one in self._manifests if one.kind == kind]
@@ -169,7 +169,7 @@ class IstioCheck:
                 yield finding(gateway, setting, cost)
 
     def _debug_headers(self) -> Iterator[Finding]:
-        for manifest, mesh in self._meshes:
+        for _, mesh in self._meshes:
             if at(mesh, "defaultConfig", "proxyHeaders", "envoyDebugHeaders", "disabled") is True:
                 return
         place = self._meshes[0][0].place if self._meshes else ""

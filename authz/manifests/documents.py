@@ -108,7 +108,7 @@ def write(documents: Sequence[tuple[str, Fields]]) -> str:
     parts = []
     for comment, fields in documents:
         lines = "".join(f"# {line}\n" for line in comment.splitlines())
-        body = yaml.dump(fields, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+        body = yaml.dump(fields, Dumper=_Dumper, sort_keys=False, width=100)
         parts.append(lines + body)
     return "---\n".join(parts)
 

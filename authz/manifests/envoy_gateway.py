@@ -37,22 +37,23 @@ def print_envoy_gateway(config: Config, gateway: str, addresses: Sequence[TcpAdd
     mounted = mounted_routes(config, by_host=False)
     checks = authz_addresses(config, addresses)
     namespace = gateway.partition("/")[0]
-    namespaces = sorted(
-        {_split(one)[0] for one in mounted} | ({namespace} if _logs(config) else set())
-    )
-    documents: list[tuple[str, Fields]] = []
-    for one in namespaces:
-        documents.append((_authz_comment(config, one), _authz_backend(config, one, checks)))
+    askers = {_split(one)[0] for one in mounted}
+    if config.usage.enabled:
+        askers.add(namespace)
+    documents: list[tuple[str, Fields]] = [
+        (_authz_comment(config, asker), _authz_backend(config, asker, checks))
+        for asker in sorted(askers)
+    ]
     backends = {}
     for one in mounted:
         for document in _provider_backend(one):
             kind, metadata = document["kind"], document["metadata"]
             backends[kind, metadata["namespace"], metadata["name"]] = document
     documents += [("", document) for document in backends.values()]
-    for one in _by_httproute(mounted):
-        documents.append(("", _httproute(one, gateway)))
-        documents.append(("", _security_policy(config, one[0])))
-    if _logs(config):
+    for group in _by_httproute(mounted):
+        documents.append(("", _httproute(group, gateway)))
+        documents.append(("", _security_policy(config, group[0])))
+    if config.usage.enabled:
         documents.append((_log_comment(gateway), _envoy_proxy(gateway)))
     return write(documents)
 
@@ -60,10 +61,6 @@ def print_envoy_gateway(config: Config, gateway: str, addresses: Sequence[TcpAdd
 def _split(one: Mounted) -> tuple[str, str]:
     namespace, _, name = (one.route.httproute or "").partition("/")
     return namespace, name
-
-
-def _logs(config: Config) -> bool:
-    return config.usage.enabled
 
 
 def _by_httproute(mounted: Sequence[Mounted]) -> list[list[Mounted]]:

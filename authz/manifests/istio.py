@@ -87,7 +87,8 @@ def print_mesh(config: Config, addresses: Sequence[TcpAddress] = ()) -> str:
     hidden = {"envoyDebugHeaders": {"disabled": True}, "attemptCount": {"disabled": True}}
     mesh = {"extensionProviders": providers, "defaultConfig": {"proxyHeaders": hidden}}
     comment = (
-        "Values for Helm's chart istiod: helm upgrade istiod istio/istiod --reuse-values -f FILE"
+        "Values for Helm's chart istiod:\n"
+        "  helm upgrade istiod istio/istiod -n istio-system --reuse-values -f FILE"
     )
     return write([(comment, {"meshConfig": mesh})])
 

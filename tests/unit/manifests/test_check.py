@@ -199,7 +199,7 @@ def test_one_setting_missing(
 
 
 def test_a_policy_on_the_gateway_is_replaced(manifests: list[Manifest], config: Config) -> None:
-    """A policy on the Gateway covers a route, unless the route has one of its own without a check."""
+    """A policy on the Gateway covers a route, unless the route has its own without a check."""
     policies = [one for one in manifests if one.kind == "SecurityPolicy"]
     for one in policies:
         one.fields["spec"]["targetRefs"] = [{"kind": "Gateway", "name": "public"}]

@@ -15,8 +15,26 @@ from tests.unit.manifests.conftest import external_config
 
 _SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
 _KEYS = st.sampled_from(
-    ["spec", "kind", "metadata", "name", "namespace", "extAuth", "rules", "filters", "http", "tls"]
-    + ["items", "hosts", "servers", "targetRefs", "data", "mesh", "meshConfig", "timeouts"]
+    [
+        "spec",
+        "kind",
+        "metadata",
+        "name",
+        "namespace",
+        "extAuth",
+        "rules",
+        "filters",
+        "http",
+        "tls",
+        "items",
+        "hosts",
+        "servers",
+        "targetRefs",
+        "data",
+        "mesh",
+        "meshConfig",
+        "timeouts",
+    ]
 )
 _VALUES = st.recursive(
     _SCALARS | st.sampled_from(["HTTPRoute", "SecurityPolicy", "ai", "anthropic", "List"]),
@@ -41,11 +59,12 @@ def test_any_shape_is_checked(kind: str, spec: Any, rest: dict[str, Any]) -> Non
 @given(st.text(max_size=200) | st.text(alphabet="{}[]:-&*!|>%'\"\n #a0=.<?,", max_size=60))
 def test_any_text(text: str) -> None:
     """Any text is read, or is an error of one printable line."""
+    problem = ""
     try:
         check(parse(text, "x.yaml"), _CONFIG)
     except ManifestError as error:
-        assert str(error).startswith("x.yaml: is not YAML")
-        assert str(error).isprintable()
+        problem = str(error)
+    assert problem == "" or (problem.startswith("x.yaml: is not YAML") and problem.isprintable())
 
 
 @given(_VALUES.filter(lambda value: value == value))
