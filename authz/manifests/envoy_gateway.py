@@ -146,8 +146,8 @@ def _httproute(mounted: Sequence[Mounted], gateway: str) -> Fields:
 def _rule(one: Mounted) -> Fields:
     path: dict[str, Any] = {"type": "ReplacePrefixMatch", "replacePrefixMatch": one.upstream}
     rewrite: Fields = {"path": path}
-    # Gateway API takes no port here, and no IPv6 address.
-    if ":" not in one.provider.base_url.host:
+    # Gateway API takes neither a port nor an address here.
+    if not one.provider.base_url.is_ip:
         rewrite = {"hostname": one.provider.base_url.host, **rewrite}
     return {
         "matches": [{"path": {"type": "PathPrefix", "value": one.client}}],
