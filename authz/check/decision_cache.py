@@ -110,8 +110,10 @@ class DecisionCache:
 
     def put(self, key: CacheKey, cached: CachedDecision) -> None:
         """Cache an allowed request; refused ones are never cached, so a flood evicts nothing."""
-        _, query, fields = key
+        facts, query, fields = key
         if len(query) + sum(map(len, fields)) > _MAX_KEY_BYTES:
+            return
+        if sum(map(len, facts)) > _MAX_KEY_BYTES:
             return
         if len(self._decisions) >= _MAX_DECISIONS:
             self._decisions.clear()

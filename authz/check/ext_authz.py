@@ -59,6 +59,7 @@ ResponseFragment = NewType("ResponseFragment", bytes)
 _STATUS_FIRST = b"\n"
 """The first byte of every finished response: the tag of its field ``status``."""
 
+_MAX_CACHED_CONTEXT = 4096
 _OK = 0
 _PERMISSION_DENIED = 7
 _UNAVAILABLE = 14
@@ -145,14 +146,23 @@ def read_field(field: bytes) -> tuple[str, bytes]:
     return header.key, header.raw_value or header.value.encode()
 
 
-@lru_cache(maxsize=1024)
 def read_context(context_extensions: tuple[bytes, ...]) -> Mapping[str, str]:
     """Read serialized ``context_extensions``; raises ``BadCheck``."""
+    # A route's own are short. Those of an external gateway may hold names that a client has chosen.
+    if sum(map(len, context_extensions)) > _MAX_CACHED_CONTEXT:
+        return _parsed_context(context_extensions)
+    return _cached_context(context_extensions)
+
+
+def _parsed_context(context_extensions: tuple[bytes, ...]) -> Mapping[str, str]:
     try:
         entries = [pb.ContextExtension.FromString(entry) for entry in context_extensions]
     except DecodeError:
         raise BadCheck("not a route's context_extensions") from None
     return {entry.key: entry.value for entry in entries}
+
+
+_cached_context = lru_cache(maxsize=1024)(_parsed_context)
 
 
 def allow(decision: Allow, metadata: Mapping[str, str]) -> FinishedResponse:

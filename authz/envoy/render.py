@@ -33,6 +33,10 @@ _HEADER = """\
 # No secret is in here: provider keys reach Envoy with authz's answer to each request.
 """
 
+_WITH_MARK = """\
+# Keep this file private: with the value of `routes` another gateway can pass for this one.
+"""
+
 _RUNTIME = {
     # Instructions in a compiled pattern, of which 100 hold two or three paths of a provider. RE2
     # takes time in proportion to the path alone.
@@ -81,4 +85,5 @@ def document(config: Config) -> dict[str, Any]:
 
 def render(config: Config) -> str:
     """Return the configuration as YAML."""
-    return _HEADER + to_yaml(document(config))
+    marked = _WITH_MARK if config.external_gateways is not None else ""
+    return _HEADER + marked + to_yaml(document(config))

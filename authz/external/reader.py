@@ -36,6 +36,10 @@ Facts = tuple[bytes, ...]
 """Serialized ``context_extensions``."""
 
 _REMEMBERED = 4096
+_MAX_REMEMBERED = 1024
+"""Characters of a path and of names together. Strangers may send more, which is not cached."""
+_SCHEME = b"\n\7:scheme"
+_EMPTY_VALUE = b"\x12\0"
 _MAX_NAME = 127
 """The longest name whose length takes one byte on the wire."""
 _REQUEST_ID = "x-request-id"
@@ -82,21 +86,24 @@ class ExternalReader:
         # The order of a map is random, and the cache of decisions compares bytes.
         fields = raw or sorted(http.headers)
         names = self._removed_names(fields)
-        upgrade = _UPGRADE in names
         method, path, host = http.method, http.path, http.host
         if not _has_pseudo_headers(_raw_entry if raw else _entry, method, path, host, fields):
             raise self._log.error(Cause.NO_PATH)
         if _FAIL_OPEN in names:
             raise self._log.error(Cause.FAIL_OPEN)
-        facts = self._facts(
+        # A fragment is never sent, so nothing is below such a path.
+        place = path.partition("?")[0] if "#" not in path else ""
+        size = len(place) + len(host) + len(method) + sum(map(len, names))
+        find = self._facts if size <= _MAX_REMEMBERED else self._find_facts
+        facts = find(
             context,
             attributes.route_metadata_context,
             host,
             method,
-            path.partition("?")[0] if "#" not in path else "",
+            place,
             names,
             bool(raw),
-            _is_websocket(fields) if upgrade else None,
+            _is_websocket(fields) if _UPGRADE in names else None,
         )
         return Check(method, path, fields, facts, external=True)
 
@@ -215,19 +222,33 @@ def _has_pseudo_headers(
         entry(":path", path) in fields
         and entry(":method", method) in fields
         and entry(":authority", host) in fields
-        # This header has no field beside the headers.
-        and (entry(":scheme", "https") in fields or entry(":scheme", "http") in fields)
+        # This header has no field beside the headers, and a client of HTTP/2 may claim any scheme.
+        and (
+            entry(":scheme", "https") in fields
+            or entry(":scheme", "http") in fields
+            or any(field.startswith(_SCHEME) for field in fields)
+        )
     )
 
 
-@lru_cache(maxsize=_REMEMBERED)
 def _entry(name: str, value: str) -> bytes:
+    """Return a header as an entry of the map."""
+    if len(value) > _MAX_REMEMBERED:
+        return _new_entry(name, value)
+    return _cached_entry(name, value)
+
+
+def _new_entry(name: str, value: str) -> bytes:
     entry: bytes = pb.HeaderEntry(key=name, value=value).SerializeToString()
-    return entry
+    # An entry of a map has an empty value, too, where any other message leaves it out.
+    return entry if value else entry + _EMPTY_VALUE
 
 
-@lru_cache(maxsize=_REMEMBERED)
+_cached_entry = lru_cache(maxsize=_REMEMBERED)(_new_entry)
+
+
 def _raw_entry(name: str, value: str) -> bytes:
+    """Return a header as a raw one. Such a gateway is rare, so nothing is cached."""
     return ext_authz_pb2.HeaderValue(key=name, raw_value=value.encode()).SerializeToString()
 
 

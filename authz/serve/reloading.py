@@ -57,7 +57,7 @@ class Reloadable:
         self._metrics = metrics
         self._ids = ids or EntryIds()
         self.pools = open_pools(config)
-        self._authorizer, self._refused_keys = self._create(config)
+        self._authorizer, self._refused_keys = self._create(config, _external_reader(config))
         self._lock = asyncio.Lock()
         self._leaves: asyncio.Task[None] | None = None
         self._reloads: set[asyncio.Task[None]] = set()
@@ -102,7 +102,7 @@ class Reloadable:
         # One at a time, so that a second reload reads after the first has swapped.
         async with self._lock:
             try:
-                config, pools = await asyncio.to_thread(self._prepare)
+                config, pools, reader = await asyncio.to_thread(self._prepare)
             except (AuthzError, OSError) as error:
                 self._metrics.not_reloaded()
                 problems = error.problems if isinstance(error, ConfigError) else [str(error)]
@@ -113,21 +113,21 @@ class Reloadable:
                 # We log the type alone, since a message could quote a secret.
                 _log.error("configuration kept", error=type(error).__name__)
                 return
-            self._swap(config, pools)
+            self._swap(config, pools, reader)
 
-    def _prepare(self) -> tuple[Config, dict[str, KeyPool]]:
+    def _prepare(self) -> tuple[Config, dict[str, KeyPool], CheckReader | None]:
         config = self._load()
         # A change in Envoy's own settings needs no restart of authz.
         if paths := need_restart(self._config, config, ignored={"envoy"}):
             raise ConfigError([f"{path}: needs a restart" for path in paths])
-        pools = open_pools(config)
+        pools, reader = open_pools(config), _external_reader(config)
         make_leaves(config)
-        return config, pools
+        return config, pools, reader
 
-    def _swap(self, config: Config, pools: dict[str, KeyPool]) -> None:
+    def _swap(self, config: Config, pools: dict[str, KeyPool], reader: CheckReader | None) -> None:
         old, previous = self._config, self._authorizer
         self._config, self.pools = config, pools | _unchanged(old, config, self.pools)
-        self._authorizer, self._refused_keys = self._create(config)
+        self._authorizer, self._refused_keys = self._create(config, reader)
         self._authorizer.previous = previous
         older: Authorizer | None = previous
         while older is not None:
@@ -141,10 +141,8 @@ class Reloadable:
             self.start()
         _log.info("configuration reloaded", changes=describe(old, config))
 
-    def _create(self, config: Config) -> tuple[Authorizer, RefusedKeys]:
-        authorizer = Authorizer(
-            config, self._source, self.pools, self._metrics, self._ids, _external_reader(config)
-        )
+    def _create(self, config: Config, reader: CheckReader | None) -> tuple[Authorizer, RefusedKeys]:
+        authorizer = Authorizer(config, self._source, self.pools, self._metrics, self._ids, reader)
         self._metrics.expect_keys(
             provider.name
             for provider in config.providers

@@ -124,6 +124,27 @@ def _config(base_url: str, evil: str) -> str:
     return json.dumps(config)
 
 
+def _recomputing(config: str) -> str:
+    """Return a gateway that chooses the route again after the check (``recomputeRoute: true``).
+
+    The author's route takes what the owner's route takes, with the header that authz sets.
+    """
+    changed: Config = json.loads(config)
+    chain = changed["static_resources"]["listeners"][0]["default_filter_chain"]
+    manager = chain["filters"][0]["typed_config"]
+    for one in manager["http_filters"]:
+        if "authz-anthropic" in one["name"]:
+            one["typed_config"]["clear_route_cache"] = True
+    is_central = {"name": "x-api-key", "string_match": {"prefix": "sk-ant-"}}
+    route: Config = {
+        "match": {"path_separated_prefix": "/anthropic", "headers": [is_central]},
+        "route": {"cluster": "evil"},
+        "metadata": {"filter_metadata": {"envoy-gateway": {"resources": _resources(EVIL)}}},
+    }
+    manager["route_config"]["virtual_hosts"][0]["routes"].insert(0, route)
+    return json.dumps(changed)
+
+
 @pytest.fixture(scope="module")
 def evil() -> Iterator[Provider]:
     """The author's own backend, which takes what it gets."""
@@ -152,9 +173,8 @@ def running(
     }
     base_url = f"{provider.server.url}/anthropic"
     config = _config(base_url, evil.server.url)
-    with external_gateways(
-        provider, {"gateway": (config, None)}, external_gateways=external
-    ) as started:
+    configs = {"gateway": (config, None), "recomputing": (_recomputing(config), None)}
+    with external_gateways(provider, configs, external_gateways=external) as started:
         yield started
 
 
@@ -190,6 +210,19 @@ def test_a_host_proves_nothing(running: ExternalGateways, evil: Provider) -> Non
         assert raw.ask(running.ports["gateway"], data, timeout=30).status == status
     (visit,) = evil.take()
     assert visit.all("x-api-key") == [CENTRAL_KEYS["anthropic"]]
+
+
+def test_a_route_that_is_chosen_again(running: ExternalGateways, evil: Provider) -> None:
+    """A gateway that chooses the route again after the check finds none, so no key is misled.
+
+    authz can't see `recomputeRoute`. But Envoy matches no route without `X-Forwarded-Proto`, which
+    authz removes with the other headers of this kind.
+    """
+    token = running.create_token("alice")
+    evil.take()
+    data = raw.request("POST", "/anthropic/v1/messages", [("x-api-key", token)], BODY, host=HOST)
+    assert raw.ask(running.ports["recomputing"], data, timeout=30).status == 404
+    assert evil.take() == []
 
 
 def test_the_owner_still_gets_it(running: ExternalGateways, provider: Provider) -> None:

@@ -103,7 +103,9 @@ def external_question(
             field = ext_authz_pb2.HeaderValue(key=name, raw_value=value.encode())
             http.header_map.headers.append(field.SerializeToString())
         else:
-            http.headers.append(pb.HeaderEntry(key=name, value=value).SerializeToString())
+            entry = pb.HeaderEntry(key=name, value=value).SerializeToString()
+            # As an entry of a map is written.
+            http.headers.append(entry if value else entry + b"\x12\0")
     for name, value in facts:
         fact = ext_authz_pb2.ContextExtension(key=name, value=value)
         check.attributes.context_extensions.append(fact.SerializeToString())

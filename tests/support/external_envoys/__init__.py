@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +110,7 @@ class ExternalGateways(Parts):
         file.write_text(config)
         command = [str(program or binary.find()), "-c", str(file), "--log-level", "warning"]
         command += ["--disable-hot-restart", "--concurrency", "1"]
+        command += ["--file-flush-interval-msec", "100"]
         self._envoys.append(self._launch(command))
         self.ports[name] = port
 
@@ -173,7 +174,7 @@ def configuration(shape: str, *, every_request: bool = True) -> str:
 
 @contextlib.contextmanager
 def external_gateways(
-    provider: Provider, configs: dict[str, tuple[str, Path | None]], **settings: Any
+    provider: Provider, configs: Mapping[str, tuple[str, Path | None]], **settings: Any
 ) -> Iterator[ExternalGateways]:
     """Run authz and external gateways.
 

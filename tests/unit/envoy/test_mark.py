@@ -7,6 +7,7 @@ import pytest
 
 from authz.config.external_gateways import open_secrets
 from authz.config.settings import Config
+from authz.envoy.render import render
 from authz.errors import ConfigError
 from tests.unit.certificates import rendering
 
@@ -47,7 +48,10 @@ def test_every_route_has_the_mark(tmp_path: Path) -> None:
     found = {routes["name"]: _facts(routes).get("routes") for routes in _route_configs(document)}
     assert {"gateway", "proxy", "intercept_api.anthropic.com"} <= found.keys()
     assert set(found.values()) == {mark}
-    assert "e" * 40 not in repr(document)
+    text = render(config)
+    assert "e" * 40 not in text
+    assert "Keep this file private" in text
+    assert "Keep this file private" not in render(Config())
 
 
 def test_no_mark_without_the_setting() -> None:

@@ -32,7 +32,7 @@ def find(
         found: Destination | None = bindings.find(context, metadata, host, path, raw=raw)
     except UnboundCheck as error:
         return str(error)
-    return found and (found.provider.name, found.rest)
+    return None if found is None else (found.provider.name, found.rest)
 
 
 FOUND = ("anthropic", "/v1/messages")

@@ -9,6 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from envoy_data_plane.envoy.config.core.v3 import Metadata
+from envoy_data_plane.envoy.service.auth.v3 import (
+    AttributeContext,
+    AttributeContextHttpRequest,
+    AttributeContextRequest,
+    CheckRequest,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
@@ -34,6 +41,7 @@ from tests.support.external_checks import (
     external_config,
     external_question,
     external_reader,
+    resources,
 )
 from tests.support.identities import InMemoryIdentities
 from tests.unit.envoy.rendered import rendered
@@ -119,6 +127,9 @@ def test_the_metadata_for_the_log() -> None:
         ({"context": CONTEXT, "httproute": None}, 200),
         ({"host": "llm.example.com", "httproute": None, "path": "/openai/v1/responses"}, 200),
         ({"raw": True}, 200),
+        ({"headers": [(":scheme", "file")]}, 200),
+        ({"headers": [(":scheme", "file")], "raw": True}, 200),
+        ({"host": ""}, 200),
         ({"raw": True, "context": CONTEXT, "httproute": None}, 200),
         # Known route, and a path or a method that the provider does not list.
         ({"path": "/anthropic/v1/files"}, 404),
@@ -373,6 +384,23 @@ def test_our_own_envoy() -> None:
             assert not external_reader().read(marked).external
 
 
+def test_why_our_own_envoy_has_a_mark() -> None:
+    """The facts of our own routes, copied into another gateway, would lose the listed paths."""
+    asked: dict[str, Any] = {
+        "headers": [("x-api-key", TOKEN)],
+        "method": "DELETE",
+        "path": "/anthropic/v1/organizations/users/1",
+        "httproute": None,
+        "context": OWN_FACTS,
+        "raw": True,
+    }
+    keys = {"anthropic": KeyPool("anthropic", [_Key()], has_cooldown=False)}
+    believing = Authorizer(external_config(), InMemoryIdentities({TOKEN: "alice"}), keys)
+    assert allows(ask(external_question(**asked), believing))
+    assert status_of(external_question(**asked)) == 503
+    assert status_of(external_question(**{**asked, "context": CONTEXT})) == 404
+
+
 def without_entry(response: bytes) -> bytes:
     """Return a response without the number that differs in each one."""
     return re.sub(rb"[0-9a-f]{12}-[0-9]{12}", b"", response)
@@ -478,6 +506,83 @@ def test_caches_are_bounded() -> None:
         reader.read(external_question([(f"x-{number}", "y"), ("x" * 200 + str(number), "z")]))
     assert len(reader._names) <= 4096
     assert max(map(len, reader._names)) <= 129
+
+
+def test_what_a_stranger_makes_long_is_not_cached() -> None:
+    """Long paths and many names of headers leave nothing behind, and change no answer."""
+    authorizer = _authorizer()
+    reader = external_reader()
+    many = [(f"x-envoy-{number:050}", "y") for number in range(60)]
+    for path in ("/anthropic/v1/messages", "/anthropic/" + "a" * 3000):
+        message = external_question([("x-api-key", TOKEN), *many], path=path)
+        reader.read(message)
+        assert reader._facts.cache_info().currsize == 0
+    for _ in range(2):
+        message = external_question([("x-api-key", TOKEN), *many])
+        response = answer(ask(message, authorizer))
+        assert response.status.code == 0
+        assert {name for name, _ in many} <= set(response.ok_response.headers_to_remove)
+    assert authorizer._cache._decisions == {}
+
+
+def test_a_provider_without_any_key() -> None:
+    """A provider that takes no credential gets none."""
+    local = {
+        "name": "openai",
+        "type": "openai-compat",
+        "base_url": "http://127.0.0.1:1/v1",
+        "key": "none",
+    }
+    providers = external_config().model_dump(mode="json", exclude_none=True)["providers"]
+    others = [one for one in providers if one["name"] != "openai"]
+    headers = [("authorization", f"Bearer {TOKEN}")]
+    asked = external_question(headers, path="/llm/openai/v1/responses", httproute=OPENAI)
+    response = answer(ask(asked, _authorizer(providers=[*others, local])))
+    assert response.status.code == 0
+    assert set_headers(response) == {}
+    assert "authorization" in response.ok_response.headers_to_remove
+
+
+def test_further_credential_headers() -> None:
+    """A credential header of gateway.yaml follows the same rules as the others."""
+    providers = external_config().model_dump(mode="json", exclude_none=True)["providers"]
+    for one in providers:
+        one["credential_headers"] = ["x-team-key"] if one["name"] == "anthropic" else []
+    authorizer = _authorizer(providers=providers)
+    for value, status in (("k", 200), ("k,k", 400), ("k!", 400)):
+        headers = [("x-coder-ai-governance-token", TOKEN), ("x-team-key", value)]
+        assert status_of(external_question(headers), authorizer) == status
+
+
+def test_the_message_is_envoys() -> None:
+    """The numbers of the fields are those of Envoy's own message."""
+    asked = CheckRequest(
+        attributes=AttributeContext(
+            request=AttributeContextRequest(
+                http=AttributeContextHttpRequest(
+                    method="POST",
+                    path="/openai/v1/responses",
+                    host="llm.example.com",
+                    headers={
+                        ":method": "POST",
+                        ":path": "/openai/v1/responses",
+                        ":authority": "llm.example.com",
+                        ":scheme": "https",
+                        "authorization": f"Bearer {TOKEN}",
+                    },
+                )
+            )
+        )
+    )
+    assert status_of(bytes(asked)) == 200
+    metadata = Metadata.parse(resources("other/x"))
+    assert asked.attributes is not None
+    asked.attributes.route_metadata_context = metadata
+    assert "envoy-gateway" in metadata.filter_metadata
+    assert status_of(bytes(asked)) == 503
+    asked.attributes.route_metadata_context = None
+    asked.attributes.context_extensions = {"x": "y"}
+    assert status_of(bytes(asked)) == 503
 
 
 def test_two_kinds_of_headers() -> None:

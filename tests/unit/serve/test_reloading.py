@@ -15,6 +15,7 @@ from authz.keys.pool import KeyPool
 from authz.metrics import Metrics
 from authz.serve.reloading import Reloadable
 from tests.support.checks import answer, question
+from tests.support.external_checks import external_question
 from tests.support.identities import InMemoryIdentities
 
 TOKEN = "Abcdefghi1-Abcdefghijklmnopqrstu2"
@@ -102,6 +103,34 @@ async def test_another_key_in_the_same_place(tmp_path: Path) -> None:
     service = Service(tmp_path)
     await service.reload(service.config(key="two"))
     assert await service.sent("https://one.test/") == "sk-ant-central-two-0123456789"
+
+
+async def test_external_gateways(tmp_path: Path) -> None:
+    """Their requests follow the new providers; without its secret a reload changes nothing."""
+    secret = tmp_path / "secret"
+    secret.write_text("s" * 32)
+    route = {"httproute": "ai/a", "path": "/a", "provider": "a"}
+    external = {"routes": [route], "secret": {"file": str(secret)}}
+    service = Service(tmp_path, external_gateways=external)
+
+    async def key() -> str:
+        headers = [("x-api-key", TOKEN)]
+        asked = external_question(headers, path="/a/v1/messages", httproute="ai/a")
+        response = answer(await service.reloadable.check(asked))
+        return response.ok_response.headers[0].header.value
+
+    assert await key() == "sk-ant-central-one-0123456789"
+    two = service.config("https://two.test/", "two", external_gateways=external)
+    secret.write_text("short")
+    line = await service.reload(two)
+    assert line["event"] == "configuration kept: the new one can't be used"
+    assert service.reloadable.config != two
+    assert await key() == "sk-ant-central-one-0123456789"
+    secret.write_text("t" * 32)
+    await service.reload(two)
+    assert await key() == "sk-ant-central-two-0123456789"
+    line = await service.reload(service.config("https://two.test/", "two"))
+    assert line["why"] == ["external_gateways: needs a restart"]
 
 
 @pytest.mark.parametrize(
