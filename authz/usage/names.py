@@ -15,6 +15,17 @@ LOG_ENTRY = "authz.entry"
 
 REQUEST = "authz.request.1"
 """The first value of a record of a request; the number changes with the fields."""
+
+
+def marked_request(mark: str) -> str:
+    """Return the first value of a record of our own Envoy, where other gateways send records, too.
+
+    Args:
+        mark: of the routes of our own Envoy, which no other gateway knows.
+    """
+    return f"{REQUEST} {mark}"
+
+
 REQUEST_FIELDS = (
     *("entry", "decision", "reason", "user", "user_id", "token_id", "token_name"),
     *("provider", "mode", "status", "duration_ms", "flags", "details", "request_id"),
