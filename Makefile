@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INOTIFY := /proc/sys/fs/inotify/max_user_instances
 PROCESSES = $(shell (echo 1024 > $(INOTIFY)) 2>/dev/null; [ "$$(cat $(INOTIFY) 2>/dev/null || echo 0)" -ge 512 ] && echo 3 || echo 2)
 
-.PHONY: run test test-clients test-chart test-kubernetes manifests lint format soak bench docs docs-reference image release-check lock clean
+.PHONY: run test test-clients test-gateways test-chart test-kubernetes manifests lint format soak bench docs docs-reference image release-check lock clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/.run  ## the gateway in the foreground, with fake providers
@@ -22,6 +22,9 @@ test: $(VENV)/.test  ## every test, against a real Envoy
 
 test-clients: $(VENV)/.test  ## real clients, headless, in every mode; AUTHZ_RECORD=1 writes down the results
 	$(BIN)/python -m pytest -s tests/clients/run_*.py $(if $(CLIENT),-k '$(CLIENT)')
+
+test-gateways: $(VENV)/.test  ## Envoy Gateway and Istio, built with Go and run in front of authz
+	$(BIN)/python -m pytest -s tests/gateways/run_*.py
 
 TOOLS = $(BIN)/python -m tests.kubernetes.tools
 

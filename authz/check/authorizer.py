@@ -1,6 +1,6 @@
 """Answers one check: reads it, looks the token up, decides, and turns every error into a 503."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import perf_counter
 
 import structlog
@@ -41,6 +41,9 @@ _log = structlog.get_logger(__name__)
 MAX_IN_PROGRESS = 10_000
 """Limits the checks that wait for the identity source, of all Envoys together."""
 
+Record = Callable[[Decision, str, str], bytes]
+"""Takes a decision, the provider, and Envoy's id of the request."""
+
 
 class Authorizer:
     """Answers checks.
@@ -52,6 +55,8 @@ class Authorizer:
         metrics: counts the responses.
         ids: numbers the requests, for the logs.
         reader: reads the checks of external gateways, too; None where there are none.
+        record: records a request of an external gateway, and returns its id; None numbers it as
+            those of our own Envoy.
 
     Attributes:
         is_immediate: whether ``check`` never waits.
@@ -68,8 +73,10 @@ class Authorizer:
         metrics: Metrics | None = None,
         ids: EntryIds | None = None,
         reader: CheckReader | None = None,
+        record: Record | None = None,
     ) -> None:
         self._reader = reader
+        self._record = record
         self._read_message = ext_authz.read if reader is None else reader.read
         # With such a source the server can answer a check without a task.
         self.is_immediate: bool = getattr(source, "is_immediate", False)
@@ -164,7 +171,7 @@ class Authorizer:
         if cached is None:
             cache.put(key, request)
         self._metrics.count_check("allow", "", request.provider, decision.mode or "")
-        return self._finished(request.response, check, request.provider)
+        return self._finished(request.response, check, request.provider, decision)
 
     def _read(self, check: Check, key: CacheKey, route: Route) -> CachedDecision | Deny:
         """Read a request, or refuse it without a look-up."""
@@ -232,16 +239,24 @@ class Authorizer:
         response = ext_authz.deny(
             responses.refusal(denied, shape, request_id), refused_metadata(denied, provider)
         )
-        return self._tarpit.slowed(self._finished(response, check, provider), began)
+        finished = self._finished(response, check, provider, denied)
+        return self._tarpit.slowed(finished, began)
 
     def _finished(
-        self, response: FinishedResponse, check: Check, provider: str | None
+        self,
+        response: FinishedResponse,
+        check: Check,
+        provider: str | None,
+        decision: Decision,
     ) -> FinishedResponse:
         """Add the metadata that differs in each request: its path and its number."""
         response = ext_authz.with_path(response, place_of(check))
         # A request without a provider is no usage, so it has no number.
         if provider is None:
             return response
+        if check.external and self._record is not None:
+            entry_id = self._record(decision, provider, request_id_of(check))
+            return ext_authz.with_external_id(response, entry_id)
         return ext_authz.with_entry_id(response, self._ids.next())
 
     def _unavailable(self, reason: Reason, check: Check | None, message: bytes) -> FinishedResponse:

@@ -215,6 +215,15 @@ def with_entry_id(response: FinishedResponse, entry_id: bytes) -> FinishedRespon
     return _joined(response, ResponseFragment(_BEFORE_ENTRY_ID + entry_id))
 
 
+def with_external_id(response: FinishedResponse, entry_id: bytes) -> FinishedResponse:
+    """Add the id of a request of an external gateway, of ``EXTERNAL_ID_LENGTH`` bytes.
+
+    Raises:
+        ValueError: ``response`` is not finished; the result would mean allow.
+    """
+    return _joined(response, ResponseFragment(_BEFORE_EXTERNAL_ID + entry_id))
+
+
 def _joined(response: FinishedResponse, fragment: ResponseFragment) -> FinishedResponse:
     """Add a fragment; protobuf merges concatenated messages, so this serializes nothing again."""
     if not response.startswith(_STATUS_FIRST):
@@ -284,3 +293,5 @@ def _add_metadata(response: pb.CheckResponse, metadata: Mapping[str, str]) -> No
 
 ENTRY_ID_LENGTH = 25
 _BEFORE_ENTRY_ID = _fragment({METADATA_ENTRY: " " * ENTRY_ID_LENGTH})[:-ENTRY_ID_LENGTH]
+EXTERNAL_ID_LENGTH = 45
+_BEFORE_EXTERNAL_ID = _fragment({METADATA_ENTRY: " " * EXTERNAL_ID_LENGTH})[:-EXTERNAL_ID_LENGTH]

@@ -29,6 +29,9 @@ COMMANDS = {
     "login": LateCommand(
         "authz.cli.login:login", "Create a session token for a user and store it in a file."
     ),
+    "manifests": LateCommand(
+        "authz.cli.manifests:manifests", "Print and check manifests for Envoy Gateway and Istio."
+    ),
     "providers": LateCommand(
         "authz.cli.providers:providers", "Test the providers of gateway.yaml."
     ),

@@ -4,8 +4,8 @@ They are pydantic's dataclasses. Building their validators takes more than a sec
 and Envoy itself validates the configuration. The hook touches no other package: it replaces
 pydantic's decorator only while Python executes a module of ``envoy-data-plane``.
 
-``betterproto2`` evaluates a message's annotations each time that it needs the type of a field, which
-takes a third of the time to render. The hook lets Envoy's messages evaluate them once.
+``betterproto2`` evaluates a message's annotations each time that it needs the type of a field,
+which takes a third of the time to render. The hook lets Envoy's messages evaluate them once.
 """
 
 import contextlib

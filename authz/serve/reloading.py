@@ -1,12 +1,12 @@
 """Reloads ``gateway.yaml`` in the running service: reads all of it, checks it, then swaps it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from http import HTTPStatus
 
 import structlog
 
-from authz.check.authorizer import Authorizer
+from authz.check.authorizer import Authorizer, Record
 from authz.check.entry_ids import EntryIds
 from authz.check.readers import CheckReader
 from authz.check.refused_keys import RefusedKeys
@@ -21,6 +21,7 @@ from authz.metrics import Metrics
 from authz.sds.leaves import keep_leaves, make_leaves
 from authz.serve.key_commands import KeyCommands
 from authz.serve.systemd import Notifier
+from authz.usage.names import REQUEST, marked_request
 
 _log = structlog.get_logger(__name__)
 
@@ -30,6 +31,9 @@ OVERLAP_SECONDS = 300.0
 Envoys get a new configuration later than authz, one after the other. A provider with its base URL
 that both configurations have follows the new one from the first request on.
 """
+
+
+_Prepared = tuple[Config, dict[str, KeyPool], CheckReader | None, Container[str | None]]
 
 
 class Reloadable:
@@ -42,6 +46,7 @@ class Reloadable:
         metrics: show the result of each reload.
         ids: numbers the requests; it stays the same in every reload, too.
         notifier: is told of each reload.
+        record: records the requests of external gateways, and does not change either.
 
     Attributes:
         pools: the central keys now, by provider.
@@ -55,6 +60,7 @@ class Reloadable:
         metrics: Metrics,
         ids: EntryIds | None = None,
         notifier: Notifier | None = None,
+        record: Record | None = None,
     ) -> None:
         self._config = config
         self._notifier = notifier or Notifier()
@@ -62,6 +68,8 @@ class Reloadable:
         self._source = source
         self._metrics = metrics
         self._ids = ids or EntryIds()
+        self._record = record
+        self._record_kinds = _record_kinds(config)
         self.pools = open_pools(config)
         self._authorizer, self._refused_keys = self._create(config, _external_reader(config))
         self._commands = KeyCommands(metrics.key_command_failed)
@@ -74,6 +82,10 @@ class Reloadable:
     def config(self) -> Config:
         """The current configuration."""
         return self._config
+
+    def record_kinds(self) -> Container[str | None]:
+        """Return the kinds of access log records that only the project's own Envoy can send."""
+        return self._record_kinds
 
     @property
     def is_immediate(self) -> bool:
@@ -130,7 +142,7 @@ class Reloadable:
 
     async def _reload(self) -> None:
         try:
-            config, pools, reader = await asyncio.to_thread(self._prepare)
+            config, pools, reader, kinds = await asyncio.to_thread(self._prepare)
         except (AuthzError, OSError) as error:
             self._metrics.not_reloaded()
             problems = error.problems if isinstance(error, ConfigError) else [str(error)]
@@ -141,20 +153,27 @@ class Reloadable:
             # We log the type alone, since a message could quote a secret.
             _log.error("configuration kept", error=type(error).__name__)
             return
-        self._swap(config, pools, reader)
+        self._swap(config, pools, reader, kinds)
 
-    def _prepare(self) -> tuple[Config, dict[str, KeyPool], CheckReader | None]:
+    def _prepare(self) -> _Prepared:
         config = self._load()
         # A change in Envoy's own settings needs no restart of authz.
         if paths := need_restart(self._config, config, ignored={"envoy"}):
             raise ConfigError([f"{path}: needs a restart" for path in paths])
         pools, reader = open_pools(config), _external_reader(config)
         make_leaves(config)
-        return config, pools, reader
+        return config, pools, reader, _record_kinds(config)
 
-    def _swap(self, config: Config, pools: dict[str, KeyPool], reader: CheckReader | None) -> None:
+    def _swap(
+        self,
+        config: Config,
+        pools: dict[str, KeyPool],
+        reader: CheckReader | None,
+        kinds: Container[str | None],
+    ) -> None:
         old, previous = self._config, self._authorizer
         self._config, self.pools = config, pools | _unchanged(old, config, self.pools)
+        self._record_kinds = kinds
         self._authorizer, self._refused_keys = self._create(config, reader)
         self._authorizer.previous = previous
         older: Authorizer | None = previous
@@ -170,7 +189,9 @@ class Reloadable:
         _log.info("configuration reloaded", changes=describe(old, config))
 
     def _create(self, config: Config, reader: CheckReader | None) -> tuple[Authorizer, RefusedKeys]:
-        authorizer = Authorizer(config, self._source, self.pools, self._metrics, self._ids, reader)
+        authorizer = Authorizer(
+            config, self._source, self.pools, self._metrics, self._ids, reader, self._record
+        )
         self._metrics.expect_keys(
             provider.name
             for provider in config.providers
@@ -193,6 +214,13 @@ def _external_reader(config: Config) -> CheckReader | None:
     from authz.external.reader import ExternalReader
 
     return ExternalReader(config, open_secrets(config.external_gateways))
+
+
+def _record_kinds(config: Config) -> Container[str | None]:
+    if config.external_gateways is None:
+        return (REQUEST,)
+    mark = open_secrets(config.external_gateways).mark
+    return () if mark is None else (marked_request(mark),)
 
 
 def _unchanged(old: Config, new: Config, pools: dict[str, KeyPool]) -> dict[str, KeyPool]:

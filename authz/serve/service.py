@@ -30,6 +30,7 @@ from authz.transport.common import ClientStream, UnaryMethod
 from authz.transport.http2.server import Http2Server
 from authz.transport.mutual_tls import TlsFiles
 from authz.usage import receiver
+from authz.usage.answered import AnsweredRequests
 from authz.usage.metrics import UsageMetrics
 from authz.usage.receiver import RequestRecords
 from authz.usage.service import UsageRecording
@@ -126,11 +127,16 @@ async def _start(
     usage = UsageRecording(
         config, ids, UsageMetrics(metrics.registry, by_user=config.usage.metrics_by_user)
     )
-    reloadable = Reloadable(config, load, source, metrics, ids, notifier)
+    answered = AnsweredRequests(usage.record) if config.usage.enabled else None
+    reloadable = Reloadable(config, load, source, metrics, ids, notifier, answered)
     parts.callback(reloadable.join)
     usage_rows = UsageRows(lambda: reloadable.config)
     parts.push_async_callback(usage_rows.close)
-    records = RequestRecords(usage.record, reloadable.key_refused) if config.usage.enabled else None
+    records = None
+    if config.usage.enabled:
+        records = RequestRecords(
+            usage.record, reloadable.key_refused, usage.report, reloadable.record_kinds
+        )
     sign_in, secure = SignIn(), config.tls is not None
     api = create_api(Services(own_store, sign_in, secure, lambda: reloadable.config.provider_names))
     pages = create_pages(Pages(own_store, sign_in, secure, lambda: reloadable.config, usage_rows))

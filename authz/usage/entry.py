@@ -20,6 +20,8 @@ class Usage(StrEnum):
     """The gateway refused the request."""
     ERROR = "error"
     """The response was an error."""
+    UNREPORTED = "unreported"
+    """The request went through an external gateway, whose access log has not told of its tokens."""
     NONE = "none"
     """The response has no tokens, such as a list of models, or is a WebSocket."""
 
@@ -48,6 +50,24 @@ class Tokens:
 
 
 NO_TOKENS = Tokens()
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The end of a request, from the access log of an external gateway.
+
+    Attributes:
+        id: the id that authz gave the request.
+        status: the HTTP status; 0 if the client left before there was one.
+        duration_ms: the time until the last byte.
+    """
+
+    id: str
+    status: int
+    usage: Usage
+    duration_ms: int
+    model: str | None
+    tokens: Tokens
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ def read_entry(values: Sequence[bytes], time_ns: int) -> UsageEntry:
     if ID.fullmatch(entry_id) is None:
         raise BadRecord("the id is not one of authz")
     name = text_of(model)
-    username, code, decided = text_of(user), _count(status) or 0, text_of(decision) or ""
+    username, code, decided = text_of(user), count_of(status) or 0, text_of(decision) or ""
     return UsageEntry(
         id=entry_id,
         time_ms=time_ns // _MILLISECOND,
@@ -58,11 +58,11 @@ def read_entry(values: Sequence[bytes], time_ns: int) -> UsageEntry:
         usage=judge(
             decision=decided,
             status=code,
-            extracted=_count(extracted),
+            extracted=count_of(extracted),
             encoding=text_of(encoding) or "",
             is_cancelled=CANCELLED.search(text_of(flags) or "") is not None,
         ),
-        duration_ms=_count(duration) or 0,
+        duration_ms=count_of(duration) or 0,
         request_id=_or_none(_read(request_id)),
         user_id=text_of(user_id),
         username=username,
@@ -74,7 +74,7 @@ def read_entry(values: Sequence[bytes], time_ns: int) -> UsageEntry:
         reason=text_of(reason),
         model=None if name == _NO_VALUE else name,
         proxy_session=text_of(session),
-        tokens=Tokens(*map(_count, counts)),
+        tokens=Tokens(*map(count_of, counts)),
     )
 
 
@@ -96,7 +96,15 @@ def _known(value: bytes) -> str | None:
     return _or_none(_read(value))
 
 
-def _count(value: bytes) -> int | None:
+def count_of(value: bytes) -> int | None:
+    """Return the count of a value, or None if it is not one.
+
+    Args:
+        value: a serialized ``AnyValue``.
+
+    Raises:
+        BadRecord: it is not an ``AnyValue``.
+    """
     return _known_count(value) if len(value) <= _MAX_KNOWN else None
 
 

@@ -10,8 +10,22 @@ PROXY_SESSION_KEY = "authz.proxy.session"
 
 No client can write it, because an internal listener has no socket."""
 
+LOG_ENTRY = "authz.entry"
+"""The attribute of a record of another gateway's access log that has the id of the request."""
+
 REQUEST = "authz.request.1"
 """The first value of a record of a request; the number changes with the fields."""
+
+
+def marked_request(mark: str) -> str:
+    """Return the first value of a record of our own Envoy, where other gateways send records, too.
+
+    Args:
+        mark: of the routes of our own Envoy, which no other gateway knows.
+    """
+    return f"{REQUEST} {mark}"
+
+
 REQUEST_FIELDS = (
     *("entry", "decision", "reason", "user", "user_id", "token_id", "token_name"),
     *("provider", "mode", "status", "duration_ms", "flags", "details", "request_id"),

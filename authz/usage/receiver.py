@@ -1,6 +1,6 @@
 """The receiver of records from Envoy's OpenTelemetry access logger."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 import structlog
 from google.protobuf.message import DecodeError
@@ -9,7 +9,8 @@ from authz.check.refused_keys import FROM_PROVIDER
 from authz.core.rules import Mode
 from authz.metrics import KEY_REFUSALS
 from authz.pb import otlp_logs_pb2 as pb
-from authz.usage.entry import UsageEntry
+from authz.usage.entry import Report, UsageEntry
+from authz.usage.from_gateway import read_report
 from authz.usage.from_stream import BadRecord, read_entry, text_of
 from authz.usage.names import REQUEST, REQUEST_FIELDS
 
@@ -29,15 +30,23 @@ class RequestRecords:
         record: called with each request.
         key_refused: called for each request whose central key the provider refused, with the
             provider and the status, one of ``KEY_REFUSALS``.
+        report: called with the end of each request of an external gateway; None where there are
+            none.
+        kinds: returns the kinds of records that are the own Envoy's. Beside external gateways,
+            which may not invent such records, the kind has that Envoy's mark.
     """
 
     def __init__(
         self,
         record: Callable[[UsageEntry], None],
         key_refused: Callable[[str, int], None] | None = None,
+        report: Callable[[Report], None] | None = None,
+        kinds: Callable[[], Container[str | None]] = lambda: (REQUEST,),
     ) -> None:
         self._record = record
         self._key_refused = key_refused
+        self._report = report
+        self._kinds = kinds
 
     async def receive(self, message: bytes) -> bytes:
         """Parse an ``ExportLogsServiceRequest``, without waiting.
@@ -60,7 +69,12 @@ class RequestRecords:
     def _take(self, record: pb.LogRecord) -> None:
         try:
             kind, *values = record.body.array_value.values or (b"",)
-            if text_of(kind) != REQUEST:
+            if not values and record.attributes and self._report is not None:
+                report = read_report(record.attributes)
+                if report is not None:
+                    self._report(report)
+                return
+            if text_of(kind) not in self._kinds():
                 raise BadRecord("the kind is unknown")
             request = read_entry(values, record.time_unix_nano)
             self._record(request)

@@ -11,7 +11,7 @@ from itertools import groupby
 
 from authz.database.interface import Database, Row
 from authz.printable import printable
-from authz.usage.entry import UsageEntry
+from authz.usage.entry import Report, UsageEntry
 from authz.usage.schema import COLUMNS, ENTRIES, prepare
 
 
@@ -47,7 +47,8 @@ _SUMS = """count(*) AS requests,
  coalesce(sum(input_tokens), 0) AS input_tokens,
  coalesce(sum(cached_tokens), 0) AS cached_tokens,
  coalesce(sum(output_tokens), 0) AS output_tokens,
- sum(CASE WHEN usage IN ('failed', 'compressed', 'cancelled') THEN 1 ELSE 0 END) AS unknown
+ sum(CASE WHEN usage IN ('failed', 'compressed', 'cancelled',
+ 'unreported') THEN 1 ELSE 0 END) AS unknown
  FROM usage_entries WHERE time_ms >= $1"""
 
 
@@ -98,6 +99,43 @@ class UsageStore:
                 )
                 added += count
         return added
+
+    async def complete(self, report: Report) -> UsageEntry | None:
+        """Complete the row of a request that authz has allowed, once.
+
+        Returns:
+            What is known of the request now; None if it has no row that waits for a report.
+        """
+        tokens = report.tokens
+        async with self._database.transaction() as transaction:
+            changed = await transaction.execute(
+                "UPDATE usage_entries SET status = $2, usage = $3, duration_ms = $4, model = $5,"
+                " input_tokens = $6, cached_tokens = $7, cache_write_tokens = $8,"
+                " output_tokens = $9, reasoning_tokens = $10"
+                " WHERE id = $1 AND decision = 'allow' AND usage = 'unreported' AND status = 0",
+                *(report.id, report.status, str(report.usage), report.duration_ms, report.model),
+                *(tokens.input, tokens.cached, tokens.cache_write),
+                *(tokens.output, tokens.reasoning),
+            )
+            if not changed:
+                return None
+            (row,) = await transaction.fetch(
+                "SELECT time_ms, provider, mode, username FROM usage_entries WHERE id = $1",
+                report.id,
+            )
+        return UsageEntry(
+            id=report.id,
+            time_ms=int(row["time_ms"]),
+            decision="allow",
+            status=report.status,
+            usage=report.usage,
+            duration_ms=report.duration_ms,
+            provider=row["provider"],
+            mode=row["mode"],
+            username=row["username"],
+            model=report.model,
+            tokens=tokens,
+        )
 
     async def set_issued(self, process: str, since_ms: int, issued: int) -> None:
         """Store the number of ids that a process gave to requests."""
