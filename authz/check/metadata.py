@@ -18,6 +18,11 @@ from authz.printable import printable
 _log = structlog.get_logger(__name__)
 
 _PLACE_MAX = 200
+_DECODED_MAX = 4096
+"""Decoding takes time, and no real path that has an escape is as long."""
+_DECODED_TIMES = 8
+_TOO_ESCAPED = "[escaped]"
+"""Stands for a place that is escaped so often that it may hide a token."""
 _ID_MAX = 100
 _METHOD_MAX = 32
 _anonymous = LineLimit()
@@ -42,9 +47,24 @@ def place_of(check: Check) -> str:
 @lru_cache(maxsize=1024)
 def _masked(place: str) -> str:
     if "%" in place:
-        place = unquote(place, errors="replace")
+        place = _decoded(place)
     # In a line of text the path must be one word, so it has no spaces.
     return printable(without_tokens(place).replace(" ", "%20"), _PLACE_MAX)
+
+
+def _decoded(place: str) -> str:
+    """Decode a place once, and further where that brings a token to light."""
+    if len(place) > _DECODED_MAX:
+        return _TOO_ESCAPED
+    shown = deeper = unquote(place, errors="replace")
+    for _ in range(_DECODED_TIMES):
+        decoded = unquote(deeper, errors="replace")
+        if decoded == deeper:
+            return shown
+        deeper = decoded
+        if without_tokens(deeper) != deeper:
+            shown = deeper
+    return _TOO_ESCAPED
 
 
 def label_of(check: Check) -> str:
