@@ -45,6 +45,7 @@ from tests.support.external_checks import (
 )
 from tests.support.identities import InMemoryIdentities
 from tests.unit.envoy.rendered import rendered
+from tests.unit.external.test_paths import CLIMBING
 
 TOKEN = "Abcdefghi1-Abcdefghijklmnopqrstu2"
 OTHER = "Zbcdefghi1-Zbcdefghijklmnopqrstu2"
@@ -174,6 +175,21 @@ def test_statuses(change: dict[str, Any], status: int) -> None:
     """Only a bound route, a listed path and a complete check lead to an allow."""
     headers = [("x-api-key", TOKEN), *change.pop("headers", [])]
     assert status_of(external_question(headers, **change)) == status
+
+
+@pytest.mark.parametrize("rest", CLIMBING)
+def test_climbing_paths(rest: str) -> None:
+    """A path with two readings is not served, although the provider lists all paths below it."""
+    headers = [("authorization", f"Bearer {TOKEN}")]
+    listed = external_question(
+        headers, method="DELETE", path="/llm/openai/v1/responses/x", httproute=OPENAI
+    )
+    assert status_of(listed) == 200
+    for raw in (False, True):
+        asked = external_question(
+            headers, method="DELETE", path=f"/llm/openai{rest}", httproute=OPENAI, raw=raw
+        )
+        assert status_of(asked) == 404
 
 
 def test_without_a_token() -> None:
