@@ -13,7 +13,7 @@ from authz.config.settings import Config
 from authz.errors import ConfigError
 
 
-class _TcpType(click.ParamType):
+class _TcpType(click.ParamType[TcpAddress]):
     name = "HOST:PORT"
 
     def convert(
@@ -25,7 +25,7 @@ class _TcpType(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-class _NamedType(click.ParamType):
+class _NamedType(click.ParamType[str]):
     """Two names with something in between."""
 
     def __init__(self, name: str, between: str) -> None:

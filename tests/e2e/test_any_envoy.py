@@ -1,4 +1,4 @@
-"""A hand-written Envoy, configured as deploy/envoy/any-envoy.yaml says."""
+"""A hand-written Envoy, configured as deploy/any-envoy.yaml says."""
 
 import contextlib
 import signal
@@ -17,7 +17,7 @@ from tests.support.external_envoys import ExternalGateways, external_gateways
 from tests.support.pair import CENTRAL_KEYS, OWN_KEYS, Provider, wait_until
 from tests.support.raw import Answer, Headers
 
-FILE = Path(__file__).parents[2] / "deploy" / "envoy" / "any-envoy.yaml"
+FILE = Path(__file__).parents[2] / "deploy" / "any-envoy.yaml"
 SECRET = "any-envoy-0123456789abcdef0123456789"
 MESSAGES = "/anthropic/v1/messages"
 BODY = b'{"model":"claude-sonnet-4-5","max_tokens":8,"messages":[{"role":"user","content":"Hi"}]}'

@@ -73,7 +73,7 @@ def test_what_is_printed_passes_the_check(folder: Path) -> None:
         (("istio", "--authz", "10.0.0.1:1", "--authz", "10.0.0.2:2"), 1, "the same port"),
         (("check",), 2, "FILES"),
         (("check", "none.yaml"), 1, "none.yaml: No such file or directory"),
-        (("check", "bad.yaml"), 1, "bad.yaml: is not YAML in line 1"),
+        (("check", "bad.yaml"), 1, "bad.yaml: is not YAML in line 2"),
     ],
 )
 def test_wrong_usage(folder: Path, arguments: tuple[str, ...], status: int, problem: str) -> None:
