@@ -9,7 +9,10 @@ from authz.usage.from_stream import CANCELLED, BadRecord, count_of, text_of
 from authz.usage.names import LOG_ENTRY
 
 EXTERNAL_ID = re.compile(r"[0-9a-f]{12}-[0-9a-f]{32}")
-_COUNTS = ("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens")
+_COUNTS = (
+    *("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens"),
+    "reasoning_tokens",
+)
 _MAX_STATUS = 599
 _NO_VALUE = "NULL"
 
@@ -45,7 +48,7 @@ def read_report(attributes: Iterable[pb.KeyValue]) -> Report | None:
         is_cancelled=CANCELLED.search(text("flags")) is not None,
     )
     model = text("model")
-    tokens = Tokens(*map(count, _COUNTS), count("reasoning_tokens"))
+    tokens = Tokens(*map(count, _COUNTS))
     return Report(
         id=entry_id,
         status=status if status <= _MAX_STATUS else 0,
