@@ -39,7 +39,7 @@ def _trust_once() -> None:
     Reading them takes 20 ms, which every client and every ``httpx.get`` of a test would spend. Only
     tests use httpx: nothing in authz does.
     """
-    transport = httpx._transports.default
+    transport: Any = httpx._transports.default
     create = transport.create_ssl_context
 
     @functools.cache

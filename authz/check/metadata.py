@@ -7,9 +7,16 @@ from urllib.parse import unquote
 import structlog
 
 from authz.check import hints
-from authz.check.ext_authz import METADATA_KEY_INDEX, METADATA_NAMELESS, Check
+from authz.check.ext_authz import (
+    METADATA_GROUPS,
+    METADATA_KEY_INDEX,
+    METADATA_NAMELESS,
+    Check,
+    MetadataValue,
+)
 from authz.config.settings import Provider
 from authz.core.decision_types import Allow, Deny
+from authz.core.identity import Identity
 from authz.core.providers import API_PREFIXES
 from authz.core.tokens import without_tokens
 from authz.logs import LineLimit
@@ -25,6 +32,8 @@ _TOO_ESCAPED = "[escaped]"
 """Stands for a place that is escaped so often that it may hide a token."""
 _ID_MAX = 100
 _METHOD_MAX = 32
+_GROUPS_MAX = 1000
+"""The characters of all group names together; a user may be in hundreds of groups."""
 _anonymous = LineLimit()
 """Limits the lines that callers without a valid token can cause."""
 
@@ -99,15 +108,28 @@ def _short_path(path: str) -> str:
     return path
 
 
-def allowed_metadata(allowed: Allow) -> dict[str, str]:
+def logged_groups(identity: Identity) -> tuple[str, ...]:
+    """Return the groups of a user for the logs: the first ones, if there are many."""
+    names, length = [], 0
+    for name in identity.groups:
+        length += len(name)
+        if length > _GROUPS_MAX:
+            break
+        names.append(name)
+    return tuple(names)
+
+
+def allowed_metadata(allowed: Allow) -> dict[str, MetadataValue]:
     """Return the metadata of an allowed request for the logs."""
-    metadata = {
+    metadata: dict[str, MetadataValue] = {
         "decision": "allow",
         "user": allowed.identity.name,
         "user_id": allowed.identity.user_id,
         "token_id": allowed.identity.token_id,
         "token_name": allowed.identity.token_name,
     }
+    if groups := logged_groups(allowed.identity):
+        metadata[METADATA_GROUPS] = groups
     if allowed.provider and allowed.mode:
         metadata["provider"] = allowed.provider
         metadata["mode"] = allowed.mode
@@ -121,9 +143,9 @@ def allowed_metadata(allowed: Allow) -> dict[str, str]:
     return metadata
 
 
-def refused_metadata(denied: Deny, provider: str | None) -> dict[str, str]:
+def refused_metadata(denied: Deny, provider: str | None) -> dict[str, MetadataValue]:
     """Return the metadata of a refusal for the logs."""
-    metadata = {
+    metadata: dict[str, MetadataValue] = {
         "decision": "deny",
         "reason": denied.reason,
     }
@@ -137,6 +159,8 @@ def refused_metadata(denied: Deny, provider: str | None) -> dict[str, str]:
             "user_id": denied.identity.user_id,
             "token_name": denied.identity.token_name,
         }
+        if groups := logged_groups(denied.identity):
+            metadata[METADATA_GROUPS] = groups
     return metadata
 
 

@@ -37,7 +37,8 @@ def _plain_dataclasses() -> Iterator[None]:
             return replaced(cls, **options)
         options.pop("config", None)
         plain = dataclasses.dataclass(**options)(cls)
-        plain._type_hints = classmethod(functools.cache(plain._type_hints.__func__))
+        evaluate: Any = functools.cache(plain._type_hints.__func__)
+        plain._type_hints = classmethod(evaluate)
         return plain
 
     pydantic.dataclasses.dataclass = dataclass  # type: ignore[assignment]

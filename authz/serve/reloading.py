@@ -21,7 +21,7 @@ from authz.metrics import Metrics
 from authz.sds.leaves import keep_leaves, make_leaves
 from authz.serve.key_commands import KeyCommands
 from authz.serve.systemd import Notifier
-from authz.usage.names import REQUEST, marked_request
+from authz.usage.names import REQUEST, REQUEST_BEFORE_GROUPS, marked_request
 
 _log = structlog.get_logger(__name__)
 
@@ -218,7 +218,7 @@ def _external_reader(config: Config) -> CheckReader | None:
 
 def _record_kinds(config: Config) -> Container[str | None]:
     if config.external_gateways is None:
-        return (REQUEST,)
+        return (REQUEST, REQUEST_BEFORE_GROUPS)
     mark = open_secrets(config.external_gateways).mark
     return () if mark is None else (marked_request(mark),)
 

@@ -138,7 +138,15 @@ async def _start(
             usage.record, reloadable.key_refused, usage.report, reloadable.record_kinds
         )
     sign_in, secure = SignIn(), config.tls is not None
-    api = create_api(Services(own_store, sign_in, secure, lambda: reloadable.config.provider_names))
+    api = create_api(
+        Services(
+            own_store,
+            sign_in,
+            secure,
+            lambda: reloadable.config.provider_names,
+            lambda: reloadable.config,
+        )
+    )
     pages = create_pages(Pages(own_store, sign_in, secure, lambda: reloadable.config, usage_rows))
     app = create_app(source, metrics, config.proxy, api, pages, lambda: usage.problem)
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from authz.check.metadata import logged_groups
 from authz.core.decision_types import Allow, Decision
 from authz.usage.entry import Usage, UsageEntry
 
@@ -47,6 +48,7 @@ class AnsweredRequests:
             token_id=identity.token_id if identity else None,
             token_name=identity.token_name if identity else None,
             provider=provider,
+            groups=logged_groups(identity) if identity else (),
         )
         if isinstance(decision, Allow):
             entry = replace(entry, mode=decision.mode)

@@ -13,8 +13,10 @@ No client can write it, because an internal listener has no socket."""
 LOG_ENTRY = "authz.entry"
 """The attribute of a record of another gateway's access log that has the id of the request."""
 
-REQUEST = "authz.request.1"
+REQUEST = "authz.request.2"
 """The first value of a record of a request; the number changes with the fields."""
+REQUEST_BEFORE_GROUPS = "authz.request.1"
+"""The first value of a record without the last field, from an Envoy that was rendered before."""
 
 
 def marked_request(mark: str) -> str:
@@ -31,5 +33,6 @@ REQUEST_FIELDS = (
     *("provider", "mode", "status", "duration_ms", "flags", "details", "request_id"),
     *("proxy_session", "content_encoding", "model", "input_tokens", "cached_tokens"),
     *("cache_write_tokens", "output_tokens", "reasoning_tokens", "usage"),
+    "groups",
 )
 """The values that follow, in this order."""

@@ -12,12 +12,15 @@ from authz.pb import otlp_logs_pb2 as pb
 from authz.usage.entry import Report, UsageEntry
 from authz.usage.from_gateway import read_report
 from authz.usage.from_stream import BadRecord, read_entry, text_of
-from authz.usage.names import REQUEST, REQUEST_FIELDS
+from authz.usage.names import REQUEST, REQUEST_BEFORE_GROUPS, REQUEST_FIELDS
+
+_KINDS = (REQUEST, REQUEST_BEFORE_GROUPS)
 
 METHOD = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
 ANSWER = b""
 """An empty ``ExportLogsServiceResponse``, which means success."""
 
+_COUNTS = {REQUEST: len(REQUEST_FIELDS), REQUEST_BEFORE_GROUPS: len(REQUEST_FIELDS) - 1}
 _DETAILS = REQUEST_FIELDS.index("details")
 
 _log = structlog.get_logger(__name__)
@@ -41,7 +44,7 @@ class RequestRecords:
         record: Callable[[UsageEntry], None],
         key_refused: Callable[[str, int], None] | None = None,
         report: Callable[[Report], None] | None = None,
-        kinds: Callable[[], Container[str | None]] = lambda: (REQUEST,),
+        kinds: Callable[[], Container[str | None]] = lambda: _KINDS,
     ) -> None:
         self._record = record
         self._key_refused = key_refused
@@ -74,8 +77,12 @@ class RequestRecords:
                 if report is not None:
                     self._report(report)
                 return
-            if text_of(kind) not in self._kinds():
+            name = text_of(kind) or ""
+            count = _COUNTS.get(name.partition(" ")[0])
+            if count is None or name not in self._kinds():
                 raise BadRecord("the kind is unknown")
+            if count != len(values):
+                raise BadRecord("the number of fields is wrong")
             request = read_entry(values, record.time_unix_nano)
             self._record(request)
         except BadRecord as error:
