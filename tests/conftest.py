@@ -4,7 +4,7 @@ import contextlib
 import functools
 import os
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ def _trust_once() -> None:
     tests use httpx: nothing in authz does.
     """
     transport: Any = httpx._transports.default
-    create = transport.create_ssl_context
+    create: Callable[..., ssl.SSLContext] = transport.create_ssl_context
 
     @functools.cache
     def public(_cafile: str | None, _capath: str | None) -> ssl.SSLContext:
