@@ -27,6 +27,13 @@ ROUTES = [
 ]
 
 
+class Ports(dict[str, int]):
+    """The ports of the live gateways; one that does not run here is at no port."""
+
+    def __missing__(self, name: str) -> int:
+        return 0
+
+
 class LiveEnvoyGateway(ExternalGateways):
     """One ``authz serve``, and an Envoy Gateway with one Gateway.
 
@@ -62,7 +69,7 @@ class LiveEnvoyGateway(ExternalGateways):
         """Start authz and the gateways."""
         (self.folder / "gateway.yaml").write_text(yaml.safe_dump(self.settings))
         port = free_port()
-        self.ports = {f"envoy-gateway {self.version}": port}
+        self.ports = Ports({f"envoy-gateway {self.version}": port})
         self.manifests = [*_class_and_gateway(port), *yaml.safe_load_all(self.printed)]
         for one in self.manifests:
             if one["kind"] == "EnvoyProxy":

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from tests.gateways.building import ISTIO, ISTIO_VERSION, module_folder, pilot_discovery
+from tests.gateways.envoy_gateway import Ports
 from tests.gateways.kubernetes import kubernetes
 from tests.support.external_envoys import HOST, ExternalGateways
 from tests.support.pair import Provider, free_port, wait_until
@@ -101,7 +102,7 @@ class LiveIstio(ExternalGateways):
                 command, cwd=self.folder, env=environ, stdout=log, stderr=log
             )
         self.add("istio", _BOOTSTRAP.format(port=grpc), program)
-        self.ports["istio"] = port
+        self.ports = Ports({"istio": port})
         wait_until(lambda: self._asks(401), 90, "the gateway being up")
 
     def end(self) -> None:
