@@ -196,6 +196,7 @@ def live_envoy_gateway(
     """
     folder = Path(tempfile.mkdtemp(prefix="live-", dir="/tmp"))
     with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
         running = LiveEnvoyGateway(folder, provider, version, settings)
         running.create_user("alice")
         running.create_user("bob")
