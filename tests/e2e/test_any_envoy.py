@@ -15,6 +15,7 @@ from authz.manifests.log_format import LOG_FIELDS
 from tests.support import raw
 from tests.support.external_envoys import ExternalGateways, external_gateways
 from tests.support.pair import CENTRAL_KEYS, OWN_KEYS, Provider, wait_until
+from tests.support.parts import parts
 from tests.support.raw import Answer, Headers
 
 FILE = Path(__file__).parents[2] / "deploy" / "any-envoy.yaml"
@@ -160,3 +161,22 @@ def _is(running: ExternalGateways, name: str, status: int) -> bool:
     with contextlib.suppress(OSError, raw.Closed):
         return _send(running, [], name=name).status == status
     return False
+
+
+def test_the_own_envoy_beside_it(provider: Provider, tmp_path: Path) -> None:
+    """The project's own Envoy is metered as ever where other gateways ask the same authz."""
+    (tmp_path / "secret").write_text("own-envoy-0123456789abcdef0123456789")
+    external = {
+        "routes": [{"httproute": "a/b", "path": "/anthropic", "provider": "anthropic"}],
+        "envoy_secret": {"file": str(tmp_path / "secret")},
+    }
+    with parts(provider, external_gateways=external) as own:
+        token = own.create_token("alice")
+        data = raw.request("POST", MESSAGES, [("x-api-key", token)], BODY)
+        assert raw.ask(own.port, data, timeout=30).status == 200
+        wait_until(lambda: "alice" in own.command("usage", check=False).stdout, 30, "the row")
+        (line,) = (
+            one.split() for one in own.command("usage").stdout.splitlines() if "alice" in one
+        )
+        assert (line[1], line[-1]) == ("1", "0")
+        assert "record dropped" not in own.stderr

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -25,6 +26,13 @@ ROUTES = [
     {"httproute": f"{NAMESPACE}/{name}", "path": f"/{name}", "provider": name}
     for name in ("anthropic", "openai")
 ]
+
+
+class Ports(dict[str, int]):
+    """The ports of the live gateways; one that does not run here is at no port."""
+
+    def __missing__(self, name: str) -> int:
+        return 0
 
 
 class LiveEnvoyGateway(ExternalGateways):
@@ -62,7 +70,7 @@ class LiveEnvoyGateway(ExternalGateways):
         """Start authz and the gateways."""
         (self.folder / "gateway.yaml").write_text(yaml.safe_dump(self.settings))
         port = free_port()
-        self.ports = {f"envoy-gateway {self.version}": port}
+        self.ports = Ports({f"envoy-gateway {self.version}": port})
         self.manifests = [*_class_and_gateway(port), *yaml.safe_load_all(self.printed)]
         for one in self.manifests:
             if one["kind"] == "EnvoyProxy":
@@ -189,6 +197,7 @@ def live_envoy_gateway(
     """
     folder = Path(tempfile.mkdtemp(prefix="live-", dir="/tmp"))
     with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
         running = LiveEnvoyGateway(folder, provider, version, settings)
         running.create_user("alice")
         running.create_user("bob")

@@ -105,8 +105,8 @@ def test_another_namespace(
     running.manifests = before + _manifests(running, thief, check)
     running.apply()
     try:
-        # Envoy itself answers 404 until it has the route.
-        wait_until(lambda: raw.ask(port, data, timeout=30).status != 404, 30, "the route")
+        # Envoy itself answers 404 until it has the route, and 403 until it reaches authz.
+        wait_until(lambda: raw.ask(port, data, timeout=30).status not in (403, 404), 30, "authz")
         for _ in range(3):
             answer = raw.ask(port, data, timeout=30)
             assert answer.status == 503
