@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from joserfc.errors import SecurityWarning
 from joserfc.jwk import OctKey, RSAKey
 
 from authz.oauth.documents import MAX_BYTES, IssuerUnavailable
@@ -65,7 +66,7 @@ async def test_clock_skew(issuer: Issuer, server: IssuerServer, clock: Clock) ->
     clock.ahead = -30
     assert await issuer.verify(Secret(text), AUDIENCE)
     clock.ahead = -120
-    assert await refusal(issuer, text) == "its nbf claim is not accepted"
+    assert await refusal(issuer, text) == "its iat claim is not accepted"
     clock.ahead = 330
     assert await issuer.verify(Secret(text), AUDIENCE)
     clock.ahead = 420
@@ -155,7 +156,7 @@ async def test_a_name_that_appears_twice(issuer: Issuer, server: IssuerServer) -
 
 async def test_short_keys(issuer: Issuer, server: IssuerServer) -> None:
     """An RSA key of 1024 bits is not used."""
-    with pytest.warns(UserWarning):
+    with pytest.warns(SecurityWarning):
         short = RSAKey.generate_key(1024, {"kid": "short", "use": "sig"})
     server.jwks = json.dumps({"keys": [short.as_dict(private=False)]}).encode()
     with pytest.raises(IssuerUnavailable):
