@@ -3,7 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -92,7 +92,7 @@ async def endpoint(
     ]
     settings = Machines.model_validate_json(json.dumps({"issuers": [issuer], "rules": rules}))
     grants = MachineGrants(settings)
-    store = await open_store(store_url)
+    store = await open_store(store_url, create=True)
     await store.create_user("ci", service_account=True)
     own_store = OwnStore(store_url, 1)
     app = Starlette(routes=[token_route(grants.grants, own_store)])
@@ -141,7 +141,7 @@ async def test_the_token_is_revoked_like_any_other(endpoint: Endpoint) -> None:
     [key] = await endpoint.store.list_tokens()
     await endpoint.store.delete_token(key)
     assert isinstance(await endpoint.store.authenticate(token), AuthenticationFailed)
-    entries = await endpoint.store.audit_entries()
+    entries = await endpoint.store.audit_entries(datetime.now(UTC) - timedelta(hours=1))
     made = [one for one in entries if one.change.target == key.token_name]
     assert any("release: repo:acme/app" in one.actor.name for one in made)
 
@@ -191,7 +191,7 @@ async def test_a_pod(endpoint: Endpoint) -> None:
     """A pod's JWT matches by a claim within a claim, until the service account is suspended."""
     user = await endpoint.store.create_user("pods", service_account=True)
     assert (await endpoint.exchange(endpoint.server.sign(**KUBERNETES))).status_code == 200
-    await endpoint.store.suspend_user(user)
+    await endpoint.store.set_status(user, "suspended")
     assert (await endpoint.exchange(endpoint.server.sign(**KUBERNETES))).status_code == 400
 
 
