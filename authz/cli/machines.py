@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
@@ -43,7 +43,7 @@ def machines() -> None:
     help="A file with the JWT, or - for standard input.",
 )
 @config_option
-def test(token_file: click.utils.LazyFile, config_path: Path | None) -> None:
+def test(token_file: TextIO, config_path: Path | None) -> None:
     """Tell which rule matches a JWT, or why none does.
 
     It creates no token and does not print the JWT, but claims that a rule compares.

@@ -1,145 +1,22 @@
 """A machine's JWT is exchanged for a short-lived token of a service account."""
 
 import asyncio
-import contextlib
-import json
 import time
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from starlette.applications import Starlette
 
-from authz.config.machines import Machines
 from authz.core.rules import Mode
 from authz.core.tokens import parse
 from authz.identity.names import check_token_name
-from authz.identity.open import open_store
-from authz.identity.store import Store
 from authz.identity.store_sessions import Authenticated, AuthenticationFailed
 from authz.oauth import machines as module
-from authz.oauth.machines import JWT_BEARER, TOKEN_EXCHANGE, MachineGrants, token_name
-from authz.oauth.server_metadata import metadata_route
-from authz.oauth.token_endpoint import MAX_BODY_BYTES, PER_PEER, TOKEN_PATH, token_route
+from authz.oauth.machines import JWT_BEARER, token_name
 from authz.printable import printable
-from authz.web.own_store import OwnStore
-from tests.support.certificates import Authority
-from tests.support.issuer import AUDIENCE, IssuerServer, new_key
-
-JWT_TYPE = "urn:ietf:params:oauth:token-type:jwt"
-GITHUB = {
-    "sub": "repo:acme/app:ref:refs/heads/main",
-    "repository": "acme/app",
-    "repository_owner": "acme",
-    "ref": "refs/heads/main",
-    "workflow": "release",
-    "runner_environment": "github-hosted",
-    "jti": "4c1f",
-}
-KUBERNETES = {
-    "sub": "system:serviceaccount:ci:builder",
-    "kubernetes.io": {
-        "namespace": "ci",
-        "pod": {"name": "builder-0", "uid": "9a1b"},
-        "serviceaccount": {"name": "builder", "uid": "77c0"},
-    },
-}
-
-
-@dataclass
-class Endpoint:
-    """The token endpoint on a store."""
-
-    client: httpx.AsyncClient
-    store: Store
-    server: IssuerServer
-    grants: MachineGrants
-
-    async def post(self, **form: str) -> httpx.Response:
-        """Send parameters to the endpoint."""
-        return await self.client.post(TOKEN_PATH, data=form)
-
-    async def exchange(self, jwt: str, **changed: str) -> httpx.Response:
-        """Exchange a JWT as RFC 8693 says."""
-        form = {"grant_type": TOKEN_EXCHANGE, "subject_token": jwt, "subject_token_type": JWT_TYPE}
-        return await self.post(**{**form, **changed})
-
-
-@contextlib.asynccontextmanager
-async def _endpoint(
-    url: str, server: IssuerServer, authority: Authority, **issuer: Any
-) -> AsyncIterator[Endpoint]:
-    rules: list[Mapping[str, Any]] = [
-        {
-            "name": "release",
-            "issuer": server.url,
-            "service_account": "ci",
-            "claims": {"repository": "acme/*", "ref": "refs/heads/main"},
-            "lifetime": "10m",
-            "providers": ["openai"],
-            "modes": ["centralized"],
-        },
-        {
-            "name": "pods",
-            "issuer": server.url,
-            "service_account": "pods",
-            "claims": {"kubernetes.io": {"namespace": "ci"}},
-        },
-    ]
-    trusted = {
-        "issuer": server.url,
-        "audience": AUDIENCE,
-        "ca_file": str(authority.ca_file),
-        **issuer,
-    }
-    settings = Machines.model_validate_json(json.dumps({"issuers": [trusted], "rules": rules}))
-    async with contextlib.AsyncExitStack() as stack:
-        grants = MachineGrants(settings)
-        stack.push_async_callback(grants.close)
-        store = await open_store(url, create=True)
-        stack.push_async_callback(store.close)
-        await store.create_user("ci", service_account=True)
-        own_store = OwnStore(url, 1)
-        stack.push_async_callback(own_store.close)
-        names = grants.grants
-        app = Starlette(routes=[token_route(names, own_store), metadata_route(names)])
-        transport = httpx.ASGITransport(app=app)
-        client = httpx.AsyncClient(transport=transport, base_url="http://gateway.test")
-        await stack.enter_async_context(client)
-        yield Endpoint(client, store, server, grants)
-
-
-@pytest.fixture
-async def endpoint(
-    path: Path, server: IssuerServer, issuer_authority: Authority
-) -> AsyncIterator[Endpoint]:
-    """The endpoint, for one repository and one namespace, on SQLite."""
-    async with _endpoint(f"sqlite:///{path}", server, issuer_authority) as running:
-        yield running
-
-
-@pytest.fixture
-async def any_endpoint(
-    store_url: str, server: IssuerServer, issuer_authority: Authority
-) -> AsyncIterator[Endpoint]:
-    """The same on a store of each kind."""
-    async with _endpoint(store_url, server, issuer_authority) as running:
-        yield running
-
-
-@pytest.fixture
-async def single_use(
-    store_url: str, server: IssuerServer, issuer_authority: Authority
-) -> AsyncIterator[Endpoint]:
-    """The same, where a JWT may be exchanged once."""
-    async with _endpoint(store_url, server, issuer_authority, single_use=True) as running:
-        yield running
+from tests.support.issuer import new_key
+from tests.unit.oauth.endpoint import GITHUB, KUBERNETES, Endpoint
 
 
 async def test_a_token_for_a_job(any_endpoint: Endpoint) -> None:
@@ -229,89 +106,6 @@ async def test_a_pod(endpoint: Endpoint) -> None:
     assert (await endpoint.exchange(endpoint.server.sign(**KUBERNETES))).status_code == 400
 
 
-async def test_requests_that_are_wrong(endpoint: Endpoint) -> None:
-    """A request that is wrong gets the error of RFC 6749 section 5.2."""
-    cases: list[tuple[dict[str, str], str]] = [
-        ({}, "invalid_request"),
-        ({"grant_type": "password"}, "unsupported_grant_type"),
-        ({"grant_type": TOKEN_EXCHANGE}, "invalid_request"),
-        ({"grant_type": TOKEN_EXCHANGE, "subject_token": "x"}, "invalid_request"),
-        ({"grant_type": JWT_BEARER}, "invalid_request"),
-        ({"grant_type": JWT_BEARER, "assertion": ""}, "invalid_request"),
-        ({"grant_type": JWT_BEARER, "assertion": "x"}, "invalid_grant"),
-        ({"grant_type": JWT_BEARER, "assertion": "x" * 20_000}, "invalid_grant"),
-    ]
-    for form, error in cases:
-        response = await endpoint.post(**form)
-        assert response.status_code == 400
-        assert response.json()["error"] == error
-        assert response.headers["cache-control"] == "no-store"
-
-
-async def test_exchanges_that_are_not_supported(endpoint: Endpoint) -> None:
-    """Delegation and other types of tokens are refused."""
-    text = endpoint.server.sign(**GITHUB)
-    for changed in (
-        {"subject_token_type": "urn:ietf:params:oauth:token-type:saml2"},
-        {"requested_token_type": "urn:ietf:params:oauth:token-type:refresh_token"},
-        {"actor_token": text},
-    ):
-        response = await endpoint.exchange(text, **changed)
-        assert response.json()["error"] == "invalid_request"
-    response = await endpoint.exchange(text, scope="read")
-    assert response.json()["error"] == "invalid_scope"
-
-
-async def test_a_parameter_twice(endpoint: Endpoint) -> None:
-    """A parameter that appears twice is refused, as RFC 6749 section 3.2 asks."""
-    body = f"grant_type={JWT_BEARER}&assertion=a&assertion=b"
-    headers = {"content-type": "application/x-www-form-urlencoded"}
-    response = await endpoint.client.post(TOKEN_PATH, content=body, headers=headers)
-    assert response.json()["error"] == "invalid_request"
-
-
-async def test_bodies_that_are_wrong(endpoint: Endpoint) -> None:
-    """A body of another type, too long or malformed is refused."""
-    form = {"content-type": "application/x-www-form-urlencoded"}
-    for body, headers, status in (
-        (b"{}", {"content-type": "application/json"}, 400),
-        (b"a=" + b"x" * (MAX_BODY_BYTES + 1), form, 413),
-        (b"grant_type=%ff&\xff=1", form, 400),
-        (b"grant_type", form, 400),
-        (b"&".join(b"a%d=1" % n for n in range(60)), form, 400),
-    ):
-        response = await endpoint.client.post(TOKEN_PATH, content=body, headers=headers)
-        assert response.status_code == status
-        assert response.json()["error"] == "invalid_request"
-    assert (await endpoint.client.get(TOKEN_PATH)).status_code == 405
-
-
-async def test_guesses_are_limited(endpoint: Endpoint) -> None:
-    """One address may be refused sixty times a minute; a JWT that is valid doesn't count."""
-    text = endpoint.server.sign(**GITHUB)
-    for _ in range(2):
-        assert (await endpoint.exchange(text)).status_code == 200
-    for _ in range(PER_PEER):
-        assert (await endpoint.post(grant_type=JWT_BEARER, assertion="x")).status_code == 400
-    response = await endpoint.exchange(text)
-    assert response.status_code == 429
-    assert int(response.headers["retry-after"]) >= 1
-
-
-async def test_metadata(endpoint: Endpoint) -> None:
-    """The metadata of RFC 8414 names the endpoint at the host that was asked, and the grants."""
-    place = "/.well-known/oauth-authorization-server"
-    found = (await endpoint.client.get(place)).json()
-    assert found["issuer"] == "http://gateway.test"
-    assert found["token_endpoint"] == "http://gateway.test/oauth/token"
-    assert found["grant_types_supported"] == [JWT_BEARER, TOKEN_EXCHANGE]
-    forged = {"host": "gateway.test/@evil.test", "x-forwarded-proto": "https"}
-    assert (await endpoint.client.get(place, headers=forged)).status_code == 400
-    assert (await endpoint.client.get(place, headers={"x-forwarded-proto": "https"})).json()[
-        "issuer"
-    ] == "http://gateway.test"
-
-
 async def test_a_jwt_is_exchanged_once(single_use: Endpoint) -> None:
     """With single_use a JWT gives one token, however many ask at once, also after its removal."""
     text = single_use.server.sign(**GITHUB)
@@ -376,11 +170,3 @@ async def test_tokens_of_a_rule_are_bounded(
     [key, _other] = await any_endpoint.store.list_tokens()
     await any_endpoint.store.expire_token(key)
     assert (await any_endpoint.exchange(text)).status_code == 200
-
-
-async def test_the_issuer_is_down(endpoint: Endpoint) -> None:
-    """Without the issuer's keys the answer is 503, and later a token."""
-    endpoint.server.status = 500
-    response = await endpoint.exchange(endpoint.server.sign(**GITHUB))
-    assert response.status_code == 503
-    assert response.json()["error"] == "temporarily_unavailable"
