@@ -71,7 +71,8 @@ class Fetcher:
                 body = await self._read(url)
         except TimeoutError:
             raise IssuerUnavailable(f"{url} did not answer within {SECONDS:g} s") from None
-        except (aiohttp.ClientError, OSError) as error:
+        # ValueError: a host name that can't be one.
+        except (aiohttp.ClientError, OSError, ValueError) as error:
             raise IssuerUnavailable(f"{url} can't be read: {type(error).__name__}") from None
         try:
             document = json.loads(body, cls=StrictDecoder)
