@@ -36,6 +36,10 @@ COMMANDS = {
     "login": LateCommand(
         "authz.cli.login:login", "Create a session token for a user and store it in a file."
     ),
+    "machines": LateCommand(
+        "authz.cli.machines:machines",
+        "Test the rules that give tokens to CI jobs and other machines.",
+    ),
     "manifests": LateCommand(
         "authz.cli.manifests:manifests", "Print and check manifests for Envoy Gateway and Istio."
     ),

@@ -160,15 +160,27 @@ def open_secrets(settings: ExternalGateways, environ: Mapping[str, str] = os.env
     Raises:
         ConfigError: a secret can't be read or is too short.
     """
-    found: dict[str, Secret] = {}
-    for name, reference in settings.references:
-        try:
-            found[name] = open_secret(reference, environ)
-        except (OSError, ValueError) as error:
-            problem = error.strerror if isinstance(error, OSError) else error
-            raise ConfigError([f"external_gateways.{name}: {problem}"]) from None
-    envoy_secret = found.get("envoy_secret")
-    return Secrets(found.get("secret"), None if envoy_secret is None else _mark(envoy_secret))
+    return Secrets(_open("secret", settings.secret, environ), open_mark(settings, environ))
+
+
+def open_mark(settings: ExternalGateways, environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return the mark alone, for Envoy's configuration; see ``Secrets.mark``.
+
+    Raises:
+        ConfigError: as in ``open_secrets``.
+    """
+    envoy_secret = _open("envoy_secret", settings.envoy_secret, environ)
+    return None if envoy_secret is None else _mark(envoy_secret)
+
+
+def _open(name: str, reference: KeyReference | None, environ: Mapping[str, str]) -> Secret | None:
+    try:
+        return None if reference is None else open_secret(reference, environ)
+    except OSError as error:
+        problem = f"{name}.file: {reference and reference.file}: {error.strerror}"
+    except ValueError as error:
+        problem = f"{name}: {error}"
+    raise ConfigError([f"external_gateways.{problem}"])
 
 
 def _mark(envoy_secret: Secret) -> str:

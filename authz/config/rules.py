@@ -25,6 +25,7 @@ def broken_rules(config: Config) -> Iterator[str]:
     yield from _shared_addresses(config)
     yield from _bypassed_providers(config)
     yield from _external_routes(config)
+    yield from _unknown_providers(config)
 
 
 def warnings(config: Config) -> Iterator[str]:
@@ -173,3 +174,19 @@ def _external_routes(config: Config) -> Iterator[str]:
                 f"{where}: {route.provider} has type {provider.type}, whose requests only the "
                 "project's own Envoy can sign and rewrite: use another type"
             )
+
+
+def _unknown_providers(config: Config) -> Iterator[str]:
+    """Yield a message for each rule for machines that is limited to a provider that is missing."""
+    if not known(config, "providers", "sign_in") or not known(config.sign_in, "machines"):
+        return
+    machines = config.sign_in.machines
+    names = {one.name for one in config.providers if known(one, "name")}
+    for index, rule in enumerate(vars(machines).get("rules", ()) if machines else ()):
+        for name in vars(rule).get("providers", ()):
+            if name not in names:
+                yield (
+                    f"sign_in.machines.rules[{index}].providers: there is no provider of one of "
+                    f"these names: this gateway has {', '.join(sorted(names))}"
+                )
+                break

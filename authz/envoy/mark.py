@@ -2,7 +2,7 @@
 
 from envoy_data_plane.google.protobuf import Any
 
-from authz.config.external_gateways import CONTEXT_ROUTES, open_secrets
+from authz.config.external_gateways import CONTEXT_ROUTES, open_mark
 from authz.config.settings import Config
 from authz.envoy.filters import EXT_AUTHZ
 from authz.envoy.provider_routes import packed_context
@@ -19,7 +19,7 @@ def mark(config: Config) -> dict[str, str]:
     """
     if config.external_gateways is None:
         return {}
-    text = open_secrets(config.external_gateways).mark
+    text = open_mark(config.external_gateways)
     if text is None:
         raise ConfigError(
             [

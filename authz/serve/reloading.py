@@ -11,7 +11,7 @@ from authz.check.entry_ids import EntryIds
 from authz.check.readers import CheckReader
 from authz.check.refused_keys import RefusedKeys
 from authz.config.changes import describe, fingerprint, need_restart
-from authz.config.external_gateways import open_secrets
+from authz.config.external_gateways import open_mark, open_secrets
 from authz.config.loading import open_pools
 from authz.config.settings import Config
 from authz.core.identity import IdentitySource
@@ -219,7 +219,7 @@ def _external_reader(config: Config) -> CheckReader | None:
 def _record_kinds(config: Config) -> Container[str | None]:
     if config.external_gateways is None:
         return (REQUEST, REQUEST_BEFORE_GROUPS)
-    mark = open_secrets(config.external_gateways).mark
+    mark = open_mark(config.external_gateways)
     return () if mark is None else (marked_request(mark),)
 
 

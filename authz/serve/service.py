@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 import uvloop
 from starlette.applications import Starlette
+from starlette.routing import Route
 
 from authz.addresses import Address, TcpAddress
 from authz.check import ext_authz, refused_keys
@@ -148,7 +149,8 @@ async def _start(
         )
     )
     pages = create_pages(Pages(own_store, sign_in, secure, lambda: reloadable.config, usage_rows))
-    app = create_app(source, metrics, config.proxy, api, pages, lambda: usage.problem)
+    routes = _oauth_routes(config, own_store, parts)
+    app = create_app(source, metrics, config.proxy, api, pages, lambda: usage.problem, routes)
 
     http_tasks: list[asyncio.Task[None]] = []
     listeners = worker.listeners if worker else listen_http(config)
@@ -185,6 +187,21 @@ async def _tell_ready(source: IdentitySource, notifier: Notifier) -> None:
         notifier.waiting("the identity source")
         await asyncio.sleep(LASTS_SECONDS)
     notifier.ready()
+
+
+def _oauth_routes(config: Config, own_store: OwnStore, parts: AsyncExitStack) -> list[Route]:
+    """Return the token endpoint and its metadata, if a grant is switched on."""
+    if config.sign_in.machines is None:
+        return []
+    # Imported late: the libraries for JWTs take some megabytes.
+    from authz.oauth.machines import MachineGrants
+    from authz.oauth.server_metadata import metadata_route
+    from authz.oauth.token_endpoint import token_route
+
+    machines = MachineGrants(config.sign_in.machines)
+    parts.push_async_callback(machines.close)
+    grants = machines.grants
+    return [token_route(grants, own_store), metadata_route(grants)]
 
 
 def _address(config: Config, worker: Worker | None) -> Address:
