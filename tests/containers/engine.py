@@ -53,9 +53,13 @@ def engine() -> Iterator[str]:
         yield given
         return
     if os.environ.get("DOCKER_HOST"):
-        raise Missing(f"no Docker engine answers on DOCKER_HOST={given}; start it, or unset the variable")
+        raise Missing(
+            f"no Docker engine answers on DOCKER_HOST={given}; start it, or unset the variable"
+        )
     if os.geteuid() != 0:
-        raise Missing("no Docker engine answers; start one, or run this as root, which starts its own")
+        raise Missing(
+            "no Docker engine answers; start one, or run this as root, which starts its own"
+        )
     require("dockerd", "docker", "iptables", "ip")
     CACHE.mkdir(parents=True, exist_ok=True)
     with _alone(), _started() as address:
@@ -198,7 +202,9 @@ def _remove_rules(network: Network) -> None:
             ["iptables", "-t", table, "-S"], capture_output=True, text=True, check=False
         )
         for line in listed.stdout.splitlines():
-            if line.startswith("-A ") and (f" {network.bridge} " in f"{line} " or f" {first}" in line):
+            if line.startswith("-A ") and (
+                f" {network.bridge} " in f"{line} " or f" {first}" in line
+            ):
                 rule = ["iptables", "-t", table, "-D", *line.split()[1:]]
                 subprocess.run(rule, check=False, capture_output=True)
 

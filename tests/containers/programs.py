@@ -22,7 +22,12 @@ class Missing(Exception):  # noqa: N818 - reads as what it says
 def run(*command: str, timeout: float = 600) -> str:
     """Return what a command prints; its error output is part of the error when it fails."""
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL
+        command,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        stdin=subprocess.DEVNULL,
     )
     if done.returncode:
         raise Missing(f"{' '.join(command)} failed: {(done.stderr or done.stdout).strip()[-2000:]}")
@@ -36,7 +41,11 @@ def require(*programs: str) -> None:
         return
     packages = sorted({PACKAGES[name] for name in missing})
     cure = f"install {', '.join(missing)} (Debian: apt-get install {' '.join(packages)})"
-    if os.geteuid() != 0 or shutil.which("apt-get") is None or not Path("/etc/debian_version").exists():
+    if (
+        os.geteuid() != 0
+        or shutil.which("apt-get") is None
+        or not Path("/etc/debian_version").exists()
+    ):
         raise Missing(cure)
     print(f"containers: apt-get install {' '.join(packages)}", flush=True)
     # RUNLEVEL=1: the package's own service is not started; a run starts and ends its own engine.

@@ -26,7 +26,14 @@ class _Keys(Mapping[str, str]):
         return len(_TYPES)
 
 
-app = create_app(Accounts(_Keys(), _TYPES), chunk_delay=0.01)
+class _Exact(Accounts):
+    """No user's own key passes, so only the key that the gateway should send does."""
+
+    def is_own_key(self, provider: str, value: str) -> bool:
+        return False
+
+
+app = create_app(_Exact(_Keys(), _TYPES), chunk_delay=0.01)
 if __name__ == "__main__":
     config = uvicorn.Config(app, "0.0.0.0", 9000, access_log=False, lifespan="off", ws="none")
     asyncio.run(uvicorn.Server(config).serve())
