@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # The authz service. Envoy is not in here: it is a container of its own, of its own image.
 
 # The Python that the tests run on. Pin it by digest in your own registry:

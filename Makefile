@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INOTIFY := /proc/sys/fs/inotify/max_user_instances
 PROCESSES = $(shell (echo 1024 > $(INOTIFY)) 2>/dev/null; [ "$$(cat $(INOTIFY) 2>/dev/null || echo 0)" -ge 512 ] && echo 3 || echo 2)
 
-.PHONY: run test test-clients test-gateways test-chart test-kubernetes manifests lint format soak bench docs docs-reference image release-check lock clean
+.PHONY: run test test-clients test-containers test-gateways test-chart test-kubernetes chaos manifests sbom audit lint format soak bench docs docs-reference image release-check lock clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/.run  ## the gateway in the foreground, with fake providers
@@ -22,6 +22,12 @@ test: $(VENV)/.test  ## every test, against a real Envoy
 
 test-clients: $(VENV)/.test  ## real clients, headless, in every mode; AUTHZ_RECORD=1 writes down the results
 	$(BIN)/python -m pytest -s tests/clients/run_*.py $(if $(CLIENT),-k '$(CLIENT)')
+
+test-containers: $(VENV)/.containers  ## the image and docker-compose.yml on a Docker engine; starts one where there is none
+	$(BIN)/python -m tests.containers $(BIN)/python -m pytest tests/containers $(if $(ONLY),-k '$(ONLY)')
+
+chaos: $(VENV)/.containers  ## kills, freezes and cuts off the parts of docker-compose.yml under load, and prints a table
+	$(BIN)/python -m tests.containers $(BIN)/python -m tests.containers.chaos
 
 test-gateways: $(VENV)/.test  ## Envoy Gateway and Istio, built with Go and run in front of authz
 	$(BIN)/python -m pytest -s tests/gateways/run_*.py
@@ -69,7 +75,7 @@ docs-reference: $(VENV)/.run  ## the pages of docs/ that are made from the setti
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' authz/__init__.py)
 
 image:  ## the image of authz, with its version and commit as labels
-	docker build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD) \
+	docker build $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD) \
 		--build-arg CREATED=$(shell date -u +%Y-%m-%dT%H:%M:%SZ) -t authz:$(VERSION) .
 
 release-check: build/release/.done  ## wheel and sdist in dist/, checked and run from an empty environment
@@ -85,6 +91,7 @@ lock: $(VENV)/.test  ## pin the dependencies again
 	$(PIP_COMPILE) --extra otel --extra up --constraint requirements/test.txt --output-file requirements/run.txt pyproject.toml
 	$(PIP_COMPILE) --extra otel --constraint requirements/run.txt --output-file requirements/serve.txt pyproject.toml
 	$(PIP_COMPILE) --constraint requirements/test.txt --output-file requirements/docs.txt requirements/docs.in
+	$(PIP_COMPILE) --constraint requirements/test.txt --output-file requirements/containers.txt requirements/containers.in
 	$(PIP_COMPILE) --all-build-deps --only-build-deps --output-file requirements/build.txt pyproject.toml
 	$(PIP_COMPILE) --constraint requirements/build.txt --output-file requirements/release.txt requirements/release.in
 
@@ -114,6 +121,10 @@ $(VENV)/.test: requirements/test.txt pyproject.toml hatch_build.py $(wildcard pr
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/test.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
 	touch $@ $(VENV)/.run
+
+$(VENV)/.containers: requirements/containers.txt $(VENV)/.test
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/containers.txt
+	touch $@
 
 $(VENV)/.docs: requirements/docs.txt | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/docs.txt

@@ -29,9 +29,12 @@ from envoy_data_plane.envoy.config.core.v3 import (
     TransportSocket,
 )
 from envoy_data_plane.envoy.extensions.clusters.common.dns.v3 import DnsLookupFamily
-from envoy_data_plane.envoy.extensions.clusters.dns.v3 import DnsCluster
+from envoy_data_plane.envoy.extensions.clusters.dns.v3 import DnsCluster, DnsClusterRefreshRate
 from envoy_data_plane.envoy.extensions.load_balancing_policies.least_request.v3 import (
     LeastRequest,
+)
+from envoy_data_plane.envoy.extensions.network.dns_resolver.cares.v3 import (
+    CaresDnsResolverConfig,
 )
 from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
     CertificateValidationContext,
@@ -68,6 +71,10 @@ the identity source may take 0.8 s."""
 HEALTH_INTERVAL_SECONDS = 1.0
 HEALTH_ANSWER_SECONDS = 0.5
 DNS_SECONDS = 5.0
+DNS_ANSWER_SECONDS, DNS_TRIES, DNS_AGAIN_SECONDS = 1, 2, 1.0
+"""Docker forwards the name of a service without containers to a name server that its internal
+networks can't reach, and never answers. By default Envoy waits four times 5 s for that, and finds
+a replica that has started meanwhile only then."""
 HTTP_AT_ONCE, HEALTH_AT_ONCE = 16, 4
 """Requests to authz's HTTP side, and for ``/healthz`` and ``/readyz``, at a time."""
 
@@ -148,7 +155,16 @@ def _cluster(name: str, addresses: tuple[Address, ...], config: Config) -> Clust
         # Every address of the name is a replica. Not the record's TTL: Docker's is ten minutes.
         dns = DnsCluster(
             dns_refresh_rate=seconds(DNS_SECONDS),
+            dns_failure_refresh_rate=DnsClusterRefreshRate(
+                base_interval=seconds(DNS_AGAIN_SECONDS), max_interval=seconds(DNS_AGAIN_SECONDS)
+            ),
             dns_lookup_family=DnsLookupFamily.ALL,
+            typed_dns_resolver_config=extension(
+                "envoy.network.dns_resolver.cares",
+                CaresDnsResolverConfig(
+                    query_timeout_seconds=DNS_ANSWER_SECONDS, query_tries=DNS_TRIES
+                ),
+            ),
         )
         cluster.cluster_type = ClusterCustomClusterType(
             name="envoy.cluster.dns", typed_config=packed(dns)

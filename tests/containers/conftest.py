@@ -1,0 +1,59 @@
+"""The stack of docker-compose.yml for all tests of this folder, from empty volumes."""
+
+import os
+import subprocess
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.containers.bases import REPOSITORY
+from tests.containers.stack import Stack, documented, find_token
+
+_HERE = Path(__file__).parent
+_ENABLED = os.environ.get("AUTHZ_CONTAINERS") == "1"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip these tests unless there is an engine with base images."""
+    reason = "needs a Docker engine, Compose and base images: `make test-containers` provides them"
+    for item in items:
+        if not _ENABLED and _HERE in item.path.parents:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let a skip fail where everything is provided."""
+    report = yield
+    if _ENABLED and report.skipped and _HERE in item.path.parents:
+        report.outcome = "failed"
+        report.longrepr = f"skipped, although an engine is there: {report.longrepr}"
+    return report
+
+
+@pytest.fixture(scope="session")
+def image() -> str:
+    """Build the image as the documentation says, and return its name."""
+    version = subprocess.run(
+        ["make", "--no-print-directory", "image"],
+        cwd=REPOSITORY, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert version.returncode == 0, version.stdout + version.stderr
+    import authz
+
+    return f"authz:{authz.__version__}"
+
+
+@pytest.fixture(scope="session")
+def stack(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Start the stack by the documented commands; its first token is ``stack.token``."""
+    running = Stack(tmp_path_factory.mktemp("stack"))
+    (start,) = documented("Start")
+    try:
+        running.token = find_token(running.run(start))
+        yield running
+    finally:
+        running.run("docker compose down --volumes --timeout 5 --remove-orphans")

@@ -1,0 +1,167 @@
+"""docker-compose.yml in a folder of its own, driven by the commands of docs/deployment.md."""
+
+import os
+import re
+import secrets
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+
+from tests.containers.bases import REPOSITORY
+from tests.support.pair import free_port, wait_until
+
+if TYPE_CHECKING:
+    from testcontainers.compose import DockerCompose
+
+PROJECT = "authz-tests"
+_TOKEN = re.compile(r"\b[0-9A-Za-z]{10}-[0-9A-Za-z]{22}\b")
+_PROVIDERS = {
+    "https://api.anthropic.com/": "http://provider:9000/anthropic",
+    "https://api.openai.com/v1/": "http://provider:9000/openai/v1",
+}
+
+
+def documented(heading: str) -> list[str]:
+    """Return the shell blocks of a section of docs/deployment.md, as they are written."""
+    page = (REPOSITORY / "docs/deployment.md").read_text()
+    section = re.split(rf"^#+ {re.escape(heading)}$", page, flags=re.MULTILINE)[1]
+    section = re.split(r"^##+ ", section, flags=re.MULTILINE)[0]
+    return re.findall(r"^```sh\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+
+
+@dataclass
+class Stack:
+    """The stack in a copy of the repository.
+
+    Attributes:
+        folder: the copy, in which the documented commands run.
+        keys: the central key of each provider, which the stand-in provider accepts.
+        token: a user's, created by the documented commands.
+        port: where the host reaches the balancer.
+        grafana_port: where the host reaches Grafana.
+    """
+
+    folder: Path
+    keys: dict[str, str] = field(default_factory=dict)
+    token: str = ""
+    port: int = field(default_factory=free_port)
+    grafana_port: int = field(default_factory=free_port)
+
+    def __post_init__(self) -> None:
+        """Copy what git knows, and point the providers at the stand-in."""
+        listed = subprocess.run(
+            ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+            cwd=REPOSITORY, capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+        for name in listed.splitlines():
+            if (REPOSITORY / name).is_file():
+                (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(REPOSITORY / name, self.folder / name)
+        for old, new in _PROVIDERS.items():
+            self.edit_gateway(lambda text, old=old, new=new: text.replace(old, new))  # type: ignore[misc]
+        (self.folder / "accepted").mkdir(mode=0o755)
+        for name, start in (("anthropic", "sk-ant-"), ("openai", "sk-")):
+            self.accept(name, start + secrets.token_hex(16))
+
+    def accept(self, provider: str, key: str) -> None:
+        """Make a key the only one that the stand-in provider accepts."""
+        self.keys[provider] = key
+        file = self.folder / "accepted" / provider
+        file.write_text(key)
+        file.chmod(0o644)
+
+    def edit_gateway(self, change: Callable[[str], str]) -> None:
+        """Change gateway.yaml as an editor does, by a rename."""
+        file = self.folder / "deploy/compose/gateway.yaml"
+        before = file.read_text()
+        after = change(before)
+        assert after != before, "the change finds nothing to change in gateway.yaml"
+        new = file.with_suffix(".new")
+        new.write_text(after)
+        new.rename(file)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the documented commands find in their environment."""
+        return {
+            **os.environ,
+            "COMPOSE_FILE": "docker-compose.yml:tests/containers/override.yml",
+            "COMPOSE_PROJECT_NAME": PROJECT,
+            "COMPOSE_PROGRESS": "quiet",
+            "GATEWAY_PORT": str(self.port),
+            "GRAFANA_PORT": str(self.grafana_port),
+            "ANTHROPIC_API_KEY": self.keys["anthropic"],
+            "OPENAI_API_KEY": self.keys["openai"],
+        }
+
+    @cached_property
+    def compose(self) -> "DockerCompose":
+        """The same project for what testcontainers does."""
+        from testcontainers.compose import DockerCompose
+
+        os.environ |= {
+            name: value
+            for name, value in self.environment.items()
+            if name.startswith(("COMPOSE_", "GATEWAY_", "GRAFANA_PORT"))
+        }
+        return DockerCompose(self.folder)
+
+    def run(self, script: str, timeout: float = 600) -> str:
+        """Run shell lines in the folder as a reader would paste them, and return the output."""
+        done = subprocess.run(
+            ["sh", "-ec", script], cwd=self.folder, env=self.environment, timeout=timeout,
+            capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}\n{self._state()}"
+        return done.stdout
+
+    def authz(self, *arguments: str) -> str:
+        """Run a command of authz in its container."""
+        output, _, _ = self.compose.exec_in_container(["authz", *arguments], "authz")
+        return output
+
+    def create_token(self, user: str) -> str:
+        """Return a new token of a new user."""
+        self.authz("users", "create", user)
+        return find_token(self.authz("tokens", "create", "--user", user))
+
+    def containers(self, service: str) -> list[str]:
+        """Return the ids of the running containers of a service."""
+        return self.run(f"docker compose ps --quiet {service}").split()
+
+    def models(self, token: str) -> httpx.Response:
+        """Ask for the provider's models, through the balancer, Envoy and authz."""
+        url = f"http://127.0.0.1:{self.port}/anthropic/v1/models"
+        return httpx.get(url, headers={"x-api-key": token}, timeout=30)
+
+    def wait_for(self, token: str, status: int, seconds: float = 120) -> None:
+        """Wait until the gateway answers with a status."""
+
+        def answers() -> bool:
+            try:
+                return self.models(token).status_code == status
+            except httpx.HTTPError:
+                return False
+
+        wait_until(answers, seconds, f"status {status}")
+
+    def _state(self) -> str:
+        command = "docker compose ps --all; docker compose logs --tail 15"
+        done = subprocess.run(
+            ["sh", "-c", command], cwd=self.folder, env=self.environment,
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        # No secret is in a log of the stack, so a failed run in CI may show it.
+        return done.stdout + done.stderr
+
+
+def find_token(text: str) -> str:
+    """Return the token that a command printed."""
+    (token,) = _TOKEN.findall(text)
+    return str(token)
