@@ -17,6 +17,7 @@ _PARAMETERS = {
     "user": "A UUID, a user name, or `me`.",
     "name": "A token's name.",
     "organization": "A UUID, or `default`.",
+    "group": "A UUID, or a group's name below an organization.",
     "key": "A token's or session's id: the first 10 characters of its text.",
 }
 _SECURITY_SCHEMES = {

@@ -6,7 +6,16 @@ from dataclasses import dataclass, field
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from authz.web.api import models, organizations, tokens, user_admin, users
+from authz.web.api import (
+    explanation,
+    group_models,
+    groups,
+    models,
+    organizations,
+    tokens,
+    user_admin,
+    users,
+)
 from authz.web.api.call import Call, UserCall
 
 _FLAG = "boolean"
@@ -23,7 +32,8 @@ class Operation:
     """A method on a path.
 
     Attributes:
-        path: below ``/api/v2``, with ``{user}``, ``{name}``, ``{key}`` and ``{organization}``.
+        path: below ``/api/v2``, with ``{user}``, ``{name}``, ``{key}``, ``{group}`` and
+            ``{organization}``.
         status: status of a success.
         response: body of a success; None if it is empty.
         is_list: the body is a list of ``response``, or null.
@@ -92,6 +102,10 @@ _MANAGED = {404: "Coder manages the users and tokens", 503: _ERRORS[503]}
 _TOO_LONG = "the body is too long"
 _KEYS = "/users/{user}/keys"
 _NO_MANAGER = "the caller is not an owner or user administrator, or their token is limited"
+_GROUPS = "/organizations/{organization}/groups"
+_MEMBER = {"has_member": "string"}
+_PAGE = {"limit": "integer", "offset": "integer"}
+_NO_GROUPS = "the caller may not change this group or these members, or their token is limited"
 _LIMITED = {403: "the token of the call is limited"}
 
 OPERATIONS = (
@@ -199,6 +213,65 @@ OPERATIONS = (
         organizations.show_organization,
         200,
         models.Organization,
+    ),
+    *(
+        operation
+        for path in ("/groups", _GROUPS)
+        for operation in (
+            _of_users(
+                "GET",
+                path,
+                groups.list_groups,
+                200,
+                group_models.Group,
+                is_list=True,
+                query=_MEMBER,
+            ),
+            _of_users("GET", f"{path}/{{group}}", groups.show_group, 200, group_models.Group),
+            _of_users(
+                "GET",
+                f"{path}/{{group}}/members",
+                groups.list_members,
+                200,
+                group_models.Members,
+                query=_PAGE,
+            ),
+        )
+    ),
+    _of_users(
+        "POST",
+        _GROUPS,
+        groups.create_group,
+        201,
+        group_models.Group,
+        body=group_models.CreateGroup,
+        errors={403: _NO_GROUPS, 409: "the name is taken", 413: _TOO_LONG},
+    ),
+    _of_users(
+        "PATCH",
+        "/groups/{group}",
+        groups.change_group,
+        200,
+        group_models.Group,
+        body=group_models.UpdateGroup,
+        errors={403: _NO_GROUPS, 409: "the name is taken", 413: _TOO_LONG},
+    ),
+    _of_users(
+        "DELETE",
+        "/groups/{group}",
+        groups.delete_group,
+        200,
+        models.Message,
+        errors={403: _NO_GROUPS},
+    ),
+    _of_users(
+        "GET",
+        "/users/{user}/explain",
+        explanation.explain,
+        200,
+        group_models.Answer,
+        is_list=True,
+        query={"provider": "string", "token": "string", "mode": "string"},
     ),
     _of_users(
         "POST",
