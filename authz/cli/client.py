@@ -8,6 +8,7 @@ from authz.cli.common import config_option
 from authz.cli.completion import complete_client
 from authz.cli.groups import example
 from authz.config.loading import load
+from authz.config.uses import Uses
 from authz.errors import ConfigError
 
 
@@ -44,4 +45,4 @@ def client(*, name: str | None, docs_folder: Path | None, config_path: Path | No
         return
     if name not in known:
         raise ConfigError([f"unknown client {name}: `authz client` lists the names"])
-    click.echo(paste(known[name], load(config_path)))
+    click.echo(paste(known[name], load(config_path, uses=Uses.NOTHING)))

@@ -13,6 +13,7 @@ from tabulate import tabulate
 from authz.cli import session
 from authz.config.loading import load
 from authz.config.settings import Config
+from authz.config.uses import Uses
 from authz.core.tokens import parse
 from authz.errors import StoreError
 from authz.identity.accounts import User
@@ -94,7 +95,7 @@ def config_of_store(config_path: Path | None) -> Config:
 def find_config(config_path: Path | None) -> tuple[Config, bool]:
     """Return the configuration of ``config_of_store``, and whether it is the running demo's."""
     # A person who manages users or tables need not be able to read the providers' keys.
-    config = load(config_path, keys=False)
+    config = load(config_path, uses=Uses.NOTHING)
     demo = of_running_demo(config)
     return (config, False) if demo is None else (demo, True)
 

@@ -124,8 +124,9 @@ def complete_token(ctx: click.Context, incomplete: str) -> Iterable[tuple[str, s
 def complete_provider(ctx: click.Context, incomplete: str) -> Iterable[tuple[str, str]]:
     """Complete the name of a provider in gateway.yaml."""
     from authz.config.loading import load
+    from authz.config.uses import Uses
 
-    config = load(_config_path(ctx), keys=False)
+    config = load(_config_path(ctx), uses=Uses.NOTHING)
     return [(provider.name, provider.type) for provider in config.providers]
 
 

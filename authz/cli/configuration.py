@@ -9,6 +9,7 @@ from authz.cli.common import config_option
 from authz.cli.groups import AliasedGroup, example
 from authz.config.loading import load
 from authz.config.provider_status import provider_statuses
+from authz.config.uses import Uses
 from authz.errors import ConfigError
 from authz.usage.service import find_problem
 
@@ -29,7 +30,7 @@ def check(*, config_path: Path | None) -> None:
     A valid configuration may have warnings, which do not change the exit status.
     """
     try:
-        loaded = load(config_path, ca=True, warn=_tell_warning)
+        loaded = load(config_path, uses=Uses.EVERYTHING, warn=_tell_warning)
     except ConfigError as error:
         for problem in error.problems:
             click.echo(problem, err=True)

@@ -8,6 +8,7 @@ from authz.cli.common import config_option, run_async
 from authz.cli.groups import AliasedGroup, example
 from authz.cli.waiting import told_if_slow
 from authz.config.loading import load
+from authz.config.uses import Uses
 from authz.identity.open import make_store
 from authz.usage.service import open_usage_store
 
@@ -26,7 +27,7 @@ def init(config_path: Path | None) -> None:
     """
 
     async def work() -> None:
-        config = load(config_path)
+        config = load(config_path, uses=Uses.NOTHING)
         with told_if_slow("creating the tables"):
             where, made = await make_store(config.identity)
             if config.usage.enabled:

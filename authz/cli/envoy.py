@@ -9,6 +9,7 @@ from authz.cli.groups import AliasedGroup, example
 from authz.cli.waiting import told_if_slow
 from authz.config.loading import load
 from authz.config.settings import Config
+from authz.config.uses import Uses, broken_files
 from authz.envoy import binary
 from authz.files import write_whole
 from authz.sds.secret_files import write_secrets
@@ -44,10 +45,12 @@ def render(*, output: Path | None, folder: Path | None, config_path: Path | None
     if folder is not None:
         if output is not None:
             raise click.UsageError("--output and --folder are mutually exclusive")
-        _render_folder(folder, load(config_path, keys=False, warn=tell_warning))
+        _render_folder(folder, load(config_path, uses=Uses.ENVOY_FILES, warn=tell_warning))
         return
-    # The result holds no key, so no key has to be on Envoy's machine.
-    config = load(config_path, keys=False, warn=tell_warning)
+    # The result names files and has no key, so no secret has to be where it is rendered.
+    config = load(config_path, uses=Uses.NOTHING, warn=tell_warning)
+    for problem in broken_files(config, Uses.ENVOY_FILES):
+        tell_warning(f"{problem} (Envoy needs the file)")
     with told_if_slow("rendering Envoy's configuration"):
         # Imported late: Envoy's typed objects take a second to import.
         from authz.envoy.render import render as render_yaml
@@ -68,7 +71,7 @@ def parts(*, output: Path, folder: Path, config_path: Path | None) -> None:
     """Write all parts to one file, for `authz up`."""
     from authz.envoy.dynamic import split
 
-    write_whole(output, split(load(config_path, keys=False), folder).to_json())
+    write_whole(output, split(load(config_path, uses=Uses.NOTHING), folder).to_json())
 
 
 @envoy.command(epilog=example("authz envoy validate envoy/envoy.yaml"))
@@ -83,7 +86,7 @@ def validate(*, file: Path | None, config_path: Path | None) -> None:
         if file is not None:
             binary.validate(file)
         else:
-            config = load(config_path, keys=False)
+            config = load(config_path, uses=Uses.ENVOY_FILES)
             from authz.envoy.trial import validate_rendered
 
             validate_rendered(config)

@@ -16,6 +16,7 @@ from authz.config.key_reference import KeyReference
 from authz.config.provider_status import provider_statuses
 from authz.config.providers import Aws
 from authz.config.settings import Config, Provider
+from authz.config.uses import unusable_authorities
 
 _MAX_AT_ONCE = 8
 _PATHS = {
@@ -104,11 +105,16 @@ async def probe(
                 waiting.append(signed(provider, provider.aws))
             elif provider.is_open:
                 waiting.append(keyless(provider))
-            elif statuses[provider.name].central:
+            elif statuses[provider.name].central or _has_required_key(provider):
                 waiting += [one(provider, reference) for _, reference in provider.key_references]
             else:
                 waiting.append(_untested(provider.name, statuses[provider.name].text))
         return await asyncio.gather(*waiting)
+
+
+def _has_required_key(provider: Provider) -> bool:
+    """Return whether a key of a provider has to be there: only a variable may be unset."""
+    return any(reference.env is None for _, reference in provider.key_references)
 
 
 async def _untested(name: str, text: str) -> Probe:
@@ -123,9 +129,9 @@ async def _ask_with(
     reference: KeyReference,
     environ: Mapping[str, str],
 ) -> Probe:
-    where = f"${reference.env}" if reference.env else str(reference.file)
+    where = reference.place
     try:
-        key = reference.open(environ).current()
+        key = (await asyncio.to_thread(reference.open, environ)).current()
     except OSError as error:
         return Probe(provider.name, where, None, error.strerror or "can't be read", failed=True)
     except ValueError as error:
@@ -205,6 +211,8 @@ async def _get(
     if upstream is not None and not base.tls:
         # Envoy tunnels; this client would hand the request to the proxy itself.
         return None, "an http:// provider behind upstream_proxy can't be tested"
+    if provider.ca_file is not None and (problem := unusable_authorities(provider.ca_file)):
+        return None, f"ca_file: {problem}"
     try:
         tls = ssl.create_default_context(cafile=provider.ca_file or system_roots())
         async with session.get(

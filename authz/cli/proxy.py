@@ -12,6 +12,7 @@ from authz.config.direct import direct_hosts
 from authz.config.loading import load
 from authz.config.proxy import CaFiles, Proxy
 from authz.config.settings import Config
+from authz.config.uses import Uses
 from authz.errors import ConfigError
 
 _NAME_MAX = 64
@@ -36,7 +37,7 @@ def ca(*, name: str, config_path: Path | None) -> None:
 
     if not 1 <= len(name) <= _NAME_MAX:
         raise click.BadParameter(f"must have 1 to {_NAME_MAX} characters", param_hint="--name")
-    config = load(config_path)
+    config = load(config_path, uses=Uses.NOTHING)
     files = (config.proxy or Proxy()).ca
     make_ca(files.cert_file, files.key_file, name)
     _write_bundle(config, files)
@@ -53,7 +54,7 @@ def ca(*, name: str, config_path: Path | None) -> None:
 @config_option
 def env(*, token: str, config_path: Path | None) -> None:
     """Print the shell lines that send a tool through the proxy."""
-    config = load(config_path)
+    config = load(config_path, uses=Uses.NOTHING)
     settings = config.proxy
     if settings is None:
         raise ConfigError(["proxy: the proxy is off: add `proxy: {}` to gateway.yaml"])

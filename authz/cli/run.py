@@ -1,5 +1,6 @@
 """``authz up``, ``authz serve`` and ``authz reload``."""
 
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from authz.cli.common import config_option, tell_warning
 from authz.cli.groups import example
 from authz.config import loading
 from authz.config.settings import Config
+from authz.config.uses import Uses
 from authz.errors import ConfigError, ReloadError
 
 _log = structlog.get_logger(__name__)
@@ -66,15 +68,15 @@ def up(*, demo: bool, allow_byok: bool | None, config_path: Path | None) -> None
 
     signals = Signals()
     with signals.caught():
+        from authz.serve.systemd import Notifier
         from authz.up.supervisor import up as run_up
 
         def load() -> Config:
             # The demo needs no provider key.
-            return loading.load(
-                config_path, allow_byok=allow_byok, keys=not demo, ca=True, warn=tell_warning
-            )
+            uses = Uses.EVERYTHING & ~Uses.KEYS if demo else Uses.EVERYTHING
+            return loading.load(config_path, allow_byok=allow_byok, uses=uses, warn=tell_warning)
 
-        run_up(load, signals, config_path, demo=demo)
+        run_up(load, signals, config_path, Notifier(os.environ), demo=demo)
 
 
 @click.command(
@@ -83,12 +85,12 @@ def up(*, demo: bool, allow_byok: bool | None, config_path: Path | None) -> None
 @click.option(
     "--workers",
     type=click.IntRange(1, 64),
-    help="Number of processes, each with its own address. Default: authz.workers, else one for "
-    "each processor.",
+    help="Number of processes, each with its own address. Default: authz.workers, else one.",
 )
 @click.option("--checked", is_flag=True, hidden=True)
 @click.option("--worker-index", type=int, hidden=True)
 @click.option("--http-descriptor", "http_descriptors", type=int, multiple=True, hidden=True)
+@click.option("--keys-descriptor", type=int, hidden=True)
 @_allow_byok_option
 @config_option
 def serve(
@@ -97,6 +99,7 @@ def serve(
     checked: bool,
     worker_index: int | None,
     http_descriptors: tuple[int, ...],
+    keys_descriptor: int | None,
     allow_byok: bool | None,
     config_path: Path | None,
 ) -> None:
@@ -104,13 +107,17 @@ def serve(
 
     SIGHUP reloads the configuration: providers, keys and allow_byok.
     """
+    from authz.keys.exec_key import shared_outputs
     from authz.serve.service import run
-    from authz.serve.workers import Worker, Workers, available_cores
+    from authz.serve.systemd import Notifier
+    from authz.serve.workers import Worker, Workers
 
     logs.configure()
+    if keys_descriptor is not None:
+        shared_outputs(keys_descriptor)
 
     def load(warn: Callable[[str], None] | None = None) -> Config:
-        loaded = loading.load(config_path, allow_byok=allow_byok, ca=True, warn=warn)
+        loaded = loading.load(config_path, allow_byok=allow_byok, uses=Uses.AUTHZ, warn=warn)
         logs.configure(loaded.log.level, loaded.log.format)
         return loaded
 
@@ -118,15 +125,24 @@ def serve(
         listeners = [socket.socket(fileno=descriptor) for descriptor in http_descriptors]
         run(load, Worker(worker_index, listeners))
         return
+    notifier = Notifier(os.environ)
     loaded = load(None if checked else _log_warning)
-    count = workers or loaded.authz.workers or available_cores()
+    # Envoy's configuration, which comes from the same file, has the addresses of this number.
+    configured = loaded.authz.workers or 1
+    count = workers or configured
+    if count != configured and not checked:
+        _log.warning(
+            "the number of workers is not that of Envoy's configuration: set authz.workers",
+            workers=count,
+            in_envoy=configured,
+        )
     if count == 1:
-        run(load)
+        run(load, notifier=notifier)
         return
     options: list[str | Path] = ["--config", config_path] if config_path else []
     if allow_byok is not None:
         options.append(f"--ai-gateway-allow-byok={str(allow_byok).lower()}")
-    Workers(loaded, count, options).run()
+    Workers(loaded, count, options, notifier).run()
 
 
 @click.command(epilog=example("authz reload"))
@@ -140,7 +156,8 @@ def reload(*, config_path: Path | None) -> None:
     from authz.up.control import NOT_RELOADED, ask_reload
 
     try:
-        loaded = loading.load(config_path)
+        # The pair reads the secrets; a person who reloads need not be able to.
+        loaded = loading.load(config_path, uses=Uses.NOTHING)
     except ConfigError as error:
         raise ReloadError(f"{NOT_RELOADED}: {error}") from None
     outcome = ask_reload(loaded)

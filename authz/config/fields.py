@@ -2,9 +2,8 @@
 
 import difflib
 import re
-import ssl
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -15,7 +14,6 @@ from pydantic import (
     PlainSerializer,
     StrictStr,
     WithJsonSchema,
-    model_validator,
 )
 
 from authz.addresses import (
@@ -88,22 +86,6 @@ def _whole_seconds(value: object) -> int:
     return int(seconds)
 
 
-def _readable_file(path: Path) -> Path:
-    try:
-        with path.open("rb"):
-            return path
-    except OSError as error:
-        raise ValueError(f"can't read {path}: {error.strerror}") from None
-
-
-def _ca_file(path: Path) -> Path:
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
-    except ssl.SSLError:
-        raise ValueError(f"{path} holds no PEM certificates") from None
-    return path
-
-
 def _checked_identity(text: str) -> str:
     parse_identity_url(text)
     return text
@@ -136,9 +118,8 @@ AnyAddress = Annotated[
 Url = Annotated[
     BaseUrl, _parsed_by(parse_base_url), _AS_TEXT, matching(_URL, "https://api.example.com/v1")
 ]
-ReadableFile = Annotated[Path, Field(strict=False), AfterValidator(_readable_file)]
-CaFile = Annotated[ReadableFile, AfterValidator(_ca_file)]
-"""PEM certificates to trust."""
+FilePath = Annotated[Path, Field(strict=False)]
+"""A file; ``authz.config.uses`` checks it for the commands that use it."""
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, le=86_400), _duration("number")]
 """Written as a number of seconds or as a duration such as ``30s`` or ``5m``."""
 WholeSeconds = Annotated[
@@ -174,16 +155,5 @@ class Tls(Section):
         key_file: PEM file with the private key.
     """
 
-    cert_file: ReadableFile
-    key_file: ReadableFile
-
-    @model_validator(mode="after")
-    def _matching(self) -> Self:
-        try:
-            # An empty password keeps OpenSSL from asking for one on the terminal.
-            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
-                self.cert_file, self.key_file, password=""
-            )
-        except (ssl.SSLError, OSError, ValueError):
-            raise ValueError("cert_file and key_file are not a matching PEM pair") from None
-        return self
+    cert_file: FilePath
+    key_file: FilePath

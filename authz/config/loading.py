@@ -7,6 +7,7 @@ from pathlib import Path
 from authz.config.file import Location, location_of, read_file, shown, written
 from authz.config.rules import broken_rules, warnings
 from authz.config.settings import Config
+from authz.config.uses import Uses, broken_files
 from authz.config.validation import known, validated
 from authz.errors import ConfigError
 from authz.keys.pool import KeyPool
@@ -20,8 +21,7 @@ def load(
     path: Path | None = None,
     *,
     allow_byok: bool | None = None,
-    keys: bool = True,
-    ca: bool = False,
+    uses: Uses = Uses.EVERYTHING,
     warn: Callable[[str], None] | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Config:
@@ -31,8 +31,7 @@ def load(
         path: the file. None means ``$AUTHZ_CONFIG``, else ``./gateway.yaml`` if it exists, else
             the defaults.
         allow_byok: the flag; None if it was not given.
-        keys: check the central keys too.
-        ca: check the proxy's CA too, which ``authz proxy ca`` creates.
+        uses: the secrets and certificates that the command uses. Only these have to be there.
         warn: called with each warning of a valid configuration.
         environ: the environment.
 
@@ -53,9 +52,10 @@ def load(
     ]
     messages += [(n, f"{file.path}:{n}: key {shown(key)!r} appears twice") for key, n in file.twice]
     said = list(broken_rules(config))
-    if keys and known(config, "providers"):
+    if Uses.KEYS in uses and known(config, "providers"):
         open_pools(config, environ, said)
-    if ca:
+    said += broken_files(config, uses)
+    if Uses.PROXY_CA in uses:
         said += _ca_problems(config)
     for text in said:
         location = location_of(text)

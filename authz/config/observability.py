@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StrictBool, model_validator
 
-from authz.config.fields import CaFile, IdentityUrl, Section, Url
+from authz.config.fields import FilePath, IdentityUrl, Section, Url
 
 
 class Usage(Section):
@@ -55,7 +55,7 @@ class Tracing(Section):
     otlp: Url
     sample: Annotated[float, Field(gt=0, le=1)] = 0.1
     join_clients: StrictBool = False
-    ca_file: CaFile | None = None
+    ca_file: FilePath | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

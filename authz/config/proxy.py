@@ -5,10 +5,10 @@ import re
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, IPvAnyNetwork, StrictBool, StrictStr, model_validator
+from pydantic import AfterValidator, IPvAnyNetwork, StrictBool, StrictStr, model_validator
 
 from authz.addresses import TcpAddress
-from authz.config.fields import Section, Tcp, Tls, Url
+from authz.config.fields import FilePath, Section, Tcp, Tls, Url
 
 _DOMAIN = re.compile(r"\.?[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*(:[0-9]{1,5})?")
 
@@ -33,8 +33,8 @@ class CaFiles(Section):
         key_file: PEM file with the CA's private key.
     """
 
-    cert_file: Annotated[Path, Field(strict=False)] = Path(".authz/ca.pem")
-    key_file: Annotated[Path, Field(strict=False)] = Path(".authz/ca-key.pem")
+    cert_file: FilePath = Path(".authz/ca.pem")
+    key_file: FilePath = Path(".authz/ca-key.pem")
 
 
 class Proxy(Section):

@@ -18,8 +18,8 @@ _LIMITS = {"ge": "minimum", "le": "maximum"}
 _RULES: dict[str, dict[str, Any]] = {
     "KeyReference": {
         "oneOf": [
-            {"required": [name], "properties": {name: {"type": "string"}}}
-            for name in ("env", "file")
+            {"required": [name], "properties": {name: {"type": kind}}}
+            for name, kind in (("env", "string"), ("file", "string"), ("exec", "array"))
         ]
     },
     "Provider": {

@@ -3,16 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from cryptography import x509
-from cryptography.x509.oid import ExtendedKeyUsageOID
 from pydantic import Field, StrictBool, model_validator
 
 from authz.addresses import Address, TcpAddress, UnixAddress, unix_path_problem
-from authz.config.fields import AnyAddress, CaFile, Section, Tcp, Tls
-
-_CAN_SERVE = ExtendedKeyUsageOID.SERVER_AUTH
-_CAN_ASK = ExtendedKeyUsageOID.CLIENT_AUTH
-_ANY_USE = ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE
+from authz.config.fields import AnyAddress, FilePath, Section, Tcp, Tls
 
 
 class MutualTls(Tls):
@@ -23,7 +17,7 @@ class MutualTls(Tls):
             can obtain provider keys from authz.
     """
 
-    ca_file: CaFile
+    ca_file: FilePath
 
 
 class Service(Section):
@@ -40,8 +34,8 @@ class Service(Section):
             Unix socket, or an address with the certificates of ``tls``. Unset means a socket
             beside that of ``grpc``. If ``grpc`` is not a socket, Envoy uses ``http``, and authz
             ignores the reported address.
-        workers: number of processes, each with its own address beside ``grpc``. Unset means one
-            for each processor with ``authz serve``, and one with ``authz up``.
+        workers: number of processes, each with its own address beside ``grpc``. Unset means one.
+            ``authz envoy render`` gives Envoy the address of each.
     """
 
     grpc: AnyAddress = UnixAddress("./.authz/authz.sock")
@@ -129,20 +123,4 @@ class Service(Section):
             return self
         if self.insecure:
             raise ValueError("insecure: can't be combined with tls: remove one")
-        if not _may(self.tls.cert_file, _CAN_SERVE):
-            raise ValueError("tls.cert_file: is not valid for servers (extended key usage)")
-        if not _may((self.client_tls or self.tls).cert_file, _CAN_ASK):
-            key = "client_tls.cert_file" if self.client_tls else "tls.cert_file"
-            hint = "" if self.client_tls else ": set another one for Envoy in client_tls"
-            raise ValueError(f"{key}: is not valid for clients (extended key usage){hint}")
         return self
-
-
-def _may(cert_file: Path, use: x509.ObjectIdentifier) -> bool:
-    """Return whether a certificate may be used for a purpose (RFC 5280, section 4.2.1.12)."""
-    leaf = x509.load_pem_x509_certificates(cert_file.read_bytes())[0]
-    try:
-        uses = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except x509.ExtensionNotFound:
-        return True
-    return use in uses or _ANY_USE in uses

@@ -20,7 +20,7 @@ from authz.addresses import (
 from authz.config.cors import Cors
 from authz.config.envoy import EnvoySettings
 from authz.config.fields import (
-    CaFile,
+    FilePath,
     IdentityUrl,
     ProviderName,
     Seconds,
@@ -74,7 +74,7 @@ class Provider(Section):
     extra_paths: tuple[ExtraPath, ...] = ()
     credential_headers: CredentialHeaders = ()
     account_headers: AccountHeaders = Field(default_factory=dict)
-    ca_file: CaFile | None = None
+    ca_file: FilePath | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -212,7 +212,7 @@ class Config(Section):
     listen: Tcp = TcpAddress("127.0.0.1", 8080)
     tls: Tls | None = None
     identity: IdentityUrl = "sqlite:///./.authz/identity.db"
-    identity_ca_file: CaFile | None = None
+    identity_ca_file: FilePath | None = None
     identity_max_staleness: Seconds = 0
     identity_stale_if_error: Seconds = 0
     allow_byok: StrictBool = True

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 
 import structlog
 
@@ -16,6 +17,8 @@ from authz.errors import AuthzError, ConfigError
 from authz.keys.pool import KeyPool
 from authz.metrics import Metrics
 from authz.sds.leaves import keep_leaves, make_leaves
+from authz.serve.key_commands import KeyCommands
+from authz.serve.systemd import Notifier
 
 _log = structlog.get_logger(__name__)
 
@@ -36,6 +39,7 @@ class Reloadable:
         source: stays the same in every reload.
         metrics: show the result of each reload.
         ids: numbers the requests; it stays the same in every reload, too.
+        notifier: is told of each reload.
 
     Attributes:
         pools: the central keys now, by provider.
@@ -48,14 +52,17 @@ class Reloadable:
         source: IdentitySource,
         metrics: Metrics,
         ids: EntryIds | None = None,
+        notifier: Notifier | None = None,
     ) -> None:
         self._config = config
+        self._notifier = notifier or Notifier()
         self._load = load
         self._source = source
         self._metrics = metrics
         self._ids = ids or EntryIds()
         self.pools = open_pools(config)
         self._authorizer, self._refused_keys = self._create(config)
+        self._commands = KeyCommands(metrics.key_command_failed)
         self._lock = asyncio.Lock()
         self._leaves: asyncio.Task[None] | None = None
         self._reloads: set[asyncio.Task[None]] = set()
@@ -79,15 +86,32 @@ class Reloadable:
         """Take a message of Envoy's access log about refused keys."""
         self._refused_keys.receive(message)
 
+    def key_refused(self, provider: str, status: int) -> None:
+        """Count a central key that a provider refused, and get a new one if a command has it.
+
+        Args:
+            provider: its name in the configuration.
+            status: one of ``KEY_REFUSALS``.
+        """
+        self._metrics.key_refused(provider, status)
+        if status == HTTPStatus.UNAUTHORIZED:
+            self._commands.refused(provider)
+
     def start(self) -> None:
         """Start the tasks beside the checks."""
         self._leaves = asyncio.create_task(keep_leaves(self._config))
+        self._commands.use(self.pools)
 
     def stop(self) -> None:
         """Stop these tasks and every reload in progress."""
         for task in (self._leaves, *self._reloads):
             if task is not None:
                 task.cancel()
+        self._commands.stop()
+
+    def join(self) -> None:
+        """Wait for the end of commands after ``stop``, when no check is answered any more."""
+        self._commands.join()
 
     def reload_soon(self) -> None:
         """Reload in a task of its own; for a signal handler."""
@@ -99,19 +123,23 @@ class Reloadable:
         """Read the configuration again and serve it, or log why the current one stays."""
         # One at a time, so that a second reload reads after the first has swapped.
         async with self._lock:
-            try:
-                config, pools = await asyncio.to_thread(self._prepare)
-            except (AuthzError, OSError) as error:
-                self._metrics.not_reloaded()
-                problems = error.problems if isinstance(error, ConfigError) else [str(error)]
-                _log.error("configuration kept: the new one can't be used", why=problems)
-                return
-            except Exception as error:
-                self._metrics.not_reloaded()
-                # We log the type alone, since a message could quote a secret.
-                _log.error("configuration kept", error=type(error).__name__)
-                return
-            self._swap(config, pools)
+            with self._notifier.reloading():
+                await self._reload()
+
+    async def _reload(self) -> None:
+        try:
+            config, pools = await asyncio.to_thread(self._prepare)
+        except (AuthzError, OSError) as error:
+            self._metrics.not_reloaded()
+            problems = error.problems if isinstance(error, ConfigError) else [str(error)]
+            _log.error("configuration kept: the new one can't be used", why=problems)
+            return
+        except Exception as error:
+            self._metrics.not_reloaded()
+            # We log the type alone, since a message could quote a secret.
+            _log.error("configuration kept", error=type(error).__name__)
+            return
+        self._swap(config, pools)
 
     def _prepare(self) -> tuple[Config, dict[str, KeyPool]]:
         config = self._load()
@@ -146,8 +174,13 @@ class Reloadable:
             for provider in config.providers
             if provider.key_references or provider.signed
         )
+        self._metrics.expect_key_commands(
+            provider.name
+            for provider in config.providers
+            if any(reference.exec is not None for _, reference in provider.key_references)
+        )
         # The usage records count refused keys, too, so only one of both may count them.
-        counted = None if config.usage.enabled else self._metrics.key_refused
+        counted = None if config.usage.enabled else self.key_refused
         return authorizer, RefusedKeys(self.pools, counted)
 
 

@@ -35,6 +35,9 @@ def deployed(provider: Provider) -> Iterator[Deployed]:
     envoy = {**settings, "drain_timeout": 0}
     usage = {"metrics_by_user": True}
     with pair(provider, start=False, envoy=envoy, usage=usage) as running:
+        # Without a key of a command there is no metric of one.
+        key = running.settings["providers"][0]["key"]
+        running.settings["providers"][0]["key"] = {"exec": ["cat", key["file"]]}
         running.create_user("alice")
         running.start()
         yield Deployed(running, admin, metrics)

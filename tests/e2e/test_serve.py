@@ -87,6 +87,12 @@ def test_health(serving: Serving) -> None:
     assert serving.health() == "SERVING"
 
 
+def test_without_a_number_there_is_one_worker(serving: Serving) -> None:
+    """On any number of processors one process serves: Envoy's configuration names one address."""
+    assert "workers" not in serving.pair.settings["authz"]
+    assert list(running_in(serving.pair.folder)) == [serving.process.pid]
+
+
 @pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json", "/healthz/../../etc"])
 def test_nothing_else_on_http(serving: Serving, path: str) -> None:
     """The HTTP side has nothing else to show."""

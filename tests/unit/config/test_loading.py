@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from authz.config.loading import ALLOW_BYOK_VARIABLES, load, open_pools, parse_bool
 from authz.config.settings import Config
+from authz.config.uses import Uses
 from authz.core.decision_types import ChosenKey
 from authz.errors import ConfigError
 from authz.secret import Secret
@@ -313,7 +314,7 @@ def test_what_uses_no_key_needs_none() -> None:
     """Envoy's configuration can be made on a machine on which no provider key is."""
     provider = PROVIDER | {"key": {"file": "not-here.key"}}
     path = _write({"providers": [provider]})
-    assert load(path, keys=False, environ={}).providers[0].name == "a"
+    assert load(path, uses=Uses.NOTHING, environ={}).providers[0].name == "a"
     with pytest.raises(ConfigError, match=r"providers\[0\]\.key\.file"):
         load(path, environ={})
 

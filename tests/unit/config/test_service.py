@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from authz.config.service import Service
 from authz.config.settings import Config
+from authz.config.uses import Uses, broken_files
 from tests.support.certificates import Authority
 
 SERVER = "1.3.6.1.5.5.7.3.1"
@@ -33,6 +34,10 @@ def _problem(**values: Any) -> str:
     with pytest.raises(ValidationError) as caught:
         Config.model_validate(values)
     return str(caught.value)
+
+
+def _broken(**values: Any) -> list[str]:
+    return list(dict.fromkeys(broken_files(Config.model_validate(values), Uses.EVERYTHING)))
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:9000", "10.0.0.1:9000", "authz:9000", "[::]:9000"])
@@ -73,28 +78,34 @@ def test_what_contradicts_itself(authority: Authority, tmp_path: Path) -> None:
     assert "client_tls: needs tls" in _problem(authz={"client_tls": pair})
     (tmp_path / "no.pem").write_text("no PEM")
     tls["ca_file"] = str(tmp_path / "no.pem")
-    assert "holds no PEM" in _problem(authz={"grpc": "127.0.0.1:9001", "tls": tls})
+    (problem,) = _broken(authz={"grpc": "127.0.0.1:9001", "tls": tls})
+    assert problem == f"authz.tls.ca_file: {tls['ca_file']} holds no PEM certificates"
 
 
 def test_a_key_that_does_not_match(authority: Authority, tmp_path: Path) -> None:
     """A certificate with the key of another is refused at the start."""
     other = Authority(tmp_path, "other").issue()
     tls = _tls(authority) | {"key_file": str(other[1])}
-    problem = _problem(authz={"grpc": "127.0.0.1:9001", "tls": tls})
-    assert "authz.tls" in problem
-    assert "not a matching PEM pair" in problem
+    (problem,) = _broken(authz={"grpc": "127.0.0.1:9001", "tls": tls})
+    assert problem == "authz.tls: cert_file and key_file are not a matching PEM pair"
 
 
 def test_what_a_certificate_is_for(authority: Authority) -> None:
     """One for servers alone can't be shown by Envoy, nor one for clients alone by authz."""
     server, client = _tls(authority, SERVER), None
     values: dict[str, Any] = {"grpc": "127.0.0.1:9001", "tls": server}
-    assert "tls.cert_file: is not valid for clients" in _problem(authz=values)
+    (problem,) = _broken(authz=values)
+    assert problem.startswith("authz.tls.cert_file: is not valid for clients")
     client = _tls(Authority(Path(server["ca_file"]).parent, "two"), CLIENT)
     pair = {key: client[key] for key in ("cert_file", "key_file")}
     assert Service.model_validate(values | {"client_tls": pair}).envoy_tls is not None
-    assert "tls.cert_file: is not valid for servers" in _problem(authz=values | {"tls": client})
-    assert Service.model_validate(values | {"tls": _tls(authority, SERVER, CLIENT)})
+    assert _broken(authz=values | {"client_tls": pair}) == []
+    (problem,) = _broken(authz=values | {"tls": client})
+    assert problem == "authz.tls.cert_file: is not valid for servers (extended key usage)"
+    wrong = {key: server[key] for key in ("cert_file", "key_file")}
+    (problem,) = _broken(authz=values | {"client_tls": wrong})
+    assert problem == "authz.client_tls.cert_file: is not valid for clients (extended key usage)"
+    assert _broken(authz=values | {"tls": _tls(authority, SERVER, CLIENT)}) == []
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from authz.addresses import TcpAddress, UnixAddress
@@ -12,16 +14,22 @@ from authz.config.fields import Tls
 from authz.config.key_reference import KeyReference
 from authz.config.providers import Aws, ExtraPath
 from authz.config.settings import DEFAULT_PROVIDERS, Config, Provider
+from authz.config.uses import Uses, broken_files
 from authz.keys.sources import EnvKey, FileKey
 from authz.secret import Secret
 from tests.support.certificates import Authority
 
+TOKEN = "Abcdefghi1-Abcdefghijklmnopqrstu2"
 A_KEY = "sk-ant-api03-0123456789abcdef"
 
 
 def _provider(**changes: Any) -> Provider:
     values = {"name": "mine", "type": "openai", "base_url": "https://a.example/v1/"}
     return Provider.model_validate(values | changes)
+
+
+def _broken(**values: Any) -> list[str]:
+    return list(broken_files(Config.model_validate(values), Uses.ENVOY_FILES))
 
 
 def _problem(model: Any, values: dict[str, Any]) -> str:
@@ -89,10 +97,21 @@ def test_an_unknown_type_names_the_known_ones() -> None:
     assert "must be one of anthropic, openai" in text
 
 
-@pytest.mark.parametrize("value", [{}, {"env": "A", "file": "b"}, {"env": None, "file": None}])
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        {"env": "A", "file": "b"},
+        {"env": None, "file": None},
+        {"exec": ["a"], "file": "b"},
+        {"exec": ["a"], "env": "A"},
+    ],
+)
 def test_a_key_is_in_one_place(value: dict[str, Any]) -> None:
-    """Neither and both are refused."""
-    assert "must be {env: NAME} or {file: PATH}" in _problem(KeyReference, value)
+    """None, and more than one, are refused."""
+    assert "must be {env: NAME}, {file: PATH} or {exec: [COMMAND, …]}" in _problem(
+        KeyReference, value
+    )
 
 
 @pytest.mark.parametrize("name", [A_KEY, "A B", "", "1A", "A-B", "Ä"])
@@ -101,6 +120,54 @@ def test_a_key_pasted_as_a_variable_is_not_repeated(name: str) -> None:
     text = _problem(KeyReference, {"env": name})
     assert "not a key" in text
     assert A_KEY not in text
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ({"exec": []}, "at least 1 item"),
+        ({"exec": [""]}, "exec: must begin with a program"),
+        ({"exec": ["vault", "a\0b"]}, "exec: must begin with a program and have no zero byte"),
+        ({"exec": ["vault", f"--token={TOKEN}"]}, "exec: must not contain a Coder token"),
+        ({"exec": ["vault"], "refresh": 9.9}, "greater than or equal to 10"),
+        ({"exec": ["vault"], "refresh": "soon"}, "a duration such as"),
+        ({"exec": ["vault"], "timeout": "61s"}, "less than or equal to 60"),
+        ({"exec": ["vault"], "pass_env": ["A=b"]}, "pass_env: must be names of environment"),
+        ({"file": "a", "refresh": "15m"}, "refresh: needs exec"),
+        ({"env": "A", "timeout": "5s"}, "timeout: needs exec"),
+        ({"env": "A", "pass_env": []}, "pass_env: needs exec"),
+    ],
+)
+def test_a_command_that_can_not_be(value: dict[str, Any], problem: str) -> None:
+    """A wrong command is refused without its arguments in the message."""
+    text = _problem(KeyReference, value)
+    assert problem in text
+    assert TOKEN not in text
+
+
+_COMMANDS = st.fixed_dictionaries(
+    {"exec": st.lists(st.text(max_size=5) | st.integers(), max_size=4) | st.text(max_size=9)},
+    optional={
+        "refresh": st.sampled_from(["15m", "1h30m", "500ms", "", "-1s", 10, 9, 1e9]),
+        "timeout": st.sampled_from(["1s", "61s", 0, 60, None]),
+        "pass_env": st.lists(st.sampled_from(["A", "_b1", "1a", "A=b", ""]), max_size=3),
+    },
+)
+
+
+@given(_COMMANDS)
+def test_any_command_is_read_or_refused(value: dict[str, Any]) -> None:
+    """What is read is a program with text arguments, and is the same after it was written."""
+    try:
+        reference = KeyReference.model_validate(value)
+    except ValidationError:
+        return
+    assert reference.exec is not None
+    assert list(reference.exec) == value["exec"]
+    assert reference.exec[0]
+    assert reference.refresh is None or 10 <= reference.refresh <= 86_400
+    written = reference.model_dump(mode="json", exclude_none=True)
+    assert KeyReference.model_validate(written) == reference
 
 
 @pytest.mark.parametrize("value", [A_KEY, [A_KEY], {"value": A_KEY}, {A_KEY: "env"}])
@@ -122,13 +189,16 @@ def test_a_ca_file_has_to_be_readable_and_of_use(tmp_path: Path) -> None:
     """A missing file, one without certificates, or one beside a URL in clear, is refused."""
     ca_file = tmp_path / "mine.pem"
     values = {"name": "a", "type": "openai", "base_url": "https://a.example"}
-    assert f"can't read {ca_file}" in _problem(Provider, values | {"ca_file": str(ca_file)})
+    provider = values | {"ca_file": str(ca_file)}
+    (problem,) = _broken(providers=[provider])
+    assert problem.startswith(f"providers[0].ca_file: can't read {ca_file}: ")
     for text in ("", "no PEM", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"):
         ca_file.write_text(text)
-        problem = _problem(Provider, values | {"ca_file": str(ca_file)})
-        assert f"{ca_file} holds no PEM certificates" in problem
+        problem = f"providers[0].ca_file: {ca_file} holds no PEM certificates"
+        assert _broken(providers=[provider]) == [problem]
     ca_file = Authority(tmp_path, "mine").ca_file
     assert _provider(ca_file=str(ca_file)).ca_file == ca_file
+    assert _broken(providers=[values | {"ca_file": str(ca_file)}]) == []
     assert "needs base_url to begin with https://" in _problem(
         Provider, values | {"ca_file": str(ca_file), "base_url": "http://a.example"}
     )
@@ -139,7 +209,7 @@ def test_tls_files_have_to_match(tmp_path: Path) -> None:
     for name in ("cert.pem", "key.pem"):
         (tmp_path / name).write_text("no PEM")
     values = {"cert_file": str(tmp_path / "cert.pem"), "key_file": str(tmp_path / "key.pem")}
-    assert "not a matching PEM pair" in _problem(Tls, values)
+    assert _broken(tls=values) == ["tls: cert_file and key_file are not a matching PEM pair"]
     assert "key_file" in _problem(Tls, {"cert_file": str(tmp_path / "cert.pem")})
 
 
@@ -340,7 +410,7 @@ def test_a_provider_that_takes_no_key() -> None:
         ),
         ({**LOCAL, "key": "None"}, "key"),
         ({**LOCAL, "keys": ["none", "none"]}, "keys"),
-        ({**LOCAL, "key": {}}, "must be {env: NAME} or {file: PATH}"),
+        ({**LOCAL, "key": {}}, "must be {env: NAME}, {file: PATH} or {exec: [COMMAND, …]}"),
     ],
 )
 def test_where_a_key_is_needed(settings: dict[str, Any], message: str) -> None:

@@ -59,7 +59,7 @@ def test_rules_beside_wrong_values() -> None:
 
 def test_a_wrong_value_causes_no_second_problem() -> None:
     """A rule is not applied to a value that is wrong itself, nor to a default in its place."""
-    tls = {"cert_file": "/nonexistent", "key_file": "/nonexistent", "ca_file": "/nonexistent"}
+    tls = {"cert_file": 1, "key_file": 2, "ca_file": 3}
     found = _found({"authz": {"grpc": "0.0.0.0:9001", "tls": tls}, "identity": "x"})
     assert found.keys() == {"identity", *(f"authz.tls.{name}" for name in tls)}
     found = _found({"identity_max_staleness": 5, "identity": 7})
@@ -135,7 +135,7 @@ def test_a_key_in_the_file(key: object) -> None:
     """A key that was written into the file gets the cure and is not repeated."""
     found = _found({"providers": [{**PROVIDER, "key": key}, {**PROVIDER, "keys": [key]}]})
     for path in ("providers[0].key", "providers[1].keys[0]"):
-        assert "{env: NAME} or {file: PATH}" in found[path]
+        assert "{env: NAME}, {file: PATH} or {exec: " in found[path]
     assert A_KEY not in repr(found)
 
 

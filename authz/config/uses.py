@@ -1,0 +1,152 @@
+"""The secrets and certificates that a command uses, and the problems of these files.
+
+A container has only the secrets of its task. So a command names what it uses, and only that has to
+be there. No section of the configuration reads a file while it is validated.
+"""
+
+import ssl
+from collections.abc import Iterator
+from enum import Flag, auto
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from authz.config.fields import Tls
+from authz.config.settings import Config
+from authz.config.validation import known
+
+_CAN_SERVE = ExtendedKeyUsageOID.SERVER_AUTH
+_CAN_ASK = ExtendedKeyUsageOID.CLIENT_AUTH
+_ANY_USE = ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE
+
+
+class Uses(Flag):
+    """What a command uses beside ``gateway.yaml``."""
+
+    NOTHING = 0
+    KEYS = auto()
+    """The central keys: their files, variables and commands."""
+    PROXY_CA = auto()
+    """The certificate and the private key of the proxy's CA, which ``authz proxy ca`` creates."""
+    AUTHZ_FILES = auto()
+    """The certificates of the authz process."""
+    ENVOY_FILES = auto()
+    """The certificates of the Envoy process."""
+    AUTHZ = KEYS | PROXY_CA | AUTHZ_FILES
+    EVERYTHING = AUTHZ | ENVOY_FILES
+
+
+def broken_files(config: Config, uses: Uses) -> Iterator[str]:
+    """Yield a message for each certificate file that can't be used, beginning with its key's path.
+
+    Args:
+        config: the configuration, which may be partial: invalid values are skipped.
+        uses: the files to check.
+    """
+    if Uses.AUTHZ_FILES in uses:
+        yield from _authorities("identity_ca_file", _at(config, "identity_ca_file"))
+        yield from _served(config)
+    if Uses.ENVOY_FILES in uses:
+        yield from _presented(config)
+    if uses & (Uses.AUTHZ_FILES | Uses.ENVOY_FILES):
+        yield from _authorities("authz.tls.ca_file", _at(config, "authz", "tls", "ca_file"))
+        yield from _authorities("tracing.ca_file", _at(config, "tracing", "ca_file"))
+
+
+def unusable_authorities(path: Path) -> str | None:
+    """Return the problem of a file of CA certificates, or None."""
+    if problem := _unreadable(path):
+        return problem
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:
+        return f"{path} holds no PEM certificates"
+    return None
+
+
+def _at(section: object, *names: str) -> Any:
+    """Return the value at a path, or None if it is not set or not valid."""
+    for name in names:
+        section = getattr(section, name, None)
+    return section
+
+
+def _served(config: Config) -> Iterator[str]:
+    """Yield the problems of the certificate that authz shows."""
+    tls, client_tls = _at(config, "authz", "tls"), _at(config, "authz", "client_tls")
+    problems = list(_pair("authz.tls", tls))
+    yield from problems
+    if tls is None or problems or not known(tls, "cert_file", "key_file"):
+        return
+    if not _may(tls.cert_file, _CAN_SERVE):
+        yield "authz.tls.cert_file: is not valid for servers (extended key usage)"
+    if client_tls is None and not _may(tls.cert_file, _CAN_ASK):
+        yield (
+            "authz.tls.cert_file: is not valid for clients (extended key usage): set another one "
+            "for Envoy in client_tls"
+        )
+
+
+def _presented(config: Config) -> Iterator[str]:
+    """Yield the problems of the files that Envoy reads."""
+    yield from _pair("tls", _at(config, "tls"))
+    yield from _pair("proxy.tls", _at(config, "proxy", "tls"))
+    for index, provider in enumerate(_at(config, "providers") or ()):
+        yield from _authorities(f"providers[{index}].ca_file", _at(provider, "ca_file"))
+    client_tls = _at(config, "authz", "client_tls")
+    if client_tls is None:
+        yield from _pair("authz.tls", _at(config, "authz", "tls"))
+        return
+    problems = list(_pair("authz.client_tls", client_tls))
+    yield from problems
+    if problems or not known(client_tls, "cert_file", "key_file"):
+        return
+    if not _may(client_tls.cert_file, _CAN_ASK):
+        yield "authz.client_tls.cert_file: is not valid for clients (extended key usage)"
+
+
+def _pair(key: str, tls: Tls | None) -> Iterator[str]:
+    """Yield the problems of a certificate and its private key, if they are set."""
+    if tls is None:
+        return
+    unreadable = [
+        f"{key}.{name}: {problem}"
+        for name in ("cert_file", "key_file")
+        if known(tls, name) and (problem := _unreadable(getattr(tls, name)))
+    ]
+    yield from unreadable
+    if unreadable or not known(tls, "cert_file", "key_file"):
+        return
+    try:
+        # An empty password keeps OpenSSL from asking for one on the terminal.
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+            tls.cert_file, tls.key_file, password=""
+        )
+    except (ssl.SSLError, OSError, ValueError):
+        yield f"{key}: cert_file and key_file are not a matching PEM pair"
+
+
+def _authorities(at: str, path: Path | None) -> Iterator[str]:
+    """Yield the problem of a file of CA certificates, if it is set."""
+    if path is not None and (problem := unusable_authorities(path)):
+        yield f"{at}: {problem}"
+
+
+def _unreadable(path: Path) -> str | None:
+    try:
+        with path.open("rb"):
+            return None
+    except OSError as error:
+        return f"can't read {path}: {error.strerror}"
+
+
+def _may(cert_file: Path, use: x509.ObjectIdentifier) -> bool:
+    """Return whether a certificate may be used for a purpose (RFC 5280, section 4.2.1.12)."""
+    leaf = x509.load_pem_x509_certificates(cert_file.read_bytes())[0]
+    try:
+        uses = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return True
+    return use in uses or _ANY_USE in uses

@@ -1,0 +1,127 @@
+"""The secrets and certificates that each command needs, as data."""
+
+import io
+from pathlib import Path
+
+import click
+import pytest
+
+from authz.cli.main import cli, main
+from tests.unit.cli.test_cli_page import _commands
+
+# Every file and variable that this configuration names is missing.
+_CONFIGURATION = """\
+identity: sqlite:///./identity.db
+tls: {cert_file: listener.crt, key_file: listener.key}
+providers:
+  - {name: one, type: openai, base_url: 'https://127.0.0.1:1/v1', ca_file: one.crt,
+     key: {file: one.key}}
+  - {name: two, type: openai, base_url: 'http://127.0.0.1:1/v1',
+     keys: [{file: two.key}, {env: UNSET_KEY}]}
+proxy: {tls: {cert_file: proxy.crt, key_file: proxy.key}}
+tracing: {otlp: 'https://127.0.0.1:1', ca_file: collector.crt}
+authz:
+  grpc: 127.0.0.1:1
+  tls: {cert_file: authz.crt, key_file: authz.key, ca_file: authz-ca.crt}
+  client_tls: {cert_file: envoy.crt, key_file: envoy.key}
+"""
+_KEYS = {"one.key", "two.key"}
+_CA = {".authz/ca.pem"}
+_BOTH = {"authz-ca.crt", "collector.crt"}
+_AUTHZ = {"authz.crt", "authz.key"} | _BOTH
+_LISTENERS = {"listener.crt", "listener.key", "proxy.crt", "proxy.key"}
+_ENVOY = {"envoy.crt", "envoy.key", "one.crt"} | _LISTENERS | _BOTH
+_EVERY = _KEYS | _CA | _AUTHZ | _ENVOY
+
+# A command without names works. The other ones fail and name exactly these files.
+_NEEDS: dict[str, tuple[str, set[str]]] = {
+    "authz audit": ("audit", set()),
+    "authz client": ("client openai-python", set()),
+    "authz config check": ("config check", _EVERY),
+    "authz config schema": ("config schema", set()),
+    "authz db init": ("db init", set()),
+    "authz envoy render": ("envoy render -o envoy.yaml", set()),
+    "authz envoy validate": ("envoy validate", _ENVOY),
+    "authz init": ("init new.yaml", set()),
+    "authz login": ("login --user alice", set()),
+    "authz login token": ("login token", set()),
+    "authz providers test": ("providers test", {"one.key", "two.key"}),
+    "authz proxy ca": ("proxy ca", set()),
+    "authz proxy env": ("proxy env", {".authz/ca.pem"}),
+    "authz reload": ("reload", set()),
+    "authz serve": ("serve", _KEYS | _CA | _AUTHZ),
+    "authz tokens create": ("tokens create --user alice", set()),
+    "authz tokens list": ("tokens list --user alice", set()),
+    "authz tokens remove": ("tokens remove --user alice spare", set()),
+    "authz up": ("up", _EVERY),
+    "authz usage": ("usage", set()),
+    "authz usage import": ("usage import empty.log", set()),
+    "authz users activate": ("users activate alice", set()),
+    "authz users create": ("users create bob", set()),
+    "authz users delete": ("users delete alice", set()),
+    "authz users list": ("users list", set()),
+    "authz users password": ("users password alice", set()),
+    "authz users role": ("users role alice owner", set()),
+    "authz users suspend": ("users suspend alice", set()),
+}
+_MORE = {
+    "envoy render": ("envoy render", set()),
+    "envoy render --folder": ("envoy render --folder parts", _ENVOY),
+    "providers test one": ("providers test one", {"one.key"}),
+}
+
+
+def _run(line: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(line.split())
+    output = capsys.readouterr()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code, output.out, output.err
+
+
+@pytest.fixture
+def folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Path:
+    """A folder with the configuration, a store and a user, and no secret."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("AUTHZ_CONFIG", "UNSET_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "gateway.yaml").write_text(_CONFIGURATION)
+    (tmp_path / "empty.log").write_text("")
+    # `login token` prints this one; the other commands get --user.
+    monkeypatch.setenv("CODER_SESSION_TOKEN", "a-session")
+    monkeypatch.setattr("sys.stdin", io.StringIO("a-long-enough-password\n"))
+    for line in ("db init", "users create alice", "tokens create --user alice --name spare"):
+        status, _, errors = _run(line, capsys)
+        assert (status, errors) == (0, ""), line
+    return tmp_path
+
+
+def test_every_command_has_a_row() -> None:
+    """A new command says here what it needs."""
+    assert isinstance(cli, click.Group)
+    assert sorted(_NEEDS) == sorted(_commands("authz", cli))
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(("line", "names"), [*_NEEDS.values(), *_MORE.values()])
+def test_a_command_needs_what_it_uses(
+    line: str, names: set[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A command works without the secrets that it does not use, and names those that it does."""
+    status, output, errors = _run(line, capsys)
+    text = output + errors
+    if line == "reload":
+        assert "no `authz up` of this configuration runs here" in errors
+    elif not names:
+        assert status == 0, errors
+    else:
+        assert status == 1
+    if line.startswith("envoy render") and not names:
+        # Envoy will need them, and the person who renders can be told.
+        problems = [one for one in errors.splitlines() if "Envoy needs the file" in one]
+        assert {name for name in _EVERY if f" {name}:" in "\n".join(problems)} == _ENVOY
+        return
+    if line != "proxy ca":
+        assert {name for name in _EVERY if f" {name}" in text} == names
