@@ -36,6 +36,10 @@ COMMANDS = {
     "login": LateCommand(
         "authz.cli.login:login", "Create a session token for a user and store it in a file."
     ),
+    "own-keys": LateCommand(
+        "authz.cli.own_keys:own_keys",
+        "Store provider keys of users, for clients that send one credential only.",
+    ),
     "providers": LateCommand(
         "authz.cli.providers:providers", "Test the providers of gateway.yaml."
     ),

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -19,6 +20,9 @@ from authz.metrics import Metrics
 from authz.sds.leaves import keep_leaves, make_leaves
 from authz.serve.key_commands import KeyCommands
 from authz.serve.systemd import Notifier
+
+if TYPE_CHECKING:
+    from authz.own_keys.keyring import Keyring
 
 _log = structlog.get_logger(__name__)
 
@@ -43,6 +47,7 @@ class Reloadable:
 
     Attributes:
         pools: the central keys now, by provider.
+        keyring: the master keys of stored keys now, if users may store any.
     """
 
     def __init__(
@@ -61,6 +66,7 @@ class Reloadable:
         self._metrics = metrics
         self._ids = ids or EntryIds()
         self.pools = open_pools(config)
+        self.keyring = _open_keyring(config)
         self._authorizer, self._refused_keys = self._create(config)
         self._commands = KeyCommands(metrics.key_command_failed)
         self._lock = asyncio.Lock()
@@ -128,7 +134,7 @@ class Reloadable:
 
     async def _reload(self) -> None:
         try:
-            config, pools = await asyncio.to_thread(self._prepare)
+            config, pools, keyring = await asyncio.to_thread(self._prepare)
         except (AuthzError, OSError) as error:
             self._metrics.not_reloaded()
             problems = error.problems if isinstance(error, ConfigError) else [str(error)]
@@ -139,20 +145,24 @@ class Reloadable:
             # We log the type alone, since a message could quote a secret.
             _log.error("configuration kept", error=type(error).__name__)
             return
-        self._swap(config, pools)
+        self._swap(config, pools, keyring)
 
-    def _prepare(self) -> tuple[Config, dict[str, KeyPool]]:
+    def _prepare(self) -> tuple[Config, dict[str, KeyPool], "Keyring | None"]:
         config = self._load()
         # A change in Envoy's own settings needs no restart of authz.
         if paths := need_restart(self._config, config, ignored={"envoy"}):
             raise ConfigError([f"{path}: needs a restart" for path in paths])
         pools = open_pools(config)
+        keyring = _open_keyring(config)
         make_leaves(config)
-        return config, pools
+        return config, pools, keyring
 
-    def _swap(self, config: Config, pools: dict[str, KeyPool]) -> None:
+    def _swap(
+        self, config: Config, pools: dict[str, KeyPool], keyring: "Keyring | None" = None
+    ) -> None:
         old, previous = self._config, self._authorizer
         self._config, self.pools = config, pools | _unchanged(old, config, self.pools)
+        self.keyring = keyring
         self._authorizer, self._refused_keys = self._create(config)
         self._authorizer.previous = previous
         older: Authorizer | None = previous
@@ -168,7 +178,9 @@ class Reloadable:
         _log.info("configuration reloaded", changes=describe(old, config))
 
     def _create(self, config: Config) -> tuple[Authorizer, RefusedKeys]:
-        authorizer = Authorizer(config, self._source, self.pools, self._metrics, self._ids)
+        authorizer = Authorizer(
+            config, self._source, self.pools, self._metrics, self._ids, self.keyring
+        )
         self._metrics.expect_keys(
             provider.name
             for provider in config.providers
@@ -195,6 +207,15 @@ def _unchanged(old: Config, new: Config, pools: dict[str, KeyPool]) -> dict[str,
         if provider.name in pools
         and (provider.name, provider.base_url, provider.key_references) in same
     }
+
+
+def _open_keyring(config: Config) -> "Keyring | None":
+    if config.own_keys is None:
+        return None
+    # Imported late, because it loads a cipher.
+    from authz.own_keys.keyring import Keyring
+
+    return Keyring(config.own_keys.keys)
 
 
 def _forget(authorizer: Authorizer) -> None:

@@ -258,7 +258,10 @@ def _traces(config: Config, reloadable: Reloadable) -> "CheckTraces | None":
 
 async def _open_source(config: Config, metrics: Metrics) -> IdentitySource:
     source = await open_source(
-        config.identity, ca_file=config.identity_ca_file, on_batch=metrics.looked_up_together
+        config.identity,
+        ca_file=config.identity_ca_file,
+        on_batch=metrics.looked_up_together,
+        own_keys=config.own_keys is not None,
     )
     if not config.identity_max_staleness and not config.identity_stale_if_error:
         return source
