@@ -21,7 +21,7 @@ KEY_BYTES = 32
 _NONCE_BYTES = 12
 _TAG_BYTES = 16
 _WRAPPED_BYTES = _NONCE_BYTES + KEY_BYTES + _TAG_BYTES
-_ENVELOPE = re.compile(r"v1\.([0-9a-f]{16})\.([0-9A-Za-z_-]{80})\.([0-9A-Za-z_-]{40,22000})")
+_ENVELOPE = re.compile(r"v1\.([0-9a-f]{16})\.([0-9A-Za-z_-]{80})\.([0-9A-Za-z_-]{39,22000})")
 
 
 class BadEnvelope(ValueError):  # noqa: N818 - the name says the subject
