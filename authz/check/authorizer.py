@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from time import perf_counter
-from typing import TYPE_CHECKING
 
 import structlog
 
@@ -34,9 +33,7 @@ from authz.core.tokens import CoderToken
 from authz.errors import IdentityUnavailable
 from authz.keys.pool import KeyPool
 from authz.metrics import Metrics
-
-if TYPE_CHECKING:
-    from authz.own_keys.keyring import Keyring
+from authz.own_keys.keyring import Keyring
 
 _log = structlog.get_logger(__name__)
 
@@ -69,7 +66,7 @@ class Authorizer:
         keys: Mapping[str, KeyPool] | None = None,
         metrics: Metrics | None = None,
         ids: EntryIds | None = None,
-        keyring: "Keyring | None" = None,
+        keyring: Keyring | None = None,
     ) -> None:
         # With such a source the server can answer a check without a task.
         self.is_immediate: bool = getattr(source, "is_immediate", False)

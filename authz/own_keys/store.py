@@ -1,5 +1,6 @@
 """Provider keys that users store. The store never returns one; a check reads the envelope."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from authz.secret import Secret
 MAX_LENGTH = 16_000
 """The longest key in characters; some providers' keys are signed tokens of several kilobytes."""
 _HINT_FROM = 20
+_PROVIDER = re.compile(r"[a-z0-9-]{1,64}")
 _BATCH = 100
 Open = Callable[[str, str, str], Secret]
 
@@ -151,7 +153,7 @@ class OwnKeyStore(StoreBase):
 
     async def remove_key(self, user: User, provider: str) -> bool:
         """Delete a stored key, effective with the next request; return whether there was one."""
-        if not await stored_version(self._database):
+        if _PROVIDER.fullmatch(provider) is None or not await stored_version(self._database):
             return False
         async with self._database.transaction() as transaction:
             await self._check_actor(transaction)

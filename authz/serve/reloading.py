@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 import structlog
 
@@ -17,12 +16,10 @@ from authz.core.identity import IdentitySource
 from authz.errors import AuthzError, ConfigError
 from authz.keys.pool import KeyPool
 from authz.metrics import Metrics
+from authz.own_keys.keyring import Keyring
 from authz.sds.leaves import keep_leaves, make_leaves
 from authz.serve.key_commands import KeyCommands
 from authz.serve.systemd import Notifier
-
-if TYPE_CHECKING:
-    from authz.own_keys.keyring import Keyring
 
 _log = structlog.get_logger(__name__)
 
@@ -147,7 +144,7 @@ class Reloadable:
             return
         self._swap(config, pools, keyring)
 
-    def _prepare(self) -> tuple[Config, dict[str, KeyPool], "Keyring | None"]:
+    def _prepare(self) -> tuple[Config, dict[str, KeyPool], Keyring | None]:
         config = self._load()
         # A change in Envoy's own settings needs no restart of authz.
         if paths := need_restart(self._config, config, ignored={"envoy"}):
@@ -158,7 +155,7 @@ class Reloadable:
         return config, pools, keyring
 
     def _swap(
-        self, config: Config, pools: dict[str, KeyPool], keyring: "Keyring | None" = None
+        self, config: Config, pools: dict[str, KeyPool], keyring: Keyring | None = None
     ) -> None:
         old, previous = self._config, self._authorizer
         self._config, self.pools = config, pools | _unchanged(old, config, self.pools)
@@ -209,13 +206,8 @@ def _unchanged(old: Config, new: Config, pools: dict[str, KeyPool]) -> dict[str,
     }
 
 
-def _open_keyring(config: Config) -> "Keyring | None":
-    if config.own_keys is None:
-        return None
-    # Imported late, because it loads a cipher.
-    from authz.own_keys.keyring import Keyring
-
-    return Keyring(config.own_keys.keys)
+def _open_keyring(config: Config) -> Keyring | None:
+    return None if config.own_keys is None else Keyring(config.own_keys.keys)
 
 
 def _forget(authorizer: Authorizer) -> None:

@@ -139,9 +139,19 @@ async def _start(
             secure,
             lambda: reloadable.config.provider_names,
             lambda: reloadable.config,
+            lambda: reloadable.keyring,
         )
     )
-    pages = create_pages(Pages(own_store, sign_in, secure, lambda: reloadable.config, usage_rows))
+    pages = create_pages(
+        Pages(
+            own_store,
+            sign_in,
+            secure,
+            lambda: reloadable.config,
+            usage_rows,
+            lambda: reloadable.keyring,
+        )
+    )
     app = create_app(source, metrics, config.proxy, api, pages, lambda: usage.problem)
 
     http_tasks: list[asyncio.Task[None]] = []

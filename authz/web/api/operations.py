@@ -12,6 +12,7 @@ from authz.web.api import (
     groups,
     models,
     organizations,
+    own_keys,
     tokens,
     user_admin,
     users,
@@ -32,8 +33,8 @@ class Operation:
     """A method on a path.
 
     Attributes:
-        path: below ``/api/v2``, with ``{user}``, ``{name}``, ``{key}``, ``{group}`` and
-            ``{organization}``.
+        path: below ``/api/v2``, with ``{user}``, ``{name}``, ``{key}``, ``{provider}``,
+            ``{group}`` and ``{organization}``.
         status: status of a success.
         response: body of a success; None if it is empty.
         is_list: the body is a list of ``response``, or null.
@@ -101,6 +102,7 @@ def _of_users(
 _MANAGED = {404: "Coder manages the users and tokens", 503: _ERRORS[503]}
 _TOO_LONG = "the body is too long"
 _KEYS = "/users/{user}/keys"
+_OWN_KEYS = "/users/{user}/own-keys"
 _NO_MANAGER = "the caller is not an owner or user administrator, or their token is limited"
 _GROUPS = "/organizations/{organization}/groups"
 _MEMBER = {"has_member": "string"}
@@ -272,6 +274,24 @@ OPERATIONS = (
         group_models.Answer,
         is_list=True,
         query={"provider": "string", "token": "string", "mode": "string"},
+    ),
+    _of_users("GET", _OWN_KEYS, own_keys.list_own_keys, 200, models.OwnKey, is_list=True),
+    _of_users(
+        "PUT",
+        f"{_OWN_KEYS}/{{provider}}",
+        own_keys.set_own_key,
+        200,
+        models.OwnKey,
+        body=models.SetOwnKey,
+        errors={**_LIMITED, 413: _TOO_LONG},
+    ),
+    _of_users(
+        "DELETE",
+        f"{_OWN_KEYS}/{{provider}}",
+        own_keys.delete_own_key,
+        204,
+        None,
+        errors=_LIMITED,
     ),
     _of_users(
         "POST",
