@@ -22,8 +22,8 @@ _STALE = "the identity store gave no answer, and no stored key is used from an e
 class Keyring:
     """The master keys of a configuration.
 
-    A key that can't be read is logged, and refuses only the requests of users whose stored key
-    needs it. A file is read again when it changes.
+    A key that can't be read refuses only the requests of users whose stored key needs it. A file
+    is read again when it changes. A command runs here, so this may block.
 
     Args:
         references: the places of the keys, the newest key first.
@@ -38,9 +38,12 @@ class Keyring:
         self._sources: dict[int, CentralKey] = {}
         self._failed: dict[int, str] = {}
         self._parsed: dict[int, tuple[Secret, MasterKey]] = {}
-        for index in range(len(references)):
-            if problem := self._problem(index):
-                _log.error("stored keys: a master key can't be used", why=problem)
+        self.problems()
+
+    def log_problems(self) -> None:
+        """Log each key that can't be used now."""
+        for problem in self.problems():
+            _log.error("stored keys: a master key can't be used", why=problem)
 
     def problems(self) -> list[str]:
         """Return a line for each key that can't be used now; it begins with the setting."""
@@ -100,7 +103,7 @@ class Keyring:
                 parsed = self._parsed[index] = secret, MasterKey.parse(secret.reveal())
             return parsed[1]
         except OSError as error:
-            return f"{where}: {reference.place}: {error.strerror}"
+            return f"{where}.file: {reference.file}: {error.strerror}"
         except ValueError as error:
             return f"{where}: {error}"
 

@@ -207,7 +207,12 @@ def _unchanged(old: Config, new: Config, pools: dict[str, KeyPool]) -> dict[str,
 
 
 def _open_keyring(config: Config) -> Keyring | None:
-    return None if config.own_keys is None else Keyring(config.own_keys.keys)
+    if config.own_keys is None:
+        return None
+    keyring = Keyring(config.own_keys.keys)
+    # The start goes on: only users with stored keys need the master keys.
+    keyring.log_problems()
+    return keyring
 
 
 def _forget(authorizer: Authorizer) -> None:

@@ -271,8 +271,10 @@ def test_a_missing_master_key(tmp_path: Path) -> None:
     file = tmp_path / "master.key"
     with capture_logs() as logs:
         keyring = Keyring([KeyReference(file=file), KeyReference(env="UNSET")], {})
-    assert [one["why"].split(":")[0] for one in logs] == ["own_keys.keys[0]", "own_keys.keys[1]"]
-    with pytest.raises(ConfigError, match=r"own_keys.keys\[0\].*No such file"):
+        keyring.log_problems()
+    settings = [one["why"].split(":")[0] for one in logs]
+    assert settings == ["own_keys.keys[0].file", "own_keys.keys[1]"]
+    with pytest.raises(ConfigError, match=r"own_keys.keys\[0\].file: .*No such file"):
         _ = keyring.newest
     envelope = ring(FIRST).newest.seal(KEY, "u", "p")
     with pytest.raises(BadEnvelope, match=r"own_keys.keys does not have.*UNSET is not set"):
