@@ -6,6 +6,7 @@ It has a version of its own, so that a gateway without stored keys has no such t
 from authz.database.interface import Database, Dialect, Queries
 from authz.database.migration import Schema, Statements, upgrade
 
+_VERSION_TABLE = "own_keys_schema"
 _TIME = "GLOB '????-??-??T??:??:??.??????+00:00'"
 _RANGE = "BETWEEN '1970-01-01Z' AND '9999-01-01Z'"
 
@@ -46,6 +47,10 @@ END
 $$""",
     """CREATE TRIGGER own_keys_user_deleted AFTER UPDATE OF deleted ON users
     FOR EACH ROW WHEN (NEW.deleted) EXECUTE FUNCTION own_keys_user_deleted()""",
+    f"""CREATE TABLE {_VERSION_TABLE} (
+    only_row boolean NOT NULL DEFAULT true PRIMARY KEY CHECK (only_row),
+    version integer NOT NULL
+)""",
     # A role that may read the rules of tokens checks tokens, so it needs the stored keys. A role
     # with rights on the users manages them, so it needs the same rights here.
     """DO $$
@@ -59,6 +64,10 @@ BEGIN
         FROM pg_catalog.pg_attribute a, aclexplode(a.attacl) acl
         WHERE a.attrelid = 'api_keys'::regclass AND a.attname = 'authz_rules'
             AND acl.privilege_type = 'SELECT'
+        UNION
+        SELECT DISTINCT acl.grantee, 'SELECT ON own_keys_schema'
+        FROM pg_catalog.pg_class c, aclexplode(c.relacl) acl
+        WHERE c.oid = 'users'::regclass AND acl.grantee <> c.relowner
         UNION
         SELECT acl.grantee, acl.privilege_type || ' ON own_keys'
         FROM pg_catalog.pg_class c, aclexplode(c.relacl) acl
@@ -77,7 +86,6 @@ _FIND = {
     Dialect.POSTGRESQL: """\
 SELECT relname::text AS name FROM pg_catalog.pg_class WHERE oid = to_regclass($1)""",
 }
-_VERSION_TABLE = "own_keys_schema"
 
 
 def _store_version(_: Dialect, version: int) -> Statements:

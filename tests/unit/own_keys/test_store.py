@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import secrets
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +18,7 @@ from authz.core.tokens import parse
 from authz.errors import ConfigError, IdentityUnavailable, StoreError
 from authz.identity import audit
 from authz.identity.accounts import User
-from authz.identity.open import open_database, open_source
+from authz.identity.open import open_database, open_source, open_store
 from authz.identity.store import Store
 from authz.own_keys.envelope import BadEnvelope
 from authz.own_keys.keyring import Keyring
@@ -26,6 +27,7 @@ from authz.own_keys.schema import prepare
 from authz.own_keys.store import KeyRefused, OwnKeyStore, check_own_key
 from authz.secret import Secret
 from tests.support.postgres import PostgresServer
+from tests.support.postgres_tables import GRANTS
 
 FIRST, SECOND = (base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))
 KEY = Secret("sk-ant-own-5d1e0f3a9b7c")
@@ -216,6 +218,40 @@ async def test_a_missing_table_in_postgresql(postgres: PostgresServer, own_table
         await source.check_ready()
     finally:
         await source.close()
+
+
+async def test_rights_in_postgresql(postgres: PostgresServer, own_tables: str) -> None:
+    """A role that checks tokens may read envelopes; one that manages users may change keys."""
+    name = postgres.database(own_tables)
+    checks, manages = (f"{word}_{secrets.token_hex(4)}" for word in ("checks", "manages"))
+    postgres.sql(
+        name,
+        f'CREATE ROLE "{checks}" LOGIN',
+        f'CREATE ROLE "{manages}" LOGIN',
+        *GRANTS.format(role=checks).splitlines(),
+        f"GRANT SELECT (authz_rules) ON api_keys TO {checks}",
+        f"GRANT SELECT (authz_groups) ON users TO {checks}",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON users, api_keys, group_members TO {manages}",
+        f"GRANT SELECT ON authz_schema TO {manages}",
+        f"GRANT SELECT, INSERT ON audit_logs TO {manages}",
+    )
+    database = await open_database(postgres.url(name))
+    await prepare(database)
+    await database.close()
+    store = await open_store(postgres.url(name, user=manages), create=False)
+    alice, token = await _user(store)
+    bob, _ = await _user(store, "bob")
+    keys = OwnKeyStore.beside(store)
+    for user in (alice, bob):
+        await keys.set_key(user, "anthropic", KEY, ring(FIRST).newest)
+    await store.delete_user(bob)
+    source = await open_source(postgres.url(name, user=checks), own_keys=True)
+    found = await _identity(source, token)
+    assert ring(FIRST).stored_key(found, "anthropic") == KEY
+    await source.close()
+    await store.close()
+    with pytest.raises(RuntimeError, match="permission denied"):
+        postgres.sql(name, f"SET ROLE {checks}", "SELECT hint FROM own_keys")
 
 
 async def test_a_missing_table_in_sqlite(store: Store, path: Path) -> None:
