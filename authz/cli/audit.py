@@ -61,6 +61,8 @@ def _row(entry: Entry) -> dict[str, str]:
     what = f"{change.resource} {change.target or change.resource_id}".strip()
     if change.resource == "api_key":
         what = f"{what} ({change.resource_id}) of {change.username}"
+    elif change.resource == "group" and change.username:
+        what = f"{what} and user {change.username}"
     return {
         "TIME": f"{entry.time:%Y-%m-%dT%H:%M:%SZ}",
         "WHO": f"{actor.name or actor.kind}{with_key}",

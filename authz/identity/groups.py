@@ -61,7 +61,8 @@ class GroupRecord:
     def of(cls, row: Row) -> "GroupRecord":
         """Return the group of a row with the columns of ``GROUP_COLUMNS``."""
         values = [row[f"group_{column}"] for column in _GROUP]
-        return cls(*values, read_rules(row["group_authz_rules"]), int(row["group_members"]))
+        values += (read_rules(row["group_authz_rules"]), int(row["group_members"]))
+        return cls(*values)
 
     @property
     def is_local(self) -> bool:

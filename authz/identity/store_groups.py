@@ -109,7 +109,10 @@ class GroupStore(MemberStore):
             group_id = await self._insert_group(transaction, name, display_name, source, rules)
             group = await _read(transaction, group_id)
             await self._note_group(
-                transaction, Action.CREATE, group, rules=rules.as_json(), source=source
+                transaction,
+                Action.CREATE,
+                group,
+                fields={"rules": rules.as_json(), "source": source},
             )
         return group
 
@@ -168,7 +171,7 @@ class GroupStore(MemberStore):
                     datetime.now(UTC),
                     group.id,
                 )
-                await self._note_group(transaction, Action.WRITE, before, **fields)
+                await self._note_group(transaction, Action.WRITE, before, fields=fields)
             await self._change_members(transaction, before, add, remove)
             if fields.keys() & {"name", "rules"}:
                 await self._refresh_members(transaction, group.id)
@@ -190,8 +193,7 @@ class GroupStore(MemberStore):
                     transaction,
                     Action.DELETE,
                     group,
-                    rules=group.rules.as_json(),
-                    members=len(members),
+                    fields={"rules": group.rules.as_json(), "members": len(members)},
                 )
         return len(members) if gone else 0
 

@@ -6,8 +6,9 @@ a membership, and of a group's name or rules, writes it in its own transaction.
 
 import json
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 from authz.core.rules import NO_RULES, TokenRules
 from authz.database.interface import Dialect, Queries, Transaction
@@ -212,12 +213,13 @@ class MemberStore(StoreBase):
         action: Action,
         group: GroupRecord,
         username: str = "",
-        **fields: object,
+        fields: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
         """Write a change of a group to the audit log.
 
         Args:
             username: the user whom a change of the members concerns.
+            fields: further details, as JSON values.
         """
         change = Change(action, Resource.GROUP, group.id, group.name, username, fields)
         await audit.record(transaction, self._actor, change)

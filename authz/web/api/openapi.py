@@ -9,7 +9,7 @@ from pydantic.json_schema import models_json_schema
 
 from authz import __version__
 from authz.web.api.models import Error
-from authz.web.api.operations import Operation
+from authz.web.api.operation import Operation
 
 _PREFIX = "/api/v2"
 _COMPONENTS = "#/components/schemas/{model}"

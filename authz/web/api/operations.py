@@ -1,11 +1,5 @@
 """List the operations of the token API. Routes and the OpenAPI document are built from it."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-
-from pydantic import BaseModel
-from starlette.responses import Response
-
 from authz.web.api import (
     explanation,
     group_models,
@@ -17,88 +11,11 @@ from authz.web.api import (
     user_admin,
     users,
 )
-from authz.web.api.call import Call, UserCall
+from authz.web.api.operation import ERRORS as _ERRORS
+from authz.web.api.operation import of_users as _of_users
+from authz.web.api.operation import open_to_all as _open
 
 _FLAG = "boolean"
-_ERRORS = {
-    400: "the request is malformed or comes from another site's page",
-    401: "there is no valid token",
-    404: "it does not exist, or the caller may not see it",
-    503: "the identity store is not available",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """A method on a path.
-
-    Attributes:
-        path: below ``/api/v2``, with ``{user}``, ``{name}``, ``{key}``, ``{provider}``,
-            ``{group}`` and ``{organization}``.
-        status: status of a success.
-        response: body of a success; None if it is empty.
-        is_list: the body is a list of ``response``, or null.
-        body: body of the request; None if it has none.
-        query: names and JSON types of query parameters.
-        errors: meaning of each error status.
-    """
-
-    method: str
-    path: str
-    handler: Callable[[Call], Awaitable[Response]] | None
-    user_handler: Callable[[UserCall], Awaitable[Response]] | None
-    status: int
-    response: type[BaseModel] | None
-    body: type[BaseModel] | None = None
-    is_list: bool = False
-    query: Mapping[str, str] = field(default_factory=dict)
-    errors: Mapping[int, str] = field(default_factory=dict)
-
-    @property
-    def summary(self) -> str:
-        """One sentence that says what the operation does."""
-        handler = self.handler or self.user_handler
-        return (handler.__doc__ or "").partition("\n")[0] if handler else ""
-
-
-def _open(
-    method: str,
-    path: str,
-    handler: Callable[[Call], Awaitable[Response]],
-    status: int,
-    response: type[BaseModel],
-    errors: Mapping[int, str],
-    body: type[BaseModel] | None = None,
-) -> Operation:
-    return Operation(method, path, handler, None, status, response, body, errors=errors)
-
-
-def _of_users(
-    method: str,
-    path: str,
-    handler: Callable[[UserCall], Awaitable[Response]],
-    status: int,
-    response: type[BaseModel] | None,
-    *,
-    body: type[BaseModel] | None = None,
-    is_list: bool = False,
-    query: Mapping[str, str] | None = None,
-    errors: Mapping[int, str] | None = None,
-) -> Operation:
-    return Operation(
-        method,
-        path,
-        None,
-        handler,
-        status,
-        response,
-        body,
-        is_list,
-        query or {},
-        {**_ERRORS, **(errors or {})},
-    )
-
-
 _MANAGED = {404: "Coder manages the users and tokens", 503: _ERRORS[503]}
 _TOO_LONG = "the body is too long"
 _KEYS = "/users/{user}/keys"

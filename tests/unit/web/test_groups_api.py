@@ -57,7 +57,8 @@ async def test_a_group_from_its_beginning_to_its_end(api: Api) -> None:
     assert await _is(api, "root", "GET", "/organizations/default/groups/LAB", 200) == changed
     kept = await _is(api, "root", "PATCH", path, 200, json={"remove_users": ["bob"]})
     assert kept["rules"] == {"modes": ["byok"]}
-    for none in (None, {}):
+    nothing: tuple[object, ...] = (None, {})
+    for none in nothing:
         await api.store.change_group(await api.store.get_group("lab"), rules=make_rules(["x"]))
         assert not (await _is(api, "root", "PATCH", path, 200, json={"rules": none}))["rules"]
     members = await _is(api, "root", "GET", f"{path}/members", 200)
@@ -84,7 +85,7 @@ async def test_an_identity_providers_group(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    ("who", "method", "path", "body", "status"),
+    ("who", "method", "at", "body", "status"),
     [
         ("helper", "POST", _ORG, {"name": "x"}, 403),
         ("helper", "PATCH", "labs", {"rules": None}, 403),
@@ -103,10 +104,10 @@ async def test_an_identity_providers_group(api: Api) -> None:
     ],
 )
 async def test_who_may_change_groups(
-    api: Api, labs: GroupRecord, who: str, method: str, path: str, body: object, status: int
+    api: Api, labs: GroupRecord, who: str, method: str, at: str, body: object, status: int
 ) -> None:
     """Owners change groups; user administrators move others who are no owners; no one else."""
-    target = f"/groups/{labs.id}" if path == "labs" else path
+    target = f"/groups/{labs.id}" if at == "labs" else at
     await _is(api, who, method, target, status, json=body)
     after = await api.store.get_group("labs")
     members = [user.username for user in await api.store.members_of(after)]
