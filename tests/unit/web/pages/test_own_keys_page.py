@@ -22,7 +22,7 @@ def keyring(monkeypatch: pytest.MonkeyPatch) -> None:
     init = Pages.__init__
 
     def with_ring(self: Pages, *args: object) -> None:
-        init(self, *args, lambda: ring)  # type: ignore[arg-type]
+        init(self, *args, lambda: ring)  # type: ignore[arg-type, call-arg]
 
     monkeypatch.setattr(Pages, "__init__", with_ring)
 
