@@ -11,6 +11,7 @@ from authz.config.loading import load
 from authz.config.provider_status import provider_statuses
 from authz.config.uses import Uses
 from authz.errors import ConfigError
+from authz.own_keys.keyring import Keyring
 from authz.usage.service import find_problem
 
 
@@ -39,6 +40,10 @@ def check(*, config_path: Path | None) -> None:
         click.echo(status.line)
     if not_written := asyncio.run(find_problem(loaded)):
         click.echo(f"note: usage: {not_written}")
+    if loaded.own_keys is not None and (problems := Keyring(loaded.own_keys.keys).problems()):
+        for problem in problems:
+            click.echo(problem, err=True)
+        raise click.exceptions.Exit(1)
     click.echo("The configuration is valid.")
 
 

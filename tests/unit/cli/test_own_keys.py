@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from authz.cli.main import main
 from authz.errors import AuthzError, ConfigError, StoreError
 
 from .conftest import Run
@@ -93,6 +94,21 @@ def test_stored_keys_are_off(run: Run) -> None:
     refused = run("own-keys", "set", "anthropic", stdin=KEY, fails=ConfigError)
     assert "own_keys" in str(refused.exception)
     run("own-keys", "rotate", fails=ConfigError)
+
+
+@pytest.mark.usefixtures("store")
+def test_config_check_reads_the_master_keys(capsys: pytest.CaptureFixture[str]) -> None:
+    """The check of the configuration names a master key that can't be used, without its text."""
+    Path("bad.key").write_text("not-a-master-key")
+    for names, status in ((("first",), 0), (("first", "bad", "missing"), 1)):
+        _configure(*names)
+        with pytest.raises(SystemExit) as ended:
+            main(["config", "check"])
+        assert ended.value.code == status
+        errors = capsys.readouterr().err
+        assert ("own_keys.keys[1]: must be 32" in errors) is (status == 1)
+        assert ("own_keys.keys[2].file: missing.key: No such file" in errors) is (status == 1)
+        assert "not-a-master-key" not in errors
 
 
 @pytest.mark.usefixtures("store")
