@@ -6,7 +6,7 @@ from time import perf_counter
 import structlog
 
 from authz.check import ext_authz, responses
-from authz.check.decision_cache import CachedDecision, CacheKey, DecisionCache
+from authz.check.decision_cache import CachedDecision, CacheKey, DecisionCache, StoredKey
 from authz.check.entry_ids import EntryIds
 from authz.check.ext_authz import Check, FinishedResponse, read_field
 from authz.check.metadata import (
@@ -14,6 +14,7 @@ from authz.check.metadata import (
     label_of,
     log_refusal,
     log_unavailable,
+    log_unreadable,
     place_of,
     refused_metadata,
     request_id_of,
@@ -26,7 +27,7 @@ from authz.config.settings import Config
 from authz.core.connect import decide_connect, precheck_connect, read_password
 from authz.core.credentials import BadHeader, read
 from authz.core.decision import decide, precheck
-from authz.core.decision_types import Allow, Decision, Deny, Route, RouteKind, refuse
+from authz.core.decision_types import Allow, Decision, Deny, Route, RouteKind, Unreadable, refuse
 from authz.core.identity import Identity, IdentitySource, Rejection
 from authz.core.providers import ErrorShape
 from authz.core.refusals import REFUSALS, Reason
@@ -35,6 +36,7 @@ from authz.errors import IdentityUnavailable
 from authz.identity.bad_tokens import TooManyBadTokens
 from authz.keys.pool import KeyPool
 from authz.metrics import Metrics
+from authz.own_keys.keyring import Keyring
 
 _log = structlog.get_logger(__name__)
 
@@ -57,6 +59,7 @@ class Authorizer:
         reader: reads the checks of external gateways, too; None where there are none.
         record: records a request of an external gateway, and returns its id; None numbers it as
             those of our own Envoy.
+        keyring: decrypts the keys that users have stored; None if they can't store any.
 
     Attributes:
         is_immediate: whether ``check`` never waits.
@@ -74,6 +77,7 @@ class Authorizer:
         ids: EntryIds | None = None,
         reader: CheckReader | None = None,
         record: Record | None = None,
+        keyring: Keyring | None = None,
     ) -> None:
         self._reader = reader
         self._record = record
@@ -85,6 +89,7 @@ class Authorizer:
         self._ids = ids or EntryIds()
         self._allow_byok = config.allow_byok
         self._source = source
+        self._keyring = keyring
         self._in_progress = 0
         self._further = frozenset(
             name for provider in config.providers for name in provider.credential_headers
@@ -184,7 +189,7 @@ class Authorizer:
                 ErrorShape.ANY,
                 connecting,
                 None,
-                lambda verification, _: decide_connect(connecting, verification),
+                lambda verification, *_: decide_connect(connecting, verification),
             )
         try:
             credentials = read(map(read_field, key[2]), self._further, joined=route.joined)
@@ -199,8 +204,14 @@ class Authorizer:
             route.error_shape,
             token,
             self._keys.get(route.provider) if route.provider else None,
-            lambda verification, chosen: decide(
-                credentials, route, token, verification, chosen, allow_byok=allow_byok
+            lambda verification, chosen, stored: decide(
+                credentials,
+                route,
+                token,
+                verification,
+                chosen,
+                allow_byok=allow_byok,
+                stored=stored,
             ),
         )
 
@@ -210,7 +221,12 @@ class Authorizer:
         chosen = request.pool.choose() if request.pool else None
         decision = request.decision_on(verification, chosen)
         if decision is None:
-            decision = request.decide(verification, chosen)
+            stored = self._stored_key(request.provider, verification)
+            decision = request.decide(verification, chosen, stored)
+            if isinstance(stored, Unreadable) and isinstance(decision, Deny):
+                # Not kept, because the master key may come back.
+                log_unreadable(stored.why, decision, request.provider)
+                return decision
             # Serialized first: if that fails, the next request must not find a cached decision.
             response = None
             if isinstance(decision, Allow):
@@ -219,6 +235,11 @@ class Authorizer:
             request.verification, request.chosen = verification, chosen
             request.decision = decision
         return decision
+
+    def _stored_key(self, provider: str | None, verification: Identity | Rejection) -> StoredKey:
+        if self._keyring is None or provider is None or isinstance(verification, Rejection):
+            return None
+        return self._keyring.stored_key(verification, provider)
 
     async def _verify(self, token: CoderToken) -> Identity | Rejection:
         started = perf_counter()

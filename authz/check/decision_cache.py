@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 from authz.check.ext_authz import Check, FinishedResponse, read_field
 from authz.core.credentials import is_plain
-from authz.core.decision_types import ChosenKey, Decision, Exhausted
+from authz.core.decision_types import ChosenKey, Decision, Exhausted, Unreadable
 from authz.core.identity import Identity, Rejection
 from authz.core.providers import ErrorShape
 from authz.core.tokens import CoderToken
 from authz.keys.pool import KeyPool
+from authz.secret import Secret
 
 # Both caches drop everything at their limit. A check looks up each of its headers here, and the
 # classes of cachetools would add half a microsecond to the 18 of a check.
@@ -31,7 +32,8 @@ _REQUEST_ID = re.compile(
 
 Verification = Identity | Rejection
 CentralKeyChoice = ChosenKey | Exhausted | None
-Decide = Callable[[Verification, CentralKeyChoice], Decision]
+StoredKey = Secret | Unreadable | None
+Decide = Callable[[Verification, CentralKeyChoice, StoredKey], Decision]
 CacheKey = tuple[tuple[bytes, ...], str, tuple[bytes, ...]]
 """A route's ``context_extensions``, a query, and the significant headers."""
 
@@ -45,7 +47,9 @@ class CachedDecision:
         shape: the JSON format of errors.
         token: the token to look up.
         pool: the provider's central keys, if it has any.
-        decide: a pure function of the two inputs that each request asks for.
+        decide: a pure function of the two inputs that each request asks for, and of the key that
+            the user has stored. The first input has that key encrypted, so it has changed if the
+            key has.
         verification: the first input of the last decision.
         chosen: the second input of the last decision.
         decision: the last decision; None before the first one.

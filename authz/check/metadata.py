@@ -18,6 +18,7 @@ from authz.config.settings import Provider
 from authz.core.decision_types import Allow, Deny
 from authz.core.identity import Identity
 from authz.core.providers import API_PREFIXES
+from authz.core.refusals import Reason
 from authz.core.tokens import without_tokens
 from authz.logs import LineLimit
 from authz.printable import printable
@@ -185,6 +186,15 @@ def log_refusal(denied: Deny, provider: str | None, label: str, request_id: str)
         request_id=request_id,
         **more,
     )
+
+
+def log_unreadable(why: str, denied: Deny, provider: str | None) -> None:
+    """Log that a key which a user has stored can't be decrypted, if it would have been used."""
+    if denied.reason is Reason.OWN_KEY_UNREADABLE:
+        user = denied.identity.name if denied.identity else None
+        _log.error(
+            "stored key not used: check own_keys.keys", why=why, provider=provider, user=user
+        )
 
 
 def log_unavailable(why: str, request_id: str | None) -> None:

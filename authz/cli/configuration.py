@@ -12,6 +12,7 @@ from authz.config.loading import load
 from authz.config.provider_status import provider_statuses
 from authz.config.uses import Uses
 from authz.errors import ConfigError
+from authz.own_keys.keyring import Keyring
 from authz.usage.service import find_problem
 
 
@@ -42,6 +43,10 @@ def check(*, config_path: Path | None) -> None:
         click.echo(f"note: usage: {not_written}")
     for problem in asyncio.run(account_problems(loaded)):
         _tell_warning(problem)
+    if loaded.own_keys is not None and (problems := Keyring(loaded.own_keys.keys).problems()):
+        for problem in problems:
+            click.echo(problem, err=True)
+        raise click.exceptions.Exit(1)
     click.echo("The configuration is valid.")
 
 

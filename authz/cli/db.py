@@ -9,7 +9,8 @@ from authz.cli.groups import AliasedGroup, example
 from authz.cli.waiting import told_if_slow
 from authz.config.loading import load
 from authz.config.uses import Uses
-from authz.identity.open import make_store
+from authz.identity.open import make_store, open_database
+from authz.own_keys.schema import prepare
 from authz.usage.service import open_usage_store
 
 
@@ -30,6 +31,12 @@ def init(config_path: Path | None) -> None:
         config = load(config_path, uses=Uses.NOTHING)
         with told_if_slow("creating the tables"):
             where, made = await make_store(config.identity)
+            if config.own_keys is not None:
+                database = await open_database(config.identity)
+                try:
+                    made |= await prepare(database)
+                finally:
+                    await database.close()
             if config.usage.enabled:
                 # The role that authz serves with need not have the right to create tables.
                 await (await open_usage_store(config)).close()

@@ -43,6 +43,10 @@ COMMANDS = {
     "manifests": LateCommand(
         "authz.cli.manifests:manifests", "Print and check manifests for Envoy Gateway and Istio."
     ),
+    "own-keys": LateCommand(
+        "authz.cli.own_keys:own_keys",
+        "Store provider keys of users, for clients that send one credential only.",
+    ),
     "providers": LateCommand(
         "authz.cli.providers:providers", "Test the providers of gateway.yaml."
     ),

@@ -6,7 +6,9 @@ from collections.abc import Collection
 
 from authz.config.settings import Config, Provider
 
-_IN_FLIGHT = frozenset({"providers", "allow_byok", "send_actor_headers", "envoy.websocket_timeout"})
+_IN_FLIGHT = frozenset(
+    {"providers", "allow_byok", "send_actor_headers", "envoy.websocket_timeout", "own_keys.keys"}
+)
 """The settings that a reload can change: only routes, clusters and authz's answers use them.
 
 All others need a restart. A new setting is therefore never reported as reloaded by mistake.
@@ -75,6 +77,7 @@ def fingerprint(config: Config) -> int:
         config.allow_byok,
         config.send_actor_headers,
         config.envoy.websocket_timeout,
+        *([_values(config)["own_keys.keys"]] if config.own_keys else ()),
     ]
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).digest()
     return int.from_bytes(digest[:6], "big")
@@ -90,11 +93,14 @@ def _differing(old: Config, new: Config) -> list[str]:
 
 
 def _values(config: Config) -> dict[str, object]:
-    """Return the settings by path, with separate paths below ``envoy`` and ``authz``."""
+    """Return the settings by path, with separate paths below some sections."""
     values: dict[str, object] = {}
     for key, value in config.model_dump(mode="json").items():
         if key in ("envoy", "authz"):
             values |= {f"{key}.{inner}": setting for inner, setting in value.items()}
+        elif key == "own_keys":
+            # Only with stored keys does the identity source read their table.
+            values |= {key: value is not None, f"{key}.keys": value}
         else:
             values[key] = value
     return values

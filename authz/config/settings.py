@@ -34,6 +34,7 @@ from authz.config.fields import (
 from authz.config.key_reference import KeyOrNone, KeyReference
 from authz.config.limits import Limits
 from authz.config.observability import Log, Tracing, Usage
+from authz.config.own_keys import OwnKeys
 from authz.config.providers import AccountHeaders, Aws, CredentialHeaders, ExtraPath
 from authz.config.proxy import Proxy
 from authz.config.service import Service
@@ -198,6 +199,8 @@ class Config(Section):
         identity_stale_if_error: how long a token that was valid may pass while the identity
             source does not answer.
         allow_byok: whether users may send their own provider credentials.
+        own_keys: provider keys that users store, encrypted. Unset means that users can't store any
+            (docs/own-keys.md).
         audit_keep_days: how many days an entry of the audit log is kept.
         send_actor_headers: whether providers receive the id and name of the user in headers.
         providers: the providers, one for each name.
@@ -220,6 +223,7 @@ class Config(Section):
     identity_max_staleness: Seconds = 0
     identity_stale_if_error: Seconds = 0
     allow_byok: StrictBool = True
+    own_keys: OwnKeys | None = None
     audit_keep_days: Annotated[int, Field(strict=True, ge=1, le=36_500)] = 365
     send_actor_headers: StrictBool = False
     providers: tuple[Provider, ...] = DEFAULT_PROVIDERS
@@ -275,7 +279,14 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _own_store(self) -> Self:
-        if isinstance(parse_identity_url(self.identity), CoderURL) and self.sign_in.machines:
+        if not isinstance(parse_identity_url(self.identity), CoderURL):
+            return self
+        if self.own_keys:
+            raise ValueError(
+                "own_keys: needs a store of authz (identity: sqlite://… or postgresql://…), "
+                "because users of Coder store their keys in Coder"
+            )
+        if self.sign_in.machines:
             raise ValueError(
                 "sign_in.machines: needs a store of authz's own (identity: sqlite://… or "
                 "postgresql://…): Coder manages the tokens of this gateway"

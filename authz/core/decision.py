@@ -18,13 +18,12 @@ from authz.core.decision_types import (
     Exhausted,
     Route,
     RouteKind,
+    Unreadable,
     refuse,
 )
+from authz.core.further_headers import further_headers, further_removed
 from authz.core.header_names import (
-    ACTOR_ID,
-    ACTOR_NAME,
     AUTHORIZATION,
-    CREDENTIAL_HEADERS,
     GOVERNANCE,
     SUBPROTOCOL,
     X_API_KEY,
@@ -103,6 +102,7 @@ def decide(
     central_key: ChosenKey | Exhausted | None,
     *,
     allow_byok: bool,
+    stored: Secret | Unreadable | None = None,
 ) -> Decision:
     """Decide on a request whose token was looked up.
 
@@ -112,7 +112,10 @@ def decide(
         token: the return value of ``precheck``.
         verification: the identity source's answer for the token.
         central_key: the company's key for this request, if there is one.
-        allow_byok: the setting, for the text of a refusal; ``precheck`` has acted on it.
+        allow_byok: the setting. ``precheck`` has acted on it for the user's own credentials in the
+            request; here it is for stored keys and the text of a refusal.
+        stored: the key that the user has stored for the provider. It counts as their own
+            credential where the request has none.
 
     Returns:
         The one credential for the provider, or the refusal.
@@ -151,7 +154,10 @@ def decide(
         reason = Reason.RULE_PROVIDER if mode is None else Reason.RULE_MODE
         return denied(reason, {"use": use.text, "rules": verification.rules})
 
-    own_missing = route.own_only and own_credential(credentials, route.type) is None
+    has_own = own_credential(credentials, route.type) is not None
+    if has_own or (route.keyless and not allow_byok):
+        stored = None
+    own_missing = route.own_only and not has_own and stored is None
     if route.provider is None or route.type is None or not route.supported or own_missing:
         return denied(Reason.ROUTE_NOT_SUPPORTED, {"label": route.label})
     if refusal := forbidden(route.provider):
@@ -159,7 +165,13 @@ def decide(
     problem = _problem_in_query(credentials, route, route.type)
     if problem:
         return denied(Reason.KEY_IN_URL, {"problem": problem})
-    choice = _choose(credentials, route, central_key)
+    if stored is not None and not allow_byok:
+        return denied(Reason.BYOK_DISABLED, {})
+    if isinstance(stored, Unreadable) and not route.keyless:
+        if refusal := forbidden(route.provider, Mode.BYOK):
+            return refusal
+        return denied(Reason.OWN_KEY_UNREADABLE, {"provider": route.provider})
+    choice = _choose(credentials, route, central_key, stored)
     if choice is None:
         fields = advice.credential_required(route, allow_byok=allow_byok)
         return denied(Reason.CREDENTIAL_REQUIRED, fields)
@@ -180,9 +192,9 @@ def decide(
         credential=choice.credential,
         hint=choice.hint,
         token_headers=credentials.token_headers
-        + _further_removed(credentials, is_central=is_central)
+        + further_removed(credentials, is_central=is_central)
         + route.removed,
-        headers=_further_headers(credentials, route, verification, is_central=is_central),
+        headers=further_headers(credentials, route, verification, is_central=is_central),
         query=route.query.plain + (route.query.accounts if is_central else ()),
         key_index=choice.key_index,
     )
@@ -200,7 +212,10 @@ class _Choice:
 
 
 def _choose(
-    credentials: Credentials, route: Route, central_key: ChosenKey | Exhausted | None
+    credentials: Credentials,
+    route: Route,
+    central_key: ChosenKey | Exhausted | None,
+    stored: Secret | Unreadable | None,
 ) -> _Choice | Exhausted | None:
     """Choose the credential for the provider.
 
@@ -214,6 +229,9 @@ def _choose(
             # The provider refuses this credential in the header of API keys.
             return _Choice(Mode.BYOK, AUTHORIZATION, Secret(f"Bearer {value.reveal()}"), value.hint)
         return _Choice(Mode.BYOK, header, None, value.hint)
+    if isinstance(stored, Secret) and route.type is not None:
+        header, value = _header_of_key(route.type, stored)
+        return _Choice(Mode.BYOK, header, value, stored.hint)
     if route.keyless:
         return _Choice(Mode.BYOK, None, None, "")
     if not route.central_key or route.type is None:
@@ -228,6 +246,15 @@ def _choose(
     key = central_key.key
     value = Secret(route.type.credential_value(key.reveal()))
     return _Choice(Mode.CENTRALIZED, header_name, value, key.hint, central_key.index)
+
+
+def _header_of_key(provider_type: ProviderType, key: Secret) -> tuple[str, Secret]:
+    """Return the header in which a provider takes a key without one, and its value."""
+    text = key.reveal()
+    header = provider_type.central_header or AUTHORIZATION
+    if text.startswith(provider_type.bearer_prefixes):
+        header = AUTHORIZATION
+    return header, Secret(f"Bearer {text}") if header == AUTHORIZATION else key
 
 
 def own_credential(
@@ -271,35 +298,3 @@ def _problem_in_query(
         return None
     # If we only removed it, the company would pay for a request that the user meant to pay for.
     return advice.own_key_in_query(found, provider_type)
-
-
-def _further_removed(credentials: Credentials, *, is_central: bool) -> tuple[str, ...]:
-    """Return headers to remove beside ``CREDENTIAL_HEADERS`` and headers with a Coder token.
-
-    With a central key the company chooses the account that pays.
-    """
-    removed = [name for name, _ in credentials.others if name not in CREDENTIAL_HEADERS]
-    if is_central:
-        removed += credentials.accounts
-    if _subprotocols(credentials, is_central=is_central) == "":
-        removed.append(SUBPROTOCOL)
-    return tuple(removed)
-
-
-def _further_headers(
-    credentials: Credentials, route: Route, identity: Identity, *, is_central: bool
-) -> tuple[tuple[str, str], ...]:
-    headers = route.accounts if is_central else ()
-    if route.actor:
-        headers = (*headers, (ACTOR_ID, identity.user_id), (ACTOR_NAME, identity.name))
-    subprotocols = _subprotocols(credentials, is_central=is_central)
-    if subprotocols and SUBPROTOCOL not in credentials.token_headers:
-        headers = (*headers, (SUBPROTOCOL, subprotocols))
-    return headers
-
-
-def _subprotocols(credentials: Credentials, *, is_central: bool) -> str | None:
-    """Return the subprotocols for the provider; None where the header stays as it came."""
-    if is_central and credentials.central_subprotocols is not None:
-        return credentials.central_subprotocols
-    return credentials.subprotocols

@@ -102,6 +102,17 @@ class Exhausted:
 
 
 @dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A stored key of the user that can't be decrypted.
+
+    Attributes:
+        why: for the log.
+    """
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Allow:
     """The request may pass.
 

@@ -4,7 +4,7 @@ A source answers from its own records on every call and caches no positive resul
 stops working with the next request after it, or its user, was deleted.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
@@ -39,6 +39,7 @@ class Identity:
         expires_at: the end of the token, UTC; None where the source does not tell.
         rules: the limits of the token; Coder's own tokens have no limits.
         stale: whether this is an earlier answer, because the source is unavailable now.
+        own_keys: the keys that the user has stored, encrypted, by provider.
         memberships: the groups of the user with their rules; Coder's users have none here.
     """
 
@@ -51,6 +52,7 @@ class Identity:
     stale: bool = False
     rules: TokenRules = NO_RULES
     memberships: tuple[Group, ...] = ()
+    own_keys: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -64,6 +66,13 @@ class Identity:
         A user's name has no colon, so it can't look like a token's.
         """
         return self.username or f"token:{self.token_id}"
+
+    def own_key(self, provider: str) -> str | None:
+        """Return the encrypted key that the user has stored for a provider, or None."""
+        for name, envelope in self.own_keys:
+            if name == provider:
+                return envelope
+        return None
 
 
 class IdentitySource(Protocol):

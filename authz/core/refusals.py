@@ -40,6 +40,7 @@ class Reason(StrEnum):
     RULE_MODE = "token_rule_mode"
     GROUP_PROVIDER = "group_rule_provider"
     GROUP_MODE = "group_rule_mode"
+    OWN_KEY_UNREADABLE = "own_key_unreadable"
 
     IDENTITY_UNAVAILABLE = "identity_unavailable"
     UNKNOWN_ROUTE = "unknown_route"
@@ -141,6 +142,13 @@ _BY_AUTHZ = (
         502,
         API,
         'Provider "{provider}" refuses every central key. Ask your administrator to replace them.',
+    ),
+    Refusal(
+        Reason.OWN_KEY_UNREADABLE,
+        503,
+        API,
+        'The gateway can\'t decrypt the key that you have stored for provider "{provider}". Ask '
+        "your administrator to read the log, or store the key again.",
     ),
     Refusal(Reason.IDENTITY_UNAVAILABLE, 503, API, _NOT_NOW),
     Refusal(Reason.UNKNOWN_ROUTE, 503, API, _NOT_NOW),

@@ -62,6 +62,8 @@ def _reported(error: asyncpg.PostgresError, where: str) -> str:
     match error:
         case asyncpg.InsufficientPrivilegeError():
             return f"{text}: the role lacks a GRANT, see {_PAGE}"
+        case asyncpg.UndefinedTableError() if "own_keys" in str(error.args[0]):
+            return f"{text}: create the table of stored keys with 'authz db init'"
         case asyncpg.UndefinedTableError() | asyncpg.UndefinedColumnError():
             return f"{text}: use Coder's database, or create the tables with 'authz db init'"
         case asyncpg.InvalidAuthorizationSpecificationError():

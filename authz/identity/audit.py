@@ -48,6 +48,7 @@ class Resource(StrEnum):
     USER = "user"
     API_KEY = "api_key"
     GROUP = "group"
+    OWN_KEY = "own_key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +89,9 @@ class Change:
     """A change.
 
     Attributes:
-        resource_id: the UUID of a user or a group, or the token's 10 characters.
-        target: the name of the user, token or group.
+        resource_id: the UUID of a user or a group, the token's 10 characters, or for a stored key
+            the UUID of its owner.
+        target: the name of the user, token or group, or the provider of a stored key.
         username: the owner of the object, or the user who joins or leaves a group.
         fields: further details, as JSON values.
     """

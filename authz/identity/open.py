@@ -15,7 +15,11 @@ from authz.identity.store import Store
 
 
 async def open_source(
-    url: str, *, ca_file: Path | None = None, on_batch: Callable[[int], None] | None = None
+    url: str,
+    *,
+    ca_file: Path | None = None,
+    on_batch: Callable[[int], None] | None = None,
+    own_keys: bool = False,
 ) -> IdentitySource:
     """Return the source in which tokens of requests are looked up.
 
@@ -26,6 +30,7 @@ async def open_source(
         url: the configuration's ``identity``.
         ca_file: the configuration's ``identity_ca_file``.
         on_batch: called with the number of tokens in each look-up, if the source batches them.
+        own_keys: also read the keys that users have stored.
 
     Raises:
         ConfigError: the URL is malformed, its scheme is not supported, or ``ca_file`` can't be
@@ -42,9 +47,9 @@ async def open_source(
         case PostgresURL():
             from authz.identity.postgres_source import PostgresSource
 
-            return PostgresSource(parsed, on_batch)
+            return PostgresSource(parsed, on_batch, own_keys=own_keys)
         case SQLiteURL():
-            return SQLiteSource(parsed.path)
+            return SQLiteSource(parsed.path, own_keys=own_keys)
 
 
 def coder_base(url: str) -> str | None:

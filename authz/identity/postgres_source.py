@@ -11,7 +11,7 @@ from authz.database.postgres_pool import Pool
 from authz.database.url import PostgresURL
 from authz.errors import IdentityUnreachable
 from authz.identity.batch import Batcher
-from authz.identity.record import SELECT_RECORDS, TokenRecord, check
+from authz.identity.record import SELECT_RECORDS, SELECT_RECORDS_WITH_OWN_KEYS, TokenRecord, check
 
 CONNECTIONS = 2
 """The number of connections and of concurrent look-ups, each for a whole batch."""
@@ -34,10 +34,18 @@ class PostgresSource:
         url: of a database with Coder's tables or authz's. The role needs only ``SELECT`` on the
             columns of ``record.SELECT_RECORDS``.
         on_batch: called with the number of tokens in each look-up.
+        own_keys: also read the keys that users have stored, in the same query.
     """
 
-    def __init__(self, url: PostgresURL, on_batch: Callable[[int], None] | None = None) -> None:
+    def __init__(
+        self,
+        url: PostgresURL,
+        on_batch: Callable[[int], None] | None = None,
+        *,
+        own_keys: bool = False,
+    ) -> None:
         self._where = url.display
+        self._select = SELECT_RECORDS_WITH_OWN_KEYS if own_keys else SELECT_RECORDS
         self._pool = Pool(
             url, size=CONNECTIONS, statement_seconds=STATEMENT_SECONDS, settings=_SETTINGS
         )
@@ -71,7 +79,7 @@ class PostgresSource:
     async def _look_up(self, token_ids: Sequence[str]) -> Mapping[str, TokenRecord]:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                rows = await self._pool.fetch(SELECT_RECORDS, token_ids)
+                rows = await self._pool.fetch(self._select, token_ids)
         except FAILURES as error:
             # Without its cause, whose text may quote the URL.
             raise IdentityUnreachable(explain(error, self._where)) from None

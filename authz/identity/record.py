@@ -1,5 +1,6 @@
 """The check of a token against its record, as a pure function, and the SQL of the record."""
 
+import json
 from datetime import datetime
 from functools import lru_cache
 from typing import NamedTuple
@@ -20,6 +21,13 @@ SELECT_RECORD_BEFORE_GROUPS = f"{_COLUMNS} k.authz_rules, NULL {_OURS}"
 """The same from tables that no writer has brought up to date yet."""
 GROUPS_VERSION = 3
 """The first version of the tables with groups."""
+_STORED_KEYS = "FROM own_keys o WHERE o.user_id = u.id"
+SELECT_RECORD_WITH_OWN_KEYS = f"""\
+{_COLUMNS} k.authz_rules, u.authz_groups,
+       (SELECT json_group_object(o.provider, o.envelope) {_STORED_KEYS})
+{_OURS}"""
+"""The same with the keys that the user has stored, encrypted."""
+HAS_OWN_KEYS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'own_keys'"
 # Coder's tables have no authz_rules and authz_groups, and authz's of version 2 no authz_groups. If
 # the inner query's table has no such column, the name means the outer query's column, which is
 # NULL. So one statement reads all kinds of tables.
@@ -33,6 +41,12 @@ CROSS JOIN LATERAL
      WHERE id = k.user_id) u
 WHERE k.id = ANY($1::text[])"""  # noqa: S608 - constants
 """Reads the records of many tokens in PostgreSQL, from authz's tables or Coder's."""
+SELECT_RECORDS_WITH_OWN_KEYS = f"""\
+{_COLUMNS} k.authz_rules, u.authz_groups,
+       (SELECT CAST(json_object_agg(o.provider, o.envelope) AS text) {_STORED_KEYS})
+FROM api_keys k JOIN users u ON u.id = k.user_id
+WHERE k.id = ANY($1::text[])"""  # noqa: S608 - constants
+"""The same from authz's tables, with the keys that each user has stored, encrypted."""
 
 
 class TokenRecord(NamedTuple):
@@ -44,6 +58,8 @@ class TokenRecord(NamedTuple):
         status: ``active``, ``dormant`` or ``suspended``.
         rules: the text of ``TokenRules.as_text``; None for a token without rules.
         groups: the groups of the user, for ``read_groups``; None for a user without groups.
+        own_keys: the keys that the user has stored, as a JSON object of envelopes by provider;
+            None without any.
     """
 
     token_id: str
@@ -58,6 +74,7 @@ class TokenRecord(NamedTuple):
     is_system: bool
     rules: str | None = None
     groups: str | None = None
+    own_keys: str | None = None
 
 
 def check(record: TokenRecord | None, token: CoderToken, now: datetime) -> Identity | Rejection:
@@ -102,4 +119,12 @@ def _owner(record: TokenRecord) -> Identity:
         expires_at=record.expires_at,
         rules=read_rules(record.rules),
         memberships=read_groups(record.groups),
+        own_keys=_read_own_keys(record.own_keys),
     )
+
+
+def _read_own_keys(text: str | None) -> tuple[tuple[str, str], ...]:
+    """Return the providers and envelopes of stored keys, in the order of the providers."""
+    if text is None:
+        return ()
+    return tuple(sorted(json.loads(text).items()))

@@ -13,8 +13,10 @@ from authz.database.sqlite_file import SQLiteFile
 from authz.errors import IdentityUnreachable, StoreError
 from authz.identity.record import (
     GROUPS_VERSION,
+    HAS_OWN_KEYS,
     SELECT_RECORD,
     SELECT_RECORD_BEFORE_GROUPS,
+    SELECT_RECORD_WITH_OWN_KEYS,
     TokenRecord,
     check,
 )
@@ -32,16 +34,18 @@ class SQLiteSource:
 
     Args:
         path: of the file.
+        own_keys: also read the keys that users have stored.
     """
 
     is_immediate = True
     """``verify`` never waits."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, own_keys: bool = False) -> None:
         self._file = SQLiteFile(path, IDENTITY, read_only=True)
         # Records, and the state of the file in which they were read.
         self._records: FIFOCache[str, TokenRecord] = FIFOCache(_MAX_RECORDS)
         self._state: tuple[sqlite3.Connection, int] | None = None
+        self._own_keys = own_keys
         self._select = SELECT_RECORD
 
     async def verify(self, token: CoderToken) -> Identity | Rejection:
@@ -71,7 +75,7 @@ class SQLiteSource:
             state = self._state
             if state is None or state[0] is not connection or state[1] != version:
                 self._forget()
-                self._select = _select_of(connection)
+                self._select = self._select_of(connection)
                 self._state = connection, version
             record = self._records.get(token_id)
             if record is None:
@@ -92,15 +96,18 @@ class SQLiteSource:
         self._records.clear()
         self._state = None
 
-
-def _select_of(connection: sqlite3.Connection) -> str:
-    """Return the query for the version of the tables, which a writer may bring up to date."""
-    version = connection.execute("PRAGMA user_version").fetchall()[0][0]
-    return SELECT_RECORD if version >= GROUPS_VERSION else SELECT_RECORD_BEFORE_GROUPS
+    def _select_of(self, connection: sqlite3.Connection) -> str:
+        """Return the query for the version of the tables, which a writer may bring up to date."""
+        if connection.execute("PRAGMA user_version").fetchall()[0][0] < GROUPS_VERSION:
+            return SELECT_RECORD_BEFORE_GROUPS
+        # The first stored key creates the table.
+        if self._own_keys and connection.execute(HAS_OWN_KEYS).fetchall():
+            return SELECT_RECORD_WITH_OWN_KEYS
+        return SELECT_RECORD
 
 
 def _record_of(row: tuple[Any, ...]) -> TokenRecord:
-    key, secret, expires, name, user, username, email, status, deleted, system, rules, groups = row
+    key, secret, expires, name, user, username, email, status, deleted, system, *rest = row
     return TokenRecord(
         key,
         secret,
@@ -112,6 +119,5 @@ def _record_of(row: tuple[Any, ...]) -> TokenRecord:
         status,
         deleted != 0,
         system != 0,
-        rules,
-        groups,
+        *rest,
     )

@@ -18,6 +18,7 @@ from authz.core.identity import IdentitySource
 from authz.errors import AuthzError, ConfigError
 from authz.keys.pool import KeyPool
 from authz.metrics import Metrics
+from authz.own_keys.keyring import Keyring
 from authz.sds.leaves import keep_leaves, make_leaves
 from authz.serve.key_commands import KeyCommands
 from authz.serve.systemd import Notifier
@@ -33,7 +34,9 @@ that both configurations have follows the new one from the first request on.
 """
 
 
-_Prepared = tuple[Config, dict[str, KeyPool], CheckReader | None, Container[str | None]]
+_Prepared = tuple[
+    Config, dict[str, KeyPool], CheckReader | None, Container[str | None], Keyring | None
+]
 
 
 class Reloadable:
@@ -50,6 +53,7 @@ class Reloadable:
 
     Attributes:
         pools: the central keys now, by provider.
+        keyring: the master keys of stored keys now, if users may store any.
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class Reloadable:
         self._record = record
         self._record_kinds = _record_kinds(config)
         self.pools = open_pools(config)
+        self.keyring = _open_keyring(config)
         self._authorizer, self._refused_keys = self._create(config, _external_reader(config))
         self._commands = KeyCommands(metrics.key_command_failed)
         self._lock = asyncio.Lock()
@@ -142,7 +147,7 @@ class Reloadable:
 
     async def _reload(self) -> None:
         try:
-            config, pools, reader, kinds = await asyncio.to_thread(self._prepare)
+            prepared = await asyncio.to_thread(self._prepare)
         except (AuthzError, OSError) as error:
             self._metrics.not_reloaded()
             problems = error.problems if isinstance(error, ConfigError) else [str(error)]
@@ -153,7 +158,7 @@ class Reloadable:
             # We log the type alone, since a message could quote a secret.
             _log.error("configuration kept", error=type(error).__name__)
             return
-        self._swap(config, pools, reader, kinds)
+        self._swap(*prepared)
 
     def _prepare(self) -> _Prepared:
         config = self._load()
@@ -161,8 +166,9 @@ class Reloadable:
         if paths := need_restart(self._config, config, ignored={"envoy"}):
             raise ConfigError([f"{path}: needs a restart" for path in paths])
         pools, reader = open_pools(config), _external_reader(config)
+        keyring = _open_keyring(config)
         make_leaves(config)
-        return config, pools, reader, _record_kinds(config)
+        return config, pools, reader, _record_kinds(config), keyring
 
     def _swap(
         self,
@@ -170,10 +176,11 @@ class Reloadable:
         pools: dict[str, KeyPool],
         reader: CheckReader | None,
         kinds: Container[str | None],
+        keyring: Keyring | None,
     ) -> None:
         old, previous = self._config, self._authorizer
         self._config, self.pools = config, pools | _unchanged(old, config, self.pools)
-        self._record_kinds = kinds
+        self._record_kinds, self.keyring = kinds, keyring
         self._authorizer, self._refused_keys = self._create(config, reader)
         self._authorizer.previous = previous
         older: Authorizer | None = previous
@@ -190,7 +197,14 @@ class Reloadable:
 
     def _create(self, config: Config, reader: CheckReader | None) -> tuple[Authorizer, RefusedKeys]:
         authorizer = Authorizer(
-            config, self._source, self.pools, self._metrics, self._ids, reader, self._record
+            config,
+            self._source,
+            self.pools,
+            self._metrics,
+            self._ids,
+            reader,
+            self._record,
+            self.keyring,
         )
         self._metrics.expect_keys(
             provider.name
@@ -234,6 +248,15 @@ def _unchanged(old: Config, new: Config, pools: dict[str, KeyPool]) -> dict[str,
         if provider.name in pools
         and (provider.name, provider.base_url, provider.key_references) in same
     }
+
+
+def _open_keyring(config: Config) -> Keyring | None:
+    if config.own_keys is None:
+        return None
+    keyring = Keyring(config.own_keys.keys)
+    # The start goes on: only users with stored keys need the master keys.
+    keyring.log_problems()
+    return keyring
 
 
 def _forget(authorizer: Authorizer) -> None:

@@ -146,9 +146,19 @@ async def _start(
             secure,
             lambda: reloadable.config.provider_names,
             lambda: reloadable.config,
+            lambda: reloadable.keyring,
         )
     )
-    pages = create_pages(Pages(own_store, sign_in, secure, lambda: reloadable.config, usage_rows))
+    pages = create_pages(
+        Pages(
+            own_store,
+            sign_in,
+            secure,
+            lambda: reloadable.config,
+            usage_rows,
+            lambda: reloadable.keyring,
+        )
+    )
     routes = _oauth_routes(config, own_store, parts)
     app = create_app(source, metrics, config.proxy, api, pages, lambda: usage.problem, routes)
 
@@ -281,7 +291,10 @@ def _traces(config: Config, reloadable: Reloadable) -> "CheckTraces | None":
 
 async def _open_source(config: Config, metrics: Metrics) -> IdentitySource:
     source = await open_source(
-        config.identity, ca_file=config.identity_ca_file, on_batch=metrics.looked_up_together
+        config.identity,
+        ca_file=config.identity_ca_file,
+        on_batch=metrics.looked_up_together,
+        own_keys=config.own_keys is not None,
     )
     if not config.identity_max_staleness and not config.identity_stale_if_error:
         return source

@@ -12,6 +12,7 @@ from authz.identity.accounts import User
 from authz.identity.audit import Actor
 from authz.identity.store import Store
 from authz.identity.store_sessions import Authenticated
+from authz.own_keys.keyring import Keyring
 from authz.web.access import Access
 from authz.web.api import authentication
 from authz.web.api.errors import ApiError, not_found
@@ -32,6 +33,7 @@ class Services:
         secure: clients connect over TLS, so cookies get the ``Secure`` attribute.
         providers: returns the names of the configured providers, or None to accept any name.
         config: returns the current configuration.
+        keyring: returns the current master keys of stored keys; None if users can't store any.
     """
 
     own_store: OwnStore
@@ -39,6 +41,7 @@ class Services:
     secure: bool
     providers: Callable[[], Collection[str] | None] = lambda: None
     config: Callable[[], Config] = Config
+    keyring: Callable[[], Keyring | None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)

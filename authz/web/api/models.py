@@ -224,6 +224,25 @@ class NewKey(Body):
     key: Annotated[str, Field(pattern="^[0-9A-Za-z]{10}-[0-9A-Za-z]{22}$")]
 
 
+class OwnKey(Body):
+    """A stored provider key, without the key.
+
+    Attributes:
+        hint: the last four characters of the key; empty for a short one.
+    """
+
+    provider: StrictStr
+    hint: StrictStr
+    created_at: datetime
+    updated_at: datetime
+
+
+class SetOwnKey(Body):
+    """A provider key to store."""
+
+    key: StrictStr
+
+
 class TokenConfig(Body):
     """The longest lifetime of a user's tokens, in nanoseconds."""
 

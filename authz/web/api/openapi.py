@@ -18,6 +18,7 @@ _PARAMETERS = {
     "name": "A token's name.",
     "organization": "A UUID, or `default`.",
     "group": "A UUID, or a group's name below an organization.",
+    "provider": "The name of a provider.",
     "key": "A token's or session's id: the first 10 characters of its text.",
 }
 _SECURITY_SCHEMES = {

@@ -22,8 +22,8 @@ class Operation:
     """A method on a path.
 
     Attributes:
-        path: below ``/api/v2``, with ``{user}``, ``{name}``, ``{key}``, ``{group}`` and
-            ``{organization}``.
+        path: below ``/api/v2``, with ``{user}``, ``{name}``, ``{key}``, ``{provider}``,
+            ``{group}`` and ``{organization}``.
         status: status of a success.
         response: body of a success; None if it is empty.
         is_list: the body is a list of ``response``, or null.

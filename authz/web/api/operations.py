@@ -6,6 +6,7 @@ from authz.web.api import (
     groups,
     models,
     organizations,
+    own_keys,
     tokens,
     user_admin,
     users,
@@ -18,6 +19,7 @@ _FLAG = "boolean"
 _MANAGED = {404: "Coder manages the users and tokens", 503: _ERRORS[503]}
 _TOO_LONG = "the body is too long"
 _KEYS = "/users/{user}/keys"
+_OWN_KEYS = "/users/{user}/own-keys"
 _NO_MANAGER = "the caller is not an owner or user administrator, or their token is limited"
 _GROUPS = "/organizations/{organization}/groups"
 _MEMBER = {"has_member": "string"}
@@ -189,6 +191,24 @@ OPERATIONS = (
         group_models.Answer,
         is_list=True,
         query={"provider": "string", "token": "string", "mode": "string"},
+    ),
+    _of_users("GET", _OWN_KEYS, own_keys.list_own_keys, 200, models.OwnKey, is_list=True),
+    _of_users(
+        "PUT",
+        f"{_OWN_KEYS}/{{provider}}",
+        own_keys.set_own_key,
+        200,
+        models.OwnKey,
+        body=models.SetOwnKey,
+        errors={**_LIMITED, 413: _TOO_LONG},
+    ),
+    _of_users(
+        "DELETE",
+        f"{_OWN_KEYS}/{{provider}}",
+        own_keys.delete_own_key,
+        204,
+        None,
+        errors=_LIMITED,
     ),
     _of_users(
         "POST",

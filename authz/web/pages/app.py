@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from authz.errors import ManagedByCoder, StoreError
 from authz.identity.store_base import ActorGone
-from authz.web.pages import audit, explanation, groups, sign_in, tokens, usage, users
+from authz.web.pages import audit, explanation, groups, own_keys, sign_in, tokens, usage, users
 from authz.web.pages.context import VISITOR_COOKIE, PageContext, Pages, page_context
 from authz.web.pages.forms import check_origin, read_form
 from authz.web.pages.responses import BASE, HEADERS, PageError, not_found, page, see, static
@@ -60,6 +60,8 @@ _PAGES = (
             _Page(f"{prefix}/{{key}}/expire", tokens.ask_expire, tokens.expire),
         )
     ),
+    _Page(own_keys.PATH, own_keys.show_own_keys, own_keys.set_own_key),
+    _Page(f"{own_keys.PATH}/{{provider}}/delete", own_keys.ask_delete, own_keys.delete),
     _Page("/users", users.show_users),
     _Page("/users/new", users.show_new, users.create),
     _Page(_USER, users.show_user),

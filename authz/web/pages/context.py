@@ -15,6 +15,7 @@ from authz.identity.audit import Actor
 from authz.identity.roles import may_manage_users
 from authz.identity.store import Store
 from authz.identity.store_sessions import Authenticated, AuthenticationFailed
+from authz.own_keys.keyring import Keyring
 from authz.web.access import Access
 from authz.web.api import authentication
 from authz.web.own_store import OwnStore
@@ -41,6 +42,7 @@ class Pages:
         secure: clients connect over TLS, so cookies get the ``Secure`` attribute.
         config: returns the current configuration.
         usage: the recorded requests.
+        keyring: returns the current master keys of stored keys; None if users can't store any.
     """
 
     own_store: OwnStore
@@ -48,6 +50,7 @@ class Pages:
     secure: bool
     config: Callable[[], Config]
     usage: UsageRows
+    keyring: Callable[[], Keyring | None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,7 @@ class PageContext:
             status,
             caller=caller,
             may_manage_users=caller is not None and may_manage_users(caller),
+            has_own_keys=self.pages.keyring() is not None,
             csrf=csrf_token(self.secret) if self.secret else "",
             here=self.request.url.path,
             **values,

@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 from authz.cli.audit import audit
 from authz.cli.explain import explain
 from authz.cli.login import login
+from authz.cli.own_keys import own_keys
 from authz.cli.tokens import tokens
 from authz.cli.usage import usage
 from authz.cli.user_groups import groups
@@ -34,7 +35,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         "CODER_TOKEN_USER",
     ):
         monkeypatch.delenv(variable, raising=False)
-    commands = (users, groups, tokens, login, audit, usage, explain)
+    commands = (users, groups, tokens, login, audit, usage, explain, own_keys)
     root = click.Group(commands={str(command.name): command for command in commands})
 
     def _run(

@@ -12,6 +12,7 @@ from tests.unit.cli.test_cli_page import _commands
 # Every file and variable that this configuration names is missing.
 _CONFIGURATION = """\
 identity: sqlite:///./identity.db
+own_keys: {keys: [{file: master.key}]}
 tls: {cert_file: listener.crt, key_file: listener.key}
 providers:
   - {name: one, type: openai, base_url: 'https://127.0.0.1:1/v1', ca_file: one.crt,
@@ -45,6 +46,8 @@ _BOTH = {"authz-ca.crt", "collector.crt"}
 _AUTHZ = {"authz.crt", "authz.key", "issuer.crt", "jwks"} | _BOTH
 _LISTENERS = {"listener.crt", "listener.key", "proxy.crt", "proxy.key"}
 _ENVOY = {"envoy.crt", "envoy.key", "one.crt"} | _LISTENERS | _BOTH
+# authz starts without it: only users with stored keys need it.
+_MASTER = "master.key"
 _EVERY = _KEYS | _CA | _AUTHZ | _ENVOY
 
 # A command without names works. The other ones fail and name exactly these files.
@@ -75,6 +78,10 @@ _NEEDS: dict[str, tuple[str, set[str]]] = {
         set(),
     ),
     "authz manifests istio": ("manifests istio --config external.yaml", set()),
+    "authz own-keys list": ("own-keys list --user alice", set()),
+    "authz own-keys remove": ("own-keys remove --help", set()),
+    "authz own-keys rotate": ("own-keys rotate", {_MASTER}),
+    "authz own-keys set": ("own-keys set one --user alice", {_MASTER}),
     "authz providers test": ("providers test", {"one.key", "two.key"}),
     "authz proxy ca": ("proxy ca", set()),
     "authz proxy env": ("proxy env", {".authz/ca.pem"}),
@@ -163,4 +170,4 @@ def test_a_command_needs_what_it_uses(
         assert {name for name in _EVERY if f" {name}:" in "\n".join(problems)} == _ENVOY
         return
     if line != "proxy ca":
-        assert {name for name in _EVERY if f" {name}" in text} == names
+        assert {name for name in {*_EVERY, _MASTER} if f" {name}" in text} == names

@@ -43,6 +43,17 @@ def test_what_changes(old: Config, new: Config, said: str) -> None:
     assert (fingerprint(old) == fingerprint(new)) is same
 
 
+def test_master_keys_can_be_rotated() -> None:
+    """Other master keys need a reload only; switching stored keys on or off needs a restart."""
+    one, two = ({"keys": [{"env": name}]} for name in ("ONE", "TWO"))
+    off, old, new = _config(A), _config(A, own_keys=one), _config(A, own_keys=two)
+    assert need_restart(old, new) == []
+    assert describe(old, new).startswith("own_keys.keys is now")
+    assert need_restart(off, new) == ["own_keys"]
+    assert need_restart(old, off) == ["own_keys"]
+    assert len({fingerprint(one) for one in (off, old, new)}) == 3
+
+
 def test_a_replaced_file_is_a_change() -> None:
     """A provider whose CA file has other content is changed, though its settings are the same."""
     assert describe(_config(A, B), _config(A, B), ["b"]) == "providers changed b"

@@ -1,0 +1,1 @@
+"""Provider keys that users store: encryption, the table, and the master keys."""
