@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from joserfc import jwt
-from joserfc.jwk import ECKey, OctKey, RSAKey
+from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -18,7 +18,7 @@ from starlette.routing import Route
 from tests.support.threaded import served
 
 AUDIENCE = "https://gateway.test"
-Key = RSAKey | ECKey | OctKey
+Key = RSAKey | ECKey | OKPKey | OctKey
 
 
 def new_key(kid: str = "one") -> ECKey:
