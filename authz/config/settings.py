@@ -272,11 +272,13 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _own_store(self) -> Self:
-        if isinstance(parse_identity_url(self.identity), CoderURL) and self.sign_in.machines:
-            raise ValueError(
-                "sign_in.machines: needs a store of authz's own (identity: sqlite://… or "
-                "postgresql://…): Coder manages the tokens of this gateway"
-            )
+        if isinstance(parse_identity_url(self.identity), CoderURL):
+            for key in ("machines", "oidc"):
+                if getattr(self.sign_in, key):
+                    raise ValueError(
+                        f"sign_in.{key}: needs a store of authz's own (identity: sqlite://… or "
+                        "postgresql://…): Coder manages the users and tokens of this gateway"
+                    )
         return self
 
     @model_validator(mode="after")
