@@ -208,9 +208,7 @@ async def test_logout(gateway: Gateway, openid: OpenIdProvider) -> None:
     assert person.last.status_code == 200, person.last.text
     form = page.one("form")
     fields = {one.attributes["name"]: one.attributes["value"] for one in page.all("input")}
-    await person.open(
-        form.attributes["action"], method="POST", data={**fields, "logout": "yes"}
-    )
+    await person.open(form.attributes["action"], method="POST", data={**fields, "logout": "yes"})
     assert person.last.url.path == "/ui/sign-in"
     # The old cookie is worth nothing, and the provider asks for the password again.
     person.client.cookies.set("authz_session", session, domain="gateway.test", path="/ui")
