@@ -16,7 +16,7 @@ from dataclasses import dataclass
 SECONDS = 600
 """The time for signing in at the provider."""
 _VALUE = re.compile(
-    r"([0-9A-Za-z_-]{43})\.([0-9]{1,12})\.([a-z0-9-]{1,32})\.([a-zA-Z0-9/_-]{0,512})"
+    r"([0-9A-Za-z_-]{43})\.([1-9][0-9]{0,11})\.([a-z0-9-]{1,32})\.([a-zA-Z0-9/_-]{0,512})"
 )
 
 

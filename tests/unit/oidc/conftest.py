@@ -40,12 +40,18 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @pytest.fixture(scope="session")
+def certificate(authority: Authority) -> tuple[Path, Path]:
+    """The certificate of all identity providers."""
+    return authority.issue()
+
+
+@pytest.fixture(scope="session")
 def openid(
-    tmp_path_factory: pytest.TempPathFactory, authority: Authority
+    tmp_path_factory: pytest.TempPathFactory, certificate: tuple[Path, Path]
 ) -> Iterator[OpenIdProvider]:
     """The real OpenID provider, one for all tests."""
     folder = tmp_path_factory.mktemp("openid")
-    with openid_provider(folder, authority.issue(), ORIGIN) as provider:
+    with openid_provider(folder, certificate, ORIGIN) as provider:
         yield provider
 
 
