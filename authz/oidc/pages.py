@@ -17,7 +17,7 @@ from authz.oidc.profile import ProfileRefused, read_profile
 from authz.oidc.provider import OidcFailed, Proven, Provider
 from authz.secret import Secret
 from authz.web.pages.app import Page
-from authz.web.pages.context import SESSION_COOKIE, PageContext
+from authz.web.pages.context import ID_TOKEN_COOKIE, SESSION_COOKIE, PageContext
 from authz.web.pages.responses import BASE, HEADERS, PageError, not_found
 from authz.web.pages.sign_in import own_path, show_signed_in, too_many
 from authz.web.sign_in import SignInRefused, TooManySignIns
@@ -26,7 +26,6 @@ _log = structlog.get_logger(__name__)
 
 _SIGN_IN, _SIGN_OUT = f"{BASE}/sign-in", f"{BASE}/sign-out"
 _COOKIE = "authz_sign_in"
-_ID_TOKEN_COOKIE = "authz_id_token"  # noqa: S105 - a name
 _MAX_ID_TOKEN = 3000
 """Browsers drop a cookie of more than 4,096 bytes."""
 _MAX_QUERY = 16_384
@@ -64,7 +63,7 @@ class OidcPages:
 
     async def end_session(self, context: PageContext) -> str | None:
         """Return the URL that signs the caller out at the provider that they signed in with."""
-        name, _, text = context.request.cookies.get(_ID_TOKEN_COOKIE, "").partition(":")
+        name, _, text = context.request.cookies.get(ID_TOKEN_COOKIE, "").partition(":")
         provider = self._providers.get(name)
         session = context.authenticated
         if provider is None or session is None or session.key.login_type != "oidc":
@@ -132,7 +131,7 @@ def _keep_for_logout(response: Response, context: PageContext, name: str, proven
     """Give the browser the ID token, which some providers want to see at the logout."""
     text = proven.id_token.reveal()
     response.set_cookie(
-        _ID_TOKEN_COOKIE,
+        ID_TOKEN_COOKIE,
         f"{name}:{text if len(text) <= _MAX_ID_TOKEN else ''}",
         # Sent with no other request.
         path=_SIGN_OUT,

@@ -29,6 +29,8 @@ SESSION_COOKIE = "authz_session"
 VISITOR_COOKIE = "authz_visitor"
 """A cookie that binds the sign-in form to a browser, so that no other site can submit the form. It
 authenticates no user and is replaced at sign-in."""
+ID_TOKEN_COOKIE = "authz_id_token"  # noqa: S105 - a name
+"""A cookie with the ID token of a sign-in, which a browser sends only to ``/sign-out``."""
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9.-]+)(:[0-9]{1,5})?")
 _VISITOR = re.compile(r"[0-9A-Za-z_-]{43}")
 
@@ -218,5 +220,12 @@ def set_session(response: Response, signed_in: SignedIn, *, secure: bool) -> Non
 
 
 def drop_session(response: Response, *, secure: bool) -> None:
-    """Remove the session cookie."""
+    """Remove the session cookie and the ID token."""
+    response.delete_cookie(
+        ID_TOKEN_COOKIE,
+        path=f"{BASE}/sign-out",
+        httponly=True,
+        samesite="strict",
+        secure=secure,
+    )
     response.delete_cookie(SESSION_COOKIE, path=BASE, httponly=True, samesite="lax", secure=secure)

@@ -201,7 +201,7 @@ async def test_open_redirect(gateway: Gateway, honest: ScriptedProvider, target:
 
 
 async def test_session_fixation(gateway: Gateway, honest: ScriptedProvider) -> None:
-    """The sign-in makes a new session, and a session that was in the browser ends or stays alien."""
+    """The sign-in makes a new session; one that was in the browser ends, or stays another's."""
     attacker, victim = gateway.person(), gateway.person()
     honest.id_token = {"sub": "attacker"}
     await _sign_in(attacker, honest)

@@ -1,6 +1,7 @@
 """People sign in with a real OpenID provider, npm's oidc-provider over HTTPS."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from authz.identity.audit import Action
@@ -106,7 +107,7 @@ async def test_roles_of_groups(any_gateway: Gateway, openid: OpenIdProvider) -> 
 
 async def test_who_may_sign_in(any_gateway: Gateway, openid: OpenIdProvider) -> None:
     """A group or a verified address lets a person in; an address that is not verified does not."""
-    cases = {
+    cases: dict[str, tuple[dict[str, Any], int]] = {
         "may-1": ({"groups": ["dev"]}, 200),
         "may-2": ({"email": "may-2@example.com", "email_verified": True}, 200),
         "may-3": ({"email": "may-3@example.com", "email_verified": False}, 403),
