@@ -2,10 +2,14 @@
 
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
+from tests.support.browsing import Parsed
 from tests.support.certificates import Authority
+from tests.support.openid import CLIENT_ID
 from tests.support.openid.scripted import ScriptedProvider, scripted_provider
+from tests.support.pair import Pair, Provider, pair
 
 
 @pytest.fixture(scope="module")
