@@ -1,5 +1,6 @@
 """A person signs in through a real Envoy, and their token works until the user is suspended."""
 
+import ssl
 from collections.abc import Iterator
 
 import httpx
@@ -53,7 +54,8 @@ def test_from_the_button_to_a_request(
     """The sign-in makes an owner, whose session's token passes and ends with the suspension."""
     assert "first-administrator" not in gateway.stdout
     idp.id_token = {"sub": "7", "preferred_username": "ada", "groups": ["admins", "dev"]}
-    with httpx.Client(verify=str(authority.ca_file), follow_redirects=True) as browser:
+    context = ssl.create_default_context(cafile=authority.ca_file)
+    with httpx.Client(verify=context, follow_redirects=True) as browser:
         page = Parsed(browser.get(f"{gateway.url}/ui/sign-in").text)
         assert not page.all("input", name="password")
         link = page.one("a", class_="button main").attributes["href"]
