@@ -42,7 +42,8 @@ def gateway(provider: Provider, idp: ScriptedProvider, authority: Authority) -> 
 
 def _ask(gateway: Pair, token: str) -> int:
     headers = {"authorization": f"Bearer {token}", "anthropic-version": "2023-06-01"}
-    body = {"model": "claude-sonnet-4-5", "max_tokens": 9, "messages": []}
+    message = {"role": "user", "content": "Hello"}
+    body = {"model": "claude-sonnet-4-5", "max_tokens": 9, "messages": [message]}
     return httpx.post(
         f"{gateway.url}/anthropic/v1/messages", headers=headers, json=body
     ).status_code
