@@ -98,7 +98,8 @@ class Fetcher:
                 return await self._read(url, method, form, headers, statuses)
         except TimeoutError:
             raise IssuerUnavailable(f"{url} did not answer within {SECONDS:g} s") from None
-        except (aiohttp.ClientError, OSError) as error:
+        # ValueError: a host name that can't be one.
+        except (aiohttp.ClientError, OSError, ValueError) as error:
             raise IssuerUnavailable(f"{url} can't be read: {type(error).__name__}") from None
 
     async def close(self) -> None:

@@ -2,16 +2,22 @@
 
 import base64
 import json
+import os
+import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import yaml
 from joserfc.jwk import OctKey
 
 from tests.support.certificates import Authority
-from tests.support.issuer import AUDIENCE, IssuerServer, issuer_server, new_key
+from tests.support.deployment import REPOSITORY
+from tests.support.issuer import AUDIENCE, JOB_TOKEN, IssuerServer, issuer_server, new_key
 from tests.support.pair import Pair, Provider, pair
 
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -147,6 +153,60 @@ def test_forged_jwts(gateway: Pair, server: tuple[IssuerServer, Path]) -> None:
         for part in jwt.split("."):
             assert not part or part not in f"{response.text}{gateway.stdout}{gateway.stderr}", name
     assert "/mine" not in issuer.calls
+
+
+def _run(script: str, gateway: Pair, ca_file: Path, **environ: str) -> str:
+    """Run the lines of a page in a shell, at this gateway, and return what they print."""
+    done = subprocess.run(
+        ["sh", "-euc", script.replace("=https://gateway.example.com\n", f"={gateway.url}\n")],
+        env={"PATH": os.environ["PATH"], "CURL_CA_BUNDLE": str(ca_file), **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.skipif(
+    not (shutil.which("curl") and shutil.which("jq")),
+    reason="the lines of docs/machines.md need curl and jq",
+)
+def test_the_lines_of_the_page(
+    gateway: Pair, server: tuple[IssuerServer, Path], tmp_path: Path
+) -> None:
+    """The workflow of docs/machines.md gets a token that works, and so do the lines of a pod."""
+    issuer, ca_file = server
+    issuer.job = GITHUB
+    page = (REPOSITORY / "docs" / "machines.md").read_text()
+    blocks = re.findall(r"^```yaml\n(.+?)^```", page, re.DOTALL | re.MULTILINE)
+    [workflow] = [yaml.safe_load(block) for block in blocks if "GITHUB_ENV" in block]
+    [step] = workflow["jobs"]["review"]["steps"]
+    exported = tmp_path / "env"
+    printed = _run(
+        step["run"].replace("audience=https://gateway.example.com", f"audience={AUDIENCE}"),
+        gateway,
+        ca_file,
+        ACTIONS_ID_TOKEN_REQUEST_URL=f"{issuer.url}/job?x=1",
+        ACTIONS_ID_TOKEN_REQUEST_TOKEN=JOB_TOKEN,
+        GITHUB_ENV=str(exported),
+    )
+    lines = dict(line.split("=", 1) for line in exported.read_text().splitlines())
+    token = lines["ANTHROPIC_AUTH_TOKEN"]
+    assert printed == f"::add-mask::{token}\n"
+    assert lines["ANTHROPIC_BASE_URL"] == f"{gateway.url}/anthropic"
+    assert _ask(gateway, token) == 200
+
+    jwt = tmp_path / "token"
+    jwt.write_text(issuer.sign(**KUBERNETES))
+    [pod] = [
+        block
+        for block in re.findall(r"^```sh\n(.+?)^```", page, re.DOTALL | re.MULTILINE)
+        if "/var/run/secrets/gateway/token" in block
+    ]
+    pod = pod.replace("https://gateway.example.com", gateway.url)
+    answer = _run(pod.replace("/var/run/secrets/gateway/token", str(jwt)), gateway, ca_file)
+    assert _ask(gateway, json.loads(answer)["access_token"]) == 200
 
 
 def test_metadata(gateway: Pair) -> None:

@@ -1,20 +1,31 @@
 """The keys of an issuer are fetched, cached and rotated, and its documents are not trusted."""
 
 import asyncio
+import base64
+import contextlib
 import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from authz.oauth import documents
 from authz.oauth.documents import MAX_BYTES, IssuerUnavailable
 from authz.oauth.issuers import Issuer
+from authz.oauth.keys import read_keys
 from authz.secret import Secret
 from tests.support.certificates import Authority
 from tests.support.issuer import AUDIENCE, IssuerServer, new_key
 from tests.support.pair import wait_until
+from tests.support.threaded import served
 from tests.unit.oauth.conftest import Clock
 from tests.unit.oauth.endpoint import refusal
+
+
+def encoded(value: bytes) -> str:
+    """Return the base64url of a value, without padding."""
+    return base64.urlsafe_b64encode(value).decode().rstrip("=")
 
 
 async def test_rotation(issuer: Issuer, server: IssuerServer, clock: Clock) -> None:
@@ -99,7 +110,8 @@ async def test_metadata_is_not_asked_for_again_and_again(
 
 async def test_documents_that_can_not_be_used(issuer: Issuer, server: IssuerServer) -> None:
     """A huge, broken or empty document of keys is refused."""
-    for document in (b"x" * (MAX_BYTES + 1), b"{", b"[]", b'{"keys": []}', b'{"keys": 1}'):
+    keys = json.dumps({"keys": [server.key.as_dict(private=False)]}).encode()
+    for document in (keys + b" " * MAX_BYTES, b"{", b"[]", b'{"keys": []}', b'{"keys": 1}'):
         server.jwks = document
         fresh = Issuer(server.url, ca_file=None)
         fresh._fetcher = issuer._fetcher
@@ -115,6 +127,10 @@ async def test_metadata_of_another_issuer(issuer: Issuer, server: IssuerServer) 
         {"jwks_uri": "http://127.0.0.1:1/"},
         {"jwks_uri": "https://user:password@127.0.0.1/"},
         {"jwks_uri": "file:///etc/passwd"},
+        {"jwks_uri": "https://a..b/keys"},
+        {"jwks_uri": f"https://{'a' * 300}/keys"},
+        {"jwks_uri": "https://127.0.0.1:1/a b\r\nx: y"},
+        {"jwks_uri": "https://[::1/keys"},
         {"jwks_uri": 1},
     ):
         server.metadata = changed
@@ -122,6 +138,15 @@ async def test_metadata_of_another_issuer(issuer: Issuer, server: IssuerServer) 
         fresh._fetcher = issuer._fetcher
         with pytest.raises(IssuerUnavailable):
             await fresh.verify(Secret(server.sign()), AUDIENCE)
+
+
+async def test_keys_without_tls(issuer: Issuer, server: IssuerServer) -> None:
+    """An issuer on another machine can't send authz to a server of this machine without TLS."""
+    with served(server.app()) as port:
+        server.metadata = {"jwks_uri": f"http://127.0.0.1:{port}/keys"}
+        with pytest.raises(IssuerUnavailable):
+            await issuer.verify(Secret(server.sign()), AUDIENCE)
+    assert "/keys" not in server.calls
 
 
 async def test_redirects_are_not_followed(issuer: Issuer, server: IssuerServer) -> None:
@@ -153,3 +178,20 @@ async def test_keys_in_a_file(
     assert await issuer.verify(Secret(server.sign()), AUDIENCE)
     assert server.calls == []
     await issuer.close()
+
+
+_MEMBER = st.none() | st.integers() | st.sampled_from(["", "AQAB", "x", "P-256", "Ed25519"])
+_KEY = st.fixed_dictionaries(
+    {"kty": st.sampled_from(["RSA", "EC", "OKP", "oct", 1, None])},
+    optional={
+        name: _MEMBER | st.binary(min_size=32, max_size=33).map(encoded)
+        for name in ("n", "e", "d", "crv", "x", "y", "k", "kid", "alg", "use", "key_ops", "x5c")
+    },
+)
+
+
+@given(st.lists(_KEY | _MEMBER, max_size=3) | _MEMBER)
+def test_any_keys(entries: object) -> None:
+    """Keys of any shape are read, skipped or refused with one error, and no other exception."""
+    with contextlib.suppress(IssuerUnavailable):
+        assert read_keys({"keys": entries})
