@@ -23,7 +23,11 @@ from authz.identity.store import Store
 @click.group(
     cls=AliasedGroup,
     invoke_without_command=True,
-    epilog=example("authz login --user alice", "authz login token"),
+    epilog=example(
+        "authz login --user alice",
+        "authz login --url https://gateway.example.com",
+        "authz login token",
+    ),
 )
 @click.option(
     "-u",
@@ -31,19 +35,41 @@ from authz.identity.store import Store
     shell_complete=complete_user,
     help="The user to log in. Default: the user of the session, else the only user.",
 )
+@click.option("--url", help="Sign in at this gateway with the browser, instead of in the store.")
+@click.option(
+    "--ca-file",
+    type=click.Path(path_type=Path),
+    help="PEM file with a private CA of the gateway at --url.",
+)
+@click.option("--no-browser", is_flag=True, help="Print the URL, and open no browser.")
 @config_option
 @click.pass_context
-def login(ctx: click.Context, user: str | None, config_path: Path | None) -> None:
+def login(
+    ctx: click.Context,
+    user: str | None,
+    url: str | None,
+    ca_file: Path | None,
+    no_browser: bool,
+    config_path: Path | None,
+) -> None:
     """Create a session token for a user and store it in a file.
 
-    'authz login token' prints it. The command asks for no password: anyone who can write to the
-    store can log in as any user.
+    'authz login token' prints it. Without --url, the command asks for no password: anyone who can
+    write to the store can log in as any user. With --url, the person signs in at the gateway with
+    the browser of this machine.
     """
     ctx.obj = config_path
     if ctx.invoked_subcommand is not None:
-        if user is not None:
-            raise click.UsageError("--user belongs to 'authz login' itself: omit it here")
+        if user is not None or url is not None:
+            raise click.UsageError("--user and --url belong to 'authz login' itself: omit them")
         return
+    if url is not None:
+        if user is not None:
+            raise click.UsageError("--user and --url are mutually exclusive")
+        run_async(_log_in_at(url, ca_file, identity_of(config_path), opens=not no_browser))
+        return
+    if ca_file is not None or no_browser:
+        raise click.UsageError("--ca-file and --no-browser need --url")
 
     async def work() -> None:
         identity = identity_of(config_path)
@@ -58,6 +84,15 @@ def login(ctx: click.Context, user: str | None, config_path: Path | None) -> Non
             )
 
     run_async(work())
+
+
+async def _log_in_at(url: str, ca_file: Path | None, identity: str, *, opens: bool) -> None:
+    # Imported late: the HTTP client takes long to import.
+    from authz.cli.browser_login import browser_login, gateway_url
+
+    text = await browser_login(gateway_url(url), ca_file, opens=opens)
+    path = session.keep(identity, text.reveal())
+    click.echo(f"Logged in; the session is in {path}.", err=True)
 
 
 async def _user_to_log_in(store: Store, identity: str, name: str | None) -> User:
@@ -77,5 +112,7 @@ def token(group_config_path: Path | None, config_path: Path | None) -> None:
     """Print the current session token. $CODER_SESSION_TOKEN overrides the stored one."""
     text = session.current_token(identity_of(config_path or group_config_path))
     if text is None:
-        raise StoreError("not logged in: run 'authz login --user NAME'")
+        raise StoreError(
+            "not logged in: run 'authz login --user NAME', or 'authz login --url https://GATEWAY'"
+        )
     click.echo(text)

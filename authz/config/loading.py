@@ -57,6 +57,8 @@ def load(
         open_pools(config, environ, said)
     if Uses.KEYS in uses:
         said += _external_secret_problems(config, environ)
+    if Uses.KEYS in uses and known(config, "sign_in"):
+        said += _client_secret_problems(config, environ)
     said += broken_files(config, uses)
     if Uses.PROXY_CA in uses:
         said += _ca_problems(config)
@@ -132,6 +134,24 @@ def _external_secret_problems(config: Config, environ: Mapping[str, str]) -> lis
             "external_gateways.envoy_secret: must not be the same as secret: a gateway with secret "
             "could pass itself off as the project's own Envoy"
         )
+    return found
+
+
+def _client_secret_problems(config: Config, environ: Mapping[str, str]) -> list[str]:
+    """Return the problems with the client secrets of OpenID providers."""
+    found = []
+    entries = config.sign_in.oidc if known(config.sign_in, "oidc") else ()
+    for index, one in enumerate(entries):
+        where = f"sign_in.oidc[{index}].client_secret"
+        if not known(one, "client_secret") or one.client_secret is None:
+            continue
+        try:
+            if one.client_secret.open(environ).current() is None:
+                found.append(f"{where}.env: {one.client_secret.env} is not set")
+        except OSError as error:
+            found.append(f"{where}.file: {one.client_secret.file}: {error.strerror}")
+        except ValueError as error:
+            found.append(f"{where}: {error}")
     return found
 
 

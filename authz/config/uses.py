@@ -92,7 +92,9 @@ def _served(config: Config) -> Iterator[str]:
 
 
 def _issuers(config: Config) -> Iterator[str]:
-    """Yield the problems of the files that say which JWTs of machines are valid."""
+    """Yield the problems of the files that say which JWTs are valid."""
+    for index, provider in enumerate(_at(config, "sign_in", "oidc") or ()):
+        yield from _authorities(f"sign_in.oidc[{index}].ca_file", _at(provider, "ca_file"))
     for index, issuer in enumerate(_at(config, "sign_in", "machines", "issuers") or ()):
         where = f"sign_in.machines.issuers[{index}]"
         yield from _authorities(f"{where}.ca_file", _at(issuer, "ca_file"))

@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -138,7 +139,8 @@ async def _start(
         records = RequestRecords(
             usage.record, reloadable.key_refused, usage.report, reloadable.record_kinds
         )
-    sign_in, secure = SignIn(), config.tls is not None
+    sign_in = SignIn(passwords=config.sign_in.passwords)
+    secure = config.tls is not None
     api = create_api(
         Services(
             own_store,
@@ -149,7 +151,8 @@ async def _start(
             lambda: reloadable.keyring,
         )
     )
-    pages = create_pages(
+    pages = _pages(
+        config,
         Pages(
             own_store,
             sign_in,
@@ -157,7 +160,8 @@ async def _start(
             lambda: reloadable.config,
             usage_rows,
             lambda: reloadable.keyring,
-        )
+        ),
+        parts,
     )
     routes = _oauth_routes(config, own_store, parts)
     app = create_app(source, metrics, config.proxy, api, pages, lambda: usage.problem, routes)
@@ -197,6 +201,19 @@ async def _tell_ready(source: IdentitySource, notifier: Notifier) -> None:
         notifier.waiting("the identity source")
         await asyncio.sleep(LASTS_SECONDS)
     notifier.ready()
+
+
+def _pages(config: Config, pages: Pages, parts: AsyncExitStack) -> Starlette:
+    """Return the pages, with the sign-in of OpenID providers if there are any."""
+    if not config.sign_in.oidc:
+        return create_pages(pages)
+    # Imported late: the libraries for JWTs take some megabytes.
+    from authz.oidc.pages import OidcPages
+
+    oidc = OidcPages(config)
+    parts.push_async_callback(oidc.close)
+    pages = replace(pages, providers=oidc.titles, end_session=oidc.end_session)
+    return create_pages(pages, oidc.pages)
 
 
 def _oauth_routes(config: Config, own_store: OwnStore, parts: AsyncExitStack) -> list[Route]:
