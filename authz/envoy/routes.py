@@ -24,6 +24,7 @@ from authz.envoy.cors import allow_origins
 from authz.envoy.filters import EXT_AUTHZ
 from authz.envoy.http1 import NO_UPGRADE
 from authz.envoy.mounts import gateway_mount
+from authz.envoy.oauth_routes import oauth_routes
 from authz.envoy.packing import packed, regex
 from authz.envoy.page_routes import page_routes
 from authz.envoy.path_tree import Branch, path_tree
@@ -54,6 +55,7 @@ def gateway_routes(config: Config) -> RouteConfiguration:
         # authz's own paths below have no escaped slash.
         _escaped_slash_of_a_page(),
         _escaped_slash(),
+        *oauth_routes(config),
         *page_routes(),
         *api_routes(),
         _unknown(),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 import uvloop
 from starlette.applications import Starlette
+from starlette.routing import Route
 
 from authz.addresses import Address, TcpAddress
 from authz.check import ext_authz, refused_keys
@@ -117,7 +118,8 @@ async def _start(
     sign_in, secure = SignIn(), config.tls is not None
     api = create_api(Services(own_store, sign_in, secure, lambda: reloadable.config.provider_names))
     pages = create_pages(Pages(own_store, sign_in, secure, lambda: reloadable.config, usage_rows))
-    app = create_app(source, metrics, config.proxy, api, pages, lambda: usage.problem)
+    routes = _oauth_routes(config, own_store, parts)
+    app = create_app(source, metrics, config.proxy, api, pages, lambda: usage.problem, routes)
 
     http_tasks: list[asyncio.Task[None]] = []
     listeners = worker.listeners if worker else listen_http(config)
@@ -142,6 +144,19 @@ async def _start(
     if early_reload.is_set():
         reloadable.reload_soon()
     return http_tasks
+
+
+def _oauth_routes(config: Config, own_store: OwnStore, parts: AsyncExitStack) -> list[Route]:
+    """Return the routes of the token endpoint, if a grant is switched on."""
+    if config.sign_in.machines is None:
+        return []
+    # Imported late: the libraries for JWTs take some megabytes.
+    from authz.oauth.machines import MachineGrants
+    from authz.oauth.token_endpoint import token_route
+
+    machines = MachineGrants(config.sign_in.machines)
+    parts.push_async_callback(machines.close)
+    return [token_route(machines.grants, own_store)]
 
 
 def _address(config: Config, worker: Worker | None) -> Address:

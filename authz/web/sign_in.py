@@ -101,7 +101,7 @@ class SignIn:
             TooManySignIns: there are too many attempts for this name or peer, or at once.
             StoreError: the store can't be read.
         """
-        self._take(self._peers, _network(peer))
+        self._take(self._peers, network(peer))
         self._take(self._users, name.casefold()[:254])
         anonymous = store.acting(Actor("nobody", ip=peer))
         user = await _find(store, name)
@@ -126,7 +126,7 @@ class SignIn:
         lifetime: timedelta = lifetimes.BROWSER_SESSION,
     ) -> SignedIn:
         """Sign in a user by one of their tokens; arguments and errors as ``by_password``."""
-        self._take(self._peers, _network(peer))
+        self._take(self._peers, network(peer))
         anonymous = store.acting(Actor("nobody", ip=peer))
         token = parse(text.reveal())
         result = await store.authenticate(token) if token else None
@@ -160,7 +160,7 @@ def is_limited(key: ApiKey) -> bool:
     return key.rules != NO_RULES or not everything
 
 
-def _network(peer: str) -> str:
+def network(peer: str) -> str:
     """Return the key that counts attempts: an IPv4 address, or the /64 of an IPv6 address."""
     try:
         address = ipaddress.ip_address(peer.partition("%")[0])

@@ -1,0 +1,54 @@
+"""An issuer of JWTs over HTTPS, and authz's view of it."""
+
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from authz.oauth.issuers import Issuer
+from tests.support.certificates import Authority
+from tests.support.issuer import IssuerServer, issuer_server
+
+
+@dataclass
+class Clock:
+    """A clock that a test turns forward.
+
+    Attributes:
+        ahead: seconds that it is ahead of the real one.
+    """
+
+    ahead: float = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead
+
+
+@pytest.fixture(scope="session")
+def issuer_authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """The CA of the issuer."""
+    return Authority(tmp_path_factory.mktemp("issuer"), "issuer-ca")
+
+
+@pytest.fixture
+def server(issuer_authority: Authority) -> Iterator[IssuerServer]:
+    """The issuer's server."""
+    with issuer_server(issuer_authority.issue()) as served:
+        yield served
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The clock of the issuer's verifier."""
+    return Clock()
+
+
+@pytest.fixture
+async def issuer(
+    server: IssuerServer, issuer_authority: Authority, clock: Clock
+) -> AsyncIterator[Issuer]:
+    """The verifier of the server's JWTs."""
+    one = Issuer(server.url, ca_file=issuer_authority.ca_file, clock=clock)
+    yield one
+    await one.close()
