@@ -29,6 +29,10 @@ COMMANDS = {
     "login": LateCommand(
         "authz.cli.login:login", "Create a session token for a user and store it in a file."
     ),
+    "machines": LateCommand(
+        "authz.cli.machines:machines",
+        "Test the rules that give tokens to CI jobs and other machines.",
+    ),
     "providers": LateCommand(
         "authz.cli.providers:providers", "Test the providers of gateway.yaml."
     ),

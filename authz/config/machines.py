@@ -1,25 +1,18 @@
 """Settings of short-lived tokens for machines: issuers of JWTs, and rules."""
 
+import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, StrictStr, model_validator
+from pydantic import Field, StrictBool, StrictStr, model_validator
 
 from authz.addresses import TcpAddress, parse_base_url
 from authz.config.fields import CaFile, ReadableFile, Section, WholeSeconds
+from authz.config.shared_issuers import too_wide
 from authz.core.rules import TokenRules, make_rules
 
 MAX_LIFETIME_SECONDS = 3600
-_IDENTIFYING = {
-    "https://token.actions.githubusercontent.com": (
-        "sub", "repository", "repository_id", "repository_owner", "repository_owner_id",
-    ),
-    "https://gitlab.com": (
-        "sub", "project_path", "project_id", "namespace_path", "namespace_id",
-    ),
-}  # fmt: skip
-"""Issuers that anyone can get a JWT from, with the claims that say whose it is."""
-
 ClaimPatterns = dict[str, Any]
 
 
@@ -32,18 +25,22 @@ class MachineIssuer(Section):
         jwks_file: file with the issuer's keys (JWKS), for an issuer that authz can't reach. authz
             reads it again when it changes.
         ca_file: PEM file with a private CA of the issuer. Unset means the system's trusted roots.
+        single_use: exchange each JWT once. It must have a ``jti`` claim and end within a day.
     """
 
     issuer: StrictStr
     audience: Annotated[StrictStr, Field(min_length=1, max_length=512)]
     jwks_file: ReadableFile | None = None
     ca_file: CaFile | None = None
+    single_use: StrictBool = False
 
     @model_validator(mode="after")
     def _safe(self) -> Self:
         url = parse_base_url(self.issuer)
         if not url.tls and not TcpAddress(url.host, url.port).is_loopback:
             raise ValueError("issuer: must begin with https://")
+        if self.jwks_file is not None and not _holds_keys(self.jwks_file):
+            raise ValueError('jwks_file: must be a JWKS document: {"keys": [...]}')
         return self
 
 
@@ -71,19 +68,9 @@ class MachineRule(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        patterns = dict(flat_patterns(self.claims))
-        if not any(_names_something(pattern) for pattern in patterns.values()):
-            raise ValueError(
-                "claims: at least one pattern must begin with text, such as {sub: repo:acme/*}: "
-                "otherwise every workload of the issuer gets a token"
-            )
-        if needed := _IDENTIFYING.get(self.issuer):
-            names = [path[0] for path, pattern in patterns.items() if _names_something(pattern)]
-            if not set(needed) & set(names):
-                raise ValueError(
-                    f"claims: anyone can get a JWT from {self.issuer}: add one of "
-                    f"{', '.join(needed)}"
-                )
+        patterns = {".".join(path): pattern for path, pattern in flat_patterns(self.claims)}
+        if problem := too_wide(self.issuer, patterns):
+            raise ValueError(f"claims: {problem}")
         self.rules  # noqa: B018 - raises for a mode or a name that can't be
         return self
 
@@ -136,5 +123,10 @@ def flat_patterns(
             raise ValueError(f"claims: {'.'.join(path)}: must be text, in quotes if it is a number")
 
 
-def _names_something(pattern: str) -> bool:
-    return pattern[0] not in "*?["
+def _holds_keys(path: Path) -> bool:
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    keys = document.get("keys") if isinstance(document, dict) else None
+    return isinstance(keys, list) and bool(keys)

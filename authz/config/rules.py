@@ -24,6 +24,7 @@ def broken_rules(config: Config) -> Iterator[str]:
     yield from _regions(config)
     yield from _shared_addresses(config)
     yield from _bypassed_providers(config)
+    yield from _unknown_providers(config)
 
 
 def warnings(config: Config) -> Iterator[str]:
@@ -152,3 +153,19 @@ def _bypassed_providers(config: Config) -> Iterator[str]:
         yield (
             f"proxy.no_proxy[{index}]: {host} is a provider's host: tools would bypass the gateway"
         )
+
+
+def _unknown_providers(config: Config) -> Iterator[str]:
+    """Yield a message for each rule for machines that is limited to a provider that is missing."""
+    if not known(config, "providers", "sign_in") or not known(config.sign_in, "machines"):
+        return
+    machines = config.sign_in.machines
+    names = {one.name for one in config.providers if known(one, "name")}
+    for index, rule in enumerate(vars(machines).get("rules", ()) if machines else ()):
+        for name in vars(rule).get("providers", ()):
+            if name not in names:
+                yield (
+                    f"sign_in.machines.rules[{index}].providers: there is no provider of one of "
+                    f"these names: this gateway has {', '.join(sorted(names))}"
+                )
+                break

@@ -22,6 +22,7 @@ from authz.identity.record import SELECT_RECORD, TokenRecord, check
 from authz.identity.roles import longest_lifetime
 from authz.identity.store_base import SELECT_KEY
 from authz.identity.store_groups import GroupStore
+from authz.identity.store_machines import MachineTokenStore
 from authz.identity.store_reveal import RevealStore
 from authz.identity.store_sessions import SessionStore
 from authz.identity.store_tokens import TokenReader
@@ -39,7 +40,9 @@ class OwnerChanged(StoreError):  # noqa: N818
     """The owner of a new key was deleted or suspended meanwhile, or has another password."""
 
 
-class Store(UserStore, GroupStore, SessionStore, RevealStore, TokenReader):
+class Store(
+    UserStore, GroupStore, SessionStore, RevealStore, TokenReader, MachineTokenStore
+):
     """Users, groups, sessions and tokens in a database with the identity tables."""
 
     async def create_token(

@@ -14,8 +14,8 @@ from authz.errors import AuthzError, ConfigError
 
 MAX_BYTES = 256 * 1024
 """The maximum size of a document. The largest issuers publish some 20 KiB of keys."""
-SECONDS = 5.0
-"""The time for one document."""
+SECONDS = 4.0
+"""The time for one document. Envoy waits 10 s for authz, which may need two documents."""
 
 _HEADERS = {
     "Accept": "application/json",
@@ -71,7 +71,8 @@ class Fetcher:
                 body = await self._read(url)
         except TimeoutError:
             raise IssuerUnavailable(f"{url} did not answer within {SECONDS:g} s") from None
-        except (aiohttp.ClientError, OSError) as error:
+        # ValueError: a host name that can't be one.
+        except (aiohttp.ClientError, OSError, ValueError) as error:
             raise IssuerUnavailable(f"{url} can't be read: {type(error).__name__}") from None
         try:
             document = json.loads(body, cls=StrictDecoder)

@@ -3,19 +3,21 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
 from joserfc import jws, jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, JWKRegistry, OKPKey, RSAKey
+from joserfc.errors import JoseError, SecurityWarning
+from joserfc.util import urlsafe_b64decode
 
 from authz.addresses import TcpAddress
 from authz.errors import AuthzError
 from authz.oauth.documents import MAX_BYTES, Fetcher, IssuerUnavailable, StrictDecoder
+from authz.oauth.keys import Key, choose, read_keys
 from authz.secret import Secret
 
 ALGORITHMS = (
@@ -27,18 +29,20 @@ CLOCK_SKEW_SECONDS = 60
 """The difference between the issuer's clock and this one that does no harm."""
 MAX_JWT = 16 * 1024
 """The maximum length of a JWT. One with 200 groups has some 8 KiB."""
+TYPES = ("jwt", "at+jwt")
+"""The accepted ``typ`` headers, beside none: other JWTs of an issuer, such as logout tokens, are no
+proof of an identity (RFC 8725 section 3.11)."""
 
 _FRESH_SECONDS = 3600.0
 """The age at which keys are fetched again, so that a withdrawn key ends."""
 _STALE_SECONDS = 24 * 3600.0
 """The age up to which keys are used while the issuer does not answer."""
 _RETRY_SECONDS = 30.0
-"""The time between two fetches, for an unknown key or after a failure."""
-_MIN_RSA_BITS = 2048
+"""The time between two fetches of the keys, for an unknown key or after a failure."""
+_METADATA_RETRY_SECONDS = 5.0
 _METADATA = "/.well-known/openid-configuration"
 
 Claims = Mapping[str, Any]
-_Key = RSAKey | ECKey | OKPKey
 _log = structlog.get_logger(__name__)
 
 
@@ -74,9 +78,10 @@ class Issuer:
         self._clock = clock
         self._lock = asyncio.Lock()
         self._metadata: dict[str, Any] | None = None
-        self._keys: list[_Key] = []
-        self._fetched_at = self._tried_at = float("-inf")
-        self._file_state: tuple[int, int] | None = None
+        self._keys: list[Key] = []
+        self._fetched_at = self._tried_at = self._metadata_tried_at = float("-inf")
+        self._failed = False
+        self._file_state: tuple[int, int, int] | None = None
 
     async def close(self) -> None:
         """Close the connections."""
@@ -86,9 +91,17 @@ class Issuer:
         """Return the issuer's metadata (OpenID Connect Discovery 1.0 section 3).
 
         Raises:
-            IssuerUnavailable: the issuer does not answer, or names another issuer.
+            IssuerUnavailable: the issuer does not answer, or names another issuer. It is asked
+                again 5 s later.
         """
-        return self._metadata or await self._fetch_metadata()
+        if self._metadata is None:
+            async with self._lock:
+                if self._metadata is None:
+                    if self._clock() - self._metadata_tried_at < _METADATA_RETRY_SECONDS:
+                        raise IssuerUnavailable(f"{self.url} did not answer a moment ago")
+                    self._metadata_tried_at = self._clock()
+                    return await self._fetch_metadata()
+        return self._metadata
 
     async def _fetch_metadata(self) -> Mapping[str, Any]:
         found = await self._fetcher.get(self.url.rstrip("/") + _METADATA)
@@ -98,27 +111,26 @@ class Issuer:
         self._metadata = found
         return found
 
-    async def verify(self, text: Secret, audience: str) -> Claims:
+    async def verify(
+        self, text: Secret, audience: str, *, types: Collection[str] = TYPES
+    ) -> Claims:
         """Return the claims of a JWT of this issuer.
 
         Args:
             text: the JWT in its compact form.
             audience: a value that the ``aud`` claim must have.
+            types: the accepted values of the ``typ`` header, in lower case; none is accepted too.
 
         Raises:
             InvalidJwt: the JWT is not valid now, here or at all.
             IssuerUnavailable: the key of the JWT can't be fetched.
         """
         header = _header(text)
+        if not _is_typed(header, types):
+            raise InvalidJwt("its typ is not accepted")
         key = await self._find(header)
         try:
-            token = jwt.decode(
-                text.reveal(),
-                key,
-                registry=jws.JWSRegistry(algorithms=[header["alg"]], strict_check_header=False),
-                decoder_cls=StrictDecoder,
-            )
-            claims: dict[str, Any] = token.claims
+            claims = _decode(text, key, header["alg"])
             self._check(claims, audience)
         except (JoseError, ValueError, TypeError, OverflowError, RecursionError) as error:
             raise InvalidJwt(_reason(error)) from None
@@ -133,18 +145,20 @@ class Issuer:
             exp={"essential": True},
         ).validate(claims)
 
-    async def _find(self, header: Mapping[str, Any]) -> _Key:
+    async def _find(self, header: Mapping[str, Any]) -> Key:
         """Return the key that a JWT's header names. Keys within the header itself are ignored."""
-        key = _choose(self._keys, header)
+        key = choose(self._keys, header)
         # While another call fetches, a key that was known is good enough: the issuer may be slow.
         if key is None or (not self._is_fresh and not self._lock.locked()):
             async with self._lock:
-                key = _choose(self._keys, header)
+                key = choose(self._keys, header)
                 if key is None or not self._is_fresh:
                     await self._refresh()
-                    key = _choose(self._keys, header)
+                    key = choose(self._keys, header)
         if self._jwks_file is None and self._clock() - self._fetched_at > _STALE_SECONDS:
             raise IssuerUnavailable(f"{self.url} has not answered since the start or for a day")
+        if key is None and self._failed:
+            raise IssuerUnavailable(f"{self.url} does not answer, and the JWT's key is new")
         if key is None:
             raise InvalidJwt("the issuer has no such signing key")
         return key
@@ -161,20 +175,22 @@ class Issuer:
         now = self._clock()
         if now - self._tried_at < _RETRY_SECONDS:
             return
-        self._tried_at = now
+        self._tried_at, self._failed = now, True
         try:
             url = (await self._fetch_metadata()).get("jwks_uri")
-            if not isinstance(url, str) or not is_safe_url(url):
+            # An issuer on another machine must not send authz to a server of this machine.
+            is_local = self.url.startswith("http://")
+            if not isinstance(url, str) or not is_safe_url(url, http=is_local):
                 raise IssuerUnavailable(f"{self.url}: its metadata has no https:// jwks_uri")
             self._keys = read_keys(await self._fetcher.get(url))
-            self._fetched_at = now
+            self._fetched_at, self._failed = now, False
         except IssuerUnavailable as error:
             _log.warning("an issuer's keys could not be fetched", issuer=self.url, why=str(error))
 
     def _read_file(self, path: Path) -> None:
         try:
             found = path.stat()
-            state = (found.st_mtime_ns, found.st_size)
+            state = (found.st_ino, found.st_mtime_ns, found.st_size)
             if state != self._file_state:
                 if found.st_size > MAX_BYTES:
                     raise IssuerUnavailable(f"{path} is longer than {MAX_BYTES // 1024} KiB")
@@ -186,14 +202,26 @@ class Issuer:
             raise IssuerUnavailable(f"{path} is not valid JSON") from None
 
 
-def is_safe_url(url: str) -> bool:
-    """Return whether a URL is https://, or http:// on this machine."""
+def _decode(text: Secret, key: Key, algorithm: str) -> dict[str, Any]:
+    registry = jws.JWSRegistry(algorithms=[algorithm], strict_check_header=False)
+    with warnings.catch_warnings():
+        # joserfc warns of the name EdDSA, which RFC 9864 replaces by Ed25519; the signature is
+        # the same, and issuers use it.
+        warnings.simplefilter("ignore", SecurityWarning)
+        token = jwt.decode(text.reveal(), key, registry=registry, decoder_cls=StrictDecoder)
+    return token.claims
+
+
+def is_safe_url(url: str, *, http: bool = True) -> bool:
+    """Return whether a URL is https:// or, if ``http`` is true, http:// on this machine."""
     try:
         parts = urlsplit(url)
         is_local = TcpAddress(parts.hostname or "", parts.port or 80).is_loopback
     except ValueError:
         return False
-    return parts.scheme == "https" or (parts.scheme == "http" and is_local)
+    if not parts.hostname or parts.username is not None or parts.password is not None:
+        return False
+    return parts.scheme == "https" or (http and parts.scheme == "http" and is_local)
 
 
 def issuer_of(text: Secret) -> str:
@@ -213,62 +241,14 @@ def issuer_of(text: Secret) -> str:
     return issuer
 
 
-def read_keys(document: object) -> list[_Key]:
-    """Return the public signing keys of a JWKS document.
-
-    Keys of other kinds are skipped, as RFC 7517 section 5 asks: symmetric keys, keys for
-    encryption, RSA keys below 2048 bits, and keys that can't be read.
-
-    Raises:
-        IssuerUnavailable: the document has no list of keys, or none that can be used.
-    """
-    entries = document.get("keys") if isinstance(document, dict) else None
-    if not isinstance(entries, list):
-        raise IssuerUnavailable("the JWKS document has no list of keys")
-    keys = [key for key in map(_read_key, entries) if key is not None]
-    if not keys:
-        raise IssuerUnavailable("the JWKS document has no key that can be used")
-    return keys
-
-
-def _read_key(entry: object) -> _Key | None:
-    if not isinstance(entry, dict) or entry.get("kty") not in ("RSA", "EC", "OKP"):
-        return None
-    if entry.get("use", "sig") != "sig" or (entry["kty"] == "RSA" and _bits(entry) < _MIN_RSA_BITS):
-        return None
-    try:
-        key = JWKRegistry.import_key(entry)
-    except (JoseError, ValueError, TypeError, KeyError, OverflowError):
-        return None
-    return key if isinstance(key, RSAKey | ECKey | OKPKey) else None
-
-
-def _bits(entry: Mapping[str, Any]) -> int:
-    modulus = entry.get("n")
-    # Six bits for each character of base64url. Asked before the import, which warns of short keys.
-    return len(modulus) * 6 if isinstance(modulus, str) else 0
-
-
-def _choose(keys: list[_Key], header: Mapping[str, Any]) -> _Key | None:
-    kid, algorithm = header.get("kid"), header["alg"]
-    usable = [
-        key for key in keys if key.get("alg", algorithm) == algorithm and _signs(key, algorithm)
-    ]
-    if kid is not None:
-        return next((key for key in usable if key.get("kid") == kid), None)
-    # Without a name there must be no doubt.
-    return usable[0] if len(usable) == 1 else None
-
-
-def _signs(key: _Key, algorithm: str) -> bool:
-    """Return whether a key is of the kind that an algorithm needs."""
-    if algorithm[0] in "RP":
-        return isinstance(key, RSAKey)
-    return isinstance(key, ECKey if algorithm.startswith("ES") else OKPKey)
-
-
 def _header(text: Secret) -> Mapping[str, Any]:
-    header = _extract(text).headers()
+    segment = _extract(text).segments["header"]
+    try:
+        header = json.loads(urlsafe_b64decode(segment), cls=StrictDecoder)
+    except (ValueError, RecursionError):
+        raise InvalidJwt("its header is not valid JSON") from None
+    if not isinstance(header, dict):
+        raise InvalidJwt("its header is not a JSON object")
     kid = header.get("kid")
     if header.get("alg") not in ALGORITHMS:
         raise InvalidJwt("its signature algorithm is not accepted")
@@ -277,6 +257,14 @@ def _header(text: Secret) -> Mapping[str, Any]:
     if kid is not None and not isinstance(kid, str):
         raise InvalidJwt("its kid is not text")
     return header
+
+
+def _is_typed(header: Mapping[str, Any], types: Collection[str]) -> bool:
+    kind = header.get("typ")
+    # RFC 7515 section 4.1.9 lets a media type leave out its first part.
+    return kind is None or (
+        isinstance(kind, str) and kind.lower().removeprefix("application/") in types
+    )
 
 
 def _extract(text: Secret) -> jws.CompactSignature:

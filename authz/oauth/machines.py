@@ -4,17 +4,25 @@ Both RFC 8693 (token exchange) and RFC 7523 (JWT as an authorization grant) carr
 differ in the names of parameters only.
 """
 
-import fnmatch
+import hashlib
+import json
 import secrets
-from collections.abc import Iterable, Mapping
-from datetime import timedelta
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import Any
 
 import structlog
 
-from authz.config.machines import MachineRule, Machines, flat_patterns
+from authz.config.machines import MAX_LIFETIME_SECONDS, MachineRule, Machines
+from authz.errors import StoreError
+from authz.identity.accounts import User
 from authz.identity.audit import Actor
-from authz.identity.store import NameTaken, OwnerChanged
+from authz.identity.names import check_token_name
+from authz.identity.store import NameTaken, OwnerChanged, Store
+from authz.oauth.claims import matches
 from authz.oauth.documents import IssuerUnavailable
 from authz.oauth.issuers import Claims, InvalidJwt, Issuer, issuer_of
 from authz.oauth.token_endpoint import Grant, OAuthError, TokenRequest
@@ -30,7 +38,12 @@ _ACCESS_TOKEN = f"{_TYPE}access_token"
 _SUBJECT_TYPES = (f"{_TYPE}jwt", f"{_TYPE}id_token")
 MAX_LIVE_TOKENS = 1000
 """The most tokens of one rule that are valid at a time."""
-_NAME_SUBJECT_LENGTH = 20
+_NAME_LENGTH = 64
+_SINGLE_USE_SECONDS = 24 * 3600
+"""The longest life of a JWT that may be exchanged once."""
+_KEEP_SECONDS = 3600
+"""The time for which the record of a token that ended is kept, for people who look at it."""
+_PRUNE_SECONDS = 600.0
 
 
 class MachineGrants:
@@ -42,11 +55,12 @@ class MachineGrants:
 
     def __init__(self, settings: Machines) -> None:
         self._rules = settings.rules
-        self._audiences = {one.issuer: one.audience for one in settings.issuers}
+        self._settings = {one.issuer: one for one in settings.issuers}
         self._issuers = {
             one.issuer: Issuer(one.issuer, ca_file=one.ca_file, jwks_file=one.jwks_file)
             for one in settings.issuers
         }
+        self._pruned: dict[str, float] = {}
 
     @property
     def grants(self) -> Mapping[str, Grant]:
@@ -58,22 +72,42 @@ class MachineGrants:
         for issuer in self._issuers.values():
             await issuer.close()
 
-    async def match(self, text: Secret) -> tuple[MachineRule, Claims]:
-        """Return the rule that applies to a JWT, and the verified claims.
+    @property
+    def rules(self) -> Sequence[MachineRule]:
+        """The rules, in the order in which they are tried."""
+        return self._rules
+
+    async def verify(self, text: Secret) -> Claims:
+        """Return the claims of a JWT of a configured issuer; ``iss`` names it.
 
         Raises:
-            InvalidJwt: the JWT is not valid, or no rule matches it.
+            InvalidJwt: the JWT is not valid.
             IssuerUnavailable: the issuer's keys can't be fetched.
         """
         issuer = self._issuers.get(issuer_of(text))
         if issuer is None:
             raise InvalidJwt("its issuer is not one of sign_in.machines.issuers")
-        claims = await issuer.verify(text, self._audiences[issuer.url])
-        rules = (rule for rule in self._rules if rule.issuer == issuer.url)
-        rule = next((rule for rule in rules if matches(rule.claims, claims)), None)
-        if rule is None:
-            raise InvalidJwt("no rule of sign_in.machines matches its claims")
-        return rule, claims
+        settings = self._settings[issuer.url]
+        claims = await issuer.verify(text, settings.audience)
+        if settings.single_use:
+            if not claims.get("jti"):
+                raise InvalidJwt("it has no jti claim, which single_use needs")
+            if claims["exp"] > time.time() + _SINGLE_USE_SECONDS:
+                raise InvalidJwt("it is valid for more than a day, too long for single_use")
+        return claims
+
+    async def match(self, text: Secret) -> tuple[MachineRule, Claims]:
+        """Return the first rule that matches a JWT, and the verified claims.
+
+        Raises:
+            InvalidJwt: the JWT is not valid, or no rule matches it.
+            IssuerUnavailable: the issuer's keys can't be fetched.
+        """
+        claims = await self.verify(text)
+        for rule in self._rules:
+            if rule.issuer == claims["iss"] and matches(rule.claims, claims):
+                return rule, claims
+        raise InvalidJwt("no rule of sign_in.machines matches its claims")
 
     async def _exchange(self, request: TokenRequest) -> Mapping[str, Any]:
         if request.require("subject_token_type") not in _SUBJECT_TYPES:
@@ -84,6 +118,9 @@ class MachineGrants:
             raise OAuthError("invalid_request", message)
         if "actor_token" in request.form:
             raise OAuthError("invalid_request", "Delegation (actor_token) is not supported.")
+        if "scope" in request.form:
+            # A token that may do more than the client asked for would be a surprise.
+            raise OAuthError("invalid_scope", "There are no scopes: the rule limits the token.")
         response = await self._issue(request, Secret(request.require("subject_token")))
         return {**response, "issued_token_type": _ACCESS_TOKEN}
 
@@ -100,63 +137,74 @@ class MachineGrants:
             _log.warning("machine token not decided", why=str(error))
             message = "The issuer's keys can't be fetched. Try again."
             raise OAuthError("temporarily_unavailable", message, 503, 30) from None
-        subject = printable(str(claims.get("sub", "")))
-        token = await self._create(request, rule, subject)
+        token = await self._create(request, rule, claims)
         lifetime = int(rule.lifetime)
         return {"access_token": token, "token_type": "Bearer", "expires_in": lifetime}
 
-    async def _create(self, request: TokenRequest, rule: MachineRule, subject: str) -> str:
-        actor = Actor("nobody", printable(f"{rule.name}: {subject}"), ip=request.peer)
+    async def _create(self, request: TokenRequest, rule: MachineRule, claims: Claims) -> str:
+        subject = printable(str(claims.get("sub", "")))
+        actor = Actor("nobody", f"{rule.name}: {subject}", ip=request.peer)
         store = request.store.acting(actor)
         user = await store.find_user(rule.service_account)
         if user is None or not user.is_service_account or user.status == "suspended":
             _log.warning("machine token refused", why="no active service account", rule=rule.name)
             text = f"The service account of rule {rule.name} does not exist or is suspended."
             raise OAuthError("invalid_grant", text)
-        prefix = f"{rule.name}."
-        live = await store.list_tokens(user)
-        if sum(key.token_name.startswith(prefix) for key in live) >= MAX_LIVE_TOKENS:
+        if await store.count_live_tokens(user, f"{rule.name}.") >= MAX_LIVE_TOKENS:
+            _log.warning("machine token refused", why="too many valid tokens", rule=rule.name)
             text = f"Rule {rule.name} has {MAX_LIVE_TOKENS} valid tokens. Try again later."
             raise OAuthError("slow_down", text, 429, 60)
         if user.status == "dormant":
             user = await store.wake(user)
-        # A random end, since a workload may exchange its JWT several times.
-        name = f"{prefix}{subject[-_NAME_SUBJECT_LENGTH:].strip()}.{secrets.token_hex(4)}"
+        single = self._settings[rule.issuer].single_use
+        mark = _mark(claims) if single else secrets.token_hex(4)
         try:
-            text, _key = await store.create_token(
-                user, name, timedelta(seconds=rule.lifetime), rule.rules
-            )
-        except (NameTaken, OwnerChanged):
+            token, key = await store.create_token(
+                user, token_name(rule.name, subject, mark), timedelta(seconds=rule.lifetime),
+                rule.rules,
+            )  # fmt: skip
+        except NameTaken:
+            message = "The JWT was exchanged before. Get a new one." if single else "Try again."
+            raise OAuthError("invalid_grant", message) from None
+        except OwnerChanged:
             message = "The service account was changed meanwhile. Try again."
             raise OAuthError("invalid_grant", message) from None
-        return text
+        _log.info("machine token created", rule=rule.name, subject=subject, token=key.id)
+        await self._prune(store, user, rule)
+        return token
+
+    async def _prune(self, store: Store, user: User, rule: MachineRule) -> None:
+        """Delete the records of tokens that ended, which are many more than people have."""
+        if (now := time.monotonic()) - self._pruned.get(rule.name, -inf) < _PRUNE_SECONDS:
+            return
+        self._pruned[rule.name] = now
+        # The record of a JWT that may be exchanged once has to outlive the JWT.
+        keep = _SINGLE_USE_SECONDS if self._settings[rule.issuer].single_use else 0
+        before = datetime.now(UTC) - timedelta(seconds=keep + _KEEP_SECONDS)
+        # The role of the database may not be allowed to delete keys.
+        with suppress(StoreError):
+            await store.forget_tokens(user, f"{rule.name}.", MAX_LIFETIME_SECONDS, before)
 
 
-def matches(patterns: Mapping[str, Any], claims: Claims) -> bool:
-    """Return whether every pattern matches its claim.
+def token_name(rule: str, subject: str, mark: str) -> str:
+    """Return the name of a token: the rule, the subject and a mark, of at most 64 characters.
 
-    Args:
-        patterns: glob patterns by the name of the claim, nested as the claims are.
-        claims: the verified claims. A list matches if one of its items does. A claim that is
-            missing or an object matches nothing.
+    A subject that is too long loses its middle, since some end and some begin with what tells them
+    apart.
     """
-    return all(
-        any(fnmatch.fnmatchcase(text, pattern) for text in _texts(claims, path))
-        for path, pattern in flat_patterns(patterns)
-    )
+    room = _NAME_LENGTH - len(rule) - len(mark) - 2
+    half = (room - 2) // 2
+    short = subject if len(subject) <= room else f"{subject[:half]}..{subject[-half:]}"
+    name = f"{rule}.{short}.{mark}"
+    # A subject may make the name look like a token.
+    return name if check_token_name(name) is None else f"{rule}.{mark}"
 
 
-def _texts(claims: Claims, path: Iterable[str]) -> list[str]:
-    """Return the texts of a claim: one, or those of a list."""
-    value: Any = claims
-    for name in path:
-        if not isinstance(value, Mapping) or name not in value:
-            return []
-        value = value[name]
-    values = value if isinstance(value, list) else [value]
-    return [_text(one) for one in values if isinstance(one, str | int)]
+def _mark(claims: Claims) -> str:
+    """Return the end of a token's name that is the same for the same JWT.
 
-
-def _text(value: str | int) -> str:
-    # JSON's spelling, as in the documentation of issuers.
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    Names are unique among the tokens of a service account, in the database, and so on every
+    replica.
+    """
+    text = json.dumps([claims["iss"], claims["jti"]])
+    return hashlib.sha256(text.encode()).hexdigest()[:20]

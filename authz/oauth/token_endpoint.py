@@ -21,7 +21,7 @@ _log = structlog.get_logger(__name__)
 
 TOKEN_PATH = "/oauth/token"  # noqa: S105 - a path
 PER_PEER = 60
-"""Requests in a minute from one address. A CI runner makes one for each job."""
+"""Refused requests in a minute from one address. Those that succeed don't count."""
 MAX_BODY_BYTES = 64 * 1024
 _FORM = "application/x-www-form-urlencoded"
 _NO_STORE = {"cache-control": "no-store", "pragma": "no-cache", "x-content-type-options": "nosniff"}
@@ -86,9 +86,17 @@ def token_route(grants: Mapping[str, Grant], own_store: OwnStore) -> Route:
     limit = Limit(PER_PEER, 60)
 
     async def endpoint(request: Request) -> Response:
+        key = network(peer(request))
         try:
-            return _json(200, await _token(request, grants, own_store, limit))
+            if (seconds := limit.take(key)) is not None:
+                raise OAuthError("slow_down", "Too many requests. Try again later.", 429, seconds)
+            response = await _token(request, grants, own_store)
+            limit.give_back(key)
+            return _json(200, response)
         except OAuthError as error:
+            # RFC 8628: the client has a valid device code and waits for a person.
+            if error.error == "authorization_pending":
+                limit.give_back(key)
             headers = {"retry-after": str(error.retry_after)} if error.retry_after else {}
             return _json(
                 error.status,
@@ -100,11 +108,8 @@ def token_route(grants: Mapping[str, Grant], own_store: OwnStore) -> Route:
 
 
 async def _token(
-    request: Request, grants: Mapping[str, Grant], own_store: OwnStore, limit: Limit
+    request: Request, grants: Mapping[str, Grant], own_store: OwnStore
 ) -> Mapping[str, Any]:
-    address = peer(request)
-    if (seconds := limit.take(network(address))) is not None:
-        raise OAuthError("slow_down", "Too many requests. Try again later.", 429, seconds)
     form = await _read(request)
     kind = form.get("grant_type")
     if kind is None:
@@ -113,7 +118,7 @@ async def _token(
     if grant is None:
         raise OAuthError("unsupported_grant_type", f"Use one of {', '.join(sorted(grants))}.")
     try:
-        return await grant(TokenRequest(form, address, await own_store.get()))
+        return await grant(TokenRequest(form, peer(request), await own_store.get()))
     except TooManySignIns as error:
         raise OAuthError("slow_down", "Too many attempts.", 429, error.seconds) from None
     except StoreError as error:

@@ -147,16 +147,18 @@ async def _start(
 
 
 def _oauth_routes(config: Config, own_store: OwnStore, parts: AsyncExitStack) -> list[Route]:
-    """Return the routes of the token endpoint, if a grant is switched on."""
+    """Return the token endpoint and its metadata, if a grant is switched on."""
     if config.sign_in.machines is None:
         return []
     # Imported late: the libraries for JWTs take some megabytes.
     from authz.oauth.machines import MachineGrants
+    from authz.oauth.server_metadata import metadata_route
     from authz.oauth.token_endpoint import token_route
 
     machines = MachineGrants(config.sign_in.machines)
     parts.push_async_callback(machines.close)
-    return [token_route(machines.grants, own_store)]
+    grants = machines.grants
+    return [token_route(grants, own_store), metadata_route(grants)]
 
 
 def _address(config: Config, worker: Worker | None) -> Address:

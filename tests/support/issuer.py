@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from joserfc import jwt
-from joserfc.jwk import ECKey, OctKey, RSAKey
+from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -18,7 +18,8 @@ from starlette.routing import Route
 from tests.support.threaded import served
 
 AUDIENCE = "https://gateway.test"
-Key = RSAKey | ECKey | OctKey
+JOB_TOKEN = "token-of-the-job"
+Key = RSAKey | ECKey | OKPKey | OctKey
 
 
 def new_key(kid: str = "one") -> ECKey:
@@ -39,6 +40,7 @@ class IssuerServer:
         jwks: replaces the document with the keys, as bytes.
         delay: seconds before an answer.
         status: of every answer.
+        job: claims of the JWT that a job gets.
     """
 
     url: str = ""
@@ -48,6 +50,7 @@ class IssuerServer:
     jwks: bytes | None = None
     delay: float = 0.0
     status: int = 200
+    job: dict[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> ECKey:
@@ -84,6 +87,7 @@ class IssuerServer:
                 Route("/.well-known/openid-configuration", self._metadata),
                 Route("/keys", self._keys),
                 Route("/elsewhere", self._redirect),
+                Route("/job", self._job),
             ]
         )
 
@@ -99,6 +103,14 @@ class IssuerServer:
         return JSONResponse(
             {"keys": [key.as_dict(private=False) for key in self.keys]}, self.status
         )
+
+    async def _job(self, request: Request) -> Response:
+        """Answer as GitHub does to a job that asks for its JWT."""
+        await self._note(request)
+        if request.headers.get("authorization") != f"Bearer {JOB_TOKEN}":
+            return Response(status_code=401)
+        jwt = self.sign(**self.job, aud=request.query_params["audience"])
+        return JSONResponse({"count": 1, "value": jwt})
 
     async def _redirect(self, request: Request) -> Response:
         await self._note(request)

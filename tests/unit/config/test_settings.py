@@ -76,7 +76,9 @@ def test_no_provider_names(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["api", "healthz", "readyz", "sessions", "models", "clients"])
+@pytest.mark.parametrize(
+    "name", ["api", "healthz", "readyz", "sessions", "models", "clients", "oauth"]
+)
 def test_reserved_provider_names(name: str) -> None:
     """The words of Coder's own routes are refused by name."""
     values = {"name": name, "type": "openai", "base_url": "https://a.example"}

@@ -3,12 +3,14 @@
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from authz.oauth.issuers import Issuer
 from tests.support.certificates import Authority
 from tests.support.issuer import IssuerServer, issuer_server
+from tests.unit.oauth.endpoint import Endpoint, running_endpoint
 
 
 @dataclass
@@ -52,3 +54,30 @@ async def issuer(
     one = Issuer(server.url, ca_file=issuer_authority.ca_file, clock=clock)
     yield one
     await one.close()
+
+
+@pytest.fixture
+async def endpoint(
+    path: Path, server: IssuerServer, issuer_authority: Authority
+) -> AsyncIterator[Endpoint]:
+    """The endpoint, for one repository and one namespace, on SQLite."""
+    async with running_endpoint(f"sqlite:///{path}", server, issuer_authority) as running:
+        yield running
+
+
+@pytest.fixture
+async def any_endpoint(
+    store_url: str, server: IssuerServer, issuer_authority: Authority
+) -> AsyncIterator[Endpoint]:
+    """The same on a store of each kind."""
+    async with running_endpoint(store_url, server, issuer_authority) as running:
+        yield running
+
+
+@pytest.fixture
+async def single_use(
+    store_url: str, server: IssuerServer, issuer_authority: Authority
+) -> AsyncIterator[Endpoint]:
+    """The same, where a JWT may be exchanged once."""
+    async with running_endpoint(store_url, server, issuer_authority, single_use=True) as running:
+        yield running
