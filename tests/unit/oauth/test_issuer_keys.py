@@ -18,6 +18,7 @@ from authz.secret import Secret
 from tests.support.certificates import Authority
 from tests.support.issuer import AUDIENCE, IssuerServer, new_key
 from tests.support.pair import wait_until
+from tests.support.threaded import served
 from tests.unit.oauth.conftest import Clock
 from tests.unit.oauth.endpoint import refusal
 
@@ -109,7 +110,8 @@ async def test_metadata_is_not_asked_for_again_and_again(
 
 async def test_documents_that_can_not_be_used(issuer: Issuer, server: IssuerServer) -> None:
     """A huge, broken or empty document of keys is refused."""
-    for document in (b"x" * (MAX_BYTES + 1), b"{", b"[]", b'{"keys": []}', b'{"keys": 1}'):
+    keys = json.dumps({"keys": [server.key.as_dict(private=False)]}).encode()
+    for document in (keys + b" " * MAX_BYTES, b"{", b"[]", b'{"keys": []}', b'{"keys": 1}'):
         server.jwks = document
         fresh = Issuer(server.url, ca_file=None)
         fresh._fetcher = issuer._fetcher
@@ -136,6 +138,15 @@ async def test_metadata_of_another_issuer(issuer: Issuer, server: IssuerServer) 
         fresh._fetcher = issuer._fetcher
         with pytest.raises(IssuerUnavailable):
             await fresh.verify(Secret(server.sign()), AUDIENCE)
+
+
+async def test_keys_without_tls(issuer: Issuer, server: IssuerServer) -> None:
+    """An issuer on another machine can't send authz to a server of this machine without TLS."""
+    with served(server.app()) as port:
+        server.metadata = {"jwks_uri": f"http://127.0.0.1:{port}/keys"}
+        with pytest.raises(IssuerUnavailable):
+            await issuer.verify(Secret(server.sign()), AUDIENCE)
+    assert "/keys" not in server.calls
 
 
 async def test_redirects_are_not_followed(issuer: Issuer, server: IssuerServer) -> None:

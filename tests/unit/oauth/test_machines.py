@@ -1,6 +1,7 @@
 """A machine's JWT is exchanged for a short-lived token of a service account."""
 
 import asyncio
+import json
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -8,14 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from authz.config.machines import Machines
 from authz.core.rules import Mode
 from authz.core.tokens import parse
 from authz.identity.names import check_token_name
 from authz.identity.store_sessions import Authenticated, AuthenticationFailed
 from authz.oauth import machines as module
-from authz.oauth.machines import JWT_BEARER, token_name
+from authz.oauth.issuers import InvalidJwt
+from authz.oauth.machines import JWT_BEARER, MachineGrants, token_name
 from authz.printable import printable
-from tests.support.issuer import new_key
+from authz.secret import Secret
+from tests.support.certificates import Authority
+from tests.support.issuer import AUDIENCE, IssuerServer, issuer_server, new_key
 from tests.unit.oauth.endpoint import GITHUB, KUBERNETES, Endpoint
 
 
@@ -170,3 +175,28 @@ async def test_tokens_of_a_rule_are_bounded(
     [key, _other] = await any_endpoint.store.list_tokens()
     await any_endpoint.store.expire_token(key)
     assert (await any_endpoint.exchange(text)).status_code == 200
+
+
+async def test_a_rule_of_another_issuer(server: IssuerServer, issuer_authority: Authority) -> None:
+    """A rule matches JWTs of its own issuer only, although another one has the same claims."""
+    ca_file = str(issuer_authority.ca_file)
+    with issuer_server(issuer_authority.issue()) as other:
+        issuers = [
+            {"issuer": one.url, "audience": AUDIENCE, "ca_file": ca_file} for one in (server, other)
+        ]
+        rule = {"service_account": "ci", "claims": {"repository": "acme/*"}}
+        rules = [
+            {**rule, "name": "first", "issuer": server.url},
+            {**rule, "name": "second", "issuer": other.url, "claims": {"repository": "acme/app"}},
+        ]
+        text = json.dumps({"issuers": issuers, "rules": rules})
+        grants = MachineGrants(Machines.model_validate_json(text))
+        try:
+            found = [
+                (await grants.match(Secret(one.sign(**GITHUB))))[0].name for one in (server, other)
+            ]
+            assert found == ["first", "second"]
+            with pytest.raises(InvalidJwt):
+                await grants.match(Secret(other.sign(**{**GITHUB, "repository": "acme/more"})))
+        finally:
+            await grants.close()
