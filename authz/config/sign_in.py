@@ -1,5 +1,6 @@
 """Settings of sign-in."""
 
+from authz.config.claude_code import ClaudeCode
 from authz.config.fields import Section
 from authz.config.machines import Machines
 
@@ -10,6 +11,9 @@ class SignIn(Section):
     Attributes:
         machines: short-lived tokens for workloads with an identity of their own, such as CI jobs
             (docs/machines.md). Unset means that there are none.
+        claude_code: sign-in from Claude Code and ``authz login --device``
+            (docs/claude-code-login.md).
     """
 
     machines: Machines | None = None
+    claude_code: ClaudeCode = ClaudeCode()

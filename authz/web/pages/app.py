@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from authz.errors import ManagedByCoder, StoreError
 from authz.identity.store_base import ActorGone
-from authz.web.pages import audit, explanation, groups, sign_in, tokens, usage, users
+from authz.web.pages import audit, device, explanation, groups, sign_in, tokens, usage, users
 from authz.web.pages.context import VISITOR_COOKIE, PageContext, Pages, page_context
 from authz.web.pages.forms import check_origin, read_form
 from authz.web.pages.responses import BASE, HEADERS, PageError, not_found, page, see, static
@@ -76,6 +76,9 @@ _PAGES = (
     _Page(f"{_GROUP}/members/add", None, groups.add_member),
     _Page(f"{_GROUP}/members/remove", None, groups.remove_member),
     _Page(f"{_GROUP}/delete", groups.ask_delete, groups.delete),
+    _Page("/device", device.show_code, device.find),
+    _Page("/device/decide", None, device.decide),
+    _Page("/device/{code}", device.show_code),
     _Page("/usage", usage.show_usage),
     _Page("/audit", audit.show_audit),
 )
