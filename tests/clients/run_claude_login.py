@@ -59,6 +59,7 @@ def _to_the_code(shown: Terminal) -> str:
         "Choose the text style": "\r",
         "Press Enter to continue": "\r",
         "Yes, I trust this folder": "\x1b[B\r",
+        "Enter to connect": "\r",
         "Yes, trust this gateway": "\x1b[A\r",
     }
     deadline = time.monotonic() + 60
