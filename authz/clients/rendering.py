@@ -1,5 +1,6 @@
 """Fills the lines of a client with the URLs of one gateway."""
 
+import json
 from collections.abc import Mapping
 
 from authz.clients.catalog import MODES, Client
@@ -104,7 +105,19 @@ def paste(client: Client, config: Config) -> str:
             parts.append(fill(lines, known).rstrip())
     for mode, reason in client.tested.reasons.items():
         parts.append(f"\n# {HEADINGS.get(mode, mode)}: not possible, {reason}")
+    if client.name == "claude-code" and config.claude_code_providers:
+        parts += ["", *_gateway_login(config)]
     return "\n".join(parts)
+
+
+def _gateway_login(config: Config) -> list[str]:
+    """Return the managed settings with which Claude Code signs in to this gateway by itself."""
+    settings = {"forceLoginMethod": "gateway", "forceLoginGatewayUrl": base_url(config)}
+    return [
+        "# With a sign-in in the browser instead of a token (docs/claude-code-login.md):",
+        "# managed-settings.json of the developers' machines",
+        json.dumps(settings, indent=2),
+    ]
 
 
 def _unset(kind: str, config: Config) -> str | None:

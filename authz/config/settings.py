@@ -251,6 +251,19 @@ class Config(Section):
         return [provider.name for provider in self.providers]
 
     @property
+    def claude_code_providers(self) -> list[Provider]:
+        """The providers for a sign-in from Claude Code, that of the root first; empty if off."""
+        settings = self.sign_in.claude_code
+        if self._managed_by_coder or not settings.enabled:
+            return []
+        providers = [one for one in self.providers if one.type == "anthropic"]
+        return sorted(providers, key=lambda one: one.name != settings.provider)
+
+    @property
+    def _managed_by_coder(self) -> bool:
+        return isinstance(parse_identity_url(self.identity), CoderURL)
+
+    @property
     def intercepted_hosts(self) -> dict[str, Provider]:
         """The hosts whose TLS the proxy opens, with the provider; the first by name wins."""
         hosts: dict[str, Provider] = {}
@@ -287,6 +300,23 @@ class Config(Section):
         for key in ("identity_ca_file", "identity_max_staleness"):
             if getattr(self, key):
                 raise ValueError(f"{key}: works with Coder's API only (identity: https://…)")
+        return self
+
+    @model_validator(mode="after")
+    def _claude_code(self) -> Self:
+        settings = self.sign_in.claude_code
+        if self._managed_by_coder:
+            if "claude_code" in self.sign_in.model_fields_set and settings.enabled:
+                raise ValueError(
+                    "sign_in.claude_code: needs a store of authz's own (identity: sqlite://… or "
+                    "postgresql://…): Coder manages the tokens of this gateway"
+                )
+        elif settings.provider is not None:
+            types = {one.name: one.type for one in self.providers if "name" in vars(one)}
+            if types.get(settings.provider) != "anthropic":
+                raise ValueError(
+                    "sign_in.claude_code.provider: must be the name of a provider of type anthropic"
+                )
         return self
 
     @model_validator(mode="after")

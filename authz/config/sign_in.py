@@ -4,6 +4,7 @@ from typing import Self
 
 from pydantic import StrictBool, model_validator
 
+from authz.config.claude_code import ClaudeCode
 from authz.config.fields import Section, Url
 from authz.config.machines import Machines
 from authz.config.oidc import OidcIssuer
@@ -19,12 +20,15 @@ class SignIn(Section):
         oidc: the OpenID providers that people sign in with, in the order of the buttons.
         machines: short-lived tokens for workloads with an identity of their own, such as CI jobs
             (docs/machines.md). Unset means that there are none.
+        claude_code: sign-in from Claude Code and ``authz login --device``
+            (docs/claude-code-login.md).
     """
 
     url: Url | None = None
     passwords: StrictBool = True
     oidc: tuple[OidcIssuer, ...] = ()
     machines: Machines | None = None
+    claude_code: ClaudeCode = ClaudeCode()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -11,7 +11,7 @@ from authz.secret import Secret
 
 ID_LENGTH = 10
 SECRET_LENGTH = 22
-_ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
+ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _TOKEN = re.compile(rf"([0-9A-Za-z]{{{ID_LENGTH}}})-([0-9A-Za-z]{{{SECRET_LENGTH}}})")
 
 
@@ -79,14 +79,14 @@ def generate() -> tuple[str, CoderToken]:
     Returns:
         The text to show its owner once, and the token without its text, to store.
     """
-    token_id = "".join(secrets.choice(_ALPHABET) for _ in range(ID_LENGTH))
+    token_id = "".join(secrets.choice(ALPHABET) for _ in range(ID_LENGTH))
     text, digest = generate_for(token_id)
     return text, CoderToken(token_id, digest)
 
 
 def generate_for(token_id: str) -> tuple[str, bytes]:
     """Generate a secret for a token's id; return the token's text and the secret's digest."""
-    secret = "".join(secrets.choice(_ALPHABET) for _ in range(SECRET_LENGTH))
+    secret = "".join(secrets.choice(ALPHABET) for _ in range(SECRET_LENGTH))
     return f"{token_id}-{secret}", hash_secret(secret)
 
 

@@ -10,6 +10,6 @@ _PATHS = ("/oauth/token", "/.well-known/oauth-authorization-server")
 
 def oauth_routes(config: Config) -> list[Route]:
     """Return the routes of OAuth, if a grant is switched on."""
-    if config.sign_in.machines is None:
+    if config.sign_in.machines is None and not config.claude_code_providers:
         return []
     return [to_authz("oauth", path.replace(".", r"\.")) for path in _PATHS]

@@ -19,6 +19,7 @@ from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import ExtAuthz
 from authz.check.ext_authz import CONTEXT_KIND, KIND_AUTHZ
 from authz.config.settings import Config, Provider
 from authz.core.providers import API_PREFIXES
+from authz.envoy import claude_code_routes
 from authz.envoy.anonymous import slow_down
 from authz.envoy.api_routes import AUTHZ_HTTP_CLUSTER, api_routes
 from authz.envoy.cors import allow_origins
@@ -58,6 +59,7 @@ def gateway_routes(config: Config) -> RouteConfiguration:
         _escaped_slash_of_a_page(),
         _escaped_slash(),
         *oauth_routes(config),
+        *claude_code_routes.root_routes(config),
         *page_routes(),
         *api_routes(),
         _unknown(),
@@ -92,7 +94,11 @@ def _branch(provider: Provider, config: Config, exact: Sequence[Route]) -> Branc
         name=provider.name,
         prefixes=[f"{prefix}/{provider.name}" for prefix in ("", *API_PREFIXES)],
         pattern=mount.prefix,
-        routes=[*first, *provider_routes(provider, mount, config)],
+        routes=[
+            *first,
+            *claude_code_routes.below_provider(provider, mount, config),
+            *provider_routes(provider, mount, config),
+        ],
     )
 
 

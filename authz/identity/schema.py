@@ -10,6 +10,7 @@ in SQLite.
 from authz.database.interface import Dialect
 from authz.database.migration import Schema, Statements
 from authz.database.sqlite_tables import APPLICATION_ID
+from authz.identity.schema_device import POSTGRESQL_DEVICE, SQLITE_DEVICE
 
 _LOGIN_TYPES = "('password', 'github', 'oidc', 'token', 'none', 'oauth2_provider_app')"
 _AUDIT = (
@@ -287,6 +288,7 @@ IDENTITY = Schema(
         2: {Dialect.SQLITE: _SQLITE, Dialect.POSTGRESQL: _POSTGRESQL},
         3: {Dialect.SQLITE: _SQLITE_GROUPS, Dialect.POSTGRESQL: _POSTGRESQL_GROUPS},
         4: {Dialect.SQLITE: _SQLITE_LINKS, Dialect.POSTGRESQL: _POSTGRESQL_LINKS},
+        5: {Dialect.SQLITE: SQLITE_DEVICE, Dialect.POSTGRESQL: POSTGRESQL_DEVICE},
     },
     store_version=_store_version,
 )

@@ -139,36 +139,61 @@ class Store(
                 f"{user.username} is an owner: the lifetime of owners' tokens is at most {hours}h"
             )
         await self._purge()
+        async with self._database.transaction() as transaction:
+            return await self._write_key(
+                transaction,
+                user,
+                name,
+                lifetime,
+                login_type,
+                rules,
+                proven_by=proven_by,
+                instead_of=instead_of,
+                digest=digest,
+            )
+
+    async def _write_key(
+        self,
+        transaction: Queries,
+        user: User,
+        name: str,
+        lifetime: timedelta,
+        login_type: str,
+        rules: TokenRules,
+        *,
+        proven_by: bytes | None = None,
+        instead_of: str | None = None,
+        digest: bytes | None = None,
+    ) -> tuple[str, ApiKey]:
         text, token = tokens.generate()
         now = datetime.now(UTC)
-        async with self._database.transaction() as transaction:
-            await self._check_actor(transaction, user)
-            await self._check_owner(transaction, user, proven_by)
+        await self._check_actor(transaction, user)
+        await self._check_owner(transaction, user, proven_by)
+        await transaction.execute(
+            "INSERT INTO api_keys (id, hashed_secret, user_id, expires_at, created_at,"
+            " updated_at, login_type, lifetime_seconds, token_name, authz_rules)"
+            " VALUES ($1, $2, $3, $4, $5, $5, $6, $7, $8, $9)",
+            token.id,
+            digest or token.digest,
+            user.id,
+            now + lifetime,
+            now,
+            login_type,
+            int(lifetime.total_seconds()),
+            name,
+            rules.as_text(),
+        )
+        if instead_of is not None:
             await transaction.execute(
-                "INSERT INTO api_keys (id, hashed_secret, user_id, expires_at, created_at,"
-                " updated_at, login_type, lifetime_seconds, token_name, authz_rules)"
-                " VALUES ($1, $2, $3, $4, $5, $5, $6, $7, $8, $9)",
-                token.id,
-                digest or token.digest,
+                "DELETE FROM api_keys WHERE id = $1 AND user_id = $2 AND login_type <> 'token'",
+                instead_of,
                 user.id,
-                now + lifetime,
-                now,
-                login_type,
-                int(lifetime.total_seconds()),
-                name,
-                rules.as_text(),
             )
-            if instead_of is not None:
-                await transaction.execute(
-                    "DELETE FROM api_keys WHERE id = $1 AND user_id = $2 AND login_type <> 'token'",
-                    instead_of,
-                    user.id,
-                )
-            rows = await transaction.fetch(f"{SELECT_KEY} WHERE k.id = $1", token.id)
-            key = ApiKey.of(rows[0])
-            action = Action.CREATE if login_type == "token" else Action.LOGIN
-            details = {"lifetime_seconds": key.lifetime_seconds, "rules": rules.as_json()}
-            await self._note_key(transaction, action, key, **details)
+        rows = await transaction.fetch(f"{SELECT_KEY} WHERE k.id = $1", token.id)
+        key = ApiKey.of(rows[0])
+        action = Action.CREATE if login_type == "token" else Action.LOGIN
+        details = {"lifetime_seconds": key.lifetime_seconds, "rules": rules.as_json()}
+        await self._note_key(transaction, action, key, **details)
         return text, key
 
     async def _check_owner(self, transaction: Queries, user: User, proven_by: bytes | None) -> None:

@@ -3,7 +3,7 @@
 import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Self
+from typing import Self, TypeVar
 
 from authz.database.interface import Database, Queries
 from authz.errors import StoreError
@@ -15,6 +15,7 @@ SELECT_USER = f"SELECT {USER_COLUMNS} FROM users u WHERE u.deleted = false"  # n
 SELECT_KEY = f"SELECT {KEY_COLUMNS} FROM api_keys k JOIN users u ON u.id = k.user_id"  # noqa: S608
 
 
+_Part = TypeVar("_Part", bound="StoreBase")
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -57,6 +58,12 @@ class StoreBase:
         """
         other = copy.copy(self)
         other._actor, other._roles = actor, roles
+        return other
+
+    def part(self, kind: type[_Part]) -> _Part:
+        """Return a further part of the store, on the same database and with the same actor."""
+        other = kind(self._database, self._actor)
+        other._roles, other._memory = self._roles, self._memory
         return other
 
     async def close(self) -> None:

@@ -92,13 +92,13 @@ def token_route(grants: Mapping[str, Grant], own_store: OwnStore) -> Route:
                 raise OAuthError("slow_down", "Too many requests. Try again later.", 429, seconds)
             response = await _token(request, grants, own_store)
             limit.give_back(key)
-            return _json(200, response)
+            return oauth_response(200, response)
         except OAuthError as error:
             # RFC 8628: the client has a valid device code and waits for a person.
             if error.error == "authorization_pending":
                 limit.give_back(key)
             headers = {"retry-after": str(error.retry_after)} if error.retry_after else {}
-            return _json(
+            return oauth_response(
                 error.status,
                 {"error": error.error, "error_description": str(error)},
                 headers,
@@ -110,7 +110,7 @@ def token_route(grants: Mapping[str, Grant], own_store: OwnStore) -> Route:
 async def _token(
     request: Request, grants: Mapping[str, Grant], own_store: OwnStore
 ) -> Mapping[str, Any]:
-    form = await _read(request)
+    form = await read_form(request)
     kind = form.get("grant_type")
     if kind is None:
         raise OAuthError("invalid_request", "The parameter grant_type is missing.")
@@ -132,7 +132,12 @@ async def _token(
         raise OAuthError("server_error", "An internal error occurred.", 500) from None
 
 
-async def _read(request: Request) -> dict[str, str]:
+async def read_form(request: Request) -> dict[str, str]:
+    """Return the parameters of a form-encoded request, without empty ones.
+
+    Raises:
+        OAuthError: the request is not a form, too long, or has a parameter twice.
+    """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != _FORM:
         raise OAuthError("invalid_request", f"Send the parameters as {_FORM}.")
@@ -156,7 +161,8 @@ def _unavailable() -> OAuthError:
     return OAuthError("temporarily_unavailable", text, 503, 2)
 
 
-def _json(
+def oauth_response(
     status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
 ) -> Response:
+    """Return JSON that is not cached."""
     return JSONResponse(dict(body), status, headers={**_NO_STORE, **(headers or {})})

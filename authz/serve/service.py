@@ -19,10 +19,15 @@ from authz.check import ext_authz, refused_keys
 from authz.check.entry_ids import EntryIds
 from authz.config.settings import Config
 from authz.core.identity import IdentitySource
+from authz.device.claude import claude_routes
+from authz.device.endpoints import device_routes
+from authz.device.grants import DeviceGrants
 from authz.errors import StartError
 from authz.identity.caching_source import CachingSource
 from authz.identity.open import open_source
 from authz.metrics import Metrics
+from authz.oauth.server_metadata import metadata_route
+from authz.oauth.token_endpoint import Grant, token_route
 from authz.sds.leaves import make_leaves
 from authz.sds.secret_files import write_secrets
 from authz.serve.reloading import Reloadable
@@ -163,7 +168,7 @@ async def _start(
         ),
         parts,
     )
-    routes = _oauth_routes(config, own_store, parts)
+    routes = _oauth_routes(config, own_store, parts, reloadable)
     app = create_app(source, metrics, config.proxy, api, pages, lambda: usage.problem, routes)
 
     http_tasks: list[asyncio.Task[None]] = []
@@ -216,19 +221,31 @@ def _pages(config: Config, pages: Pages, parts: AsyncExitStack) -> Starlette:
     return create_pages(pages, oidc.pages)
 
 
-def _oauth_routes(config: Config, own_store: OwnStore, parts: AsyncExitStack) -> list[Route]:
-    """Return the token endpoint and its metadata, if a grant is switched on."""
-    if config.sign_in.machines is None:
-        return []
-    # Imported late: the libraries for JWTs take some megabytes.
-    from authz.oauth.machines import MachineGrants
-    from authz.oauth.server_metadata import metadata_route
-    from authz.oauth.token_endpoint import token_route
+def _oauth_routes(
+    config: Config, own_store: OwnStore, parts: AsyncExitStack, reloadable: Reloadable
+) -> list[Route]:
+    """Return the token endpoint and what belongs to its grants, if one is switched on."""
+    grants: dict[str, Grant] = {}
+    routes: list[Route] = []
+    if config.sign_in.machines is not None:
+        # Imported late: the libraries for JWTs take some megabytes.
+        from authz.oauth.machines import MachineGrants
 
-    machines = MachineGrants(config.sign_in.machines)
-    parts.push_async_callback(machines.close)
-    grants = machines.grants
-    return [token_route(grants, own_store), metadata_route(grants)]
+        machines = MachineGrants(config.sign_in.machines)
+        parts.push_async_callback(machines.close)
+        grants.update(machines.grants)
+    if config.claude_code_providers:
+        device = DeviceGrants(config.sign_in.claude_code)
+        grants.update(device.grants)
+        routes += device_routes(
+            own_store,
+            grants,
+            lambda: [one.name for one in reloadable.config.claude_code_providers],
+        )
+        routes += claude_routes(own_store, config.sign_in.claude_code)
+    elif grants:
+        routes.append(metadata_route(grants))
+    return [token_route(grants, own_store), *routes] if grants else []
 
 
 def _address(config: Config, worker: Worker | None) -> Address:

@@ -164,7 +164,8 @@ class PostgresServer:
         name = self._kept[kind]
         self.terminate_connections(name)
         ours = kind == "own"
-        self.sql(name, f"TRUNCATE users{', audit_logs, groups' if ours else ''} CASCADE")
+        further = ", audit_logs, groups, device_attempts" if ours else ""
+        self.sql(name, f"TRUNCATE users{further} CASCADE")
         return name
 
     def url(

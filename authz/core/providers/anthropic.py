@@ -3,6 +3,10 @@
 from authz.core.header_names import AUTHORIZATION, X_API_KEY
 from authz.core.providers.base import READ, AllowedPath, ErrorShape, ProviderType, models
 
+MESSAGE_PATHS = (
+    AllowedPath(("POST",), "/v1/messages", inference=True),
+    AllowedPath(("POST",), "/v1/messages/count_tokens"),
+)
 ANTHROPIC = ProviderType(
     name="anthropic",
     error_shape=ErrorShape.ANTHROPIC,
@@ -13,8 +17,7 @@ ANTHROPIC = ProviderType(
     # Claude Code's apiKeyHelper sends a log-in's token in both headers.
     bearer_prefixes=("sk-ant-oat",),
     paths=(
-        AllowedPath(("POST",), "/v1/messages", inference=True),
-        AllowedPath(("POST",), "/v1/messages/count_tokens"),
+        *MESSAGE_PATHS,
         AllowedPath(("POST",), "/api/event_logging/.*"),
         # Claude Code requests this path at its first start, before it has a credential.
         AllowedPath(READ, "/api/hello", keyless=True),

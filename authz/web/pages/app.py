@@ -17,6 +17,7 @@ from authz.identity.store_base import ActorGone
 from authz.web.pages import (
     audit,
     cli_sign_in,
+    device,
     explanation,
     groups,
     own_keys,
@@ -89,6 +90,9 @@ _PAGES = (
     Page(f"{_GROUP}/members/add", None, groups.add_member),
     Page(f"{_GROUP}/members/remove", None, groups.remove_member),
     Page(f"{_GROUP}/delete", groups.ask_delete, groups.delete),
+    Page("/device", device.show_code, device.find),
+    Page("/device/decide", None, device.decide),
+    Page("/device/{code}", device.show_code),
     Page("/usage", usage.show_usage),
     Page("/audit", audit.show_audit),
 )
