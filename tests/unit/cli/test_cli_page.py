@@ -16,7 +16,8 @@ from authz.cli.main import cli
 from tests.support.deployment import REPOSITORY
 
 _PAGE = (REPOSITORY / "docs" / "cli.md").read_text(encoding="utf-8")
-_ROWS = dict(re.findall(r"^\| `(authz [a-z -]+)` \| .+ \| `(.+)` \|$", _PAGE, re.MULTILINE))
+_ROW = re.compile(r"^\| `(authz(?: [a-z]+(?:-[a-z]+)*)+)` \| .+ \| `(.+)` \|$", re.MULTILINE)
+_ROWS = dict(_ROW.findall(_PAGE))
 
 
 def _commands(name: str, command: click.Command) -> Iterator[str]:

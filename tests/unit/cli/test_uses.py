@@ -96,10 +96,18 @@ _NEEDS: dict[str, tuple[str, set[str]]] = {
     "authz users activate": ("users activate alice", set()),
     "authz users create": ("users create bob", set()),
     "authz users delete": ("users delete alice", set()),
+    "authz users link": (
+        "users link alice --list",
+        set(),
+    ),
     "authz users list": ("users list", set()),
     "authz users password": ("users password alice", set()),
     "authz users role": ("users role alice owner", set()),
     "authz users suspend": ("users suspend alice", set()),
+    "authz users unlink": (
+        "users unlink alice",
+        set(),
+    ),
 }
 _MORE = {
     "envoy render": ("envoy render", set()),
@@ -129,6 +137,8 @@ def folder(
     (tmp_path / "empty.log").write_text("")
     # `login token` prints this one; the other commands get --user.
     monkeypatch.setenv("CODER_SESSION_TOKEN", "a-session")
+    # Loggers would keep the captured stream, which is closed when the test ends.
+    monkeypatch.setattr("authz.logs.configure", lambda *_: None)
     monkeypatch.setattr("sys.stdin", io.StringIO("a-long-enough-password\n"))
     for line in (
         "db init",
