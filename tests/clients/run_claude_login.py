@@ -1,4 +1,4 @@
-"""Claude Code's own sign-in at the gateway (``/login``), on a terminal; by ``make test-clients``."""
+"""Claude Code's own sign-in at the gateway, on a terminal; by ``make test-clients``."""
 
 import json
 import os
@@ -6,7 +6,6 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -15,11 +14,22 @@ from tests.clients.installing import Installed, NpmMissingError, install
 from tests.clients.running import _folder
 from tests.clients.terminal import Terminal, terminal
 from tests.e2e.test_device_login import approve
-from tests.support.pair import CENTRAL_KEYS, Pair, Provider, pair, stand_in, wait_until
+from tests.support.pair import CENTRAL_KEYS, Pair, Provider, pair, stand_in
 
 ANSWER = "Hello from the stand-in provider"
-READY = "shift+tab to cycle"
+READY = re.compile(r"shift\+tabtocycle|\?forshortcuts")
+REFUSED = re.compile("Pleaserun/login")
+CODE = re.compile(r"(?<![A-Z])[BCDFGHJKLMNPQRSTVWXZ]{4}-[BCDFGHJKLMNPQRSTVWXZ]{4}")
+QUESTIONS = {
+    "Choose the text style": "\r",
+    "Press Enter to continue": "\r",
+    "Yes, I trust this folder": "\x1b[B\r",
+    "Enter to connect": "\r",
+    "Yes, trust this gateway": "\x1b[A\r",
+    "Yes, I trust these settings": "\r",
+}
 MANAGED = {"env": {"DISABLE_AUTOUPDATER": "1"}}
+CENTRAL = ("x-api-key", CENTRAL_KEYS["anthropic"])
 pytestmark = pytest.mark.timeout(900)
 
 
@@ -55,26 +65,23 @@ def _press(shown: Terminal, key: str) -> None:
 
 def _to_the_code(shown: Terminal) -> str:
     """Answer what a first start asks, up to the code of the sign-in, and return the code."""
-    questions = {
-        "Choose the text style": "\r",
-        "Press Enter to continue": "\r",
-        "Yes, I trust this folder": "\x1b[B\r",
-        "Enter to connect": "\r",
-        "Yes, trust this gateway": "\x1b[A\r",
-    }
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if found := re.search(
-            r"(?<![A-Z])([B-DF-HJ-NP-TV-XZ]{4}-[B-DF-HJ-NP-TV-XZ]{4})", shown.text()
-        ):
-            return found[1]
-        for question, key in questions.items():
+    _answer(shown, CODE)
+    found = CODE.search(shown.text())
+    assert found is not None
+    return found[0]
+
+
+def _answer(shown: Terminal, until: re.Pattern[str]) -> None:
+    """Answer questions until a pattern is written; blanks don't count."""
+    deadline = time.monotonic() + 120
+    while until.search(shown.text()) is None:
+        assert time.monotonic() < deadline, shown.text()[-3000:]
+        for question, key in QUESTIONS.items():
             if shown.has(question):
                 shown.clear()
                 _press(shown, key)
                 break
         time.sleep(0.2)
-    raise AssertionError(shown.text()[-3000:])
 
 
 def test_login_prompt_and_removal(world: World) -> None:
@@ -97,5 +104,25 @@ def test_login_prompt_and_removal(world: World) -> None:
         with terminal(["claude"], cwd=work, environ=environ) as shown:
             code = _to_the_code(shown)
             approve(gateway.url, gateway.create_token("dora"), code)
-            print(shown.text()[-1500:])
-            shown.wait("NOTHING", seconds=12)
+            shown.clear()
+            _answer(shown, READY)
+            world.provider.take()
+            _say(shown, "Hello")
+            shown.wait(ANSWER)
+            asked = [one for one in world.provider.take() if one.path == "/v1/messages"]
+            assert asked
+            for one in asked:
+                assert (one.credential_header, one.credential) == CENTRAL
+                assert not any(name == "authorization" for name, _ in one.headers)
+            gateway.delete_user("dora")
+            _say(shown, "Hello again")
+            _answer(shown, REFUSED)
+            assert world.provider.take() == []
+
+
+def _say(shown: Terminal, text: str) -> None:
+    shown.clear()
+    for letter in text:
+        shown.type(letter)
+        time.sleep(0.05)
+    _press(shown, "\r")
