@@ -83,7 +83,7 @@ NOT_SERVED = (
     "/readyz;x",
     "/http://api.anthropic.com/v1/messages",
     "/anthropic/http:/api.anthropic.com/v1/messages",
-    "http://evil.test/v1/messages",
+    "http://evil.test/v1/complete",
     "http://evil.test",
     # An escaped slash is one to some servers and a letter to others.
     "/anthropic%2Fv1/messages",

@@ -136,7 +136,7 @@ def _answers(address: str) -> bool:
 
 
 def _empty(address: str) -> None:
-    """Remove the containers, networks and volumes of our own engine; images and build steps stay."""
+    """Remove containers, networks and volumes of our own engine; images and build steps stay."""
     docker = ["docker", "--host", address]
     # A command that hangs or fails must not keep the engine from being ended.
     with contextlib.suppress(Missing, subprocess.TimeoutExpired):

@@ -45,6 +45,8 @@ class Stack:
         token: a user's, created by the documented commands.
         port: where the host reaches the balancer.
         grafana_port: where the host reaches Grafana.
+        envoys: replicas of Envoy.
+        authzs: replicas of authz.
     """
 
     folder: Path
@@ -52,6 +54,8 @@ class Stack:
     token: str = ""
     port: int = field(default_factory=free_port)
     grafana_port: int = field(default_factory=free_port)
+    envoys: int = 1
+    authzs: int = 2
 
     def __post_init__(self) -> None:
         """Copy what git knows, and point the providers at the stand-in."""
@@ -96,6 +100,8 @@ class Stack:
             "COMPOSE_PROGRESS": "quiet",
             "GATEWAY_PORT": str(self.port),
             "GRAFANA_PORT": str(self.grafana_port),
+            "ENVOY_REPLICAS": str(self.envoys),
+            "AUTHZ_REPLICAS": str(self.authzs),
             "ANTHROPIC_API_KEY": self.keys["anthropic"],
             "OPENAI_API_KEY": self.keys["openai"],
         }
@@ -120,6 +126,11 @@ class Stack:
         )  # fmt: skip
         assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}\n{self._state()}"
         return done.stdout
+
+    def scale(self, *, envoys: int, authzs: int) -> None:
+        """Change the numbers of replicas, and wait until all are healthy."""
+        self.envoys, self.authzs = envoys, authzs
+        self.run("docker compose up --detach --wait --no-recreate")
 
     def authz(self, *arguments: str) -> str:
         """Run a command of authz in its container."""
