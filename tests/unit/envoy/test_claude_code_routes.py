@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from authz.check.ext_authz import CONTEXT_KIND, KIND_AUTHZ
 from tests.unit.envoy.rendered import chosen, facts, rendered, upstream_path
 
 OTHER: list[dict[str, Any]] = [
@@ -45,7 +46,7 @@ def test_telemetry_is_accepted_after_a_check(base: str) -> None:
     for signal in ("metrics", "logs", "traces"):
         route = chosen(document, "POST", f"{base}/v1/{signal}")
         assert route["direct_response"]["status"] == 200
-        assert facts(route) == {"kind": "authz"}
+        assert facts(route) == {CONTEXT_KIND: KIND_AUTHZ}
         assert chosen(document, "GET", f"{base}/v1/{signal}")["direct_response"]["status"] == 404
 
 
