@@ -26,6 +26,7 @@ from authz.identity.store import Store
     epilog=example(
         "authz login --user alice",
         "authz login --device --url https://gateway.example.com",
+        "authz login --url https://gateway.example.com",
         "authz login token",
     ),
 )
@@ -35,40 +36,46 @@ from authz.identity.store import Store
     shell_complete=complete_user,
     help="The user to log in. Default: the user of the session, else the only user.",
 )
-@click.option("--device", is_flag=True, help="Sign in at a gateway: approve a code in any browser.")
-@click.option("--url", metavar="URL", help="With --device: URL of the gateway.")
+@click.option("--url", help="Sign in at this gateway with the browser, instead of in the store.")
+@click.option(
+    "--device", is_flag=True, help="With --url: approve a code in a browser of any machine."
+)
 @click.option(
     "--ca-file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="With --device: PEM file with a private CA of the gateway.",
+    type=click.Path(path_type=Path),
+    help="PEM file with a private CA of the gateway at --url.",
 )
+@click.option("--no-browser", is_flag=True, help="Print the URL, and open no browser.")
 @config_option
 @click.pass_context
 def login(
     ctx: click.Context,
     user: str | None,
-    device: bool,
     url: str | None,
+    device: bool,
     ca_file: Path | None,
+    no_browser: bool,
     config_path: Path | None,
 ) -> None:
     """Create a session token for a user and store it in a file.
 
-    'authz login token' prints it. Without --device the command asks for no password: anyone who can
-    write to the store can log in as any user.
+    'authz login token' prints it. Without --url, the command asks for no password: anyone who can
+    write to the store can log in as any user. With --url, the person signs in at the gateway with
+    the browser of this machine, or with --device with a browser of any machine.
     """
     ctx.obj = config_path
-    if device:
-        if user is not None or ctx.invoked_subcommand is not None:
-            raise click.UsageError("--device asks in the browser who you are: omit --user")
-        _login_by_device(url, ca_file, config_path)
-        return
-    if url is not None or ca_file is not None:
-        raise click.UsageError("--url and --ca-file need --device")
     if ctx.invoked_subcommand is not None:
-        if user is not None:
-            raise click.UsageError("--user belongs to 'authz login' itself: omit it here")
+        if user is not None or url is not None:
+            raise click.UsageError("--user and --url belong to 'authz login' itself: omit them")
         return
+    if url is not None:
+        if user is not None:
+            raise click.UsageError("--user and --url are mutually exclusive")
+        identity = identity_of(config_path)
+        run_async(_log_in_at(url, ca_file, identity, opens=not no_browser, device=device))
+        return
+    if ca_file is not None or no_browser or device:
+        raise click.UsageError("--device, --ca-file and --no-browser need --url")
 
     async def work() -> None:
         identity = identity_of(config_path)
@@ -85,18 +92,20 @@ def login(
     run_async(work())
 
 
-def _login_by_device(url: str | None, ca_file: Path | None, config_path: Path | None) -> None:
-    if url is None:
-        raise click.UsageError("--device needs --url: the URL of the gateway")
-    # Imported late: the HTTP client takes a fifth of a second.
-    from authz.cli.device_login import sign_in
+async def _log_in_at(
+    url: str, ca_file: Path | None, identity: str, *, opens: bool, device: bool
+) -> None:
+    # Imported late: the HTTP client takes long to import.
+    if device:
+        from authz.cli.device_login import sign_in
 
-    async def work() -> None:
         text = await sign_in(url, ca_file)
-        path = session.keep(identity_of(config_path), text)
-        click.echo(f"Logged in; the session is in {path}.", err=True)
+    else:
+        from authz.cli.browser_login import browser_login, gateway_url
 
-    run_async(work())
+        text = (await browser_login(gateway_url(url), ca_file, opens=opens)).reveal()
+    path = session.keep(identity, text)
+    click.echo(f"Logged in; the session is in {path}.", err=True)
 
 
 async def _user_to_log_in(store: Store, identity: str, name: str | None) -> User:
@@ -116,5 +125,7 @@ def token(group_config_path: Path | None, config_path: Path | None) -> None:
     """Print the current session token. $CODER_SESSION_TOKEN overrides the stored one."""
     text = session.current_token(identity_of(config_path or group_config_path))
     if text is None:
-        raise StoreError("not logged in: run 'authz login --user NAME'")
+        raise StoreError(
+            "not logged in: run 'authz login --user NAME', or 'authz login --url https://GATEWAY'"
+        )
     click.echo(text)

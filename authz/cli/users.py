@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from authz.cli.common import (
+    config_of_store,
     config_option,
     identity_of,
     opened_store,
@@ -20,6 +21,7 @@ from authz.identity import roles
 from authz.identity.accounts import User
 from authz.identity.passwords import MAX_LENGTH
 from authz.identity.store import Store
+from authz.identity.store_links import Subject
 from authz.secret import Secret
 
 _ROLES = (*roles.STORED, roles.MEMBER)
@@ -152,6 +154,59 @@ def password(name: str, config_path: Path | None) -> None:
             ended = await store.set_password(user, _read_password())
             sessions = "1 session" if ended == 1 else f"{ended} sessions"
             click.echo(f"User {user.username} has a new password; {sessions} ended.")
+
+    run_async(work())
+
+
+@users.command(
+    epilog=example(
+        "authz users link alice --issuer https://acme.okta.com --subject 00u1a2b3c4",
+        "authz users link alice --list",
+    )
+)
+@click.argument("name", shell_complete=complete_user)
+@click.option("--issuer", help="The issuer of the identity provider.")
+@click.option("--subject", help="The person's sub claim.")
+@click.option("--list", "lists", is_flag=True, help="List who can sign in as NAME.")
+@config_option
+def link(
+    name: str, issuer: str | None, subject: str | None, lists: bool, config_path: Path | None
+) -> None:
+    """Let a person of an identity provider sign in as the existing user NAME."""
+    if lists == (issuer is not None and subject is not None):
+        raise click.UsageError("use --issuer and --subject together, or --list")
+
+    async def work() -> None:
+        config = config_of_store(config_path)
+        async with opened_store(config.identity) as store:
+            user = await store.get_user(name)
+            if issuer is None or subject is None:
+                for one in await store.links_of(user):
+                    click.echo(f"{one.subject.issuer} {one.subject.id}")
+                return
+            known = [one.issuer for one in config.sign_in.oidc]
+            if issuer not in known:
+                listed = ", ".join(known) or "none"
+                raise StoreError(f"--issuer is not one of sign_in.oidc ({listed})")
+            await store.link_user(user, Subject(issuer, subject))
+            click.echo(f"User {user.username} can sign in with {issuer}.")
+
+    run_async(work())
+
+
+@users.command(epilog=example("authz users unlink alice"))
+@click.argument("name", shell_complete=complete_user)
+@click.option("--issuer", help="Remove the links to this issuer only.")
+@config_option
+def unlink(name: str, issuer: str | None, config_path: Path | None) -> None:
+    """Let no person of an identity provider sign in as NAME, and end the sessions of those."""
+
+    async def work() -> None:
+        async with opened_store(identity_of(config_path)) as store:
+            user = await store.get_user(name)
+            gone = await store.unlink_user(user, issuer)
+            links = "1 link" if gone == 1 else f"{gone} links"
+            click.echo(f"{links} of {user.username} removed.")
 
     run_async(work())
 

@@ -55,6 +55,8 @@ def load(
     said = list(broken_rules(config))
     if keys and known(config, "providers"):
         open_pools(config, environ, said)
+    if keys and known(config, "sign_in"):
+        said += _client_secret_problems(config, environ)
     if ca:
         said += _ca_problems(config)
     for text in said:
@@ -109,6 +111,24 @@ def open_pools(
     if problems is None and found:
         raise ConfigError(found)
     return pools
+
+
+def _client_secret_problems(config: Config, environ: Mapping[str, str]) -> list[str]:
+    """Return the problems with the client secrets of OpenID providers."""
+    found = []
+    entries = config.sign_in.oidc if known(config.sign_in, "oidc") else ()
+    for index, one in enumerate(entries):
+        where = f"sign_in.oidc[{index}].client_secret"
+        if not known(one, "client_secret") or one.client_secret is None:
+            continue
+        try:
+            if one.client_secret.open(environ).current() is None:
+                found.append(f"{where}.env: {one.client_secret.env} is not set")
+        except OSError as error:
+            found.append(f"{where}.file: {one.client_secret.file}: {error.strerror}")
+        except ValueError as error:
+            found.append(f"{where}: {error}")
+    return found
 
 
 def _ca_problems(config: Config) -> list[str]:

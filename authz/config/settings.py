@@ -277,19 +277,17 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _identity_settings(self) -> Self:
-        if not isinstance(parse_identity_url(self.identity), CoderURL):
-            for key in ("identity_ca_file", "identity_max_staleness"):
-                if getattr(self, key):
-                    raise ValueError(f"{key}: works with Coder's API only (identity: https://…)")
-        return self
-
-    @model_validator(mode="after")
-    def _own_store(self) -> Self:
-        if isinstance(parse_identity_url(self.identity), CoderURL) and self.sign_in.machines:
-            raise ValueError(
-                "sign_in.machines: needs a store of authz's own (identity: sqlite://… or "
-                "postgresql://…): Coder manages the tokens of this gateway"
-            )
+        if isinstance(parse_identity_url(self.identity), CoderURL):
+            for key in ("machines", "oidc"):
+                if getattr(self.sign_in, key):
+                    raise ValueError(
+                        f"sign_in.{key}: needs a store of authz's own (identity: sqlite://… or "
+                        "postgresql://…): Coder manages the users and tokens of this gateway"
+                    )
+            return self
+        for key in ("identity_ca_file", "identity_max_staleness"):
+            if getattr(self, key):
+                raise ValueError(f"{key}: works with Coder's API only (identity: https://…)")
         return self
 
     @model_validator(mode="after")

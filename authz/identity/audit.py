@@ -40,6 +40,9 @@ class Action(StrEnum):
     REMOVE_MEMBER = "remove_member"
     GROUPS = "groups"
     """A sign-in changed the groups of a user."""
+    LINK = "link"
+    """A person at an identity provider can sign in as a user."""
+    UNLINK = "unlink"
 
 
 class Resource(StrEnum):

@@ -232,6 +232,49 @@ $$""",
 )
 
 
+# The role is the one that the identity provider gave at the last sign-in.
+_SQLITE_LINKS = (
+    f"""CREATE TABLE user_links (
+    issuer text NOT NULL CHECK (issuer <> ''),
+    subject text NOT NULL CHECK (length(subject) BETWEEN 1 AND 255),
+    user_id text NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    role text NOT NULL,
+    created_at timestamptz text NOT NULL CHECK (created_at {_TIME}),
+    PRIMARY KEY (issuer, subject)
+) WITHOUT ROWID""",
+    "CREATE INDEX user_links_user ON user_links (user_id)",
+)
+
+_POSTGRESQL_LINKS = (
+    f"""CREATE TABLE user_links (
+    issuer text COLLATE "C" NOT NULL CHECK (issuer <> ''),
+    subject text COLLATE "C" NOT NULL CHECK (length(subject) BETWEEN 1 AND 255),
+    user_id uuid NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    role text NOT NULL,
+    created_at timestamptz NOT NULL CHECK (created_at {_RANGE}),
+    PRIMARY KEY (issuer, subject)
+)""",
+    "CREATE INDEX user_links_user ON user_links (user_id)",
+    # A role with rights on the users manages them, so it needs the same rights on their links.
+    """DO $$
+DECLARE
+    granted record;
+    grantee text;
+BEGIN
+    FOR granted IN
+        SELECT acl.grantee AS oid, acl.privilege_type AS rights
+        FROM pg_catalog.pg_class c, aclexplode(c.relacl) acl
+        WHERE c.oid = 'users'::regclass AND acl.grantee <> c.relowner
+            AND acl.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE')
+    LOOP
+        grantee := CASE granted.oid WHEN 0 THEN 'PUBLIC' ELSE granted.oid::regrole::text END;
+        EXECUTE format('GRANT %s ON user_links TO %s', granted.rights, grantee);
+    END LOOP;
+END
+$$""",
+)
+
+
 def _store_version(dialect: Dialect, version: int) -> Statements:
     if dialect is Dialect.SQLITE:
         return (f"PRAGMA user_version = {version:d}",)
@@ -244,6 +287,7 @@ IDENTITY = Schema(
     steps={
         2: {Dialect.SQLITE: _SQLITE, Dialect.POSTGRESQL: _POSTGRESQL},
         3: {Dialect.SQLITE: _SQLITE_GROUPS, Dialect.POSTGRESQL: _POSTGRESQL_GROUPS},
+        4: {Dialect.SQLITE: _SQLITE_LINKS, Dialect.POSTGRESQL: _POSTGRESQL_LINKS},
         5: {Dialect.SQLITE: SQLITE_DEVICE, Dialect.POSTGRESQL: POSTGRESQL_DEVICE},
     },
     store_version=_store_version,

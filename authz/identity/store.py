@@ -22,6 +22,7 @@ from authz.identity.record import SELECT_RECORD, TokenRecord, check
 from authz.identity.roles import longest_lifetime
 from authz.identity.store_base import SELECT_KEY
 from authz.identity.store_groups import GroupStore
+from authz.identity.store_links import LinkStore
 from authz.identity.store_machines import MachineTokenStore
 from authz.identity.store_reveal import RevealStore
 from authz.identity.store_sessions import SessionStore
@@ -40,7 +41,9 @@ class OwnerChanged(StoreError):  # noqa: N818
     """The owner of a new key was deleted or suspended meanwhile, or has another password."""
 
 
-class Store(UserStore, GroupStore, SessionStore, RevealStore, TokenReader, MachineTokenStore):
+class Store(
+    UserStore, GroupStore, SessionStore, RevealStore, TokenReader, MachineTokenStore, LinkStore
+):
     """Users, groups, sessions and tokens in a database with the identity tables."""
 
     async def create_token(
@@ -89,20 +92,31 @@ class Store(UserStore, GroupStore, SessionStore, RevealStore, TokenReader, Machi
         user: User,
         lifetime: timedelta = lifetimes.SESSION,
         *,
+        login_type: str = "password",
         proven_by: bytes | None = None,
         instead_of: str | None = None,
+        digest: bytes | None = None,
     ) -> tuple[str, ApiKey]:
         """Create a session key, as ``coder login`` does; returns as ``create_token``.
 
         Args:
             user: the owner, who has to be active.
             lifetime: as for a token. Each use extends the session.
+            login_type: ``oidc`` if an identity provider proved who the user is.
             proven_by: the stored hash that the user's password matched. StoreError if the user has
                 another one now.
             instead_of: the id of a session of the user that this one replaces.
+            digest: as for a token.
         """
         return await self._insert(
-            user, "", lifetime, "password", NO_RULES, proven_by=proven_by, instead_of=instead_of
+            user,
+            "",
+            lifetime,
+            login_type,
+            NO_RULES,
+            proven_by=proven_by,
+            instead_of=instead_of,
+            digest=digest,
         )
 
     async def _insert(

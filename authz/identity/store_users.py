@@ -206,6 +206,9 @@ class UserStore(StoreBase):
         """
         if user.is_service_account:
             raise StoreError(f"{user.username} is a service account, which can't sign in")
+        # An administrator could otherwise sign in as the person, past the identity provider.
+        if user.login_type == "oidc":
+            raise StoreError(f"{user.username} signs in with an identity provider, not a password")
         if problem := check_password(password, user.username):
             raise StoreError(problem)
         # Slow on purpose, so it must not block the event loop.
@@ -240,6 +243,7 @@ class UserStore(StoreBase):
             )
             await transaction.execute("DELETE FROM api_keys WHERE user_id = $1", user.id)
             await transaction.execute("DELETE FROM group_members WHERE user_id = $1", user.id)
+            await transaction.execute("DELETE FROM user_links WHERE user_id = $1", user.id)
             changed = await transaction.execute(
                 "UPDATE users SET deleted = true, authz_groups = NULL, updated_at = $1"
                 " WHERE id = $2 AND deleted = false",

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import ssl
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from yarl import URL
 
 from authz import __version__
 from authz.errors import AuthzError, ConfigError
+from authz.secret import Secret
 
 MAX_BYTES = 256 * 1024
 """The maximum size of a document. The largest issuers publish some 20 KiB of keys."""
@@ -66,21 +68,39 @@ class Fetcher:
             IssuerUnavailable: there was no answer within ``SECONDS``, or it was not a JSON object
                 of at most ``MAX_BYTES``.
         """
+        return _object(url, await self._answer(url, "GET", None, None))
+
+    async def get_with_token(self, url: str, token: Secret) -> dict[str, Any]:
+        """Return the JSON object at a URL that asks for an access token; errors as ``get``."""
+        headers = {"Authorization": f"Bearer {token.reveal()}"}
+        return _object(url, await self._answer(url, "GET", None, headers))
+
+    async def post(
+        self, url: str, form: Mapping[str, str], headers: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """Send a form and return the JSON object of the answer; errors as ``get``.
+
+        An answer with status 400 is returned too: at a token endpoint it has an ``error`` (RFC 6749
+        section 5.2).
+        """
+        return _object(url, await self._answer(url, "POST", form, headers, (200, 400, 401)))
+
+    async def _answer(
+        self,
+        url: str,
+        method: str,
+        form: Mapping[str, str] | None,
+        headers: Mapping[str, str] | None,
+        statuses: Sequence[int] = (200,),
+    ) -> bytes:
         try:
             async with asyncio.timeout(SECONDS):
-                body = await self._read(url)
+                return await self._read(url, method, form, headers, statuses)
         except TimeoutError:
             raise IssuerUnavailable(f"{url} did not answer within {SECONDS:g} s") from None
         # ValueError: a host name that can't be one.
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise IssuerUnavailable(f"{url} can't be read: {type(error).__name__}") from None
-        try:
-            document = json.loads(body, cls=StrictDecoder)
-        except (ValueError, RecursionError):
-            raise IssuerUnavailable(f"{url} is not valid JSON") from None
-        if not isinstance(document, dict):
-            raise IssuerUnavailable(f"{url} is not a JSON object")
-        return document
 
     async def close(self) -> None:
         """Close the connections."""
@@ -88,7 +108,14 @@ class Fetcher:
         if session is not None:
             await session.close()
 
-    async def _read(self, url: str) -> bytes:
+    async def _read(
+        self,
+        url: str,
+        method: str,
+        form: Mapping[str, str] | None,
+        headers: Mapping[str, str] | None,
+        statuses: Sequence[int],
+    ) -> bytes:
         if self._session is None:
             # Created at the first call, because it belongs to the event loop that runs then.
             self._session = aiohttp.ClientSession(
@@ -98,9 +125,11 @@ class Fetcher:
                 trust_env=True,
                 auto_decompress=False,
             )
-        request = self._session.get(URL(url, encoded=True), allow_redirects=False)
+        request = self._session.request(
+            method, URL(url, encoded=True), data=form, headers=headers, allow_redirects=False
+        )
         async with request as response:
-            if response.status != 200:
+            if response.status not in statuses:
                 raise IssuerUnavailable(f"{url} answered {response.status}")
             body = bytearray()
             async for piece in response.content.iter_any():
@@ -108,6 +137,16 @@ class Fetcher:
                 if len(body) > MAX_BYTES:
                     raise IssuerUnavailable(f"{url} is longer than {MAX_BYTES // 1024} KiB")
             return bytes(body)
+
+
+def _object(url: str, body: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(body, cls=StrictDecoder)
+    except (ValueError, RecursionError):
+        raise IssuerUnavailable(f"{url} is not valid JSON") from None
+    if not isinstance(document, dict):
+        raise IssuerUnavailable(f"{url} is not a JSON object")
+    return document
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

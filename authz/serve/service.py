@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -120,7 +121,8 @@ async def _start(
     usage_rows = UsageRows(lambda: reloadable.config)
     parts.push_async_callback(usage_rows.close)
     records = RequestRecords(usage.record, metrics.key_refused) if config.usage.enabled else None
-    sign_in, secure = SignIn(), config.tls is not None
+    sign_in = SignIn(passwords=config.sign_in.passwords)
+    secure = config.tls is not None
     api = create_api(
         Services(
             own_store,
@@ -130,7 +132,9 @@ async def _start(
             lambda: reloadable.config,
         )
     )
-    pages = create_pages(Pages(own_store, sign_in, secure, lambda: reloadable.config, usage_rows))
+    pages = _pages(
+        config, Pages(own_store, sign_in, secure, lambda: reloadable.config, usage_rows), parts
+    )
     routes = _oauth_routes(config, own_store, parts, reloadable)
     app = create_app(source, metrics, config.proxy, api, pages, lambda: usage.problem, routes)
 
@@ -157,6 +161,19 @@ async def _start(
     if early_reload.is_set():
         reloadable.reload_soon()
     return http_tasks
+
+
+def _pages(config: Config, pages: Pages, parts: AsyncExitStack) -> Starlette:
+    """Return the pages, with the sign-in of OpenID providers if there are any."""
+    if not config.sign_in.oidc:
+        return create_pages(pages)
+    # Imported late: the libraries for JWTs take some megabytes.
+    from authz.oidc.pages import OidcPages
+
+    oidc = OidcPages(config)
+    parts.push_async_callback(oidc.close)
+    pages = replace(pages, providers=oidc.titles, end_session=oidc.end_session)
+    return create_pages(pages, oidc.pages)
 
 
 def _oauth_routes(

@@ -65,12 +65,14 @@ def make_first_code(config: Config) -> Secret | None:
     """Create the code of the one-time link, unless an owner can sign in.
 
     Returns:
-        None if an owner can sign in, or if Coder manages the users.
+        None if an owner can sign in, if passwords are switched off, or if Coder manages the users.
 
     Raises:
         OSError: the state folder can't be written to.
     """
-    if not asyncio.run(_needs_first_owner(config.identity)):
+    # The link sets a password, which nobody could sign in with.
+    passwords = config.sign_in.passwords
+    if not passwords or not asyncio.run(_needs_first_owner(config.identity)):
         first_link.forget(config)
         return None
     return first_link.make_code(config)

@@ -24,6 +24,7 @@ INCORRECT = "Incorrect email or password."
 """Coder's text for both errors. It does not reveal which one occurred."""
 SUSPENDED = "Your account is suspended. Please contact an administrator."
 NO_SIGN_IN = "A service account can't sign in. Use its token instead."
+PASSWORDS_OFF = "Passwords are switched off. Sign in with your identity provider."
 BAD_TOKEN = "The Coder token is not valid."  # noqa: S105 - a message
 LIMITED_TOKEN = "This token is limited. It can't sign in or create other tokens."  # noqa: S105
 
@@ -66,9 +67,13 @@ class SignIn:
 
     Args:
         clock: returns monotonic seconds.
+        passwords: whether people may sign in with a password.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, *, passwords: bool = True
+    ) -> None:
+        self._passwords = passwords
         self._users = Limit(PER_USER, 60, clock=clock)
         self._peers = Limit(PER_PEER, 60, clock=clock)
         # One hash at a time, so that the other processors are free for checks.
@@ -96,11 +101,13 @@ class SignIn:
             lifetime: lifetime of the session, which use extends.
 
         Raises:
-            SignInRefused: the name or password is wrong. The message and the time it takes do not
-                reveal which one.
+            SignInRefused: the name or password is wrong, or passwords are switched off. The message
+                and the time it takes do not reveal which one is wrong.
             TooManySignIns: there are too many attempts for this name or peer, or at once.
             StoreError: the store can't be read.
         """
+        if not self._passwords:
+            raise SignInRefused(PASSWORDS_OFF)
         self._take(self._peers, network(peer))
         self._take(self._users, name.casefold()[:254])
         anonymous = store.acting(Actor("nobody", ip=peer))
@@ -137,6 +144,26 @@ class SignIn:
             await anonymous.note_failed_sign_in(result.user, "limited token")
             raise SignInRefused(NO_SIGN_IN if result.user.is_service_account else LIMITED_TOKEN)
         return await _session(store, result.user, peer, lifetime, instead_of=instead_of)
+
+    def take_attempt(self, peer: str) -> None:
+        """Count an attempt to sign in.
+
+        Raises:
+            TooManySignIns: there are too many from this address.
+        """
+        self._take(self._peers, network(peer))
+
+    async def by_provider(
+        self, store: Store, user: User, peer: str, *, instead_of: str | None = None
+    ) -> SignedIn:
+        """Sign in a user whom an OpenID provider proved.
+
+        Raises:
+            SignInRefused: the user was suspended or deleted meanwhile.
+            StoreError: the store can't be used.
+        """
+        lifetime = lifetimes.BROWSER_SESSION
+        return await _session(store, user, peer, lifetime, login_type="oidc", instead_of=instead_of)
 
     async def _proves(self, password: Secret, hashed: bytes | None) -> bool:
         if self._waiting >= _WAITING_MAX:
@@ -184,6 +211,7 @@ async def _session(
     peer: str,
     lifetime: timedelta,
     *,
+    login_type: str = "password",
     proven_by: bytes | None = None,
     instead_of: str | None = None,
 ) -> SignedIn:
@@ -192,8 +220,8 @@ async def _session(
         if user.status == "dormant":
             user = await acting.wake(user)
         text, key = await acting.create_session(
-            user, lifetime, proven_by=proven_by, instead_of=instead_of
+            user, lifetime, login_type=login_type, proven_by=proven_by, instead_of=instead_of
         )
     except OwnerChanged:
-        raise SignInRefused(INCORRECT) from None
+        raise SignInRefused(SUSPENDED if login_type == "oidc" else INCORRECT) from None
     return SignedIn(Secret(text), key, user)

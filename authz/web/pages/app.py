@@ -1,7 +1,7 @@
 """Build the application that serves the pages."""
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -14,7 +14,17 @@ from starlette.routing import Route
 
 from authz.errors import ManagedByCoder, StoreError
 from authz.identity.store_base import ActorGone
-from authz.web.pages import audit, device, explanation, groups, sign_in, tokens, usage, users
+from authz.web.pages import (
+    audit,
+    cli_sign_in,
+    device,
+    explanation,
+    groups,
+    sign_in,
+    tokens,
+    usage,
+    users,
+)
 from authz.web.pages.context import VISITOR_COOKIE, PageContext, Pages, page_context
 from authz.web.pages.forms import check_origin, read_form
 from authz.web.pages.responses import BASE, HEADERS, PageError, not_found, page, see, static
@@ -29,7 +39,7 @@ Handler = Callable[[PageContext], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Page:
+class Page:
     """A path below ``/ui``.
 
     Attributes:
@@ -46,49 +56,54 @@ class _Page:
 
 _TOKENS, _USER, _GROUP = "/account/tokens", "/users/{user}", "/groups/{group}"
 _PAGES = (
-    _Page("/sign-in", sign_in.show_sign_in, sign_in.sign_in, is_open=True),
-    _Page("/first-administrator", sign_in.show_first, sign_in.set_first, is_open=True),
-    _Page("/sign-out", None, sign_in.sign_out),
-    _Page(_TOKENS, tokens.show_tokens),
+    Page("/sign-in", sign_in.show_sign_in, sign_in.sign_in, is_open=True),
+    Page("/first-administrator", sign_in.show_first, sign_in.set_first, is_open=True),
+    Page("/sign-out", None, sign_in.sign_out),
+    Page("/cli/{port}/{state}/{challenge}", cli_sign_in.ask, cli_sign_in.approve),
+    Page(_TOKENS, tokens.show_tokens),
     *(
         route
         for prefix in (_TOKENS, f"{_USER}/tokens")
         for route in (
-            _Page(f"{prefix}/new", tokens.show_new, tokens.create),
-            _Page(f"{prefix}/{{key}}/created", tokens.show_created),
-            _Page(f"{prefix}/{{key}}/delete", tokens.ask_delete, tokens.delete),
-            _Page(f"{prefix}/{{key}}/expire", tokens.ask_expire, tokens.expire),
+            Page(f"{prefix}/new", tokens.show_new, tokens.create),
+            Page(f"{prefix}/{{key}}/created", tokens.show_created),
+            Page(f"{prefix}/{{key}}/delete", tokens.ask_delete, tokens.delete),
+            Page(f"{prefix}/{{key}}/expire", tokens.ask_expire, tokens.expire),
         )
     ),
-    _Page("/users", users.show_users),
-    _Page("/users/new", users.show_new, users.create),
-    _Page(_USER, users.show_user),
-    _Page(f"{_USER}/delete", users.ask_delete, users.delete),
-    _Page(f"{_USER}/status", None, users.set_status),
-    _Page(f"{_USER}/role", None, users.set_role),
-    _Page(f"{_USER}/password", None, users.set_password),
-    _Page("/account/access", explanation.show_own),
-    _Page(f"{_USER}/access", explanation.show_of_user),
-    _Page("/groups", groups.show_groups),
-    _Page("/groups/new", groups.show_new, groups.create),
-    _Page(_GROUP, groups.show_group),
-    _Page(f"{_GROUP}/edit", None, groups.edit),
-    _Page(f"{_GROUP}/members/add", None, groups.add_member),
-    _Page(f"{_GROUP}/members/remove", None, groups.remove_member),
-    _Page(f"{_GROUP}/delete", groups.ask_delete, groups.delete),
-    _Page("/device", device.show_code, device.find),
-    _Page("/device/decide", None, device.decide),
-    _Page("/device/{code}", device.show_code),
-    _Page("/usage", usage.show_usage),
-    _Page("/audit", audit.show_audit),
+    Page("/users", users.show_users),
+    Page("/users/new", users.show_new, users.create),
+    Page(_USER, users.show_user),
+    Page(f"{_USER}/delete", users.ask_delete, users.delete),
+    Page(f"{_USER}/status", None, users.set_status),
+    Page(f"{_USER}/role", None, users.set_role),
+    Page(f"{_USER}/password", None, users.set_password),
+    Page("/account/access", explanation.show_own),
+    Page(f"{_USER}/access", explanation.show_of_user),
+    Page("/groups", groups.show_groups),
+    Page("/groups/new", groups.show_new, groups.create),
+    Page(_GROUP, groups.show_group),
+    Page(f"{_GROUP}/edit", None, groups.edit),
+    Page(f"{_GROUP}/members/add", None, groups.add_member),
+    Page(f"{_GROUP}/members/remove", None, groups.remove_member),
+    Page(f"{_GROUP}/delete", groups.ask_delete, groups.delete),
+    Page("/device", device.show_code, device.find),
+    Page("/device/decide", None, device.decide),
+    Page("/device/{code}", device.show_code),
+    Page("/usage", usage.show_usage),
+    Page("/audit", audit.show_audit),
 )
 """In order of precedence: ``/users/new`` comes before ``/users/{user}``."""
 
 
-def create_pages(pages: Pages) -> Starlette:
+def create_pages(pages: Pages, more: Sequence[Page] = ()) -> Starlette:
     """Build the application, to be mounted at ``/ui``.
 
     It authenticates every request itself: Envoy does not check requests to its paths.
+
+    Args:
+        pages: the services that all pages share.
+        more: the pages of capabilities that are switched on.
     """
 
     async def static_file(request: Request) -> Response:
@@ -98,7 +113,9 @@ def create_pages(pages: Pages) -> Starlette:
         return see(_TOKENS)
 
     routes = [Route("/", front), Route("/static/{name}", static_file)]
-    for route in _PAGES:
+    # A command's request has no cookie and no form of a page.
+    routes.append(Route("/cli/token", cli_sign_in.token_endpoint(pages), methods=["POST"]))
+    for route in (*_PAGES, *more):
         methods = [*(["GET"] if route.get else []), *(["POST"] if route.post else [])]
         routes.append(Route(route.path, _endpoint(route, pages), methods=methods))
 
@@ -119,7 +136,7 @@ def create_pages(pages: Pages) -> Starlette:
     )
 
 
-def _endpoint(route: _Page, pages: Pages) -> Callable[[Request], Awaitable[Response]]:
+def _endpoint(route: Page, pages: Pages) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         check_origin(request)
         try:
@@ -146,7 +163,7 @@ def _endpoint(route: _Page, pages: Pages) -> Callable[[Request], Awaitable[Respo
     return endpoint
 
 
-async def _serve(route: _Page, context: PageContext) -> Response:
+async def _serve(route: Page, context: PageContext) -> Response:
     if context.authenticated is None and not route.is_open:
         here = context.request.url.path if context.request.method in ("GET", "HEAD") else ""
         return see(f"/sign-in?next={quote(here)}" if here else "/sign-in")

@@ -1,7 +1,7 @@
 """Provide the context of a page: its request, its user, and look-ups that pages share."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from authz.web.api import authentication
 from authz.web.own_store import OwnStore
 from authz.web.pages.forms import Form, csrf_token, one
 from authz.web.pages.paging import COUNT, ListPage, list_page, requested_offset
-from authz.web.pages.responses import BASE, not_found, page
+from authz.web.pages.responses import BASE, PageError, not_found, page
 from authz.web.pages.usage_rows import UsageRows
 from authz.web.sign_in import SignedIn, SignIn
 
@@ -29,6 +29,9 @@ SESSION_COOKIE = "authz_session"
 VISITOR_COOKIE = "authz_visitor"
 """A cookie that binds the sign-in form to a browser, so that no other site can submit the form. It
 authenticates no user and is replaced at sign-in."""
+ID_TOKEN_COOKIE = "authz_id_token"  # noqa: S105 - a name
+"""A cookie with the ID token of a sign-in, which a browser sends only to ``/sign-out``."""
+_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9.-]+)(:[0-9]{1,5})?")
 _VISITOR = re.compile(r"[0-9A-Za-z_-]{43}")
 
 
@@ -41,6 +44,8 @@ class Pages:
         secure: clients connect over TLS, so cookies get the ``Secure`` attribute.
         config: returns the current configuration.
         usage: the recorded requests.
+        providers: titles of the OpenID providers by name, for the buttons of the sign-in page.
+        end_session: returns the URL that signs a person out at their OpenID provider, if any.
     """
 
     own_store: OwnStore
@@ -48,6 +53,8 @@ class Pages:
     secure: bool
     config: Callable[[], Config]
     usage: UsageRows
+    providers: Mapping[str, str] = field(default_factory=dict)
+    end_session: "Callable[[PageContext], Awaitable[str | None]] | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +90,20 @@ class PageContext:
     def peer(self) -> str:
         """The address of the client."""
         return authentication.peer(self.request)
+
+    @property
+    def origin(self) -> str:
+        """The origin of the gateway as browsers see it: ``sign_in.url``, or the request's.
+
+        Raises:
+            PageError: 400 if the request names no usable host.
+        """
+        if (url := self.pages.config().sign_in.url) is not None:
+            return str(url).rstrip("/")
+        host = self.request.headers.get("host", "")
+        if _HOST.fullmatch(host) is None:
+            raise PageError(400, "The address of this page can't be used for signing in.")
+        return f"{'https' if self.pages.secure else 'http'}://{host}"
 
     def given(self, name: str) -> str:
         """Return a field of the form without surrounding spaces, or an empty text."""
@@ -199,5 +220,12 @@ def set_session(response: Response, signed_in: SignedIn, *, secure: bool) -> Non
 
 
 def drop_session(response: Response, *, secure: bool) -> None:
-    """Remove the session cookie."""
+    """Remove the session cookie and the ID token."""
+    response.delete_cookie(
+        ID_TOKEN_COOKIE,
+        path=f"{BASE}/sign-out",
+        httponly=True,
+        samesite="strict",
+        secure=secure,
+    )
     response.delete_cookie(SESSION_COOKIE, path=BASE, httponly=True, samesite="lax", secure=secure)

@@ -15,10 +15,10 @@ from authz.secret import Secret
 from authz.web import first_link
 from authz.web.pages.context import SESSION_COOKIE, PageContext, drop_session, set_session
 from authz.web.pages.forms import one
-from authz.web.pages.responses import BASE, HEADERS, PageError, see
-from authz.web.sign_in import SignedIn, SignInRefused, TooManySignIns
+from authz.web.pages.responses import BASE, HEADERS, PageError, page, see
+from authz.web.sign_in import PASSWORDS_OFF, SignedIn, SignInRefused, TooManySignIns
 
-_OWN_PATH = re.compile(rf"{BASE}/[a-zA-Z0-9/-]*")
+_OWN_PATH = re.compile(rf"{BASE}/[a-zA-Z0-9/_-]*")
 _HOME = "/account/tokens"
 _BAD_CODE = "This code is invalid, used or expired. Start 'authz up' again to get a new one."
 
@@ -48,13 +48,16 @@ async def sign_in(context: PageContext) -> Response:
                 instead_of=old,
             )
     except TooManySignIns as error:
-        headers = {"retry-after": str(error.seconds)}
-        raise PageError(
-            429, f"Too many attempts. Wait {error.seconds} seconds and try again.", headers
-        ) from None
+        raise too_many(error.seconds) from None
     except SignInRefused as error:
         return _form(context, next_path, problem=str(error), status=401)
-    return _signed_in(context, signed_in, next_path)
+    return show_signed_in(context, signed_in, next_path)
+
+
+def too_many(seconds: int) -> PageError:
+    """Return the error page for too many attempts."""
+    text = f"Too many attempts. Wait {seconds} seconds and try again."
+    return PageError(429, text, {"retry-after": str(seconds)})
 
 
 async def sign_out(context: PageContext) -> Response:
@@ -64,13 +67,23 @@ async def sign_out(context: PageContext) -> Response:
         await context.store.sign_out_everywhere(context.caller)
     else:
         await context.store.sign_out(context.authenticated.key)
-    response = see("/sign-in")
+    url = await context.pages.end_session(context) if context.pages.end_session else None
+    response = _signed_out(context, url) if url else see("/sign-in")
     drop_session(response, secure=context.pages.secure)
     return response
 
 
+def _signed_out(context: PageContext, url: str) -> Response:
+    """Lead the browser to the OpenID provider, to sign out there too.
+
+    A page does it: the form's own redirect may not leave the gateway (``form-action``).
+    """
+    return page("leave.html", headers={"refresh": f"0; url={url}"}, caller=None, here="", url=url)
+
+
 async def show_first(context: PageContext) -> Response:
     """Show the form of the one-time link. Its code follows ``#``, so no log has it."""
+    _check_passwords(context)
     if context.authenticated is not None:
         return see(_HOME)
     return context.show("first.html", problem="", name="admin", code="")
@@ -78,6 +91,7 @@ async def show_first(context: PageContext) -> Response:
 
 async def set_first(context: PageContext) -> Response:
     """Create the first owner with a password. It works once, while there is no owner."""
+    _check_passwords(context)
     config = context.pages.config()
     code = Secret(context.given("code"))
     if not first_link.is_valid(config, code) or not first_link.is_needed(
@@ -106,7 +120,12 @@ async def set_first(context: PageContext) -> Response:
         signed_in = await context.pages.sign_in.by_password(store, name, password, context.peer)
     except (SignInRefused, TooManySignIns, StoreError):
         return see("/sign-in")
-    return _signed_in(context, signed_in, "")
+    return show_signed_in(context, signed_in, "")
+
+
+def _check_passwords(context: PageContext) -> None:
+    if not context.pages.config().sign_in.passwords:
+        raise PageError(403, PASSWORDS_OFF)
 
 
 def _is_unfit_as_owner(user: User) -> bool:
@@ -116,16 +135,24 @@ def _is_unfit_as_owner(user: User) -> bool:
 def _form(
     context: PageContext, next_path: str, *, problem: str = "", status: int = 200
 ) -> Response:
-    return context.show("sign_in.html", status, problem=problem, next=_own(next_path))
+    return context.show(
+        "sign_in.html",
+        status,
+        problem=problem,
+        next=own_path(next_path),
+        passwords=context.pages.config().sign_in.passwords,
+        providers=context.pages.providers,
+    )
 
 
-def _own(path: str) -> str:
+def own_path(path: str) -> str:
     """Return a path of these pages, or an empty text, so that no sign-in leads to another site."""
     return path if _OWN_PATH.fullmatch(path) else ""
 
 
-def _signed_in(context: PageContext, signed_in: SignedIn, next_path: str) -> Response:
-    target = _own(next_path) or f"{BASE}{_HOME}"
+def show_signed_in(context: PageContext, signed_in: SignedIn, next_path: str) -> Response:
+    """Give the browser its session, and lead it to a page of the gateway."""
+    target = own_path(next_path) or f"{BASE}{_HOME}"
     response = RedirectResponse(target, 303, headers=HEADERS)
     set_session(response, signed_in, secure=context.pages.secure)
     return response

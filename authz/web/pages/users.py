@@ -90,6 +90,8 @@ async def set_password(context: PageContext) -> Response:
     password = Secret(one(context.form, "password"))
     if user.is_service_account:
         raise PageError(400, "A service account can't sign in, so it has no password.")
+    if user.login_type == "oidc" or not context.pages.config().sign_in.passwords:
+        raise PageError(400, "This user signs in with an identity provider, so has no password.")
     if (problem := check_password(password, user.username)) is not None:
         return await _user_page(context, user, problem, 400)
     await context.store.set_password(user, password)
@@ -167,6 +169,10 @@ async def _user_page(
         user=user,
         groups=await context.store.groups_of(user),
         may_change=may_change,
+        may_set_password=may_change
+        and not user.is_service_account
+        and user.login_type != "oidc"
+        and context.pages.config().sign_in.passwords,
         may_give_roles=may_change and roles.is_owner(context.caller),
         may_use_tokens=may_use_tokens,
         roles=_ROLES,

@@ -25,6 +25,7 @@ from .conftest import ORIGIN, PASSWORD, Site
 
 TOKENS = "/ui/account/tokens"
 _GROUP = "00000000-0000-4000-8000-000000000000"
+_COMMAND = {"code": "BCDF-GHJK", "port": "4000", "state": "s" * 43, "challenge": "c" * 43}
 
 
 async def test_the_session_is_a_cookie_that_no_script_sees(site: Site) -> None:
@@ -48,7 +49,7 @@ async def test_who_is_not_signed_in_is_sent_to_sign_in_and_back(site: Site) -> N
     browser = site.browser()
     for place in _PAGES:
         path = f"/ui{place.path}".format(
-            user=site.users["bob"].id, key="a" * 10, group=_GROUP, code="BCDF-GHJK"
+            user=site.users["bob"].id, key="a" * 10, group=_GROUP, **_COMMAND
         )
         if place.is_open or place.get is None:
             continue
@@ -162,7 +163,7 @@ async def test_signing_out_ends_the_session(site: Site) -> None:
 def _forms(site: Site) -> list[str]:
     bob = site.users["bob"].id
     return [
-        f"/ui{place.path}".format(user=bob, key="a" * 10, group=_GROUP, code="BCDF-GHJK")
+        f"/ui{place.path}".format(user=bob, key="a" * 10, group=_GROUP, **_COMMAND)
         for place in _PAGES
         if place.post is not None
     ]
