@@ -25,8 +25,8 @@ from authz.identity.store import Store
     invoke_without_command=True,
     epilog=example(
         "authz login --user alice",
-        "authz login --url https://gateway.example.com",
         "authz login --device --url https://gateway.example.com",
+        "authz login --url https://gateway.example.com",
         "authz login token",
     ),
 )
@@ -36,8 +36,10 @@ from authz.identity.store import Store
     shell_complete=complete_user,
     help="The user to log in. Default: the user of the session, else the only user.",
 )
-@click.option("--device", is_flag=True, help="With --url: approve a code in any browser.")
 @click.option("--url", help="Sign in at this gateway with the browser, instead of in the store.")
+@click.option(
+    "--device", is_flag=True, help="With --url: approve a code in a browser of any machine."
+)
 @click.option(
     "--ca-file",
     type=click.Path(path_type=Path),
@@ -49,8 +51,8 @@ from authz.identity.store import Store
 def login(
     ctx: click.Context,
     user: str | None,
-    device: bool,
     url: str | None,
+    device: bool,
     ca_file: Path | None,
     no_browser: bool,
     config_path: Path | None,
@@ -59,14 +61,9 @@ def login(
 
     'authz login token' prints it. Without --url, the command asks for no password: anyone who can
     write to the store can log in as any user. With --url, the person signs in at the gateway with
-    the browser of this machine, or with --device with any browser.
+    the browser of this machine, or with --device with a browser of any machine.
     """
     ctx.obj = config_path
-    if device and (user is not None or ctx.invoked_subcommand is not None):
-        raise click.UsageError("--device asks in the browser who you are: omit --user")
-    if device:
-        _login_by_device(url, ca_file, config_path)
-        return
     if ctx.invoked_subcommand is not None:
         if user is not None or url is not None:
             raise click.UsageError("--user and --url belong to 'authz login' itself: omit them")
@@ -74,10 +71,11 @@ def login(
     if url is not None:
         if user is not None:
             raise click.UsageError("--user and --url are mutually exclusive")
-        run_async(_log_in_at(url, ca_file, identity_of(config_path), opens=not no_browser))
+        identity = identity_of(config_path)
+        run_async(_log_in_at(url, ca_file, identity, opens=not no_browser, device=device))
         return
-    if ca_file is not None or no_browser:
-        raise click.UsageError("--ca-file and --no-browser need --url")
+    if ca_file is not None or no_browser or device:
+        raise click.UsageError("--device, --ca-file and --no-browser need --url")
 
     async def work() -> None:
         identity = identity_of(config_path)
@@ -94,27 +92,20 @@ def login(
     run_async(work())
 
 
-async def _log_in_at(url: str, ca_file: Path | None, identity: str, *, opens: bool) -> None:
+async def _log_in_at(
+    url: str, ca_file: Path | None, identity: str, *, opens: bool, device: bool
+) -> None:
     # Imported late: the HTTP client takes long to import.
-    from authz.cli.browser_login import browser_login, gateway_url
+    if device:
+        from authz.cli.device_login import sign_in
 
-    text = await browser_login(gateway_url(url), ca_file, opens=opens)
-    path = session.keep(identity, text.reveal())
-    click.echo(f"Logged in; the session is in {path}.", err=True)
-
-
-def _login_by_device(url: str | None, ca_file: Path | None, config_path: Path | None) -> None:
-    if url is None:
-        raise click.UsageError("--device needs --url: the URL of the gateway")
-    # Imported late: the HTTP client takes a fifth of a second.
-    from authz.cli.device_login import sign_in
-
-    async def work() -> None:
         text = await sign_in(url, ca_file)
-        path = session.keep(identity_of(config_path), text)
-        click.echo(f"Logged in; the session is in {path}.", err=True)
+    else:
+        from authz.cli.browser_login import browser_login, gateway_url
 
-    run_async(work())
+        text = (await browser_login(gateway_url(url), ca_file, opens=opens)).reveal()
+    path = session.keep(identity, text)
+    click.echo(f"Logged in; the session is in {path}.", err=True)
 
 
 async def _user_to_log_in(store: Store, identity: str, name: str | None) -> User:

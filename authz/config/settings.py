@@ -306,7 +306,8 @@ class Config(Section):
     def _claude_code(self) -> Self:
         settings = self.sign_in.claude_code
         if self._managed_by_coder:
-            if "claude_code" in self.sign_in.model_fields_set and settings.enabled:
+            # The defaults may be written down, as `authz up` does for its children.
+            if settings.enabled and settings != type(settings)():
                 raise ValueError(
                     "sign_in.claude_code: needs a store of authz's own (identity: sqlite://… or "
                     "postgresql://…): Coder manages the tokens of this gateway"

@@ -38,7 +38,10 @@ Handler = Callable[[Request, DeviceStore], Awaitable[Response]]
 
 
 def device_routes(
-    own_store: OwnStore, grants: Collection[str], providers: Callable[[], Sequence[str]]
+    own_store: OwnStore,
+    grants: Collection[str],
+    providers: Callable[[], Sequence[str]],
+    page_origin: str | None = None,
 ) -> list[Route]:
     """Return the routes of the device flow, at the root and below each provider.
 
@@ -48,8 +51,14 @@ def device_routes(
         own_store: the identity store.
         grants: the grants that are switched on.
         providers: returns the names of the providers; the first one is that of the root.
+        page_origin: the origin under which browsers reach the pages. None means that of the
+            request.
     """
-    device = _endpoint(own_store, lambda request, store: _authorize(request, store, providers()))
+
+    async def authorize(request: Request, store: DeviceStore) -> Response:
+        return await _authorize(request, store, providers(), page_origin)
+
+    device = _endpoint(own_store, authorize)
     revoke = _endpoint(own_store, _revoke)
 
     async def metadata(request: Request) -> Response:
@@ -97,10 +106,12 @@ def _endpoint(own_store: OwnStore, handler: Handler) -> Callable[[Request], Awai
     return endpoint
 
 
-async def _authorize(request: Request, store: DeviceStore, providers: Sequence[str]) -> Response:
+async def _authorize(
+    request: Request, store: DeviceStore, providers: Sequence[str], page_origin: str | None
+) -> Response:
     """Begin a sign-in (RFC 8628 section 3.1). Unknown parameters are ignored."""
     form = await read_form(request)
-    origin = request_origin(request)
+    origin = page_origin or request_origin(request)
     if origin is None:
         raise OAuthError("invalid_request", "The Host header is not valid.")
     is_session = form.get("client_id") == SESSION_CLIENT

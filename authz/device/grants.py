@@ -13,13 +13,8 @@ from authz.core.device import read_refresh_token
 from authz.core.rules import make_rules
 from authz.identity.accounts import User
 from authz.identity.audit import Actor
-from authz.identity.store_devices import (
-    DeviceRequest,
-    DeviceStore,
-    Issued,
-    PollRefused,
-    RefreshRefused,
-)
+from authz.identity.store_devices import DeviceRequest, DeviceStore, PollRefused
+from authz.identity.store_refresh import Issued, RefreshRefused
 from authz.oauth.token_endpoint import Grant, OAuthError, TokenRequest
 
 _log = structlog.get_logger(__name__)

@@ -35,12 +35,18 @@ def root_routes(config: Config) -> list[Route]:
     if not providers:
         return []
     mount = _root_mount(providers[0])
+    messages = [
+        no_websocket(providers[0], mount, MESSAGE_PATHS),
+        *served(providers[0], mount, config, MESSAGE_PATHS),
+    ]
+    for route in messages:
+        # Another name than that of the same path below the provider's base.
+        route.name = f"{_NAME}: {route.name}"
     routes = [
         *(_to_authz("", path, path) for path in _OAUTH_PATHS[1:]),
         _to_authz("", "/managed/settings", "/managed/settings"),
         *_telemetry(""),
-        no_websocket(providers[0], mount, MESSAGE_PATHS),
-        *served(providers[0], mount, config, MESSAGE_PATHS),
+        *messages,
     ]
     if config.sign_in.claude_code.models:
         routes.append(_to_authz("", "/v1/models", "/v1/models"))

@@ -241,6 +241,7 @@ def _oauth_routes(
             own_store,
             grants,
             lambda: [one.name for one in reloadable.config.claude_code_providers],
+            str(config.sign_in.url).rstrip("/") if config.sign_in.url else None,
         )
         routes += claude_routes(own_store, config.sign_in.claude_code)
     elif grants:

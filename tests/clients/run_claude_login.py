@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from tests.clients.installing import Installed, NpmMissingError, install
 from tests.clients.running import _folder
 from tests.clients.terminal import Terminal, terminal
 from tests.e2e.test_device_login import approve
+from tests.support.certificates import Authority
 from tests.support.pair import CENTRAL_KEYS, Pair, Provider, pair, stand_in
 
 ANSWER = "Hello from the stand-in provider"
@@ -40,6 +42,12 @@ class World:
     gateway: Pair
     provider: Provider
     claude: Installed
+    ca_file: Path
+
+    @property
+    def url(self) -> str:
+        """The gateway's URL."""
+        return self.gateway.url.replace("http://", "https://")
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +58,12 @@ def world() -> Iterator[World]:
     except NpmMissingError as error:
         pytest.skip(str(error))
     sign_in = {"claude_code": {"managed_settings": [{"settings": MANAGED}]}}
-    with stand_in() as provider, pair(provider, sign_in=sign_in) as gateway:
-        yield World(gateway, provider, claude)
+    with _folder() as folder, stand_in() as provider:
+        authority = Authority(folder, "gateway-ca")
+        cert_file, key_file = authority.issue()
+        tls = {"cert_file": str(cert_file), "key_file": str(key_file)}
+        with pair(provider, sign_in=sign_in, tls=tls) as gateway:
+            yield World(gateway, provider, claude, authority.ca_file)
 
 
 def _press(shown: Terminal, key: str) -> None:
@@ -85,14 +97,14 @@ def _answer(shown: Terminal, until: re.Pattern[str]) -> None:
 
 
 def test_login_prompt_and_removal(world: World) -> None:
-    """A person signs in with ``/login``, a prompt is answered, and it ends with the user."""
+    """A person signs in, managed settings arrive, a prompt is answered; it ends with the user."""
     gateway = world.gateway
     gateway.create_user("dora")
     with _folder() as folder:
         work, home = folder / "work", folder / "home"
         for each in (work, home, home / ".claude"):
             each.mkdir()
-        settings = {"forceLoginMethod": "gateway", "forceLoginGatewayUrl": gateway.url}
+        settings = {"forceLoginMethod": "gateway", "forceLoginGatewayUrl": world.url}
         (home / ".claude" / "settings.json").write_text(json.dumps(settings))
         environ = {
             "PATH": f"{world.claude.programs}:{os.environ['PATH']}",
@@ -100,10 +112,11 @@ def test_login_prompt_and_removal(world: World) -> None:
             "TMPDIR": str(folder),
             "LANG": "C.UTF-8",
             "BROWSER": "true",
+            "NODE_EXTRA_CA_CERTS": str(world.ca_file),
         }
         with terminal(["claude"], cwd=work, environ=environ) as shown:
             code = _to_the_code(shown)
-            approve(gateway.url, gateway.create_token("dora"), code)
+            approve(world.url, gateway.create_token("dora"), code, world.ca_file)
             shown.clear()
             _answer(shown, READY)
             world.provider.take()
@@ -114,6 +127,8 @@ def test_login_prompt_and_removal(world: World) -> None:
             for one in asked:
                 assert (one.credential_header, one.credential) == CENTRAL
                 assert not any(name == "authorization" for name, _ in one.headers)
+            # Claude Code keeps the managed settings that it got.
+            assert json.loads((home / ".claude" / "remote-settings.json").read_text()) == MANAGED
             gateway.delete_user("dora")
             _say(shown, "Hello again")
             _answer(shown, REFUSED)

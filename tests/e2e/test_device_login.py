@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import ssl
 import subprocess
 import sys
 import time
@@ -33,9 +34,10 @@ def gateway(provider: Provider) -> Iterator[Pair]:
         yield running
 
 
-def approve(url: str, token: str, code: str) -> None:
+def approve(url: str, token: str, code: str, ca_file: Path | None = None) -> None:
     """Sign in with a token in a browser, enter a code and approve."""
-    with httpx.Client(base_url=url, follow_redirects=True) as browser:
+    trust = ssl.create_default_context(cafile=ca_file)
+    with httpx.Client(base_url=url, follow_redirects=True, verify=trust) as browser:
         csrf = Parsed(browser.get("/ui/sign-in").text).csrf
         browser.post("/ui/sign-in", data={"csrf": csrf, "token": token})
         csrf = Parsed(browser.get("/ui/device").text).csrf

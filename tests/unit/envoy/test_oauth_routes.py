@@ -20,14 +20,14 @@ MACHINES: dict[str, Any] = {
 
 def test_without_a_grant() -> None:
     """Without a grant the paths are unknown ones."""
-    document = rendered()
+    document = rendered(sign_in={"claude_code": {"enabled": False}})
     for path in PATHS:
         assert chosen(document, "POST", path)["name"] == "unknown"
 
 
 def test_with_a_grant() -> None:
     """The exact paths go to authz without a check, and no others."""
-    document = rendered(sign_in={"machines": MACHINES})
+    document = rendered(sign_in={"machines": MACHINES, "claude_code": {"enabled": False}})
     for path in PATHS:
         route = chosen(document, "POST", path)
         assert route["name"] == "oauth"

@@ -98,7 +98,11 @@ def test_everything_else_is_a_404_after_authz(
 
 def test_authz_is_switched_off_for_what_it_serves_itself(document: dict[str, Any]) -> None:
     """Two exact paths, read only, the token API and the page lead to authz without a check."""
-    found = [route for route in routes(document) if "'disabled': True" in str(route)]
+    found = [
+        route
+        for route in routes(document)
+        if "'disabled': True" in str(route) and route["name"] not in ("oauth", "Claude Code")
+    ]
     *without, escaped, front, page, management, rest = found
     assert escaped["direct_response"] == {"status": 400}
     for route, name in (
@@ -166,6 +170,10 @@ def test_every_request_has_a_route(document: dict[str, Any], path: str, method: 
     """No path is without a route, and only the provider in its first segment ever serves it."""
     route = chosen(document, method, path)
     if "route" not in route or route["route"]["cluster"] == "authz_http":
+        return
+    if path in ("/v1/messages", "/v1/messages/count_tokens"):
+        # Claude Code's sign-in serves these at the root.
+        assert facts(route)["provider"] == "anthropic"
         return
     rest = re.sub(r"^/api/v2/(ai-gateway|aibridge)(?=/)", "", path)
     name = rest.split("/")[1]

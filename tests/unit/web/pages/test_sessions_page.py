@@ -25,7 +25,7 @@ from .conftest import ORIGIN, PASSWORD, Site
 
 TOKENS = "/ui/account/tokens"
 _GROUP = "00000000-0000-4000-8000-000000000000"
-_COMMAND = {"port": "4000", "state": "s" * 43, "challenge": "c" * 43}
+_COMMAND = {"code": "BCDF-GHJK", "port": "4000", "state": "s" * 43, "challenge": "c" * 43}
 
 
 async def test_the_session_is_a_cookie_that_no_script_sees(site: Site) -> None:
