@@ -6,6 +6,7 @@ from typing import Any
 from authz.clients.catalog import DENIED, MODES, Client
 from authz.clients.rendering import fill, urls
 from authz.config.loading import load
+from authz.config.uses import Uses
 from tests.clients.installing import Installed
 from tests.clients.running import Ran, run
 from tests.e2e.proxy.pairs import Proxied
@@ -69,7 +70,7 @@ def check(
     token = proxy.pair.create_token("alice")
     if mode == DENIED:
         proxy.pair.delete_token(token)
-    filled = fill(lines, urls(load(proxy.pair.folder / "gateway.yaml")))
+    filled = fill(lines, urls(load(proxy.pair.folder / "gateway.yaml", uses=Uses.NOTHING)))
     proxy.provider.take()
     before = len(proxy.log())
     ran = run(client.name, filled, there, proxy, token, mode)
