@@ -99,8 +99,8 @@ def _build(kind: str, debian: str, image: str) -> None:
         _add_programs(kind, folder)
         run(
             # The old builder needs no part that an engine may lack.
-            "env", "DOCKER_BUILDKIT=0", "docker", "build", "--quiet", f"--file={folder / kind}.Dockerfile",
-            f"--build-arg=DEBIAN={debian}", f"--tag={image}", str(folder),
+            "env", "DOCKER_BUILDKIT=0", "docker", "build", "--quiet", f"--tag={image}",
+            f"--file={folder / kind}.Dockerfile", f"--build-arg=DEBIAN={debian}", str(folder),
             timeout=900,
         )  # fmt: skip
 

@@ -53,9 +53,7 @@ def engine() -> Iterator[str]:
         yield given
         return
     if os.environ.get("DOCKER_HOST"):
-        raise Missing(
-            f"no Docker engine answers on DOCKER_HOST={given}; start it, or unset the variable"
-        )
+        raise Missing(f"no Docker engine answers on {given}; start it, or unset DOCKER_HOST")
     if os.geteuid() != 0:
         raise Missing(
             "no Docker engine answers; start one, or run this as root, which starts its own"
@@ -136,7 +134,7 @@ def _answers(address: str) -> bool:
 
 
 def _empty(address: str) -> None:
-    """Remove the containers, networks and volumes of our own engine; images and build steps stay."""
+    """Remove containers, networks and volumes of our own engine; images and build steps stay."""
     docker = ["docker", "--host", address]
     # A command that hangs or fails must not keep the engine from being ended.
     with contextlib.suppress(Missing, subprocess.TimeoutExpired):

@@ -1,4 +1,4 @@
-"""The stand-in provider as a container of authz's own image. It accepts only the keys of a folder."""
+"""The stand-in provider in a container of authz's image. It accepts only the keys of a folder."""
 
 import asyncio
 from collections.abc import Iterator, Mapping

@@ -42,6 +42,8 @@ class Stack:
     Attributes:
         folder: the copy, in which the documented commands run.
         keys: the central key of each provider, which the stand-in provider accepts.
+        envoys: replicas of Envoy.
+        authzs: replicas of authz.
         token: a user's, created by the documented commands.
         port: where the host reaches the balancer.
         grafana_port: where the host reaches Grafana.
@@ -50,6 +52,8 @@ class Stack:
     folder: Path
     keys: dict[str, str] = field(default_factory=dict)
     token: str = ""
+    envoys: int = 1
+    authzs: int = 2
     port: int = field(default_factory=free_port)
     grafana_port: int = field(default_factory=free_port)
 
@@ -94,6 +98,8 @@ class Stack:
             "COMPOSE_FILE": "docker-compose.yml:tests/containers/override.yml",
             "COMPOSE_PROJECT_NAME": PROJECT,
             "COMPOSE_PROGRESS": "quiet",
+            "ENVOY_REPLICAS": str(self.envoys),
+            "AUTHZ_REPLICAS": str(self.authzs),
             "GATEWAY_PORT": str(self.port),
             "GRAFANA_PORT": str(self.grafana_port),
             "ANTHROPIC_API_KEY": self.keys["anthropic"],
@@ -130,6 +136,11 @@ class Stack:
         """Return a new token of a new user."""
         self.authz("users", "create", user)
         return find_token(self.authz("tokens", "create", "--user", user))
+
+    def scale(self, envoys: int, authzs: int) -> None:
+        """Set the number of replicas, and leave the others running."""
+        self.envoys, self.authzs = envoys, authzs
+        self.run("docker compose up --detach --wait --no-recreate")
 
     def containers(self, service: str) -> list[str]:
         """Return the ids of the running containers of a service."""

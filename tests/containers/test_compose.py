@@ -1,4 +1,4 @@
-"""docker-compose.yml from empty volumes to the first answered request, by the documented commands."""
+"""docker-compose.yml from empty volumes to the first answer, by the documented commands."""
 
 import httpx
 
@@ -67,9 +67,9 @@ def test_both_scale_at_once(stack: Stack) -> None:
     stack.run(more)
     assert (len(stack.containers("envoy")), len(stack.containers("authz"))) == (3, 4)
     wait_until(lambda: stack.models(stack.token).status_code == 200, 30, "an answer")
-    stack.run("ENVOY_REPLICAS=3 AUTHZ_REPLICAS=2 docker compose up --detach --wait --no-recreate")
+    stack.scale(envoys=3, authzs=2)
     assert (len(stack.containers("envoy")), len(stack.containers("authz"))) == (3, 2)
-    stack.run("ENVOY_REPLICAS=2 AUTHZ_REPLICAS=2 docker compose up --detach --wait --no-recreate")
+    stack.scale(envoys=2, authzs=2)
     assert stack.models(stack.token).status_code == 200
 
 

@@ -1,0 +1,130 @@
+"""What happens to the stack: each event breaks a part, and repairs it when its block ends."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Literal
+
+from tests.containers.stack import PROJECT, Stack
+
+Sees = Literal["nothing", "cuts", "503"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happens to the stack under load.
+
+    Attributes:
+        name: as docs/replicas.md words it.
+        happens: breaks the stack, and repairs it at the end of the block.
+        sees: what a client may see meanwhile: nothing; its connection cut, and no wrong answer; or
+            a 503 until the repair.
+    """
+
+    name: str
+    happens: Callable[[Stack], AbstractContextManager[None]]
+    sees: Sees
+
+
+def _command(break_: str, repair: str, service: str, *, every: bool = False) -> Callable[
+    [Stack], AbstractContextManager[None]
+]:  # fmt: skip
+    """Return an event of docker's commands on one container of a service, or on each."""
+
+    @contextlib.contextmanager
+    def happens(stack: Stack) -> Iterator[None]:
+        containers = stack.containers(service)
+        targets = " ".join(containers if every else containers[:1])
+        stack.run(f"docker {break_} {targets}")
+        try:
+            yield
+        finally:
+            if repair:
+                stack.run(f"docker {repair} {targets}")
+
+    return happens
+
+
+def _cut(service: str, network: str) -> Callable[[Stack], AbstractContextManager[None]]:
+    """Return an event in which a service's containers leave a network and come back."""
+
+    @contextlib.contextmanager
+    def happens(stack: Stack) -> Iterator[None]:
+        containers = stack.containers(service)
+        name = f"{PROJECT}_{network}"
+        for container in containers:
+            stack.run(f"docker network disconnect {name} {container}")
+        try:
+            yield
+        finally:
+            for container in containers:
+                stack.run(f"docker network connect --alias {service} {name} {container}")
+
+    return happens
+
+
+@contextlib.contextmanager
+def _replaced(stack: Stack, service: str) -> Iterator[None]:
+    stack.run(f"deploy/compose/replace.sh {service}")
+    yield
+
+
+_OTHER_CA = """
+sh /usr/local/lib/certificates.sh /tmp/other authz
+for file in tls.key ca.crt tls.crt; do
+    cp /tmp/other/authz/$file /run/certificates/authz/.new
+    mv /run/certificates/authz/.new /run/certificates/authz/$file
+done
+"""
+_NEW = """
+rm -f /run/certificates/authz/tls.crt
+sh /usr/local/lib/certificates.sh /run/certificates authz
+"""
+
+
+def certificates(stack: Stack, script: str) -> None:
+    """Run a script where the certificates of both sides can be written."""
+    stack.run(
+        f"docker compose run --rm --no-deps -T --entrypoint sh prepare -ec '{script}'", timeout=120
+    )
+
+
+@contextlib.contextmanager
+def _another_authority(stack: Stack) -> Iterator[None]:
+    """Give authz a certificate of another CA, which it shows to new connections."""
+    certificates(stack, _OTHER_CA)
+    restart = "docker restart --time 5 " + " ".join(stack.containers("authz"))
+    stack.run(restart)
+    try:
+        yield
+    finally:
+        certificates(stack, _NEW)
+
+
+@contextlib.contextmanager
+def renewed_certificates(stack: Stack) -> Iterator[None]:
+    """Renew the certificates of both sides, with a new CA, as `prepare` does near their end."""
+    certificates(stack, _NEW)
+    yield
+
+
+EVENTS = (
+    Event("an authz is killed", _command("kill", "start", "authz"), "nothing"),
+    Event("an authz freezes", _command("pause", "unpause", "authz"), "nothing"),
+    Event("an authz is stopped", _command("stop --time 10", "start", "authz"), "nothing"),
+    Event("every authz is replaced", lambda stack: _replaced(stack, "authz"), "nothing"),
+    Event("all authz are killed", _command("kill", "start", "authz", every=True), "503"),
+    Event("authz has a certificate of another CA", _another_authority, "503"),
+    Event("Envoy and authz are cut apart", _cut("authz", "inside"), "503"),
+    Event("PostgreSQL is killed", _command("kill", "start", "postgres"), "503"),
+    Event("PostgreSQL freezes", _command("pause", "unpause", "postgres"), "503"),
+    Event("PostgreSQL is stopped", _command("stop --time 30", "start", "postgres"), "503"),
+    Event("authz and PostgreSQL are cut apart", _cut("postgres", "database"), "503"),
+    Event("an Envoy is killed", _command("kill", "start", "envoy"), "cuts"),
+    Event("an Envoy is stopped without a drain", _command("stop", "start", "envoy"), "cuts"),
+    Event("every Envoy is replaced", lambda stack: _replaced(stack, "envoy"), "nothing"),
+    Event("the balancer restarts", _command("restart --time 2", "", "front"), "cuts"),
+    Event("Prometheus restarts", _command("restart --time 5", "", "prometheus"), "nothing"),
+)
+"""Every row of the table "What happens when" that containers can have, and Envoy's own."""
