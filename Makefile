@@ -7,14 +7,18 @@ BIN := $(VENV)/bin
 INOTIFY := /proc/sys/fs/inotify/max_user_instances
 PROCESSES = $(shell (echo 1024 > $(INOTIFY)) 2>/dev/null; [ "$$(cat $(INOTIFY) 2>/dev/null || echo 0)" -ge 512 ] && echo 3 || echo 2)
 
-.PHONY: run test test-clients test-containers chaos sbom audit lint format soak bench docs docs-reference image release-check lock clean
+.PHONY: run test test-clients test-containers test-gateways test-chart test-kubernetes chaos manifests sbom audit lint format soak bench docs docs-reference image release-check lock clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/.run  ## the gateway in the foreground, with fake providers
 	$(BIN)/authz up --demo
 
+# Three processes and the commands that tests start import the same modules, so Python keeps their
+# bytecode. Files go to processes in the order of their names: the default order leaves the files
+# with few and long tests for the end, where one process works and the others have nothing to do.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)/.test  ## every test, against a real Envoy
-	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test-clients: $(VENV)/.test  ## real clients, headless, in every mode; AUTHZ_RECORD=1 writes down the results
 	$(BIN)/python -m pytest -s tests/clients/run_*.py $(if $(CLIENT),-k '$(CLIENT)')
@@ -24,6 +28,21 @@ test-containers: $(VENV)/.containers  ## the image and docker-compose.yml on a D
 
 chaos: $(VENV)/.containers  ## kills, freezes and cuts off the parts of docker-compose.yml under load, and prints a table
 	$(BIN)/python -m tests.containers $(BIN)/python -m tests.containers.chaos
+
+test-gateways: $(VENV)/.test  ## Envoy Gateway and Istio, built with Go and run in front of authz
+	$(BIN)/python -m pytest -s tests/gateways/run_*.py
+
+TOOLS = $(BIN)/python -m tests.kubernetes.tools
+
+test-chart: $(VENV)/.test  ## the chart and the kustomize base are the same; helm is built if it is not here
+	$(TOOLS) kustomize
+	helm=$$($(TOOLS) helm) && HELM=$$helm $(BIN)/python -m pytest tests/deploy/test_chart*.py
+
+test-kubernetes: $(VENV)/.test  ## manifests and chart against a real kube-apiserver, which is built if it is not here
+	$(BIN)/python -m tests.kubernetes.check
+
+manifests: $(VENV)/.test  ## deploy/kubernetes, made from the chart in deploy/helm
+	helm=$$($(TOOLS) helm) && $(BIN)/python deploy/kubernetes/render.py "$$helm"
 
 lint: $(VENV)/.test  ## what CI checks before the tests
 	$(BIN)/ruff check .
@@ -93,12 +112,12 @@ $(VENV)/bin/python:
 
 # The project itself is installed editable, without its dependencies, which come from the complete
 # lock. Without --no-deps pip would resolve again, and older versions fail on `name[extra]` in a lock.
-$(VENV)/.run: requirements/run.txt pyproject.toml hatch_build.py proto/ext_authz.proto | $(VENV)/bin/python
+$(VENV)/.run: requirements/run.txt pyproject.toml hatch_build.py $(wildcard proto/*.proto) | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/run.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
 	touch $@
 
-$(VENV)/.test: requirements/test.txt pyproject.toml hatch_build.py proto/ext_authz.proto | $(VENV)/bin/python
+$(VENV)/.test: requirements/test.txt pyproject.toml hatch_build.py $(wildcard proto/*.proto) | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/test.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
 	touch $@ $(VENV)/.run

@@ -1,12 +1,15 @@
 """Atomic writing of files."""
 
 import os
+import stat
 import tempfile
 from pathlib import Path
 
 
 def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
     """Write a file atomically, by renaming a temporary file beside it.
+
+    A device or a pipe, such as ``/dev/stdout``, is written to and not replaced.
 
     Args:
         path: the file. The old content stays until the new content is complete.
@@ -16,6 +19,9 @@ def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
     Raises:
         OSError: the folder can't be written to.
     """
+    if _is_special(path):
+        path.write_text(text, encoding="utf-8")
+        return
     try:
         descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
@@ -30,3 +36,12 @@ def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
     except BaseException:
         Path(draft).unlink(missing_ok=True)
         raise
+
+
+def _is_special(path: Path) -> bool:
+    """Return whether there is something other than a regular file, such as a device."""
+    try:
+        kind = path.stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(kind) and not stat.S_ISDIR(kind)

@@ -76,6 +76,12 @@ class Metrics:
             ["provider", "status"],
             registry=self.registry,
         )
+        self._key_commands = Counter(
+            "authz_key_command_failures",
+            "Number of failed runs of commands that print a central key, by provider.",
+            ["provider"],
+            registry=self.registry,
+        )
         self._config_hash = Gauge(
             "authz_config_hash",
             "First 48 bits of a hash of the settings that a reload can change.",
@@ -127,6 +133,15 @@ class Metrics:
             status: one of ``KEY_REFUSALS``.
         """
         self._key_refusals.labels(provider, str(status)).inc()
+
+    def expect_key_commands(self, providers: Iterable[str]) -> None:
+        """Create the series of providers whose keys come from commands at 0."""
+        for provider in providers:
+            self._key_commands.labels(provider)
+
+    def key_command_failed(self, provider: str) -> None:
+        """Count a failed run of a command that prints a central key."""
+        self._key_commands.labels(provider).inc()
 
     def loaded(self, fingerprint: int) -> None:
         """Record that the configuration with this fingerprint is in use now."""

@@ -5,6 +5,8 @@ machine does only adds to it. Parts are timed alone, so they need not add up to 
 """
 
 import asyncio
+import itertools
+import random
 import struct
 import tempfile
 import time
@@ -20,13 +22,16 @@ from authz.check.authorizer import Authorizer
 from authz.check.decision_cache import DecisionCache
 from authz.check.entry_ids import EntryIds
 from authz.check.ext_authz import METHOD
+from authz.config.external_gateways import CONTEXT_ROUTES, Secrets
 from authz.config.settings import Config
 from authz.core.tokens import parse
+from authz.external.reader import ExternalReader
 from authz.identity.open import open_source, open_store
 from authz.keys.pool import KeyPool
 from authz.keys.sources import FileKey
 from authz.metrics import Metrics
 from authz.pb import ext_authz_pb2 as pb
+from authz.pb import external_check_pb2 as external
 from authz.transport.common import UnaryMethod
 from authz.transport.http2 import frames
 from authz.transport.http2.connection import Connection
@@ -73,6 +78,43 @@ def _question(token: str) -> bytes:
     for name, value in (("provider", "anthropic"), ("base_url", _URL), ("supported", "true")):
         fact = pb.ContextExtension(key=name, value=value)
         asked.attributes.context_extensions.append(fact.SerializeToString())
+    return asked.SerializeToString()
+
+
+def _external_questions(own: bytes) -> list[bytes]:
+    """Return the same question as another Envoy asks it, in several orders of its map.
+
+    That Envoy adds a few headers, and names the HTTPRoute in place of the facts.
+    """
+    http = pb.CheckRequest.FromString(own).attributes.request.http
+    asked = external.CheckRequest()
+    theirs = asked.attributes.request.http
+    theirs.method, theirs.path, theirs.host = http.method, http.path, "gateway.example"
+    headers = {
+        field.key: field.raw_value.decode()
+        for field in map(pb.HeaderValue.FromString, http.header_map.headers)
+    }
+    headers |= {":authority": theirs.host, ":scheme": "http", "x-forwarded-for": "192.0.2.2"}
+    headers |= {"x-envoy-external-address": "192.0.2.2"}
+    route = {"kind": "HTTPRoute", "namespace": "ai", "name": "anthropic"}
+    metadata = external.Metadata()
+    metadata.filter_metadata["envoy-gateway"].update({"resources": [route]})
+    asked.attributes.route_metadata_context = metadata.SerializeToString()
+    orders, entries = [], list(headers.items())
+    for seed in range(20):
+        random.Random(seed).shuffle(entries)
+        theirs.headers[:] = [
+            external.HeaderEntry(key=key, value=value).SerializeToString() for key, value in entries
+        ]
+        orders.append(asked.SerializeToString())
+    return orders
+
+
+def _marked(own: bytes, mark: str) -> bytes:
+    """Return the question of our own Envoy where other Envoys ask the same authz."""
+    asked = pb.CheckRequest.FromString(own)
+    fact = pb.ContextExtension(key=CONTEXT_ROUTES, value=mark)
+    asked.attributes.context_extensions.append(fact.SerializeToString())
     return asked.SerializeToString()
 
 
@@ -129,18 +171,24 @@ async def _main(folder: Path) -> None:
     key_file = folder / "key"
     key_file.write_text("sk-ant-0123456789abcdef")
     provider = {"name": "anthropic", "type": "anthropic", "base_url": _URL}
-    config = Config.model_validate(
-        {"identity": identity, "providers": [provider | {"key": {"file": str(key_file)}}]}
-    )
+    values = {"identity": identity, "providers": [provider | {"key": {"file": str(key_file)}}]}
+    config = Config.model_validate(values)
+    route = {"httproute": "ai/anthropic", "path": "/anthropic", "provider": "anthropic"}
+    gateways = Config.model_validate(values | {"external_gateways": {"routes": [route]}})
     source, metrics, decision_cache = await open_source(identity), Metrics(), DecisionCache()
     authorizer = Authorizer(config, source, metrics=metrics)
+    mark = "0" * 64
+    reader = ExternalReader(gateways, Secrets(None, mark))
+    both = Authorizer(gateways, source, metrics=metrics, reader=reader)
     question, token = _question(text), parse(text)
+    theirs, ours = itertools.cycle(_external_questions(question)), _marked(question, mark)
     assert token is not None
     pool = KeyPool("anthropic", [FileKey(key_file)], has_cooldown=False)
     check = ext_authz.read(question)
     answer = await authorizer.check(question)
-    if pb.CheckResponse.FromString(answer).status.code:
-        raise SystemExit("the check is refused")
+    for response in (answer, await both.check(ours), await both.check(next(theirs))):
+        if pb.CheckResponse.FromString(response).status.code:
+            raise SystemExit("the check is refused")
     ids, usage = EntryIds(), UsageMetrics(metrics.registry)
     entry = UsageEntry(
         *("", 0, "allow", 200, Usage.COMPLETE, 1),
@@ -168,6 +216,12 @@ async def _main(folder: Path) -> None:
     }
     for name, work in parts.items():
         print(f"| {name} | {_least(work):.1f} |")
+    own = _least(lambda: _now(authorizer.check(question)))
+    beside = _least(lambda: _now(both.check(ours)))
+    other = _least(lambda: _now(both.check(next(theirs))))
+    print(f"| the whole check, with external_gateways | {beside:.1f} |")
+    print(f"| the whole check of an external gateway | {other:.1f} |")
+    print(f"| the same, as a multiple of our own Envoy's in this run | {other / own:.2f} |")
     print(f"| the HTTP/2 server's part of a call | {_transport(question):.1f} |")
     await source.close()
 

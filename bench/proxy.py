@@ -22,6 +22,7 @@ from tabulate import tabulate
 
 from authz.certificates.ca import make_ca
 from authz.config.loading import load
+from authz.config.uses import Uses
 from authz.envoy.render import render
 from authz.errors import AuthzError
 from authz.sds.leaves import make_leaves
@@ -112,7 +113,7 @@ def ours(surroundings: World) -> Proxy:
     for provider in values["providers"]:
         provider["public_url"] = f"https://api.{provider['name']}.com"
     file.write_text(yaml.safe_dump(values))
-    config = load(file, environ={})
+    config = load(file, uses=Uses.KEYS, environ={})
     make_ca(Path(ca["cert_file"]), Path(ca["key_file"]), "bench")
     make_leaves(config)
     authz = surroundings.start(

@@ -18,6 +18,7 @@ import yaml
 
 from authz.config.loading import load
 from authz.config.settings import Config
+from authz.config.uses import Uses
 from authz.envoy import binary
 from authz.identity.open import open_store
 from bench import message, upstream
@@ -121,7 +122,7 @@ class World:
         values = merged(values, settings)
         file = folder / "gateway.yaml"
         file.write_text(yaml.safe_dump(values))
-        return load(file, environ={}), file
+        return load(file, uses=Uses.KEYS, environ={}), file
 
     def provider_url(self, name: str) -> str:
         """Return the base URL of a provider."""

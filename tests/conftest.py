@@ -1,13 +1,17 @@
 """Fixtures that every folder of tests uses."""
 
 import contextlib
+import functools
 import os
-from collections.abc import Iterator
+import ssl
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 # gRPC's handlers around a fork break the programs that tests start.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
+import httpx
 import hypothesis
 import pytest
 
@@ -27,6 +31,32 @@ hypothesis.settings.register_profile(
     "busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("busy")
+
+
+def _trust_once() -> None:
+    """Let all clients of httpx that trust the public CAs share them.
+
+    Reading them takes 20 ms, which every client and every ``httpx.get`` of a test would spend. Only
+    tests use httpx: nothing in authz does.
+    """
+    transport: Any = httpx._transports.default
+    create: Callable[..., ssl.SSLContext] = transport.create_ssl_context
+
+    @functools.cache
+    def public(_cafile: str | None, _capath: str | None) -> ssl.SSLContext:
+        return create()
+
+    def create_ssl_context(
+        verify: Any = True, cert: Any = None, trust_env: bool = True
+    ) -> ssl.SSLContext:
+        if verify is True and cert is None and trust_env:
+            return public(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+        return create(verify=verify, cert=cert, trust_env=trust_env)
+
+    transport.create_ssl_context = create_ssl_context
+
+
+_trust_once()
 
 
 @pytest.fixture(scope="session")

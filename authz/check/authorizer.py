@@ -1,6 +1,6 @@
 """Answers one check: reads it, looks the token up, decides, and turns every error into a 503."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import perf_counter
 
 import structlog
@@ -18,7 +18,9 @@ from authz.check.metadata import (
     refused_metadata,
     request_id_of,
 )
+from authz.check.readers import CheckReader, UnboundCheck
 from authz.check.routes import Routes, UnknownRoute
+from authz.check.tarpit import Tarpit
 from authz.config.loading import open_pools
 from authz.config.settings import Config
 from authz.core.connect import decide_connect, precheck_connect, read_password
@@ -30,6 +32,7 @@ from authz.core.providers import ErrorShape
 from authz.core.refusals import REFUSALS, Reason
 from authz.core.tokens import CoderToken
 from authz.errors import IdentityUnavailable
+from authz.identity.bad_tokens import TooManyBadTokens
 from authz.keys.pool import KeyPool
 from authz.metrics import Metrics
 
@@ -37,6 +40,9 @@ _log = structlog.get_logger(__name__)
 
 MAX_IN_PROGRESS = 10_000
 """Limits the checks that wait for the identity source, of all Envoys together."""
+
+Record = Callable[[Decision, str, str], bytes]
+"""Takes a decision, the provider, and Envoy's id of the request."""
 
 
 class Authorizer:
@@ -48,6 +54,9 @@ class Authorizer:
         keys: the central keys by provider name; None opens those of ``config``.
         metrics: counts the responses.
         ids: numbers the requests, for the logs.
+        reader: reads the checks of external gateways, too; None where there are none.
+        record: records a request of an external gateway, and returns its id; None numbers it as
+            those of our own Envoy.
 
     Attributes:
         is_immediate: whether ``check`` never waits.
@@ -63,7 +72,12 @@ class Authorizer:
         keys: Mapping[str, KeyPool] | None = None,
         metrics: Metrics | None = None,
         ids: EntryIds | None = None,
+        reader: CheckReader | None = None,
+        record: Record | None = None,
     ) -> None:
+        self._reader = reader
+        self._record = record
+        self._read_message = ext_authz.read if reader is None else reader.read
         # With such a source the server can answer a check without a task.
         self.is_immediate: bool = getattr(source, "is_immediate", False)
         self.previous: Authorizer | None = None
@@ -78,6 +92,7 @@ class Authorizer:
         self._cache = DecisionCache(self._further)
         self._keys = open_pools(config) if keys is None else keys
         self._routes = Routes(config)
+        self._tarpit = Tarpit(_max_delayed(config))
 
     @property
     def allow_byok(self) -> bool:
@@ -101,13 +116,17 @@ class Authorizer:
         """
         if self._in_progress >= MAX_IN_PROGRESS:
             # Without this response Envoy would wait for its timeout.
-            return self._unavailable(Reason.OVERLOADED, None)
+            return self._unavailable(Reason.OVERLOADED, None, message)
         self._in_progress += 1
         started = perf_counter()
         check = None
         try:
-            check = ext_authz.read(message)
-            return await self._answer(check)
+            check = self._read_message(message)
+            return await self._answer(check, started)
+        except TooManyBadTokens as error:
+            log_unavailable(str(error), _request_id(check))
+            response = self._unavailable(Reason.IDENTITY_UNAVAILABLE, check, message)
+            return self._tarpit.slowed(response, started)
         except IdentityUnavailable as error:
             reason = Reason.IDENTITY_UNAVAILABLE
             log_unavailable(str(error), _request_id(check))
@@ -118,6 +137,8 @@ class Authorizer:
                 why=str(error),
                 request_id=_request_id(check),
             )
+        except UnboundCheck:
+            reason = Reason.UNKNOWN_ROUTE
         except Exception as error:
             reason = Reason.INTERNAL_ERROR
             # We log the type alone, since a message could quote the request.
@@ -125,9 +146,9 @@ class Authorizer:
         finally:
             self._in_progress -= 1
             self._metrics.check_took(perf_counter() - started)
-        return self._unavailable(reason, check)
+        return self._unavailable(reason, check, message)
 
-    async def _answer(self, check: Check) -> FinishedResponse:
+    async def _answer(self, check: Check, began: float) -> FinishedResponse:
         cache = self._cache
         key = cache.key_of(check)
         request = cached = cache.get(key)
@@ -137,20 +158,20 @@ class Authorizer:
             except UnknownRoute:
                 if self.previous is None:
                     raise
-                return await self.previous._answer(check)
+                return await self.previous._answer(check, began)
             found = self._read(check, key, route)
             if isinstance(found, Deny):
-                return self._refused(found, check, route.provider, route.error_shape)
+                return self._refused(found, check, route.provider, route.error_shape, began)
             request = found
         decision = await self._decide(request)
         if isinstance(decision, Deny):
-            return self._refused(decision, check, request.provider, request.shape)
+            return self._refused(decision, check, request.provider, request.shape, began)
         if request.response is None:
             raise ValueError("an allow without a response")
         if cached is None:
             cache.put(key, request)
         self._metrics.count_check("allow", "", request.provider, decision.mode or "")
-        return self._finished(request.response, check, request.provider)
+        return self._finished(request.response, check, request.provider, decision)
 
     def _read(self, check: Check, key: CacheKey, route: Route) -> CachedDecision | Deny:
         """Read a request, or refuse it without a look-up."""
@@ -166,7 +187,7 @@ class Authorizer:
                 lambda verification, _: decide_connect(connecting, verification),
             )
         try:
-            credentials = read((read_field(field) for field in key[2]), self._further)
+            credentials = read(map(read_field, key[2]), self._further, joined=route.joined)
         except BadHeader as error:
             return refuse(Reason.BAD_HEADER, {"problem": error})
         allow_byok = self._allow_byok
@@ -210,7 +231,7 @@ class Authorizer:
         return verification
 
     def _refused(
-        self, denied: Deny, check: Check, provider: str | None, shape: ErrorShape
+        self, denied: Deny, check: Check, provider: str | None, shape: ErrorShape, began: float
     ) -> FinishedResponse:
         self._metrics.count_check("deny", denied.reason, provider)
         request_id = request_id_of(check)
@@ -218,24 +239,38 @@ class Authorizer:
         response = ext_authz.deny(
             responses.refusal(denied, shape, request_id), refused_metadata(denied, provider)
         )
-        return self._finished(response, check, provider)
+        finished = self._finished(response, check, provider, denied)
+        return self._tarpit.slowed(finished, began)
 
     def _finished(
-        self, response: FinishedResponse, check: Check, provider: str | None
+        self,
+        response: FinishedResponse,
+        check: Check,
+        provider: str | None,
+        decision: Decision,
     ) -> FinishedResponse:
         """Add the metadata that differs in each request: its path and its number."""
         response = ext_authz.with_path(response, place_of(check))
         # A request without a provider is no usage, so it has no number.
         if provider is None:
             return response
+        if check.external and self._record is not None:
+            entry_id = self._record(decision, provider, request_id_of(check))
+            return ext_authz.with_external_id(response, entry_id)
         return ext_authz.with_entry_id(response, self._ids.next())
 
-    def _unavailable(self, reason: Reason, check: Check | None) -> FinishedResponse:
+    def _unavailable(self, reason: Reason, check: Check | None, message: bytes) -> FinishedResponse:
         self._metrics.count_check("unavailable", reason)
+        if check is not None:
+            external = check.external
+        else:
+            external = self._reader is not None and self._reader.is_external(message)
         response = responses.unavailable(
             REFUSALS[reason], self._error_shape(check), _request_id(check) or ""
         )
-        return ext_authz.unavailable(response, {"decision": "unavailable", "reason": reason})
+        return ext_authz.unavailable(
+            response, {"decision": "unavailable", "reason": reason}, external=external
+        )
 
     def _error_shape(self, check: Check | None) -> ErrorShape:
         """Return the JSON format of errors for a request, also for one that can't be read."""
@@ -247,6 +282,15 @@ class Authorizer:
             return self.previous._error_shape(check) if self.previous else ErrorShape.ANY
         except Exception:
             return ErrorShape.ANY
+
+
+def _max_delayed(config: Config) -> int:
+    """Return this process's share of half of the checks that Envoy has under way at most.
+
+    The other half is left to requests that are not refused.
+    """
+    processes = config.envoy.authz_grpc or config.authz.grpc_addresses
+    return config.envoy.max_checks // (2 * len(processes))
 
 
 def _request_id(check: Check | None) -> str | None:

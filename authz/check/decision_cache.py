@@ -25,7 +25,9 @@ _MAX_PLAIN = 4096
 _MAX_FIELD_BYTES = 512
 _MAX_KEY_BYTES = 2048
 # Envoy generates this id for each request: a serialized HeaderValue with a UUID and no token.
-_REQUEST_ID = re.compile(rb"\n\x0cx-request-id\x1a\$[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_REQUEST_ID = re.compile(
+    rb"\n\x0cx-request-id[\x12\x1a]\$[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+)
 
 Verification = Identity | Rejection
 CentralKeyChoice = ChosenKey | Exhausted | None
@@ -108,8 +110,10 @@ class DecisionCache:
 
     def put(self, key: CacheKey, cached: CachedDecision) -> None:
         """Cache an allowed request; refused ones are never cached, so a flood evicts nothing."""
-        _, query, fields = key
+        facts, query, fields = key
         if len(query) + sum(map(len, fields)) > _MAX_KEY_BYTES:
+            return
+        if sum(map(len, facts)) > _MAX_KEY_BYTES:
             return
         if len(self._decisions) >= _MAX_DECISIONS:
             self._decisions.clear()

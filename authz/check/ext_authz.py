@@ -25,6 +25,8 @@ METADATA_ENTRY = "entry"
 """The id of a request in the logs (``check/entry_ids.py``)."""
 METADATA_NAMELESS = "nameless_token"
 """The id of a token without a known user; absent where the user is known."""
+METADATA_GROUPS = "groups"
+"""The names of the user's groups; absent where there are none."""
 METADATA_KEY_INDEX = "key_index"
 """The chosen key's place in the pool; Envoy's access log stream returns it to authz."""
 
@@ -36,11 +38,22 @@ CONTEXT_KEYLESS = "keyless"
 CONTEXT_KIND = "kind"
 """Keys of a route's ``context_extensions``; ``authz envoy render`` writes them."""
 
+CONTEXT_JOINED = "joined"
+CONTEXT_REMOVED = "removed"
+CONTEXT_WEBSOCKET = "websocket"
+CONTEXT_ACTOR = "actor"
+"""Further keys, which ``authz.external`` states for an Envoy that does not know them."""
+WEBSOCKET_REFUSED = "refused"
+"""The value of ``websocket`` for a WebSocket on a path that has none."""
+
 SUPPORTED_OWN = "own"
 """The value of ``supported`` for a path that needs the user's own credential."""
 KIND_CONNECT = RouteKind.CONNECT.value
 KIND_AUTHZ = RouteKind.AUTHZ.value
 """Values of ``kind`` for routes that lead to no provider."""
+
+MetadataValue = str | tuple[str, ...]
+"""A value for the logs: a text or a list of texts."""
 
 FinishedResponse = NewType("FinishedResponse", bytes)
 """A serialized ``CheckResponse`` with a status, from a function that sets it explicitly."""
@@ -51,6 +64,7 @@ ResponseFragment = NewType("ResponseFragment", bytes)
 _STATUS_FIRST = b"\n"
 """The first byte of every finished response: the tag of its field ``status``."""
 
+_MAX_CACHED_CONTEXT = 4096
 _OK = 0
 _PERMISSION_DENIED = 7
 _UNAVAILABLE = 14
@@ -70,12 +84,14 @@ class Check:
         fields: the headers, each as ``read_field`` takes it, in order, duplicates and
             pseudo-headers kept.
         context_extensions: of the matched route, still serialized; empty for a route without them.
+        external: whether an Envoy asks that authz does not configure.
     """
 
     method: str
     path: str
     fields: Sequence[bytes]
     context_extensions: tuple[bytes, ...]
+    external: bool = False
 
     @property
     def headers(self) -> list[tuple[str, bytes]]:
@@ -85,7 +101,7 @@ class Check:
     @property
     def context(self) -> Mapping[str, str]:
         """The matched route's ``context_extensions``, read; raises ``BadCheck``."""
-        return _read_context(self.context_extensions)
+        return read_context(self.context_extensions)
 
     @property
     def query(self) -> str:
@@ -132,11 +148,18 @@ def read_field(field: bytes) -> tuple[str, bytes]:
         header = pb.HeaderValue.FromString(field)
     except DecodeError:
         raise BadCheck("not a header") from None
-    return header.key, header.raw_value
+    return header.key, header.raw_value or header.value.encode()
 
 
-@lru_cache(maxsize=1024)
-def _read_context(context_extensions: tuple[bytes, ...]) -> Mapping[str, str]:
+def read_context(context_extensions: tuple[bytes, ...]) -> Mapping[str, str]:
+    """Read serialized ``context_extensions``; raises ``BadCheck``."""
+    # A route's own are short. Those of an external gateway may hold names that a client has chosen.
+    if sum(map(len, context_extensions)) > _MAX_CACHED_CONTEXT:
+        return _parsed_context(context_extensions)
+    return _cached_context(context_extensions)
+
+
+def _parsed_context(context_extensions: tuple[bytes, ...]) -> Mapping[str, str]:
     try:
         entries = [pb.ContextExtension.FromString(entry) for entry in context_extensions]
     except DecodeError:
@@ -144,7 +167,10 @@ def _read_context(context_extensions: tuple[bytes, ...]) -> Mapping[str, str]:
     return {entry.key: entry.value for entry in entries}
 
 
-def allow(decision: Allow, metadata: Mapping[str, str]) -> FinishedResponse:
+_cached_context = lru_cache(maxsize=1024)(_parsed_context)
+
+
+def allow(decision: Allow, metadata: Mapping[str, MetadataValue]) -> FinishedResponse:
     """Write the response that lets the request pass with exactly one credential.
 
     Envoy applies ``headers_to_remove`` after ``headers``, so no name may be in both.
@@ -194,6 +220,15 @@ def with_entry_id(response: FinishedResponse, entry_id: bytes) -> FinishedRespon
     return _joined(response, ResponseFragment(_BEFORE_ENTRY_ID + entry_id))
 
 
+def with_external_id(response: FinishedResponse, entry_id: bytes) -> FinishedResponse:
+    """Add the id of a request of an external gateway, of ``EXTERNAL_ID_LENGTH`` bytes.
+
+    Raises:
+        ValueError: ``response`` is not finished; the result would mean allow.
+    """
+    return _joined(response, ResponseFragment(_BEFORE_EXTERNAL_ID + entry_id))
+
+
 def _joined(response: FinishedResponse, fragment: ResponseFragment) -> FinishedResponse:
     """Add a fragment; protobuf merges concatenated messages, so this serializes nothing again."""
     if not response.startswith(_STATUS_FIRST):
@@ -201,24 +236,36 @@ def _joined(response: FinishedResponse, fragment: ResponseFragment) -> FinishedR
     return FinishedResponse(response + fragment)
 
 
-def deny(http: HttpResponse, metadata: Mapping[str, str]) -> FinishedResponse:
+def deny(http: HttpResponse, metadata: Mapping[str, MetadataValue]) -> FinishedResponse:
     """Write the response that refuses the request with a complete HTTP response."""
     response = pb.CheckResponse(status=pb.Status(code=_PERMISSION_DENIED))
     _fill(response.denied_response, http)
     return _finished(response, metadata)
 
 
-def unavailable(http: HttpResponse, metadata: Mapping[str, str]) -> FinishedResponse:
-    """Write the response for a request without a decision; Envoy counts it as an error."""
+def unavailable(
+    http: HttpResponse, metadata: Mapping[str, str], *, external: bool = False
+) -> FinishedResponse:
+    """Write the response for a request without a decision; Envoy counts it as an error.
+
+    Args:
+        external: whether the Envoy may be older than 1.37, which has no ``error_response`` yet. It
+            counts a refusal instead.
+    """
     response = pb.CheckResponse(status=pb.Status(code=_UNAVAILABLE))
-    _fill(response.error_response, http)
+    _fill(response.denied_response if external else response.error_response, http)
     return _finished(response, metadata)
 
 
 def metadata_of(response: bytes) -> dict[str, str]:
     """Return the metadata of a response, for the logs; none of it is secret."""
     fields = pb.CheckResponse.FromString(response).dynamic_metadata.fields
-    return {name: value.string_value for name, value in fields.items()}
+    return {
+        name: ", ".join(one.string_value for one in value.list_value.values)
+        if value.HasField("list_value")
+        else value.string_value
+        for name, value in fields.items()
+    }
 
 
 def _fill(response: pb.DeniedHttpResponse, http: HttpResponse) -> None:
@@ -235,7 +282,9 @@ def _set(option: pb.HeaderValueOption, name: str, value: str) -> None:
     option.append_action = _OVERWRITE
 
 
-def _finished(response: pb.CheckResponse, metadata: Mapping[str, str]) -> FinishedResponse:
+def _finished(
+    response: pb.CheckResponse, metadata: Mapping[str, MetadataValue]
+) -> FinishedResponse:
     if not response.HasField("status"):
         raise ValueError("a response without a status would mean allow")
     _add_metadata(response, metadata)
@@ -248,11 +297,16 @@ def _fragment(metadata: Mapping[str, str]) -> ResponseFragment:
     return ResponseFragment(fragment.SerializeToString())
 
 
-def _add_metadata(response: pb.CheckResponse, metadata: Mapping[str, str]) -> None:
+def _add_metadata(response: pb.CheckResponse, metadata: Mapping[str, MetadataValue]) -> None:
     fields = response.dynamic_metadata.fields
     for key, value in metadata.items():
-        fields[key].string_value = value
+        if isinstance(value, str):
+            fields[key].string_value = value
+        else:
+            fields[key].list_value.extend(value)
 
 
 ENTRY_ID_LENGTH = 25
 _BEFORE_ENTRY_ID = _fragment({METADATA_ENTRY: " " * ENTRY_ID_LENGTH})[:-ENTRY_ID_LENGTH]
+EXTERNAL_ID_LENGTH = 45
+_BEFORE_EXTERNAL_ID = _fragment({METADATA_ENTRY: " " * EXTERNAL_ID_LENGTH})[:-EXTERNAL_ID_LENGTH]

@@ -7,7 +7,13 @@ from urllib.parse import unquote
 import structlog
 
 from authz.check import hints
-from authz.check.ext_authz import METADATA_KEY_INDEX, METADATA_NAMELESS, Check
+from authz.check.ext_authz import (
+    METADATA_GROUPS,
+    METADATA_KEY_INDEX,
+    METADATA_NAMELESS,
+    Check,
+    MetadataValue,
+)
 from authz.config.settings import Provider
 from authz.core.decision_types import Allow, Deny
 from authz.core.identity import Identity
@@ -19,8 +25,15 @@ from authz.printable import printable
 _log = structlog.get_logger(__name__)
 
 _PLACE_MAX = 200
+_DECODED_MAX = 4096
+"""Decoding takes time, and no real path that has an escape is as long."""
+_DECODED_TIMES = 8
+_TOO_ESCAPED = "[escaped]"
+"""Stands for a place that is escaped so often that it may hide a token."""
 _ID_MAX = 100
 _METHOD_MAX = 32
+_GROUPS_MAX = 1000
+"""The characters of all group names together; a user may be in hundreds of groups."""
 _anonymous = LineLimit()
 """Limits the lines that callers without a valid token can cause."""
 
@@ -43,9 +56,24 @@ def place_of(check: Check) -> str:
 @lru_cache(maxsize=1024)
 def _masked(place: str) -> str:
     if "%" in place:
-        place = unquote(place, errors="replace")
+        place = _decoded(place)
     # In a line of text the path must be one word, so it has no spaces.
     return printable(without_tokens(place).replace(" ", "%20"), _PLACE_MAX)
+
+
+def _decoded(place: str) -> str:
+    """Decode a place once, and further where that brings a token to light."""
+    if len(place) > _DECODED_MAX:
+        return _TOO_ESCAPED
+    shown = deeper = unquote(place, errors="replace")
+    for _ in range(_DECODED_TIMES):
+        decoded = unquote(deeper, errors="replace")
+        if decoded == deeper:
+            return shown
+        deeper = decoded
+        if without_tokens(deeper) != deeper:
+            shown = deeper
+    return _TOO_ESCAPED
 
 
 def label_of(check: Check) -> str:
@@ -80,23 +108,28 @@ def _short_path(path: str) -> str:
     return path
 
 
-def name_of(identity: Identity) -> str:
-    """Return the name for logs and metrics: the user, or the token where the user is unknown.
+def logged_groups(identity: Identity) -> tuple[str, ...]:
+    """Return the groups of a user for the logs: the first ones, if there are many."""
+    names, length = [], 0
+    for name in identity.groups:
+        length += len(name)
+        if length > _GROUPS_MAX:
+            break
+        names.append(name)
+    return tuple(names)
 
-    A user's name has no colon, so it can't look like a token's.
-    """
-    return identity.username or f"token:{identity.token_id}"
 
-
-def allowed_metadata(allowed: Allow) -> dict[str, str]:
+def allowed_metadata(allowed: Allow) -> dict[str, MetadataValue]:
     """Return the metadata of an allowed request for the logs."""
-    metadata = {
+    metadata: dict[str, MetadataValue] = {
         "decision": "allow",
-        "user": name_of(allowed.identity),
+        "user": allowed.identity.name,
         "user_id": allowed.identity.user_id,
         "token_id": allowed.identity.token_id,
         "token_name": allowed.identity.token_name,
     }
+    if groups := logged_groups(allowed.identity):
+        metadata[METADATA_GROUPS] = groups
     if allowed.provider and allowed.mode:
         metadata["provider"] = allowed.provider
         metadata["mode"] = allowed.mode
@@ -110,9 +143,9 @@ def allowed_metadata(allowed: Allow) -> dict[str, str]:
     return metadata
 
 
-def refused_metadata(denied: Deny, provider: str | None) -> dict[str, str]:
+def refused_metadata(denied: Deny, provider: str | None) -> dict[str, MetadataValue]:
     """Return the metadata of a refusal for the logs."""
-    metadata = {
+    metadata: dict[str, MetadataValue] = {
         "decision": "deny",
         "reason": denied.reason,
     }
@@ -122,10 +155,12 @@ def refused_metadata(denied: Deny, provider: str | None) -> dict[str, str]:
         metadata["token_id"] = denied.token_id
     if denied.identity:
         metadata |= {
-            "user": name_of(denied.identity),
+            "user": denied.identity.name,
             "user_id": denied.identity.user_id,
             "token_name": denied.identity.token_name,
         }
+        if groups := logged_groups(denied.identity):
+            metadata[METADATA_GROUPS] = groups
     return metadata
 
 
@@ -146,7 +181,7 @@ def log_refusal(denied: Deny, provider: str | None, label: str, request_id: str)
         provider=provider,
         request=label,
         token_id=denied.token_id,
-        user=name_of(denied.identity) if denied.identity else None,
+        user=denied.identity.name if denied.identity else None,
         request_id=request_id,
         **more,
     )

@@ -1,13 +1,18 @@
 """Reads Envoy's route of a request from its ``context_extensions``."""
 
 from authz.check.ext_authz import (
+    CONTEXT_ACTOR,
     CONTEXT_BASE_URL,
     CONTEXT_CENTRAL_KEY,
+    CONTEXT_JOINED,
     CONTEXT_KEYLESS,
     CONTEXT_KIND,
     CONTEXT_PROVIDER,
+    CONTEXT_REMOVED,
     CONTEXT_SUPPORTED,
+    CONTEXT_WEBSOCKET,
     SUPPORTED_OWN,
+    WEBSOCKET_REFUSED,
     Check,
 )
 from authz.check.metadata import advised_label
@@ -45,7 +50,8 @@ class Routes:
         provider = self._provider(check)
         if provider is None:
             kind = _KINDS.get(context.get(CONTEXT_KIND, ""), RouteKind.PROVIDER)
-            return Route(kind=kind, label=advised_label(check, None, self._names))
+            label = advised_label(check, None, self._names)
+            return Route(kind=kind, label=label, joined=context.get(CONTEXT_JOINED) == "true")
         supported = context.get(CONTEXT_SUPPORTED)
         is_listed, own_only = supported == "true", supported == SUPPORTED_OWN
         return Route(
@@ -61,6 +67,10 @@ class Routes:
             open=provider.is_open,
             query=query.find(check.path, provider.provider_type.query),
             accounts=tuple(provider.account_headers.items()),
+            joined=context.get(CONTEXT_JOINED) == "true",
+            removed=tuple(context.get(CONTEXT_REMOVED, "").split()),
+            websocket_refused=context.get(CONTEXT_WEBSOCKET) == WEBSOCKET_REFUSED,
+            actor=context.get(CONTEXT_ACTOR) == "true",
         )
 
     def error_shape(self, check: Check) -> ErrorShape:

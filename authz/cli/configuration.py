@@ -7,6 +7,7 @@ import click
 
 from authz.cli.common import config_option
 from authz.cli.groups import AliasedGroup, example
+from authz.cli.machines import account_problems
 from authz.config.loading import load
 from authz.config.provider_status import provider_statuses
 from authz.config.uses import Uses
@@ -39,6 +40,8 @@ def check(*, config_path: Path | None) -> None:
         click.echo(status.line)
     if not_written := asyncio.run(find_problem(loaded)):
         click.echo(f"note: usage: {not_written}")
+    for problem in asyncio.run(account_problems(loaded)):
+        _tell_warning(problem)
     click.echo("The configuration is valid.")
 
 

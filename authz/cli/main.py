@@ -17,7 +17,8 @@ _ERROR_MAX = 10_000
 
 COMMANDS = {
     "audit": LateCommand(
-        "authz.cli.audit:audit", "Show changes to users and tokens, and sign-ins; oldest first."
+        "authz.cli.audit:audit",
+        "Show changes to users, groups and tokens, and sign-ins; oldest first.",
     ),
     "client": LateCommand(
         "authz.cli.client:client", "Print the lines that point a client at this gateway."
@@ -25,9 +26,22 @@ COMMANDS = {
     "config": LateCommand("authz.cli.configuration:config", "Check and describe gateway.yaml."),
     "db": LateCommand("authz.cli.db:db", "Prepare the database for users and tokens."),
     "envoy": LateCommand("authz.cli.envoy:envoy", "Render and validate Envoy's configuration."),
+    "explain": LateCommand(
+        "authz.cli.explain:explain", "Say whether a user may use a provider, and why."
+    ),
+    "groups": LateCommand(
+        "authz.cli.user_groups:groups", "Create, list and change groups of users, and their rules."
+    ),
     "init": LateCommand("authz.cli.init:init", "Write a commented gateway.yaml to start from."),
     "login": LateCommand(
         "authz.cli.login:login", "Create a session token for a user and store it in a file."
+    ),
+    "machines": LateCommand(
+        "authz.cli.machines:machines",
+        "Test the rules that give tokens to CI jobs and other machines.",
+    ),
+    "manifests": LateCommand(
+        "authz.cli.manifests:manifests", "Print and check manifests for Envoy Gateway and Istio."
     ),
     "providers": LateCommand(
         "authz.cli.providers:providers", "Test the providers of gateway.yaml."
@@ -45,7 +59,8 @@ COMMANDS = {
     "tokens": LateCommand("authz.cli.tokens:tokens", "Create, list and remove tokens."),
     "up": LateCommand("authz.cli.run:up", "Run authz and Envoy together, in the foreground."),
     "usage": LateCommand(
-        "authz.cli.usage:usage", "Sum requests and tokens by user, model, provider, token or mode."
+        "authz.cli.usage:usage",
+        "Sum requests and tokens by user, group, model, provider, token or mode.",
     ),
     "users": LateCommand("authz.cli.users:users", "Create, list, suspend and delete users."),
 }
@@ -55,7 +70,7 @@ COMMANDS = {
 @click.group(
     cls=LateGroup,
     late=COMMANDS,
-    aliases={"token": "tokens", "user": "users"},
+    aliases={"group": "groups", "token": "tokens", "user": "users"},
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=example("authz up --demo", "authz users create alice", "authz tokens create -u alice"),
 )

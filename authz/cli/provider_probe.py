@@ -129,9 +129,9 @@ async def _ask_with(
     reference: KeyReference,
     environ: Mapping[str, str],
 ) -> Probe:
-    where = f"${reference.env}" if reference.env else str(reference.file)
+    where = reference.place
     try:
-        key = reference.open(environ).current()
+        key = (await asyncio.to_thread(reference.open, environ)).current()
     except OSError as error:
         return Probe(provider.name, where, None, error.strerror or "can't be read", failed=True)
     except ValueError as error:

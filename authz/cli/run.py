@@ -1,5 +1,6 @@
 """``authz up``, ``authz serve`` and ``authz reload``."""
 
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -67,6 +68,7 @@ def up(*, demo: bool, allow_byok: bool | None, config_path: Path | None) -> None
 
     signals = Signals()
     with signals.caught():
+        from authz.serve.systemd import Notifier
         from authz.up.supervisor import up as run_up
 
         def load() -> Config:
@@ -74,7 +76,7 @@ def up(*, demo: bool, allow_byok: bool | None, config_path: Path | None) -> None
             uses = Uses.EVERYTHING & ~Uses.KEYS if demo else Uses.EVERYTHING
             return loading.load(config_path, allow_byok=allow_byok, uses=uses, warn=tell_warning)
 
-        run_up(load, signals, config_path, demo=demo)
+        run_up(load, signals, config_path, Notifier(os.environ), demo=demo)
 
 
 @click.command(
@@ -88,6 +90,7 @@ def up(*, demo: bool, allow_byok: bool | None, config_path: Path | None) -> None
 @click.option("--checked", is_flag=True, hidden=True)
 @click.option("--worker-index", type=int, hidden=True)
 @click.option("--http-descriptor", "http_descriptors", type=int, multiple=True, hidden=True)
+@click.option("--keys-descriptor", type=int, hidden=True)
 @_allow_byok_option
 @config_option
 def serve(
@@ -96,6 +99,7 @@ def serve(
     checked: bool,
     worker_index: int | None,
     http_descriptors: tuple[int, ...],
+    keys_descriptor: int | None,
     allow_byok: bool | None,
     config_path: Path | None,
 ) -> None:
@@ -103,10 +107,14 @@ def serve(
 
     SIGHUP reloads the configuration: providers, keys and allow_byok.
     """
+    from authz.keys.exec_key import shared_outputs
     from authz.serve.service import run
+    from authz.serve.systemd import Notifier
     from authz.serve.workers import Worker, Workers
 
     logs.configure()
+    if keys_descriptor is not None:
+        shared_outputs(keys_descriptor)
 
     def load(warn: Callable[[str], None] | None = None) -> Config:
         loaded = loading.load(config_path, allow_byok=allow_byok, uses=Uses.AUTHZ, warn=warn)
@@ -117,6 +125,7 @@ def serve(
         listeners = [socket.socket(fileno=descriptor) for descriptor in http_descriptors]
         run(load, Worker(worker_index, listeners))
         return
+    notifier = Notifier(os.environ)
     loaded = load(None if checked else _log_warning)
     # Envoy's configuration, which comes from the same file, has the addresses of this number.
     configured = loaded.authz.workers or 1
@@ -128,12 +137,12 @@ def serve(
             in_envoy=configured,
         )
     if count == 1:
-        run(load)
+        run(load, notifier=notifier)
         return
     options: list[str | Path] = ["--config", config_path] if config_path else []
     if allow_byok is not None:
         options.append(f"--ai-gateway-allow-byok={str(allow_byok).lower()}")
-    Workers(loaded, count, options).run()
+    Workers(loaded, count, options, notifier).run()
 
 
 @click.command(epilog=example("authz reload"))

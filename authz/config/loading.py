@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from authz.config.external_gateways import open_secret
 from authz.config.file import Location, location_of, read_file, shown, written
 from authz.config.rules import broken_rules, warnings
 from authz.config.settings import Config
@@ -54,6 +55,8 @@ def load(
     said = list(broken_rules(config))
     if Uses.KEYS in uses and known(config, "providers"):
         open_pools(config, environ, said)
+    if Uses.KEYS in uses:
+        said += _external_secret_problems(config, environ)
     said += broken_files(config, uses)
     if Uses.PROXY_CA in uses:
         said += _ca_problems(config)
@@ -109,6 +112,27 @@ def open_pools(
     if problems is None and found:
         raise ConfigError(found)
     return pools
+
+
+def _external_secret_problems(config: Config, environ: Mapping[str, str]) -> list[str]:
+    if not known(config, "external_gateways") or config.external_gateways is None:
+        return []
+    found = []
+    secrets = []
+    for name, reference in config.external_gateways.references:
+        where = f"external_gateways.{name}"
+        try:
+            secrets.append(open_secret(reference, environ))
+        except OSError as error:
+            found.append(f"{where}.file: {reference.file}: {error.strerror}")
+        except ValueError as error:
+            found.append(f"{where}: {error}")
+    if len(secrets) == 2 and secrets[0] == secrets[1]:
+        found.append(
+            "external_gateways.envoy_secret: must not be the same as secret: a gateway with secret "
+            "could pass itself off as the project's own Envoy"
+        )
+    return found
 
 
 def _ca_problems(config: Config) -> list[str]:

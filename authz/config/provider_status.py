@@ -51,7 +51,7 @@ def _status(provider: Provider, own: bool, environ: Mapping[str, str]) -> Provid
     references = [reference for _, reference in provider.key_references]
     missing = [one for one in references if not _is_there(one, environ)]
     central = provider.signed or provider.is_open or len(missing) < len(references)
-    variables = [f"${one.env}" if one.env else str(one.file) for one in missing]
+    variables = [one.place for one in missing]
     if provider.signed:
         text = "AWS credentials: Envoy signs"
     elif provider.is_open:
@@ -70,6 +70,9 @@ def _status(provider: Provider, own: bool, environ: Mapping[str, str]) -> Provid
 
 
 def _is_there(reference: KeyReference, environ: Mapping[str, str]) -> bool:
+    if reference.exec is not None:
+        # A gateway starts only if the command gives a key, and then it keeps the last one.
+        return True
     try:
         return reference.open(environ).current() is not None
     except (OSError, ValueError):

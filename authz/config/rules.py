@@ -24,6 +24,8 @@ def broken_rules(config: Config) -> Iterator[str]:
     yield from _regions(config)
     yield from _shared_addresses(config)
     yield from _bypassed_providers(config)
+    yield from _external_routes(config)
+    yield from _unknown_providers(config)
 
 
 def warnings(config: Config) -> Iterator[str]:
@@ -152,3 +154,39 @@ def _bypassed_providers(config: Config) -> Iterator[str]:
         yield (
             f"proxy.no_proxy[{index}]: {host} is a provider's host: tools would bypass the gateway"
         )
+
+
+def _external_routes(config: Config) -> Iterator[str]:
+    """Yield a message for each external route to a provider that does not work there."""
+    if not known(config, "external_gateways", "providers") or config.external_gateways is None:
+        return
+    providers = {one.name: one for one in config.providers if known(one, "name", "type")}
+    for index, route in enumerate(vars(config.external_gateways).get("routes", ())):
+        if not known(route, "provider"):
+            continue
+        where = f"external_gateways.routes[{index}].provider"
+        provider = providers.get(route.provider)
+        if provider is None:
+            listed = ", ".join(providers)
+            yield f"{where}: {route.provider} is not in providers, which has {listed or 'none'}"
+        elif provider.provider_type.signed:
+            yield (
+                f"{where}: {route.provider} has type {provider.type}, whose requests only the "
+                "project's own Envoy can sign and rewrite: use another type"
+            )
+
+
+def _unknown_providers(config: Config) -> Iterator[str]:
+    """Yield a message for each rule for machines that is limited to a provider that is missing."""
+    if not known(config, "providers", "sign_in") or not known(config.sign_in, "machines"):
+        return
+    machines = config.sign_in.machines
+    names = {one.name for one in config.providers if known(one, "name")}
+    for index, rule in enumerate(vars(machines).get("rules", ()) if machines else ()):
+        for name in vars(rule).get("providers", ()):
+            if name not in names:
+                yield (
+                    f"sign_in.machines.rules[{index}].providers: there is no provider of one of "
+                    f"these names: this gateway has {', '.join(sorted(names))}"
+                )
+                break

@@ -18,8 +18,14 @@ _LIMITS = {"ge": "minimum", "le": "maximum"}
 _RULES: dict[str, dict[str, Any]] = {
     "KeyReference": {
         "oneOf": [
+            {"required": [name], "properties": {name: {"type": kind}}}
+            for name, kind in (("env", "string"), ("file", "string"), ("exec", "array"))
+        ]
+    },
+    "ExternalRoute": {
+        "oneOf": [
             {"required": [name], "properties": {name: {"type": "string"}}}
-            for name in ("env", "file")
+            for name in ("httproute", "host")
         ]
     },
     "Provider": {

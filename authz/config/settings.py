@@ -19,6 +19,7 @@ from authz.addresses import (
 )
 from authz.config.cors import Cors
 from authz.config.envoy import EnvoySettings
+from authz.config.external_gateways import ExternalGateways
 from authz.config.fields import (
     FilePath,
     IdentityUrl,
@@ -36,6 +37,7 @@ from authz.config.observability import Log, Tracing, Usage
 from authz.config.providers import AccountHeaders, Aws, CredentialHeaders, ExtraPath
 from authz.config.proxy import Proxy
 from authz.config.service import Service
+from authz.config.sign_in import SignIn
 from authz.core.providers import PROVIDER_TYPES, AllowedPath, ProviderType
 from authz.database.url import CoderURL, parse_identity_url
 from authz.keys.pool import MAX_KEYS
@@ -201,8 +203,10 @@ class Config(Section):
         providers: the providers, one for each name.
         proxy: the AI Gateway Proxy. Unset means that it is off.
         cors: pages that may call the gateway from a browser. Unset means that no page may.
+        external_gateways: Envoys that authz does not configure. Unset means that there are none.
         usage: records of requests and token counts.
         limits: request rates of users.
+        sign_in: ways to get a token of authz's own store.
         log: formats and level of the logs.
         tracing: OpenTelemetry traces. Unset means that there are no traces.
         authz: settings of the authz process.
@@ -221,8 +225,10 @@ class Config(Section):
     providers: tuple[Provider, ...] = DEFAULT_PROVIDERS
     proxy: Proxy | None = None
     cors: Cors | None = None
+    external_gateways: ExternalGateways | None = None
     usage: Usage = Usage()
     limits: Limits = Limits()
+    sign_in: SignIn = SignIn()
     log: Log = Log()
     tracing: Tracing | None = None
     authz: Service = Service()
@@ -265,6 +271,15 @@ class Config(Section):
             for key in ("identity_ca_file", "identity_max_staleness"):
                 if getattr(self, key):
                     raise ValueError(f"{key}: works with Coder's API only (identity: https://…)")
+        return self
+
+    @model_validator(mode="after")
+    def _own_store(self) -> Self:
+        if isinstance(parse_identity_url(self.identity), CoderURL) and self.sign_in.machines:
+            raise ValueError(
+                "sign_in.machines: needs a store of authz's own (identity: sqlite://… or "
+                "postgresql://…): Coder manages the tokens of this gateway"
+            )
         return self
 
     @model_validator(mode="after")

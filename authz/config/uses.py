@@ -4,6 +4,7 @@ A container has only the secrets of its task. So a command names what it uses, a
 be there. No section of the configuration reads a file while it is validated.
 """
 
+import json
 import ssl
 from collections.abc import Iterator
 from enum import Flag, auto
@@ -48,6 +49,7 @@ def broken_files(config: Config, uses: Uses) -> Iterator[str]:
     if Uses.AUTHZ_FILES in uses:
         yield from _authorities("identity_ca_file", _at(config, "identity_ca_file"))
         yield from _served(config)
+        yield from _issuers(config)
     if Uses.ENVOY_FILES in uses:
         yield from _presented(config)
     if uses & (Uses.AUTHZ_FILES | Uses.ENVOY_FILES):
@@ -87,6 +89,30 @@ def _served(config: Config) -> Iterator[str]:
             "authz.tls.cert_file: is not valid for clients (extended key usage): set another one "
             "for Envoy in client_tls"
         )
+
+
+def _issuers(config: Config) -> Iterator[str]:
+    """Yield the problems of the files that say which JWTs of machines are valid."""
+    for index, issuer in enumerate(_at(config, "sign_in", "machines", "issuers") or ()):
+        where = f"sign_in.machines.issuers[{index}]"
+        yield from _authorities(f"{where}.ca_file", _at(issuer, "ca_file"))
+        path = _at(issuer, "jwks_file")
+        if path is None:
+            continue
+        if problem := _unreadable(path):
+            yield f"{where}.jwks_file: {problem}"
+        elif not _holds_keys(path):
+            yield f'{where}.jwks_file: must be a JWKS document: {{"keys": [...]}}'
+
+
+def _holds_keys(path: Path) -> bool:
+    """Return whether a file has a list of keys (RFC 7517 section 5)."""
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    keys = document.get("keys") if isinstance(document, dict) else None
+    return isinstance(keys, list) and bool(keys)
 
 
 def _presented(config: Config) -> Iterator[str]:

@@ -173,7 +173,9 @@ def _problem(detail: Any) -> Problem:
 
 def _no_mapping(kind: Any) -> str:
     if kind is KeyReference:
-        return "use {env: NAME} or {file: PATH}; never write the key itself here"
+        return (
+            "use {env: NAME}, {file: PATH} or {exec: [COMMAND, …]}; never write the key itself here"
+        )
     if kind is None:
         return _PLAIN["dict_type"]
     if issubclass(kind, Tls):

@@ -96,12 +96,19 @@ class Credentials:
         return next((value for name, value in self.others if name == header), None)
 
 
-def read(headers: Iterable[tuple[str, bytes]], further: frozenset[str] = _NO_NAMES) -> Credentials:
+def read(
+    headers: Iterable[tuple[str, bytes]],
+    further: frozenset[str] = _NO_NAMES,
+    *,
+    joined: bool = False,
+) -> Credentials:
     """Read the credentials of a request.
 
     Args:
         headers: lower-case names and raw values, in order, duplicates kept.
         further: names of credential headers beside ``CREDENTIAL_HEADERS``.
+        joined: whether Envoy has joined duplicates with commas, and has written an exclamation mark
+            for each byte that is not UTF-8.
 
     Raises:
         BadHeader: a credential header appears twice or has a byte outside visible ASCII, or a
@@ -121,6 +128,8 @@ def read(headers: Iterable[tuple[str, bytes]], further: frozenset[str] = _NO_NAM
         if name in found:
             raise BadHeader(name, "appears more than once")
         _require_clean(name, value)
+        if joined:
+            _require_unjoined(name, value)
         found[name] = value
     authorization = found.get(AUTHORIZATION, b"")
     # Envoy joins repeated Authorization headers with a comma, which no Bearer token can hold.
@@ -157,6 +166,13 @@ def _require_clean(name: str, value: bytes) -> None:
     if _CLEAN.fullmatch(value) is None:
         found = "a tab" if b"\t" in value else "bytes outside visible ASCII"
         raise BadHeader(name, f"has {found}")
+
+
+def _require_unjoined(name: str, value: bytes) -> None:
+    if b"," in value:
+        raise BadHeader(name, "holds a comma, as it does when it is sent more than once")
+    if b"!" in value:
+        raise BadHeader(name, "holds an exclamation mark, as it does for a byte that is not UTF-8")
 
 
 def _read_subprotocols(offered: bytes) -> tuple[str | None, Secret | None]:

@@ -21,6 +21,8 @@ from authz.core.decision_types import (
     refuse,
 )
 from authz.core.header_names import (
+    ACTOR_ID,
+    ACTOR_NAME,
     AUTHORIZATION,
     CREDENTIAL_HEADERS,
     GOVERNANCE,
@@ -28,9 +30,10 @@ from authz.core.header_names import (
     X_API_KEY,
 )
 from authz.core.identity import Identity, Rejection
+from authz.core.permissions import Limiter, Use, permit
 from authz.core.providers import ProviderType
 from authz.core.query import QueryCredentials
-from authz.core.refusals import Reason
+from authz.core.refusals import Reason, no_websocket
 from authz.core.rules import Mode
 from authz.core.tokens import CoderToken
 from authz.secret import Secret
@@ -132,13 +135,27 @@ def decide(
     ) -> Deny:
         return refuse(reason, fields, verification, token.id, retry_after)
 
-    rules = verification.rules
+    if route.websocket_refused:
+        upgrade = no_websocket()
+        return Deny(upgrade, upgrade.message, verification, token.id)
+
+    def forbidden(provider: str, mode: Mode | None = None) -> Deny | None:
+        use = Use(provider, mode)
+        permission = permit(verification.rules, verification.memberships, use)
+        if permission.refused_by is None:
+            return None
+        if permission.refused_by is Limiter.GROUP:
+            reason = Reason.GROUP_PROVIDER if mode is None else Reason.GROUP_MODE
+            groups = advice.limiting_groups(permission)
+            return denied(reason, {"use": use.text, "groups": groups})
+        reason = Reason.RULE_PROVIDER if mode is None else Reason.RULE_MODE
+        return denied(reason, {"use": use.text, "rules": verification.rules})
+
     own_missing = route.own_only and own_credential(credentials, route.type) is None
     if route.provider is None or route.type is None or not route.supported or own_missing:
         return denied(Reason.ROUTE_NOT_SUPPORTED, {"label": route.label})
-    if not rules.allow_provider(route.provider):
-        use = f'provider "{route.provider}"'
-        return denied(Reason.RULE_PROVIDER, {"use": use, "rules": rules})
+    if refusal := forbidden(route.provider):
+        return refusal
     problem = _problem_in_query(credentials, route, route.type)
     if problem:
         return denied(Reason.KEY_IN_URL, {"problem": problem})
@@ -147,8 +164,8 @@ def decide(
         fields = advice.credential_required(route, allow_byok=allow_byok)
         return denied(Reason.CREDENTIAL_REQUIRED, fields)
     mode = Mode.CENTRALIZED if isinstance(choice, Exhausted) else choice.mode
-    if not rules.allow_mode(mode):
-        return denied(Reason.RULE_MODE, {"use": mode.text, "rules": rules})
+    if refusal := forbidden(route.provider, mode):
+        return refusal
     if isinstance(choice, Exhausted):
         seconds, provider = choice.retry_after, route.provider
         if seconds is None:
@@ -163,8 +180,9 @@ def decide(
         credential=choice.credential,
         hint=choice.hint,
         token_headers=credentials.token_headers
-        + _further_removed(credentials, is_central=is_central),
-        headers=_further_headers(credentials, route, is_central=is_central),
+        + _further_removed(credentials, is_central=is_central)
+        + route.removed,
+        headers=_further_headers(credentials, route, verification, is_central=is_central),
         query=route.query.plain + (route.query.accounts if is_central else ()),
         key_index=choice.key_index,
     )
@@ -269,9 +287,11 @@ def _further_removed(credentials: Credentials, *, is_central: bool) -> tuple[str
 
 
 def _further_headers(
-    credentials: Credentials, route: Route, *, is_central: bool
+    credentials: Credentials, route: Route, identity: Identity, *, is_central: bool
 ) -> tuple[tuple[str, str], ...]:
     headers = route.accounts if is_central else ()
+    if route.actor:
+        headers = (*headers, (ACTOR_ID, identity.user_id), (ACTOR_NAME, identity.name))
     subprotocols = _subprotocols(credentials, is_central=is_central)
     if subprotocols and SUBPROTOCOL not in credentials.token_headers:
         headers = (*headers, (SUBPROTOCOL, subprotocols))

@@ -48,6 +48,10 @@ class Route:
         open: whether the provider takes no credential at all, so that no central key is needed.
         query: the credentials in the query.
         accounts: headers to set on a centralized request, with their values.
+        joined: whether Envoy has joined duplicates of headers (``credentials.read``).
+        removed: headers to remove where Envoy has no filter that removes them.
+        websocket_refused: whether the request is a WebSocket on a path that has none.
+        actor: whether authz adds the headers with the user, which Envoy adds elsewhere.
     """
 
     provider: str | None = None
@@ -62,6 +66,10 @@ class Route:
     open: bool = False
     query: QueryCredentials = query.NONE
     accounts: tuple[tuple[str, str], ...] = ()
+    joined: bool = False
+    removed: tuple[str, ...] = ()
+    websocket_refused: bool = False
+    actor: bool = False
 
     @property
     def error_shape(self) -> ErrorShape:

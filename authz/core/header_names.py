@@ -122,6 +122,15 @@ Envoy removes them from every request to a provider. The credential headers are 
 since authz decides which of them to keep.
 """
 
+TRACEPARENT = "traceparent"
+TRACE_HEADERS = (TRACEPARENT, "tracestate", "baggage", "x-client-trace-id", "x-envoy-force-trace")
+"""The headers in which a client sends a trace of its own; removed where authz traces."""
+
+ACTOR_ID = "x-ai-bridge-actor-id"
+ACTOR_NAME = "x-ai-bridge-actor-metadata-username"
+"""Headers that tell the provider whose request it is (``send_actor_headers``), named as in Coder's
+gateway."""
+
 _MESSAGE_HEADERS = frozenset(
     {
         "accept-encoding",
@@ -146,3 +155,12 @@ def is_reserved(name: str) -> bool:
         or name in _MESSAGE_HEADERS
         or name.startswith(("content-", "x-authz-", *REMOVED_PREFIXES))
     )
+
+
+def is_removed(name: str) -> bool:
+    """Return whether a provider must not get this header, whatever authz decides.
+
+    Some servers take an underscore for a hyphen, so a header with an underscore may look like a
+    credential.
+    """
+    return name in REMOVED_HEADERS or name.startswith(REMOVED_PREFIXES) or "_" in name

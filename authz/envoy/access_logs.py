@@ -28,11 +28,13 @@ from envoy_data_plane.envoy.extensions.access_loggers.open_telemetry.v3 import (
 from envoy_data_plane.envoy.extensions.access_loggers.stream.v3 import StdoutAccessLog
 from envoy_data_plane.opentelemetry.proto.common.v1 import AnyValue, ArrayValue
 
-from authz.check.ext_authz import METADATA_ENTRY, METADATA_KEY_INDEX
+from authz.check.ext_authz import METADATA_ENTRY, METADATA_GROUPS, METADATA_KEY_INDEX
 from authz.check.refused_keys import RETRY_AFTER
+from authz.config.external_gateways import CONTEXT_ROUTES
 from authz.config.settings import Config
 from authz.envoy.filters import AUTHZ_CLUSTER, EXT_AUTHZ
 from authz.envoy.local_replies import REQUEST_ID, from_authz, not_from_authz, status_is
+from authz.envoy.mark import mark
 from authz.envoy.packing import exactly, packed, struct
 from authz.envoy.replicas import notified_clusters
 from authz.usage.names import (
@@ -40,6 +42,7 @@ from authz.usage.names import (
     REQUEST,
     REQUEST_FIELDS,
     TOKEN_USAGE,
+    marked_request,
 )
 
 _SEND_TIMEOUT = timedelta(seconds=5)
@@ -77,6 +80,8 @@ ACCESS_LOG_FIELDS = {
     "user_id": _of_authz("user_id"),
     "token_id": _of_authz("token_id"),
     "token_name": _of_authz("token_name"),
+    # A list; null without groups.
+    "groups": _of_authz(METADATA_GROUPS),
     # "true" where `identity_stale_if_error` let a request pass.
     "identity_stale": _of_authz("identity_stale"),
     "mode": _of_authz("mode"),
@@ -128,7 +133,7 @@ def access_logs(config: Config) -> list[AccessLog]:
     return [
         *(_text_lines(config) if config.log.access == "text" else [_json_lines(config)]),
         *(map(_refused_keys, notified_clusters(config)) if has_pool else ()),
-        *([_requests()] if config.usage.enabled else []),
+        *([_requests(config)] if config.usage.enabled else []),
     ]
 
 
@@ -170,15 +175,18 @@ def _refused_keys(cluster: str) -> AccessLog:
     )
 
 
-def _requests() -> AccessLog:
+def _requests(config: Config) -> AccessLog:
     """Send a record of each request to authz, which writes it to the database.
 
     By OpenTelemetry's protocol, whose records have the fields we name and no others: Envoy's own
     gRPC logger fills messages of 2 KB. A second's or 16 KB of them go together; Envoy 1.40 heeds
     settings for that only in a part of the message that it has deprecated.
     """
-    values = [REQUEST, *((ACCESS_LOG_FIELDS | USAGE_FIELDS)[name] for name in REQUEST_FIELDS)]
-    config = OpenTelemetryAccessLogConfig(
+    # Beside other gateways, which send records to the same authz, the mark says whose this one is.
+    marks = mark(config)
+    kind = marked_request(marks[CONTEXT_ROUTES]) if marks else REQUEST
+    values = [kind, *((ACCESS_LOG_FIELDS | USAGE_FIELDS)[name] for name in REQUEST_FIELDS)]
+    logger = OpenTelemetryAccessLogConfig(
         grpc_service=GrpcService(
             envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=AUTHZ_CLUSTER), timeout=_SEND_TIMEOUT
         ),
@@ -190,7 +198,7 @@ def _requests() -> AccessLog:
     return AccessLog(
         name="envoy.access_loggers.open_telemetry",
         filter=from_authz(METADATA_ENTRY),
-        typed_config=packed(config),
+        typed_config=packed(logger),
     )
 
 

@@ -13,6 +13,7 @@ from envoy_data_plane.envoy.config.route.v3 import (
 from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import ExtAuthzPerRoute
 
 from authz.core.header_names import PEER_HEADER
+from authz.envoy.anonymous import slow_down
 from authz.envoy.filters import EXT_AUTHZ, SESSION_FILTER
 from authz.envoy.http1 import NO_UPGRADE
 from authz.envoy.packing import packed, regex, set_header
@@ -46,7 +47,7 @@ def api_routes() -> list[Route]:
 
 def to_authz(name: str, pattern: str) -> Route:
     """Return a route to authz's HTTP server, which authenticates the caller itself."""
-    return Route(
+    route = Route(
         name=name,
         match=RouteMatch(safe_regex=regex(pattern)),
         route=RouteAction(
@@ -64,6 +65,7 @@ def to_authz(name: str, pattern: str) -> Route:
             SESSION_FILTER: packed(FilterConfig(disabled=True)),
         },
     )
+    return slow_down(route)
 
 
 def is_served_by_authz(route: Route) -> bool:

@@ -36,11 +36,10 @@ from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
 
 from authz.check.ext_authz import METADATA_NAMESPACE
 from authz.config.settings import Config
-from authz.core.header_names import REMOVED_HEADERS, REMOVED_PREFIXES
+from authz.core.header_names import REMOVED_HEADERS, REMOVED_PREFIXES, TRACEPARENT
 from authz.envoy.early_refusals import refuse_early
 from authz.envoy.limits import rate_limit
 from authz.envoy.packing import exactly, packed, regex, seconds
-from authz.envoy.tracing import TRACEPARENT
 from authz.envoy.typed_struct import typed_struct
 from authz.envoy.websocket_replies import websocket_replies
 from authz.usage.names import REQUEST_ID_KEY

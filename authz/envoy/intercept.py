@@ -45,6 +45,7 @@ from authz.envoy.listener import (
     filter_chain,
     tls_from_secret,
 )
+from authz.envoy.mark import marked
 from authz.envoy.packing import packed, set_header
 from authz.envoy.provider_routes import RETRIES, RETRY_BUFFER_BYTES
 
@@ -108,6 +109,7 @@ def _routes(config: Config, host: str) -> RouteConfiguration:
             ),
             VirtualHost(name="misdirected", domains=["*"], routes=[_misdirected()]),
         ],
+        typed_per_filter_config=marked(config),
         validate_clusters=True,
     )
 

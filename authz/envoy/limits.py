@@ -6,7 +6,6 @@ A token whose user the identity source does not tell is its own user, named by t
 import math
 from datetime import timedelta
 
-from envoy_data_plane.envoy.config.core.v3 import RuntimeFractionalPercent
 from envoy_data_plane.envoy.config.route.v3 import (
     RateLimit,
     RateLimitAction,
@@ -20,11 +19,11 @@ from envoy_data_plane.envoy.extensions.common.ratelimit.v3 import (
 from envoy_data_plane.envoy.extensions.filters.http.local_ratelimit.v3 import LocalRateLimit
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 from envoy_data_plane.envoy.type.metadata.v3 import MetadataKey, MetadataKeyPathSegment
-from envoy_data_plane.envoy.type.v3 import FractionalPercent, TokenBucket
+from envoy_data_plane.envoy.type.v3 import TokenBucket
 
 from authz.check.ext_authz import METADATA_NAMELESS, METADATA_NAMESPACE
 from authz.config.limits import Limits
-from authz.envoy.packing import packed, set_header
+from authz.envoy.packing import always, packed, set_header
 
 _USER = "user"
 _USERS_MAX = 10_000
@@ -56,8 +55,8 @@ def rate_limit(limits: Limits) -> HttpFilter:
         # Requests without a user, such as /healthz, take from this one.
         token_bucket=_UNLIMITED,
         always_consume_default_token_bucket=False,
-        filter_enabled=_always(),
-        filter_enforced=_always(),
+        filter_enabled=always(),
+        filter_enforced=always(),
         descriptors=descriptors,
         max_dynamic_descriptors=_USERS_MAX,
         rate_limits=rate_limits,
@@ -100,7 +99,3 @@ def _least(limits: Limits) -> int:
 
 def _retry_after(limits: Limits) -> int:
     return math.ceil(60 / _least(limits))
-
-
-def _always() -> RuntimeFractionalPercent:
-    return RuntimeFractionalPercent(default_value=FractionalPercent(numerator=100))

@@ -36,6 +36,7 @@ from envoy_data_plane.envoy.extensions.transport_sockets.tls.v3 import (
 
 from authz.config.settings import Config
 from authz.envoy.access_logs import access_logs
+from authz.envoy.anonymous import anonymous_filters
 from authz.envoy.cors import cors_filter
 from authz.envoy.early_refusals import MAX_FIELDS, MAX_KIB
 from authz.envoy.filters import http_filters
@@ -51,7 +52,7 @@ BUFFER_LIMIT_BYTES = 65_536
 
 def gateway_listener(config: Config) -> Listener:
     """Return the listener of clients with a base URL."""
-    filters = http_filters(config)
+    filters = [*anonymous_filters(), *http_filters(config)]
     if config.cors is not None:
         filters.insert(0, cors_filter())
     manager = connection_manager(config, gateway_routes(config), filters)

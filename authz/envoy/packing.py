@@ -12,10 +12,12 @@ from envoy_data_plane.envoy.config.core.v3 import (
     HeaderValueOption,
     HeaderValueOptionHeaderAppendAction,
     Pipe,
+    RuntimeFractionalPercent,
     SocketAddress,
     TypedExtensionConfig,
 )
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
+from envoy_data_plane.envoy.type.v3 import FractionalPercent
 from envoy_data_plane.google.protobuf import Any, Struct
 from envoy_data_plane.message_pool import default_message_pool
 
@@ -83,3 +85,8 @@ def set_header(name: str, value: str) -> HeaderValueOption:
         header=HeaderValue(key=name, value=value),
         append_action=HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
     )
+
+
+def always() -> RuntimeFractionalPercent:
+    """Return 100 %."""
+    return RuntimeFractionalPercent(default_value=FractionalPercent(numerator=100))

@@ -23,18 +23,10 @@ from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import (
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
-from authz.check.ext_authz import (
-    CONTEXT_BASE_URL,
-    CONTEXT_CENTRAL_KEY,
-    CONTEXT_KEYLESS,
-    CONTEXT_KIND,
-    CONTEXT_PROVIDER,
-    CONTEXT_SUPPORTED,
-    KIND_AUTHZ,
-    METADATA_NAMESPACE,
-    SUPPORTED_OWN,
-)
+from authz.check.ext_authz import CONTEXT_KIND, KIND_AUTHZ, METADATA_NAMESPACE
+from authz.check.route_facts import has_actor, removed_headers, route_facts, websocket_paths
 from authz.config.settings import Config, Provider
+from authz.core.header_names import ACTOR_ID, ACTOR_NAME
 from authz.core.providers import AllowedPath
 from authz.envoy.filters import EXT_AUTHZ
 from authz.envoy.mounts import Mount
@@ -51,11 +43,8 @@ _READ_RETRIES = RetryPolicy(retry_on=f"{_RETRY_ON},reset", num_retries=1)
 RETRY_BUFFER_BYTES = 1 << 20
 """The most of a request's body that Envoy keeps for a retry. It streams a larger body and does not
 retry it."""
-ACTOR_HEADERS = {
-    "x-ai-bridge-actor-id": "user_id",
-    "x-ai-bridge-actor-metadata-username": "user",
-}
-"""The names that Coder's gateway uses, and where the values are in authz's answer."""
+ACTOR_HEADERS = {ACTOR_ID: "user_id", ACTOR_NAME: "user"}
+"""Where the values are in authz's answer."""
 
 _CLIMBING = r"(?:\.\.|%(?:25|2[fF]|5[cC]))"
 _UPGRADE = HeaderMatcher(
@@ -84,7 +73,7 @@ def listed_routes(provider: Provider, mount: Mount, config: Config) -> list[Rout
 
     The first routes refuse WebSockets on every listed path, so the others need not.
     """
-    refused = [*provider.paths, *_websocket_paths(provider)]
+    refused = [*provider.paths, *websocket_paths(provider)]
     # The patterns of these rule out climbing themselves.
     before = [path for path in provider.paths if path.escaped_slash]
     after = [path for path in provider.paths if not path.escaped_slash]
@@ -155,7 +144,7 @@ def served(
                 ),
                 route=action,
                 request_headers_to_add=_actor_headers(config, like),
-                request_headers_to_remove=_removed_headers(provider, config, like),
+                request_headers_to_remove=removed_headers(provider, config, like),
                 typed_per_filter_config={EXT_AUTHZ: _context(provider, like)},
             )
         )
@@ -173,16 +162,11 @@ def no_websocket(provider: Provider, mount: Mount, paths: Sequence[AllowedPath])
     )
 
 
-def _websocket_paths(provider: Provider) -> list[AllowedPath]:
-    patterns = provider.provider_type.websocket_paths
-    return [AllowedPath(("GET",), pattern, inference=True) for pattern in patterns]
-
-
 def _websocket_routes(provider: Provider, mount: Mount, config: Config) -> list[Route]:
     """Serve WebSockets, if the provider has them."""
     if not provider.websockets:
         return []
-    paths = _websocket_paths(provider)
+    paths = websocket_paths(provider)
     action = _to_provider(provider, mount, paths[0], websocket_cluster(provider))
     action.retry_policy = RetryPolicy()
     action.upgrade_configs = [RouteActionUpgradeConfig(upgrade_type="websocket")]
@@ -228,22 +212,12 @@ def _to_provider(provider: Provider, mount: Mount, path: AllowedPath, cluster: s
 
 def _actor_headers(config: Config, path: AllowedPath) -> list[HeaderValueOption]:
     """Return headers with the user, from authz's answer; those of the client are removed before."""
-    if not (config.send_actor_headers and path.inference):
+    if not has_actor(config, path):
         return []
     return [
         set_header(name, f"%DYNAMIC_METADATA({METADATA_NAMESPACE}:{key})%")
         for name, key in ACTOR_HEADERS.items()
     ]
-
-
-def _removed_headers(provider: Provider, config: Config, path: AllowedPath) -> list[str]:
-    """Return the request headers that the provider must not get.
-
-    Envoy can't read tokens out of a compressed answer, and providers compress when they are asked
-    to. Every path with a POST counts: only those answer with what a model used.
-    """
-    metered = config.usage.enabled and "POST" in path.methods
-    return [*provider.provider_type.removed_headers, *(["accept-encoding"] if metered else [])]
 
 
 def _reads(path: AllowedPath) -> bool:
@@ -256,15 +230,4 @@ def _any_of(patterns: list[str]) -> str:
 
 def _context(provider: Provider, path: AllowedPath | None) -> Any:
     """Tell authz what a route leads to; ``path`` is None where nothing is served."""
-    facts = {
-        CONTEXT_PROVIDER: provider.name,
-        CONTEXT_BASE_URL: str(provider.base_url),
-        CONTEXT_SUPPORTED: (
-            "false" if path is None else SUPPORTED_OWN if path.own_only else "true"
-        ),
-    }
-    if path is not None and path.keyless:
-        facts[CONTEXT_KEYLESS] = "true"
-    if path is not None and not path.central_key:
-        facts[CONTEXT_CENTRAL_KEY] = "false"
-    return packed_context(facts)
+    return packed_context(route_facts(provider, path))

@@ -63,6 +63,7 @@ from authz.envoy.listener import (
     filter_chain,
     tls_from_secret,
 )
+from authz.envoy.mark import mark
 from authz.envoy.packing import envoy_address, packed, regex
 from authz.envoy.provider_routes import packed_context
 from authz.envoy.proxy_replies import tunnel_replies
@@ -117,7 +118,7 @@ def proxy_listener(config: Config, proxy: Proxy) -> Listener:
 
 def _routes(config: Config, proxy: Proxy) -> RouteConfiguration:
     hosts = config.intercepted_hosts
-    context = {EXT_AUTHZ: packed_context({CONTEXT_KIND: KIND_CONNECT})}
+    context = {EXT_AUTHZ: packed_context({CONTEXT_KIND: KIND_CONNECT, **mark(config)})}
     return RouteConfiguration(
         name="proxy",
         virtual_hosts=[

@@ -33,6 +33,10 @@ _HEADER = """\
 # No secret is in here: provider keys reach Envoy with authz's answer to each request.
 """
 
+_WITH_MARK = """\
+# Keep this file private: with the value of `routes` another gateway can pass for this one.
+"""
+
 _RUNTIME = {
     # Instructions in a compiled pattern, of which 100 hold two or three paths of a provider. RE2
     # takes time in proportion to the path alone.
@@ -75,10 +79,22 @@ def bootstrap(config: Config) -> Bootstrap:
 
 def document(config: Config) -> dict[str, Any]:
     """Return the configuration as plain data."""
-    values: dict[str, Any] = bootstrap(config).to_dict(casing=betterproto2.Casing.SNAKE)
+    values: dict[str, Any] = _readable(bootstrap(config).to_dict(casing=betterproto2.Casing.SNAKE))
     return values
+
+
+def _readable(value: Any) -> Any:
+    """Write an empty ``Any`` without its type, since Envoy reads no empty type."""
+    if isinstance(value, list):
+        return [_readable(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    if value == {"@type": ""}:
+        return {}
+    return {key: _readable(inner) for key, inner in value.items()}
 
 
 def render(config: Config) -> str:
     """Return the configuration as YAML."""
-    return _HEADER + to_yaml(document(config))
+    marked = _WITH_MARK if config.external_gateways is not None else ""
+    return _HEADER + marked + to_yaml(document(config))

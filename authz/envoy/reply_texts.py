@@ -8,6 +8,7 @@ of an answer for each text.
 from collections.abc import Sequence
 from itertools import groupby
 
+from authz.core.refusals import NO_WEBSOCKET
 from authz.envoy.early_refusals import CLIENT_FIELDS, CLIENT_KIB
 
 _NO_SERVER: Sequence[tuple[str, str]] = (
@@ -60,7 +61,7 @@ _REFUSED: Sequence[tuple[str, str]] = (
 
 _REFUSED_BY_STATUS: Sequence[tuple[int, str]] = (
     (421, "This connection is for another host."),
-    (426, "There is no WebSocket on this path: use HTTP."),
+    (426, NO_WEBSOCKET),
 )
 """Envoy's own statuses with one meaning each, and the message."""
 

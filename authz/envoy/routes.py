@@ -19,11 +19,14 @@ from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import ExtAuthz
 from authz.check.ext_authz import CONTEXT_KIND, KIND_AUTHZ
 from authz.config.settings import Config, Provider
 from authz.core.providers import API_PREFIXES
+from authz.envoy.anonymous import slow_down
 from authz.envoy.api_routes import AUTHZ_HTTP_CLUSTER, api_routes
 from authz.envoy.cors import allow_origins
 from authz.envoy.filters import EXT_AUTHZ
 from authz.envoy.http1 import NO_UPGRADE
+from authz.envoy.mark import marked
 from authz.envoy.mounts import gateway_mount
+from authz.envoy.oauth_routes import oauth_routes
 from authz.envoy.packing import packed, regex
 from authz.envoy.page_routes import page_routes
 from authz.envoy.path_tree import Branch, path_tree
@@ -54,6 +57,7 @@ def gateway_routes(config: Config) -> RouteConfiguration:
         # authz's own paths below have no escaped slash.
         _escaped_slash_of_a_page(),
         _escaped_slash(),
+        *oauth_routes(config),
         *page_routes(),
         *api_routes(),
         _unknown(),
@@ -71,7 +75,12 @@ def gateway_routes(config: Config) -> RouteConfiguration:
         host.matcher = path_tree(branches, rest)
     else:
         host.routes = rest
-    return RouteConfiguration(name="gateway", virtual_hosts=[host], validate_clusters=True)
+    return RouteConfiguration(
+        name="gateway",
+        virtual_hosts=[host],
+        typed_per_filter_config=marked(config),
+        validate_clusters=True,
+    )
 
 
 def _branch(provider: Provider, config: Config, exact: Sequence[Route]) -> Branch:
@@ -103,7 +112,7 @@ def _ca_certificate(prefix: str) -> Route:
 
 
 def _health(path: str) -> Route:
-    return Route(
+    route = Route(
         name=path,
         match=RouteMatch(path=path, headers=[method_is("GET", "HEAD")]),
         route=RouteAction(
@@ -116,6 +125,7 @@ def _health(path: str) -> Route:
         ),
         typed_per_filter_config={EXT_AUTHZ: packed(ExtAuthzPerRoute(disabled=True))},
     )
+    return slow_down(route)
 
 
 _ESCAPED_SLASH = "%(?:2[fF]|5[cC])"
@@ -123,12 +133,13 @@ _ESCAPED_SLASH = "%(?:2[fF]|5[cC])"
 
 def _escaped_slash_of_a_page() -> Route:
     # A browser has no token that authz could look up; Envoy answers with a page.
-    return Route(
+    route = Route(
         name="page: escaped slash",
         match=RouteMatch(safe_regex=regex(f"/ui/.*{_ESCAPED_SLASH}.*")),
         direct_response=DirectResponseAction(status=400),
         typed_per_filter_config={EXT_AUTHZ: packed(ExtAuthzPerRoute(disabled=True))},
     )
+    return slow_down(route)
 
 
 def _escaped_slash() -> Route:

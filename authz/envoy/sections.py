@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from authz.check.ext_authz import CONTEXT_BASE_URL, CONTEXT_PROVIDER, CONTEXT_SUPPORTED
+from authz.envoy.anonymous import DELAY, RATE_LIMIT
 from authz.envoy.filters import EXT_AUTHZ, SESSION_FILTER
 
 FIRST = ("@type", "static_resources", "name", "listeners", "stat_prefix", "address")
@@ -32,6 +33,10 @@ COMMENTS = {
         "2. The connection manager: limits of an edge proxy, and one form of each path."
     ),
     "http_filters": "3. The filters, in the order in which a request passes them.",
+    "http_filters/envoy.filters.http.local_ratelimit.anonymous": (
+        "Mark the requests of an address that sends many; on for paths without a token only."
+    ),
+    "http_filters/envoy.filters.http.fault": "Delay what is marked.",
     "http_filters/envoy.filters.http.set_filter_state": (
         "Keep the request id for the access log; it is removed from the request below."
     ),
@@ -100,6 +105,8 @@ def anchor_name(key: str, owner: str, value: Any) -> str | None:
         name = " or ".join(sorted(set(re.findall("(http2?)_protocol_options'", str(value)))))
     elif key == EXT_AUTHZ:
         name = _check_name(value)
+    elif key in (DELAY, RATE_LIMIT):
+        name = "slow down"
     elif key == "typed_per_filter_config" and SESSION_FILTER in value:
         name = "own check"
     return re.sub("[^a-z0-9]+", "_", name.lower()) or None

@@ -35,6 +35,7 @@ from envoy_data_plane.envoy.type.v3 import Percent
 
 from authz.check.ext_authz import METADATA_NAMESPACE
 from authz.config.observability import Tracing
+from authz.core.header_names import TRACE_HEADERS, TRACEPARENT
 from authz.envoy.packing import extension, packed
 
 COLLECTOR_CLUSTER = "otlp"
@@ -43,10 +44,6 @@ ATTRIBUTES = ("provider", "mode", "decision", "reason", "user_id")
 """As in authz's own spans (``authz/serve/tracing.py``)."""
 HIDDEN_ATTRIBUTES = ("http.url", "user_agent")
 """Envoy's own that repeat what the client sent. They can't be left out, so they say nothing."""
-
-TRACEPARENT = "traceparent"
-TRACE_HEADERS = (TRACEPARENT, "tracestate", "baggage", "x-client-trace-id", "x-envoy-force-trace")
-"""The headers in which a client sends a trace of its own."""
 
 _WAITING_SPANS = 4096
 

@@ -10,7 +10,7 @@ from cachetools import LRUCache
 from authz.core.identity import Identity, Rejection
 from authz.core.tokens import CoderToken
 from authz.errors import IdentityUnavailable, IdentityUnreachable
-from authz.identity.bad_tokens import BadTokens, TooManyBadTokens
+from authz.identity.bad_tokens import BadTokens
 from authz.identity.batch import LOOK_UP_SECONDS, Batcher
 from authz.identity.coder_answer import (
     RateLimited,
@@ -29,7 +29,6 @@ CALL_SECONDS = LOOK_UP_SECONDS - 0.1
 
 _SLOW = f"Coder's API gave no answer within {CALL_SECONDS:.1f} s"
 _MAX_GOOD = 100_000
-_HELD_MAX, _HOLD_SECONDS = 1024, 0.5
 _USER, _BUILD_INFO = "/api/v2/users/me", "/api/v2/buildinfo"
 
 
@@ -70,7 +69,6 @@ class CoderSource:
             for look_up, max_waiting in ((self._look_up, 4096), (self._look_up_unknown, 1024))
         )
         self._bad = BadTokens()
-        self._held = 0
         self._is_coder = False
         self._identifying = asyncio.Lock()
 
@@ -88,28 +86,12 @@ class CoderSource:
         if refused is not None:
             return refused
         lane = self._known if token.digest in self._good else self._unknown
-        try:
-            verification = await lane.get(token)
-        except TooManyBadTokens:
-            await self._hold()
-            raise
+        verification = await lane.get(token)
         if isinstance(verification, Identity):
             self._good[token.digest] = True
             return verification
         self._good.pop(token.digest, None)
         return verification or Rejection.UNKNOWN
-
-    async def _hold(self) -> None:
-        """Delay a refusal by the time of a call, so that refusals do not make a flood faster.
-
-        Refusals take processor time, which valid tokens need.
-        """
-        if self._held < _HELD_MAX:
-            self._held += 1
-            try:
-                await asyncio.sleep(_HOLD_SECONDS)
-            finally:
-                self._held -= 1
 
     async def check_ready(self) -> None:
         """Return when a Coder server answers.

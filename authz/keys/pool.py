@@ -81,6 +81,11 @@ class KeyPool:
         self._suspected: dict[int, tuple[Secret, str, float]] = {}
         self._last: ChosenKey | None = None
 
+    @property
+    def keys(self) -> tuple[CentralKey, ...]:
+        """The keys, in order."""
+        return self._keys
+
     def choose(self) -> ChosenKey | Exhausted | None:
         """Return the key for a request, or None if the provider has no central key."""
         if not self._has_cooldown:

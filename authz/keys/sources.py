@@ -33,7 +33,7 @@ class EnvKey:
 
     def __init__(self, name: str, environ: Mapping[str, str]) -> None:
         text = environ.get(name, "").strip()
-        self._key = _checked(text) if text else None
+        self._key = checked_key(text) if text else None
 
     def current(self) -> Secret | None:
         """Return the key, or None if the variable is unset or empty."""
@@ -81,12 +81,17 @@ class FileKey:
 
     def _read(self) -> Secret:
         try:
-            return _checked(Path(self._path).read_text(encoding="utf-8").strip())
+            return checked_key(Path(self._path).read_text(encoding="utf-8").strip())
         except UnicodeDecodeError:
             raise ValueError("is not UTF-8 text") from None
 
 
-def _checked(text: str) -> Secret:
+def checked_key(text: str) -> Secret:
+    """Return a key from its text.
+
+    Raises:
+        ValueError: the text can't be a key; the message does not show it.
+    """
     if not text:
         raise ValueError("holds no key")
     if not all("\x21" <= character <= "\x7e" for character in text):

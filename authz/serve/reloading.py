@@ -1,14 +1,17 @@
 """Reloads ``gateway.yaml`` in the running service: reads all of it, checks it, then swaps it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
+from http import HTTPStatus
 
 import structlog
 
-from authz.check.authorizer import Authorizer
+from authz.check.authorizer import Authorizer, Record
 from authz.check.entry_ids import EntryIds
+from authz.check.readers import CheckReader
 from authz.check.refused_keys import RefusedKeys
 from authz.config.changes import describe, fingerprint, need_restart
+from authz.config.external_gateways import open_mark, open_secrets
 from authz.config.loading import open_pools
 from authz.config.settings import Config
 from authz.core.identity import IdentitySource
@@ -16,6 +19,9 @@ from authz.errors import AuthzError, ConfigError
 from authz.keys.pool import KeyPool
 from authz.metrics import Metrics
 from authz.sds.leaves import keep_leaves, make_leaves
+from authz.serve.key_commands import KeyCommands
+from authz.serve.systemd import Notifier
+from authz.usage.names import REQUEST, REQUEST_BEFORE_GROUPS, marked_request
 
 _log = structlog.get_logger(__name__)
 
@@ -27,6 +33,9 @@ that both configurations have follows the new one from the first request on.
 """
 
 
+_Prepared = tuple[Config, dict[str, KeyPool], CheckReader | None, Container[str | None]]
+
+
 class Reloadable:
     """The current configuration, and the tasks that depend on it.
 
@@ -36,6 +45,8 @@ class Reloadable:
         source: stays the same in every reload.
         metrics: show the result of each reload.
         ids: numbers the requests; it stays the same in every reload, too.
+        notifier: is told of each reload.
+        record: records the requests of external gateways, and does not change either.
 
     Attributes:
         pools: the central keys now, by provider.
@@ -48,14 +59,20 @@ class Reloadable:
         source: IdentitySource,
         metrics: Metrics,
         ids: EntryIds | None = None,
+        notifier: Notifier | None = None,
+        record: Record | None = None,
     ) -> None:
         self._config = config
+        self._notifier = notifier or Notifier()
         self._load = load
         self._source = source
         self._metrics = metrics
         self._ids = ids or EntryIds()
+        self._record = record
+        self._record_kinds = _record_kinds(config)
         self.pools = open_pools(config)
-        self._authorizer, self._refused_keys = self._create(config)
+        self._authorizer, self._refused_keys = self._create(config, _external_reader(config))
+        self._commands = KeyCommands(metrics.key_command_failed)
         self._lock = asyncio.Lock()
         self._leaves: asyncio.Task[None] | None = None
         self._reloads: set[asyncio.Task[None]] = set()
@@ -65,6 +82,10 @@ class Reloadable:
     def config(self) -> Config:
         """The current configuration."""
         return self._config
+
+    def record_kinds(self) -> Container[str | None]:
+        """Return the kinds of access log records that only the project's own Envoy can send."""
+        return self._record_kinds
 
     @property
     def is_immediate(self) -> bool:
@@ -79,15 +100,32 @@ class Reloadable:
         """Take a message of Envoy's access log about refused keys."""
         self._refused_keys.receive(message)
 
+    def key_refused(self, provider: str, status: int) -> None:
+        """Count a central key that a provider refused, and get a new one if a command has it.
+
+        Args:
+            provider: its name in the configuration.
+            status: one of ``KEY_REFUSALS``.
+        """
+        self._metrics.key_refused(provider, status)
+        if status == HTTPStatus.UNAUTHORIZED:
+            self._commands.refused(provider)
+
     def start(self) -> None:
         """Start the tasks beside the checks."""
         self._leaves = asyncio.create_task(keep_leaves(self._config))
+        self._commands.use(self.pools)
 
     def stop(self) -> None:
         """Stop these tasks and every reload in progress."""
         for task in (self._leaves, *self._reloads):
             if task is not None:
                 task.cancel()
+        self._commands.stop()
+
+    def join(self) -> None:
+        """Wait for the end of commands after ``stop``, when no check is answered any more."""
+        self._commands.join()
 
     def reload_soon(self) -> None:
         """Reload in a task of its own; for a signal handler."""
@@ -99,33 +137,44 @@ class Reloadable:
         """Read the configuration again and serve it, or log why the current one stays."""
         # One at a time, so that a second reload reads after the first has swapped.
         async with self._lock:
-            try:
-                config, pools = await asyncio.to_thread(self._prepare)
-            except (AuthzError, OSError) as error:
-                self._metrics.not_reloaded()
-                problems = error.problems if isinstance(error, ConfigError) else [str(error)]
-                _log.error("configuration kept: the new one can't be used", why=problems)
-                return
-            except Exception as error:
-                self._metrics.not_reloaded()
-                # We log the type alone, since a message could quote a secret.
-                _log.error("configuration kept", error=type(error).__name__)
-                return
-            self._swap(config, pools)
+            with self._notifier.reloading():
+                await self._reload()
 
-    def _prepare(self) -> tuple[Config, dict[str, KeyPool]]:
+    async def _reload(self) -> None:
+        try:
+            config, pools, reader, kinds = await asyncio.to_thread(self._prepare)
+        except (AuthzError, OSError) as error:
+            self._metrics.not_reloaded()
+            problems = error.problems if isinstance(error, ConfigError) else [str(error)]
+            _log.error("configuration kept: the new one can't be used", why=problems)
+            return
+        except Exception as error:
+            self._metrics.not_reloaded()
+            # We log the type alone, since a message could quote a secret.
+            _log.error("configuration kept", error=type(error).__name__)
+            return
+        self._swap(config, pools, reader, kinds)
+
+    def _prepare(self) -> _Prepared:
         config = self._load()
         # A change in Envoy's own settings needs no restart of authz.
         if paths := need_restart(self._config, config, ignored={"envoy"}):
             raise ConfigError([f"{path}: needs a restart" for path in paths])
-        pools = open_pools(config)
+        pools, reader = open_pools(config), _external_reader(config)
         make_leaves(config)
-        return config, pools
+        return config, pools, reader, _record_kinds(config)
 
-    def _swap(self, config: Config, pools: dict[str, KeyPool]) -> None:
+    def _swap(
+        self,
+        config: Config,
+        pools: dict[str, KeyPool],
+        reader: CheckReader | None,
+        kinds: Container[str | None],
+    ) -> None:
         old, previous = self._config, self._authorizer
         self._config, self.pools = config, pools | _unchanged(old, config, self.pools)
-        self._authorizer, self._refused_keys = self._create(config)
+        self._record_kinds = kinds
+        self._authorizer, self._refused_keys = self._create(config, reader)
         self._authorizer.previous = previous
         older: Authorizer | None = previous
         while older is not None:
@@ -139,16 +188,39 @@ class Reloadable:
             self.start()
         _log.info("configuration reloaded", changes=describe(old, config))
 
-    def _create(self, config: Config) -> tuple[Authorizer, RefusedKeys]:
-        authorizer = Authorizer(config, self._source, self.pools, self._metrics, self._ids)
+    def _create(self, config: Config, reader: CheckReader | None) -> tuple[Authorizer, RefusedKeys]:
+        authorizer = Authorizer(
+            config, self._source, self.pools, self._metrics, self._ids, reader, self._record
+        )
         self._metrics.expect_keys(
             provider.name
             for provider in config.providers
             if provider.key_references or provider.signed
         )
+        self._metrics.expect_key_commands(
+            provider.name
+            for provider in config.providers
+            if any(reference.exec is not None for _, reference in provider.key_references)
+        )
         # The usage records count refused keys, too, so only one of both may count them.
-        counted = None if config.usage.enabled else self._metrics.key_refused
+        counted = None if config.usage.enabled else self.key_refused
         return authorizer, RefusedKeys(self.pools, counted)
+
+
+def _external_reader(config: Config) -> CheckReader | None:
+    if config.external_gateways is None:
+        return None
+    # Imported late: only a gateway with this setting needs it.
+    from authz.external.reader import ExternalReader
+
+    return ExternalReader(config, open_secrets(config.external_gateways))
+
+
+def _record_kinds(config: Config) -> Container[str | None]:
+    if config.external_gateways is None:
+        return (REQUEST, REQUEST_BEFORE_GROUPS)
+    mark = open_mark(config.external_gateways)
+    return () if mark is None else (marked_request(mark),)
 
 
 def _unchanged(old: Config, new: Config, pools: dict[str, KeyPool]) -> dict[str, KeyPool]:

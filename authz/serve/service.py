@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 import uvloop
 from starlette.applications import Starlette
+from starlette.routing import Route
 
 from authz.addresses import Address, TcpAddress
 from authz.check import ext_authz, refused_keys
@@ -24,11 +25,13 @@ from authz.metrics import Metrics
 from authz.sds.leaves import make_leaves
 from authz.sds.secret_files import write_secrets
 from authz.serve.reloading import Reloadable
+from authz.serve.systemd import Notifier
 from authz.serve.workers import Worker
 from authz.transport.common import ClientStream, UnaryMethod
 from authz.transport.http2.server import Http2Server
 from authz.transport.mutual_tls import TlsFiles
 from authz.usage import receiver
+from authz.usage.answered import AnsweredRequests
 from authz.usage.metrics import UsageMetrics
 from authz.usage.receiver import RequestRecords
 from authz.usage.service import UsageRecording
@@ -39,6 +42,7 @@ from authz.web.own_store import OwnStore
 from authz.web.pages.app import create_pages
 from authz.web.pages.context import Pages
 from authz.web.pages.usage_rows import UsageRows
+from authz.web.readiness import LASTS_SECONDS, Readiness
 from authz.web.server import HttpServer, forget_http, from_envoy, listen_http
 from authz.web.sign_in import SignIn
 
@@ -54,28 +58,37 @@ TRACES_GRACE_SECONDS = 1.0
 """Time to send the last spans."""
 
 
-def run(load: Callable[[], Config], worker: Worker | None = None) -> None:
+def run(
+    load: Callable[[], Config], worker: Worker | None = None, notifier: Notifier | None = None
+) -> None:
     """Serve until SIGTERM or SIGINT; SIGHUP reads the configuration again.
 
     Args:
         load: reads the configuration, now and on SIGHUP.
         worker: this process among several workers; None if it is the only process.
+        notifier: is told the state of this process.
 
     Raises:
         AuthzError: the configuration, the identity source or an address can't be used.
     """
-    uvloop.run(serve(load(), load, worker))
+    uvloop.run(serve(load(), load, worker, notifier))
 
 
-async def serve(config: Config, load: Callable[[], Config], worker: Worker | None = None) -> None:
+async def serve(
+    config: Config,
+    load: Callable[[], Config],
+    worker: Worker | None = None,
+    notifier: Notifier | None = None,
+) -> None:
     """Serve until this process gets SIGTERM or SIGINT; the arguments are those of ``run``."""
+    notifier = notifier or Notifier()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
     # The parts stop in reverse order, also those of a start that fails halfway.
     async with AsyncExitStack() as parts:
-        http_tasks = await _start(config, load, worker, parts)
+        http_tasks = await _start(config, load, worker, notifier, parts)
         # Objects that exist now stay. A search through all of them for garbage would delay every
         # check, by 30 ms at a time.
         gc.collect()
@@ -83,11 +96,16 @@ async def serve(config: Config, load: Callable[[], Config], worker: Worker | Non
         _log.info("authz serves", grpc=str(_address(config, worker)), http=str(config.authz.http))
         stop_task = asyncio.create_task(stop.wait())
         await asyncio.wait({stop_task, *http_tasks}, return_when=asyncio.FIRST_COMPLETED)
+        notifier.stopping()
     _log.info("authz stopped")
 
 
 async def _start(
-    config: Config, load: Callable[[], Config], worker: Worker | None, parts: AsyncExitStack
+    config: Config,
+    load: Callable[[], Config],
+    worker: Worker | None,
+    notifier: Notifier,
+    parts: AsyncExitStack,
 ) -> Sequence[asyncio.Task[None]]:
     """Start every part, and return the tasks of the HTTP servers.
 
@@ -110,14 +128,29 @@ async def _start(
     usage = UsageRecording(
         config, ids, UsageMetrics(metrics.registry, by_user=config.usage.metrics_by_user)
     )
-    reloadable = Reloadable(config, load, source, metrics, ids)
+    answered = AnsweredRequests(usage.record) if config.usage.enabled else None
+    reloadable = Reloadable(config, load, source, metrics, ids, notifier, answered)
+    parts.callback(reloadable.join)
     usage_rows = UsageRows(lambda: reloadable.config)
     parts.push_async_callback(usage_rows.close)
-    records = RequestRecords(usage.record, metrics.key_refused) if config.usage.enabled else None
+    records = None
+    if config.usage.enabled:
+        records = RequestRecords(
+            usage.record, reloadable.key_refused, usage.report, reloadable.record_kinds
+        )
     sign_in, secure = SignIn(), config.tls is not None
-    api = create_api(Services(own_store, sign_in, secure, lambda: reloadable.config.provider_names))
+    api = create_api(
+        Services(
+            own_store,
+            sign_in,
+            secure,
+            lambda: reloadable.config.provider_names,
+            lambda: reloadable.config,
+        )
+    )
     pages = create_pages(Pages(own_store, sign_in, secure, lambda: reloadable.config, usage_rows))
-    app = create_app(source, metrics, config.proxy, api, pages, lambda: usage.problem)
+    routes = _oauth_routes(config, own_store, parts)
+    app = create_app(source, metrics, config.proxy, api, pages, lambda: usage.problem, routes)
 
     http_tasks: list[asyncio.Task[None]] = []
     listeners = worker.listeners if worker else listen_http(config)
@@ -141,7 +174,34 @@ async def _start(
     loop.add_signal_handler(signal.SIGHUP, reloadable.reload_soon)
     if early_reload.is_set():
         reloadable.reload_soon()
+    if notifier.is_on:
+        parts.callback(asyncio.create_task(_tell_ready(source, notifier)).cancel)
+        parts.callback(asyncio.create_task(notifier.stay_alive()).cancel)
     return http_tasks
+
+
+async def _tell_ready(source: IdentitySource, notifier: Notifier) -> None:
+    """Report readiness as soon as the identity source can decide checks, as ``/readyz`` does."""
+    readiness = Readiness(source)
+    while not await readiness.get():
+        notifier.waiting("the identity source")
+        await asyncio.sleep(LASTS_SECONDS)
+    notifier.ready()
+
+
+def _oauth_routes(config: Config, own_store: OwnStore, parts: AsyncExitStack) -> list[Route]:
+    """Return the token endpoint and its metadata, if a grant is switched on."""
+    if config.sign_in.machines is None:
+        return []
+    # Imported late: the libraries for JWTs take some megabytes.
+    from authz.oauth.machines import MachineGrants
+    from authz.oauth.server_metadata import metadata_route
+    from authz.oauth.token_endpoint import token_route
+
+    machines = MachineGrants(config.sign_in.machines)
+    parts.push_async_callback(machines.close)
+    grants = machines.grants
+    return [token_route(grants, own_store), metadata_route(grants)]
 
 
 def _address(config: Config, worker: Worker | None) -> Address:

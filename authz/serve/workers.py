@@ -14,6 +14,8 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import structlog
@@ -22,9 +24,11 @@ from prometheus_client.multiprocess import mark_process_dead
 from authz.addresses import Address, UnixAddress
 from authz.config.settings import Config
 from authz.errors import StartError, what_failed
+from authz.keys.exec_key import shared_outputs
 from authz.sds.leaves import make_leaves
 from authz.sds.secret_files import write_secrets
 from authz.serve.children import Child
+from authz.serve.systemd import Notifier
 from authz.transport.common import remove_stale_socket, require_free
 from authz.web.server import forget_http, listen_http
 
@@ -61,9 +65,17 @@ class Workers:
         config: the configuration of all workers.
         count: the number of workers.
         arguments: of ``authz serve`` in a worker, such as ``--config FILE``.
+        notifier: is told the state of all workers together.
     """
 
-    def __init__(self, config: Config, count: int, arguments: Sequence[str | Path]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        count: int,
+        arguments: Sequence[str | Path],
+        notifier: Notifier | None = None,
+    ) -> None:
+        self._notifier = notifier or Notifier()
         self._config = config
         self._command: list[str | Path] = [sys.executable, "-m", "authz", "serve", *arguments]
         self._count = count
@@ -102,10 +114,15 @@ class Workers:
                 for index in indices:
                     self._start(index)
                 self._wait_until_up()
+            is_told = not self._notifier.is_on
             while not self._is_stopping:
                 self._replace_dead()
+                self._notifier.alive()
+                if not is_told and (is_told := self._is_ready()):
+                    self._notifier.ready()
                 time.sleep(_POLL_SECONDS)
         finally:
+            self._notifier.stopping()
             self._end()
             for signum, handler in previous.items():
                 signal.signal(signum, handler)
@@ -115,6 +132,11 @@ class Workers:
         options = ["--worker-index", str(index)]
         for descriptor in descriptors:
             options += ["--http-descriptor", str(descriptor)]
+        # A command that prints a key runs once for all workers.
+        keys = shared_outputs().descriptor
+        if keys is not None:
+            options += ["--keys-descriptor", str(keys)]
+            descriptors += (keys,)
         environ = {**os.environ, _METRICS_VARIABLE: self._metrics_folder or ""}
         self._children[index] = Child(
             f"authz worker {index}", [*self._command, *options], environ, keep=descriptors
@@ -145,6 +167,21 @@ class Workers:
                 if time.monotonic() > deadline:
                     raise StartError(f"worker {index} is not up after {START_SECONDS:.0f} s")
                 time.sleep(_POLL_SECONDS)
+
+    def _is_ready(self) -> bool:
+        """Return whether a worker answers ``/readyz`` with 200."""
+        address = self._config.authz.http.for_clients
+        connection = HTTPConnection(address.host, address.port, timeout=5)
+        try:
+            connection.request("GET", "/readyz")
+            if connection.getresponse().status == HTTPStatus.OK:
+                return True
+        except (OSError, HTTPException):
+            pass
+        finally:
+            connection.close()
+        self._notifier.waiting("the identity source")
+        return False
 
     def _replace_dead(self) -> None:
         now = time.monotonic()

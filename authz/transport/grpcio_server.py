@@ -1,6 +1,7 @@
 """The reference server: serves methods and the health service with grpcio."""
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from authz.addresses import Address, UnixAddress
+from authz.delayed import DelayedResponse
 from authz.errors import StartError
 from authz.transport.common import (
     DRAIN_SECONDS,
@@ -66,7 +68,7 @@ class GrpcServer:
             if isinstance(method, ClientStream):
                 self._add(path, grpc.stream_unary_rpc_method_handler(self._stream_handler(method)))
             else:
-                self._add(path, grpc.unary_unary_rpc_method_handler(_unary_handler(method)))
+                self._add(path, grpc.unary_unary_rpc_method_handler(self._unary_handler(method)))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         try:
             self._bind()
@@ -92,6 +94,28 @@ class GrpcServer:
             await asyncio.sleep(min(DRAIN_SECONDS, grace_seconds))
         self._stopping.set()
         await self._server.stop(grace_seconds)
+
+    def _unary_handler(self, method: UnaryMethod) -> _UnaryHandler:
+        handler, traced = method.handler, method.traced
+
+        async def handle(request: bytes, context: _Context) -> bytes:
+            answer = handler
+            if traced is not None:
+                for name, value in context.invocation_metadata() or ():
+                    if name == "traceparent":
+                        parent = value if isinstance(value, bytes) else value.encode("latin-1")
+                        answer = traced(parent)
+                        break
+            response = await answer(request)
+            if isinstance(response, DelayedResponse):
+                # Until the server stops, at most.
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), response.seconds)
+                # gRPC takes bytes alone, and none of a subclass.
+                return bytes(response)
+            return response
+
+        return handle
 
     def _stream_handler(self, method: ClientStream) -> _StreamHandler:
         async def read_all(messages: AsyncIterator[bytes]) -> None:
@@ -137,22 +161,6 @@ class GrpcServer:
             self._server.add_insecure_port(f"unix:{path}")
         finally:
             os.umask(mask)
-
-
-def _unary_handler(method: UnaryMethod) -> _UnaryHandler:
-    handler, traced = method.handler, method.traced
-
-    async def handle(request: bytes, _context: _Context) -> bytes:
-        return await handler(request)
-
-    async def handle_traced(request: bytes, context: _Context) -> bytes:
-        for name, value in context.invocation_metadata() or ():
-            if name == "traceparent" and traced is not None:
-                parent = value if isinstance(value, bytes) else value.encode("latin-1")
-                return await traced(parent)(request)
-        return await handler(request)
-
-    return handle if traced is None else handle_traced
 
 
 async def _nothing() -> None:

@@ -13,9 +13,11 @@ from authz.config.settings import Config
 from authz.envoy import binary
 from authz.envoy.parts import bootstrap_file, write_parts
 from authz.errors import StartError
+from authz.keys.exec_key import shared_outputs
 from authz.sds.leaves import make_leaves
 from authz.sds.secret_files import write_secrets
 from authz.serve.children import Child
+from authz.serve.systemd import Notifier
 from authz.up.admin import AdminClient
 from authz.up.banner import banner
 from authz.up.control import NOT_RELOADED, Control, ReloadResult, control_socket
@@ -46,7 +48,12 @@ _ENVOY_VARIABLES = ("HOME", "LANG", "PATH", "TZ", "LD_LIBRARY_PATH")
 
 
 def up(
-    load: Callable[[], Config], signals: Signals, config_file: Path | None, *, demo: bool
+    load: Callable[[], Config],
+    signals: Signals,
+    config_file: Path | None,
+    notifier: Notifier,
+    *,
+    demo: bool,
 ) -> None:
     """Run the pair in the foreground until SIGINT or SIGTERM, then drain.
 
@@ -54,6 +61,7 @@ def up(
         load: reads the configuration, now and for each reload.
         signals: the signals, which are handled before these modules are loaded.
         config_file: the value of ``--config``, for commands in the banner.
+        notifier: is told the state of the pair.
         demo: use the stand-in provider.
 
     Raises:
@@ -70,7 +78,7 @@ def up(
         make_identity(config.identity)
         control = Control(control_socket(config), signals.wake)
         stack.callback(control.close)
-        pair = Pair(config, envoy, signals, control)
+        pair = Pair(config, envoy, signals, control, notifier)
         stack.callback(pair.stop)
         pair.start()
         if not signals.stop:
@@ -78,6 +86,7 @@ def up(
             user = find_user(config.identity)
             text = banner(config, first, user, own_command(config_file), demo=demo)
             print(text, flush=True)  # noqa: T201 - the command's output
+            notifier.ready()
         pair.watch(None if demo else load)
         pair.drain()
 
@@ -104,9 +113,18 @@ class Pair:
         envoy: the Envoy executable.
         signals: requests to stop or reload.
         control: requests to reload from the command line.
+        notifier: is told of a reload and of the stop, and gets signs of life.
     """
 
-    def __init__(self, config: Config, envoy: Path, signals: Signals, control: Control) -> None:
+    def __init__(
+        self,
+        config: Config,
+        envoy: Path,
+        signals: Signals,
+        control: Control,
+        notifier: Notifier,
+    ) -> None:
+        self._notifier = notifier
         self._config = config
         self._envoy_path = envoy
         self._signals = signals
@@ -128,9 +146,12 @@ class Pair:
         write_secrets(config)
         workers = f"--workers={config.authz.workers or 1}"
         snapshot = write_snapshot(config, "authz")
-        authz = Child(
-            "authz", [*AUTHZ, "serve", workers, "--checked", "--config", snapshot], self._environ
-        )
+        serve: list[str | Path] = [*AUTHZ, "serve", workers, "--checked", "--config", snapshot]
+        # Commands that print keys have run for the check, and need not run again.
+        keys = shared_outputs().descriptor
+        if keys is not None:
+            serve += ["--keys-descriptor", str(keys)]
+        authz = Child("authz", serve, self._environ, keep=() if keys is None else (keys,))
         self._children.append(authz)
         parts = rendered(config, self._environ)
         write_parts(parts, envoy_folder(config))
@@ -180,13 +201,15 @@ class Pair:
                 succeeded=False, text=f"{NOT_RELOADED}: with --demo, restart to change it"
             )
         else:
-            result = self._reloader.reload(load)
+            with self._notifier.reloading():
+                result = self._reloader.reload(load)
             self._config = self._reloader.config
         _print(result.text)
         return result
 
     def drain(self) -> None:
         """Wait for open requests, for at most ``drain_timeout`` or until the second signal."""
+        self._notifier.stopping()
         deadline = time.monotonic() + self._config.envoy.drain_timeout
         has_reported = False
         try:
@@ -230,6 +253,8 @@ class Pair:
             raise StartError("the pair is stopping")
 
     def _raise_if_ended(self) -> None:
+        # Every loop that waits comes here, so this is the sign that this process is not stuck.
+        self._notifier.alive()
         for child in self._children:
             child.raise_if_ended()
 

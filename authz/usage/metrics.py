@@ -68,6 +68,11 @@ class UsageMetrics:
         """Count a request and its tokens."""
         provider, mode = entry.provider or "", entry.mode or ""
         self._counter(self._requests, provider, mode, entry.usage).inc()
+        self.count_tokens(entry)
+
+    def count_tokens(self, entry: UsageEntry) -> None:
+        """Count the tokens of a request that has been counted before."""
+        provider, mode = entry.provider or "", entry.mode or ""
         tokens = entry.tokens
         if tokens.input is None and tokens.output is None:
             return

@@ -1,6 +1,6 @@
 """The receiver of records from Envoy's OpenTelemetry access logger."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 import structlog
 from google.protobuf.message import DecodeError
@@ -9,14 +9,18 @@ from authz.check.refused_keys import FROM_PROVIDER
 from authz.core.rules import Mode
 from authz.metrics import KEY_REFUSALS
 from authz.pb import otlp_logs_pb2 as pb
-from authz.usage.entry import UsageEntry
+from authz.usage.entry import Report, UsageEntry
+from authz.usage.from_gateway import read_report
 from authz.usage.from_stream import BadRecord, read_entry, text_of
-from authz.usage.names import REQUEST, REQUEST_FIELDS
+from authz.usage.names import REQUEST, REQUEST_BEFORE_GROUPS, REQUEST_FIELDS
+
+_KINDS = (REQUEST, REQUEST_BEFORE_GROUPS)
 
 METHOD = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
 ANSWER = b""
 """An empty ``ExportLogsServiceResponse``, which means success."""
 
+_COUNTS = {REQUEST: len(REQUEST_FIELDS), REQUEST_BEFORE_GROUPS: len(REQUEST_FIELDS) - 1}
 _DETAILS = REQUEST_FIELDS.index("details")
 
 _log = structlog.get_logger(__name__)
@@ -29,15 +33,23 @@ class RequestRecords:
         record: called with each request.
         key_refused: called for each request whose central key the provider refused, with the
             provider and the status, one of ``KEY_REFUSALS``.
+        report: called with the end of each request of an external gateway; None where there are
+            none.
+        kinds: returns the kinds of records that are the own Envoy's. Beside external gateways,
+            which may not invent such records, the kind has that Envoy's mark.
     """
 
     def __init__(
         self,
         record: Callable[[UsageEntry], None],
         key_refused: Callable[[str, int], None] | None = None,
+        report: Callable[[Report], None] | None = None,
+        kinds: Callable[[], Container[str | None]] = lambda: _KINDS,
     ) -> None:
         self._record = record
         self._key_refused = key_refused
+        self._report = report
+        self._kinds = kinds
 
     async def receive(self, message: bytes) -> bytes:
         """Parse an ``ExportLogsServiceRequest``, without waiting.
@@ -60,8 +72,17 @@ class RequestRecords:
     def _take(self, record: pb.LogRecord) -> None:
         try:
             kind, *values = record.body.array_value.values or (b"",)
-            if text_of(kind) != REQUEST:
+            if not values and record.attributes and self._report is not None:
+                report = read_report(record.attributes)
+                if report is not None:
+                    self._report(report)
+                return
+            name = text_of(kind) or ""
+            count = _COUNTS.get(name.partition(" ")[0])
+            if count is None or name not in self._kinds():
                 raise BadRecord("the kind is unknown")
+            if count != len(values):
+                raise BadRecord("the number of fields is wrong")
             request = read_entry(values, record.time_unix_nano)
             self._record(request)
         except BadRecord as error:

@@ -10,7 +10,7 @@ import structlog
 
 from authz.check.entry_ids import EntryIds
 from authz.errors import AuthzError
-from authz.usage.entry import UsageEntry
+from authz.usage.entry import Report, UsageEntry
 from authz.usage.metrics import UsageMetrics
 from authz.usage.store import UsageStore
 
@@ -25,6 +25,10 @@ WAITING_MAX = 100_000
 Further requests are dropped. ``authz usage import`` reads them from the JSON access log."""
 RETRY_SECONDS = 5.0
 CLEAN_SECONDS = 3600.0
+REPORTS_MAX = 10_000
+"""The maximum number of reports of external gateways that wait for the database."""
+REPORT_SECONDS = 10.0
+"""The time for which a report waits for its row, which another process may be writing."""
 _DAY_MS = 86_400_000
 NAME_MS = _DAY_MS
 """The time for which a process keeps its name.
@@ -60,6 +64,7 @@ class Recorder:
         self._metrics = metrics
         self._keep_ms = keep_days * _DAY_MS
         self._waiting: deque[UsageEntry] = deque()
+        self._reports: deque[tuple[float, Report]] = deque()
         self._store: UsageStore | None = None
         self._since_ms = int(time.time() * 1000)
         self._reported_issued = 0
@@ -94,6 +99,13 @@ class Recorder:
             return
         self._waiting.append(entry)
 
+    def report(self, report: Report) -> None:
+        """Add the end of a request to the queue."""
+        if len(self._reports) >= REPORTS_MAX:
+            self._metrics.dropped()
+            return
+        self._reports.append((time.monotonic() + REPORT_SECONDS, report))
+
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(FLUSH_SECONDS)
@@ -114,6 +126,8 @@ class Recorder:
             self._renew()
             if batch:
                 self._metrics.wrote(await self._store.add(batch))
+            # After the rows that they complete.
+            await self._complete(self._store)
             await self._clean(self._store)
         except Exception as error:
             # Any error may be temporary, and must be logged.
@@ -127,6 +141,17 @@ class Recorder:
             self.is_failing = False
             _log.info("usage is written again")
         return True
+
+    async def _complete(self, store: UsageStore) -> None:
+        now = time.monotonic()
+        for _ in range(len(self._reports)):
+            until, report = self._reports[0]
+            completed = await store.complete(report)
+            self._reports.popleft()
+            if completed is not None:
+                self._metrics.count_tokens(completed)
+            elif now < until:
+                self._reports.append((until, report))
 
     def _renew(self) -> None:
         """Take a new name after ``NAME_MS``, if all ids of the old one are stored."""

@@ -11,7 +11,7 @@ from authz.database.url import CoderURL, SQLiteURL, parse_identity_url
 from authz.errors import AuthzError, ConfigError, ManagedByCoder, StoreError
 from authz.identity.open import make_store, open_database
 from authz.identity.schema import IDENTITY
-from authz.usage.entry import UsageEntry
+from authz.usage.entry import Report, UsageEntry
 from authz.usage.metrics import UsageMetrics
 from authz.usage.recorder import Recorder
 from authz.usage.store import UsageStore
@@ -137,6 +137,11 @@ class UsageRecording:
         self._metrics.count(entry)
         if self._recorder is not None:
             self._recorder.record(entry)
+
+    def report(self, report: Report) -> None:
+        """Complete a request of an external gateway in the database, if there is one."""
+        if self._recorder is not None:
+            self._recorder.report(report)
 
     @property
     def problem(self) -> str | None:

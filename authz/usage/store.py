@@ -5,13 +5,14 @@ requests, and the number of its rows. The difference is the number of requests t
 were lost; ``authz usage import`` finds lost ones in the JSON access log.
 """
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 
-from authz.database.interface import Database, Row
+from authz.database.interface import Database, Dialect, Row
 from authz.printable import printable
-from authz.usage.entry import UsageEntry
+from authz.usage.entry import Report, UsageEntry
 from authz.usage.schema import COLUMNS, ENTRIES, prepare
 
 
@@ -40,15 +41,23 @@ GROUPS = {
     "provider": "coalesce(provider, '')",
     "token": "coalesce(token_name, token_id, '')",
     "mode": "coalesce(mode, '')",
+    "group": "of_group.value",
 }
+_NAMES = {
+    Dialect.SQLITE: "json_each(coalesce(groups, {}))",
+    Dialect.POSTGRESQL: "json_array_elements_text(coalesce(groups, {})::json)",
+}
+"""A table of the groups of a row, with the column ``value``; the field is the list for none."""
+_EMPTY, _NO_NAME = "'[]'", "'[\"\"]'"
 _DAY_MS = 86_400_000
 _SUMS = """count(*) AS requests,
  sum(CASE WHEN usage = 'refused' THEN 1 ELSE 0 END) AS refusals,
  coalesce(sum(input_tokens), 0) AS input_tokens,
  coalesce(sum(cached_tokens), 0) AS cached_tokens,
  coalesce(sum(output_tokens), 0) AS output_tokens,
- sum(CASE WHEN usage IN ('failed', 'compressed', 'cancelled') THEN 1 ELSE 0 END) AS unknown
- FROM usage_entries WHERE time_ms >= $1"""
+ sum(CASE WHEN usage IN ('failed', 'compressed', 'cancelled',
+ 'unreported') THEN 1 ELSE 0 END) AS unknown
+ """
 
 
 class UsageStore:
@@ -99,6 +108,43 @@ class UsageStore:
                 added += count
         return added
 
+    async def complete(self, report: Report) -> UsageEntry | None:
+        """Complete the row of a request that authz has allowed, once.
+
+        Returns:
+            What is known of the request now; None if it has no row that waits for a report.
+        """
+        tokens = report.tokens
+        async with self._database.transaction() as transaction:
+            changed = await transaction.execute(
+                "UPDATE usage_entries SET status = $2, usage = $3, duration_ms = $4, model = $5,"
+                " input_tokens = $6, cached_tokens = $7, cache_write_tokens = $8,"
+                " output_tokens = $9, reasoning_tokens = $10"
+                " WHERE id = $1 AND decision = 'allow' AND usage = 'unreported' AND status = 0",
+                *(report.id, report.status, str(report.usage), report.duration_ms, report.model),
+                *(tokens.input, tokens.cached, tokens.cache_write),
+                *(tokens.output, tokens.reasoning),
+            )
+            if not changed:
+                return None
+            (row,) = await transaction.fetch(
+                "SELECT time_ms, provider, mode, username FROM usage_entries WHERE id = $1",
+                report.id,
+            )
+        return UsageEntry(
+            id=report.id,
+            time_ms=int(row["time_ms"]),
+            decision="allow",
+            status=report.status,
+            usage=report.usage,
+            duration_ms=report.duration_ms,
+            provider=row["provider"],
+            mode=row["mode"],
+            username=row["username"],
+            model=report.model,
+            tokens=tokens,
+        )
+
     async def set_issued(self, process: str, since_ms: int, issued: int) -> None:
         """Store the number of ids that a process gave to requests."""
         await self._database.execute(
@@ -137,17 +183,38 @@ class UsageStore:
         )
         return int(rows[0]["missing"])
 
-    async def add_up(self, group: str, since_ms: int, user_id: str | None = None) -> list[Line]:
-        """Sum up the requests since a time, the groups with the most tokens first.
+    async def add_up(
+        self,
+        by: str,
+        since_ms: int,
+        user_id: str | None = None,
+        *,
+        group: str | None = None,
+    ) -> list[Line]:
+        """Sum up the requests since a time, those with the most tokens first.
 
         Args:
-            group: one of ``GROUPS``.
+            by: one of ``GROUPS``. By ``group``, a request counts for each group of its user.
             since_ms: Unix time in milliseconds.
             user_id: sum up the requests of this user only; None means all users.
+            group: sum up the requests of users who were in this group at the time; None means all.
         """
-        whose, args = _of_user(user_id)
+        names = _NAMES[self._database.dialect]
+        tables = "usage_entries"
+        if by == "group":
+            # A request of a user without groups has one empty name.
+            tables += f" CROSS JOIN {names.format(_NO_NAME)} of_group"
+        condition, args = _of_user(user_id)
+        if group is not None:
+            args.append(group)
+            condition += (
+                f" AND EXISTS (SELECT 1 FROM {names.format(_EMPTY)} one"  # noqa: S608 - constants
+                f" WHERE lower(one.value) = lower(${len(args) + 1}))"
+            )
         rows = await self._database.fetch(
-            f"SELECT {GROUPS[group]} AS key, {_SUMS}{whose} GROUP BY 1 ORDER BY"
+            f"SELECT {GROUPS[by]} AS key, {_SUMS} FROM {tables}"  # noqa: S608 - constants
+            f" WHERE time_ms >= $1{condition}"
+            " GROUP BY 1 ORDER BY"
             " coalesce(sum(input_tokens), 0) + coalesce(sum(output_tokens), 0) DESC,"
             " count(*) DESC, 1",
             since_ms,
@@ -163,7 +230,8 @@ class UsageStore:
         """
         whose, args = _of_user(user_id)
         rows = await self._database.fetch(
-            f"SELECT time_ms / {_DAY_MS} AS key, {_SUMS}{whose} GROUP BY 1 ORDER BY 1",
+            f"SELECT time_ms / {_DAY_MS} AS key, {_SUMS} FROM usage_entries"  # noqa: S608
+            f" WHERE time_ms >= $1{whose} GROUP BY 1 ORDER BY 1",
             since_ms,
             *args,
         )
@@ -211,6 +279,7 @@ def _values(entry: UsageEntry) -> tuple[str | int | None, ...]:
         tokens.cache_write,
         tokens.output,
         tokens.reasoning,
+        json.dumps(entry.groups) if entry.groups else None,
     )
 
 

@@ -1,12 +1,12 @@
 """Build the HTTP application: health, metrics, the token API and the pages."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from cryptography import x509
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route
 
 from authz.certificates.ca import certificate_pem
 from authz.config.proxy import Proxy
@@ -24,6 +24,7 @@ def create_app(
     api: Starlette | None = None,
     pages: Starlette | None = None,
     notice: Callable[[], str | None] = lambda: None,
+    routes: Sequence[BaseRoute] = (),
 ) -> Starlette:
     """Build the application. The service starts it after gRPC and stops it before gRPC.
 
@@ -38,6 +39,7 @@ def create_app(
         api: the token API, for ``/api/v2``.
         pages: the pages, for ``/ui``.
         notice: returns the body of a 200 from ``/readyz``, such as that usage is not written.
+        routes: those of capabilities that are switched on.
     """
     readiness = Readiness(source)
 
@@ -74,6 +76,7 @@ def create_app(
             Route("/readyz", readyz),
             Route("/metrics", metrics_text),
             Route("/proxy/ca-cert.pem", ca_certificate),
+            *routes,
             *([Mount("/api/v2", app=api)] if api else []),
             *([Route(BASE, to_pages), Mount(BASE, app=pages)] if pages else []),
         ]

@@ -2,8 +2,12 @@
 
 import asyncio
 import ipaddress
+import os
+import sys
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -30,6 +34,8 @@ LIMITED_TOKEN = "This token is limited. It can't sign in or create other tokens.
 PER_USER, PER_PEER = 10, 30
 """Attempts in a minute."""
 _WAITING_MAX = 16
+_NICENESS = 5
+"""Leaves a quarter of a busy processor: a flood of sign-ins must not keep people out for long."""
 
 
 class SignInRefused(AuthzError):  # noqa: N818 - the name is the reason
@@ -73,6 +79,7 @@ class SignIn:
         self._peers = Limit(PER_PEER, 60, clock=clock)
         # One hash at a time, so that the other processors are free for checks.
         self._hashing = asyncio.Lock()
+        self._hasher = ThreadPoolExecutor(1, "passwords", initializer=_yield_to_checks)
         self._waiting = 0
 
     async def by_password(
@@ -101,7 +108,7 @@ class SignIn:
             TooManySignIns: there are too many attempts for this name or peer, or at once.
             StoreError: the store can't be read.
         """
-        self._take(self._peers, _network(peer))
+        self._take(self._peers, network(peer))
         self._take(self._users, name.casefold()[:254])
         anonymous = store.acting(Actor("nobody", ip=peer))
         user = await _find(store, name)
@@ -126,7 +133,7 @@ class SignIn:
         lifetime: timedelta = lifetimes.BROWSER_SESSION,
     ) -> SignedIn:
         """Sign in a user by one of their tokens; arguments and errors as ``by_password``."""
-        self._take(self._peers, _network(peer))
+        self._take(self._peers, network(peer))
         anonymous = store.acting(Actor("nobody", ip=peer))
         token = parse(text.reveal())
         result = await store.authenticate(token) if token else None
@@ -144,7 +151,8 @@ class SignIn:
         self._waiting += 1
         try:
             async with self._hashing:
-                return await asyncio.to_thread(proves_password, password, hashed)
+                loop = asyncio.get_running_loop()
+                return await loop.run_in_executor(self._hasher, proves_password, password, hashed)
         finally:
             self._waiting -= 1
 
@@ -154,13 +162,23 @@ class SignIn:
             raise TooManySignIns(seconds)
 
 
+def _yield_to_checks() -> None:
+    """Lower the priority of this thread, since a hash uses several processors and needs no token.
+
+    The threads that it starts inherit the priority. On other systems than Linux it would be that of
+    the whole process.
+    """
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+
+
 def is_limited(key: ApiKey) -> bool:
     """Return whether a key may do less than its owner, so it must not create wider ones."""
     everything = set(key.scopes) & {"coder:all", "all"} and "*:*" in key.allow_list
     return key.rules != NO_RULES or not everything
 
 
-def _network(peer: str) -> str:
+def network(peer: str) -> str:
     """Return the key that counts attempts: an IPv4 address, or the /64 of an IPv6 address."""
     try:
         address = ipaddress.ip_address(peer.partition("%")[0])

@@ -21,7 +21,12 @@ from tests.support.requests import MODELS
 
 WORKERS = 2
 PROXY = free_port()
-
+QUIET, UNDER_FLOOD = 20, 60
+"""The good token's requests; those under the flood take longer than one wave of it."""
+ROUNDS = 4
+NOISE_SECONDS = 0.001
+"""Added to twice the median of the quiet machine, because the process that floods runs on the same
+cores as the gateway. Floods that are not delayed add 4 to 250 ms."""
 
 _SIGN_IN = raw.request(
     "POST",
@@ -33,6 +38,7 @@ FLOODS = {
     "healthz": raw.request("GET", "/healthz"),
     "readyz": raw.request("GET", "/readyz"),
     "sign-in page": raw.request("GET", "/ui/sign-in"),
+    "front page": raw.request("GET", "/", [("accept", "text/html")]),
     "buildinfo": raw.request("GET", "/api/v2/buildinfo"),
     "sign-in": _SIGN_IN,
     "API token": raw.request("GET", "/api/v2/users/me", [("coder-session-token", INVENTED)]),
@@ -83,25 +89,34 @@ def attacked(
 async def test_a_flood_harms_no_good_token(
     attacked: tuple[Pair, str, Coder | None], name: str
 ) -> None:
-    """Under 400 connections without a token a good one is served, and the source left alone."""
+    """Under 400 connections without a token a good one is served almost as fast as without them."""
     running, token, coder = attacked
-    quiet = await served(running.port, token)
-    if coder is not None:
-        coder.calls.clear()
-    log = len(running.stderr)
     port = PROXY if name == "CONNECT" else running.port
-    began = time.monotonic()
-    with flooded(port, FLOODS[name]) as statuses:
-        under_flood = await served(running.port, token)
-    took = time.monotonic() - began
-    print(
-        f"\n{os.path.basename(running.identity)} {name}: {quiet.median * 1000:.1f} ms, "
-        f"{under_flood.median * 1000:.1f} ms, {statuses}"
-    )
-    assert set(quiet.statuses) == set(under_flood.statuses) == {200}
-    if coder is not None:
-        assert coder.calls[BUILD_INFO] <= WORKERS * (took + 2)
-        # The good token's own, and what the flood may cost.
-        assert coder.calls[USERS_ME] <= 2 * 30 + WORKERS * (BURST + A_SECOND * (took + 2))
-    lines = running.stderr[log:].splitlines()
-    assert len(lines) <= WORKERS * (200 + 100 * (took + 2)), lines[-3:]
+    excess: list[float] = []
+    # Quiet and flooded in turn, as other processes may take the machine at any time. One round
+    # without them is enough: a flood that takes the machine does so in each.
+    while len(excess) < ROUNDS:
+        quiet = await served(running.port, token, QUIET)
+        if coder is not None:
+            coder.calls.clear()
+        log = len(running.stderr)
+        began = time.monotonic()
+        with flooded(port, FLOODS[name]) as statuses:
+            under_flood = await served(running.port, token, UNDER_FLOOD)
+        took = time.monotonic() - began
+        print(
+            f"\n{os.path.basename(running.identity).split('&')[0]} {name}: "
+            f"quiet {quiet.median * 1000:.1f} ms, flood {under_flood.median * 1000:.1f} ms, "
+            f"ratio {under_flood.median / quiet.median:.1f}, {dict(statuses)}"
+        )
+        assert set(quiet.statuses) == set(under_flood.statuses) == {200}
+        if coder is not None:
+            assert coder.calls[BUILD_INFO] <= WORKERS * (took + 2)
+            # The good token's own, and what the flood may cost.
+            assert coder.calls[USERS_ME] <= UNDER_FLOOD + WORKERS * (BURST + A_SECOND * (took + 2))
+        lines = running.stderr[log:].splitlines()
+        assert len(lines) <= WORKERS * (200 + 100 * (took + 2)), lines[-3:]
+        excess.append(under_flood.median - 2 * quiet.median)
+        if excess[-1] <= NOISE_SECONDS:
+            break
+    assert min(excess) <= NOISE_SECONDS

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.kubernetes.tools import find_helm, find_kustomize
+from tests.support.chart import Helm
 from tests.support.pair import Pair, Provider, free_port, pair
 
 
@@ -35,6 +37,27 @@ def deployed(provider: Provider) -> Iterator[Deployed]:
     envoy = {**settings, "drain_timeout": 0}
     usage = {"metrics_by_user": True}
     with pair(provider, start=False, envoy=envoy, usage=usage) as running:
+        # Without a key of a command there is no metric of one.
+        key = running.settings["providers"][0]["key"]
+        running.settings["providers"][0]["key"] = {"exec": ["cat", key["file"]]}
         running.create_user("alice")
         running.start()
         yield Deployed(running, admin, metrics)
+
+
+@pytest.fixture(scope="module")
+def helm() -> Helm:
+    """The helm that HELM names or that is on this machine."""
+    path = find_helm()
+    if path is None:
+        pytest.skip("no helm here; `make test-chart` builds one")
+    return Helm(path)
+
+
+@pytest.fixture(scope="module")
+def kustomize() -> list[str]:
+    """The command of a kustomize that is on this machine."""
+    command = find_kustomize()
+    if command is None:
+        pytest.skip("no kubectl and no kustomize here; `make test-chart` builds one")
+    return command

@@ -8,7 +8,7 @@ import yaml
 
 from tests.support.deployment import BASE, DEPLOY, manifest, manifests
 
-VERSION = "1.33"
+VERSION = "1.37"
 KUSTOMIZATIONS = (
     BASE,
     *(DEPLOY / name for name in ("kubernetes/cert-manager", "envoy")),
@@ -86,6 +86,17 @@ def test_envoy_is_given_the_time_to_drain() -> None:
     assert _pod("envoy")["terminationGracePeriodSeconds"] > environ["DRAIN_SECONDS"]
     drain_time = container["command"][container["command"].index("--drain-time-s") + 1]
     assert int(drain_time) > environ["DRAIN_SECONDS"]
+
+
+def test_each_pod_fits_its_limits() -> None:
+    """A number that follows the node's processors would get the container killed for its memory."""
+    settings = yaml.safe_load((BASE / "gateway.yaml").read_text())
+    assert settings["authz"]["workers"] == 1
+    (envoy,) = _pod("envoy")["containers"]
+    threads = envoy["command"][envoy["command"].index("--concurrency") + 1]
+    assert int(threads) == settings["envoy"]["concurrency"]
+    assert envoy["resources"]["limits"]["memory"] == "1Gi"
+    assert settings["envoy"]["max_heap_mib"] < 1024
 
 
 def test_who_reaches_whom() -> None:

@@ -16,6 +16,7 @@ import yaml
 
 from authz.envoy import binary
 from tests.support.certificates import Authority, Certificate
+from tests.support.command import run_in_process
 from tests.support.load import Load
 from tests.support.pair import Pair, Provider, _environment, free_port, wait_until
 from tests.support.requests import MODELS
@@ -90,7 +91,9 @@ class Fleet(Pair):
             "admin": f"127.0.0.1:{self.admin_port}",
         }
         config = self._write("gateway.yaml", 0, envoy=settings | envoy)
-        self.command("envoy", "render", "-o", "envoy.yaml", "--config", config)
+        render = ("envoy", "render", "-o", "envoy.yaml", "--config", config)
+        done = run_in_process(self.folder, *render, environ=_environment())
+        assert done.returncode == 0, done.stderr
         if dns is not None:
             _resolve_at(self.folder / "envoy.yaml", dns)
         command = [str(binary.find()), "-c", "envoy.yaml", "--log-level", "warning"]

@@ -20,6 +20,7 @@ from tests.support.requests import MODELS
 CONNECTIONS = 400
 INVENTED = b"INVENTED-TOKEN"
 """Stands in a request for a token that is another one each time."""
+_PAUSE_SECONDS = 0.01
 _ROOT = Path(__file__).parents[2]
 
 
@@ -40,7 +41,7 @@ class Served:
 def flooded(port: int, request: bytes, connections: int = CONNECTIONS) -> Iterator[Counter[int]]:
     """Send a request again and again on many connections, inside the block.
 
-    The block is entered when each connection has an answer.
+    The block is entered when each connection has sent a request.
 
     Yields:
         The statuses of the answers, filled in the end; 0 where a connection was cut.
@@ -65,7 +66,11 @@ def flooded(port: int, request: bytes, connections: int = CONNECTIONS) -> Iterat
 
 
 async def served(port: int, token: str, count: int = 30) -> Served:
-    """Send requests with a good token, one after the other on one connection."""
+    """Send requests with a good token, one after the other on one connection.
+
+    There is a pause between them. A flood that is delayed comes in waves, and without pauses all
+    requests would fit between two of these.
+    """
     request = raw.request("GET", MODELS["anthropic"], [("x-api-key", token)])
     statuses: Counter[int] = Counter()
     seconds = []
@@ -76,6 +81,7 @@ async def served(port: int, token: str, count: int = 30) -> Served:
             writer.write(request)
             statuses[await _status(reader)] += 1
             seconds.append(time.perf_counter() - began)
+            await asyncio.sleep(_PAUSE_SECONDS)
     finally:
         writer.close()
         await writer.wait_closed()
@@ -84,8 +90,9 @@ async def served(port: int, token: str, count: int = 30) -> Served:
 
 async def _flood(port: int, request: bytes, connections: int) -> None:
     statuses: Counter[int] = Counter()
+    sending: set[int] = set()
 
-    async def send_on() -> None:
+    async def send_on(number: int) -> None:
         while True:
             try:
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -95,6 +102,7 @@ async def _flood(port: int, request: bytes, connections: int) -> None:
             try:
                 while True:
                     writer.write(request.replace(INVENTED, generate()[0].encode()))
+                    sending.add(number)
                     statuses[await _status(reader)] += 1
             except (OSError, asyncio.IncompleteReadError):
                 statuses[0] += 1
@@ -102,8 +110,8 @@ async def _flood(port: int, request: bytes, connections: int) -> None:
             finally:
                 writer.close()
 
-    tasks = [asyncio.create_task(send_on()) for _ in range(connections)]
-    while statuses.total() < connections:  # noqa: ASYNC110 - counted in many places
+    tasks = [asyncio.create_task(send_on(number)) for number in range(connections)]
+    while len(sending) < connections:  # noqa: ASYNC110 - counted in many places
         await asyncio.sleep(0.02)
     print("flooding", flush=True)
     await asyncio.to_thread(sys.stdin.read)

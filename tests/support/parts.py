@@ -17,6 +17,7 @@ import httpx
 import yaml
 
 from authz.envoy import binary
+from tests.support.command import run_in_process
 from tests.support.pair import Pair, Provider, _environment, stand_in, wait_until
 
 _PATCHED = """
@@ -48,7 +49,7 @@ class Parts(Pair):
         """Start both and wait until a request would pass."""
         (self.folder / "gateway.yaml").write_text(yaml.safe_dump(self.settings))
         self.start_authz(*arguments, wait=False)
-        self.command("envoy", "render", "-o", "envoy.yaml")
+        self._render("-o", "envoy.yaml")
         self._launch_envoy()
         if wait:
             wait_until(lambda: self._asks(401), 20, "the gateway being up")
@@ -56,7 +57,7 @@ class Parts(Pair):
     def start_watching(self) -> None:
         """Start both, with an Envoy that watches files in the folder ``envoy``."""
         self.start_authz(wait=False)
-        self.command("envoy", "render", "--folder", "envoy")
+        self._render("--folder", "envoy")
         self._launch_envoy("envoy/bootstrap.json")
         wait_until(lambda: self._asks(401), 20, "the gateway being up")
 
@@ -105,6 +106,10 @@ class Parts(Pair):
                 stdout=stdout,
                 stderr=stderr,
             )
+
+    def _render(self, *arguments: str) -> None:
+        done = run_in_process(self.folder, "envoy", "render", *arguments, environ=_environment())
+        assert done.returncode == 0, done.stderr
 
     def _is_port_free(self) -> bool:
         host, _, port = self.settings["authz"]["http"].rpartition(":")

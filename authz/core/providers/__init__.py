@@ -21,8 +21,8 @@ __all__ = [
     "ProviderType",
 ]
 
-RESERVED_NAMES = frozenset({"api", "healthz", "readyz", "sessions", "models", "clients"})
-"""Names that no provider may have, since Coder's gateway has other paths under them."""
+RESERVED_NAMES = frozenset({"api", "healthz", "readyz", "sessions", "models", "clients", "oauth"})
+"""Names that no provider may have, since Coder's gateway or authz has other paths under them."""
 
 API_PREFIXES = ("/api/v2/ai-gateway", "/api/v2/aibridge")
 """Coder's two prefixes; authz also serves ``/<provider>`` without a prefix."""

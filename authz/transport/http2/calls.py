@@ -7,6 +7,7 @@ from typing import cast
 
 import structlog
 
+from authz.delayed import DelayedResponse
 from authz.transport.common import ClientStream, Methods, UnaryMethod
 from authz.transport.http2 import frames, grpc
 from authz.transport.http2.frames import ConnectionFailed, ErrorCode, StreamFailed
@@ -27,6 +28,7 @@ class _Call:
 
     Attributes:
         size: bytes of its request in memory.
+        delayed: the response, already framed, which ``timer`` sends.
     """
 
     method: UnaryMethod | ClientStream
@@ -34,6 +36,8 @@ class _Call:
     size: int = 0
     data: bytearray | None = None
     task: asyncio.Task[None] | None = None
+    delayed: bytes = b""
+    timer: asyncio.TimerHandle | None = None
 
 
 class Calls:
@@ -51,6 +55,7 @@ class Calls:
         self._flush = flush
         self._calls: dict[int, _Call] = {}
         self._held = 0
+        self._is_ending = False
         self.last_stream = 0
 
     def require_known(self, stream: int) -> None:
@@ -120,19 +125,27 @@ class Calls:
             call.data += data
 
     def end_streams(self) -> None:
-        """End the calls that never end on their own, since the server stops."""
+        """End the calls that never end on their own or are delayed, since the server stops."""
+        self._is_ending = True
         for stream, call in tuple(self._calls.items()):
             if isinstance(call.method, ClientStream):
                 self._respond(stream, grpc.framed(call.method.response))
                 if not call.ended and not self._out.is_open(stream):
                     self._out.write(frames.reset(stream, ErrorCode.NO_ERROR))
+            elif call.timer is not None:
+                call.timer.cancel()
+                self._respond(stream, call.delayed)
 
     def drop(self, stream: int) -> None:
         """Drop a call whose response the peer no longer wants."""
         self._out.close(stream)
         call = self._pop(stream)
-        if call is not None and call.task is not None:
+        if call is None:
+            return
+        if call.task is not None:
             call.task.cancel()
+        if call.timer is not None:
+            call.timer.cancel()
 
     def drop_all(self) -> None:
         """Drop all calls, since the connection is closed."""
@@ -187,26 +200,52 @@ class Calls:
             call.task = asyncio.create_task(self._run(stream, method, message))
             return
         try:
-            response = grpc.framed(_run_now(method.handler(message)))
+            response = _run_now(method.handler(message))
+            framed = grpc.framed(response)
         except (Exception, asyncio.CancelledError) as error:
             self._refuse(stream, _call_failure(error))
+            return
+        if isinstance(response, DelayedResponse):
+            self._respond_later(stream, framed, response.seconds)
         else:
-            self._respond(stream, response)
+            self._respond(stream, framed)
 
     async def _run(self, stream: int, method: UnaryMethod, message: bytes) -> None:
         try:
-            response = grpc.framed(await method.handler(message))
+            response = await method.handler(message)
+            framed = grpc.framed(response)
         except (Exception, asyncio.CancelledError) as error:
             # A dropped call is cancelled, too, and gets no response.
             if stream in self._calls:
                 self._refuse(stream, _call_failure(error))
         else:
-            self._respond(stream, response)
+            if isinstance(response, DelayedResponse):
+                self._respond_later(stream, framed, response.seconds)
+                return
+            self._respond(stream, framed)
         self._flush()
 
     def _respond(self, stream: int, response: bytes) -> None:
         if self._pop(stream) is not None:
             self._out.respond(stream, response)
+
+    def _respond_later(self, stream: int, response: bytes, seconds: float) -> None:
+        call = self._calls.get(stream)
+        if call is None:
+            return
+        if self._is_ending:
+            self._respond_delayed(stream, response)
+            return
+        # Its request is read, so it does not count as one that is held.
+        self._held -= call.size
+        call.size, call.data, call.task = 0, None, None
+        call.delayed = response
+        loop = asyncio.get_running_loop()
+        call.timer = loop.call_later(seconds, self._respond_delayed, stream, response)
+
+    def _respond_delayed(self, stream: int, response: bytes) -> None:
+        self._respond(stream, response)
+        self._flush()
 
     def _refuse(self, stream: int, error: CallFailed) -> None:
         call = self._pop(stream)

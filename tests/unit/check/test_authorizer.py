@@ -10,12 +10,15 @@ from structlog.testing import capture_logs
 
 from authz.check.authorizer import Authorizer
 from authz.check.entry_ids import ID
+from authz.check.tarpit import BURST
 from authz.config.key_reference import KeyReference
 from authz.config.settings import Config, Provider
 from authz.core.header_names import CREDENTIAL_HEADERS
 from authz.core.identity import Rejection
 from authz.core.refusals import Reason
+from authz.delayed import DelayedResponse
 from authz.errors import ConfigError, IdentityUnavailable
+from authz.identity.bad_tokens import TooManyBadTokens
 from authz.keys.pool import KeyPool
 from authz.pb import ext_authz_pb2 as pb
 from authz.secret import Secret
@@ -361,3 +364,41 @@ def test_keys_in_the_query() -> None:
     denied = _asked("gemini", "/gemini/v1/models?k%65y=K")
     assert denied.denied_response.status.code == 400
     assert _metadata(denied)["reason"] == "key_in_url"
+
+
+@pytest.mark.parametrize("error", [None, TooManyBadTokens("many")])
+def test_a_flood_delays_refusals_alone(error: Exception | None) -> None:
+    """After many refusals a further one is delayed, for lack of calls to Coder too; no allow is."""
+
+    async def run() -> None:
+        source = _identities()
+        authorizer = _authorizer(source)
+        allowed, refused = question([("x-api-key", TOKEN)]), question([("x-api-key", EXPIRED)])
+        first = [await authorizer.check(refused) for _ in range(BURST)]
+        assert not any(isinstance(response, DelayedResponse) for response in first)
+        source.failure = error
+        # A few may have become free meanwhile.
+        further = [await authorizer.check(refused) for _ in range(BURST)]
+        delayed = [response for response in further if isinstance(response, DelayedResponse)]
+        assert delayed
+        assert not any(allows(response) for response in (*first, *further))
+        source.failure = None
+        response = await authorizer.check(allowed)
+        assert allows(response)
+        assert type(response) is bytes
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(("workers", "most"), [(1, 3), (2, 1)])
+def test_delayed_refusals_leave_room_for_others(workers: int, most: int) -> None:
+    """The delayed refusals of all processes are at most half of the checks that Envoy allows."""
+    settings = {"authz": {"workers": workers}, "envoy": {"max_checks": 6}}
+    config = Config.model_validate(settings)
+    authorizer = Authorizer(config, _identities(), {"anthropic": _pool(CENTRAL)})
+
+    async def run() -> list[bytes]:
+        return [await authorizer.check(question([])) for _ in range(2 * BURST)]
+
+    responses = asyncio.run(run())
+    assert sum(isinstance(response, DelayedResponse) for response in responses) == most

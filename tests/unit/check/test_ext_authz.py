@@ -240,3 +240,23 @@ def test_what_is_added_leaves_the_decision() -> None:
         added = ext_authz.with_entry_id(ext_authz.with_path(answer, "/x"), number)
         assert allows(added) is is_allow
         assert ext_authz.metadata_of(added) == {"path": "/x", "entry": number.decode()}
+
+
+def test_an_envoy_before_1_37() -> None:
+    """It has no error_response, so a 503 comes as a refusal; it is no allow either way."""
+    response = unavailable(ANSWER, {}, external=True)
+    assert not allows(response)
+    read_back = CheckResponse.parse(response)
+    assert read_back.error_response is None
+    assert read_back.denied_response is not None
+    assert read_back.denied_response.body == ANSWER.body
+    assert read_back.status is not None
+    assert read_back.status.code == 14
+
+
+def test_long_facts_are_read_and_not_cached() -> None:
+    """Facts with names that a client has chosen leave nothing in memory."""
+    before = ext_authz._cached_context.cache_info().currsize
+    entry = pb.ContextExtension(key="removed", value="x" * 5000).SerializeToString()
+    assert ext_authz.read_context((entry,)) == {"removed": "x" * 5000}
+    assert ext_authz._cached_context.cache_info().currsize == before

@@ -55,3 +55,21 @@ def test_an_unknown_provider(wrong: dict[str, str]) -> None:
         ROUTES.find(check)
     with pytest.raises(UnknownRoute):
         ROUTES.error_shape(check)
+
+
+def test_facts_about_another_envoy() -> None:
+    """The further facts of an external gateway are part of the route."""
+    more = {"joined": "true", "removed": "x-a x-b", "websocket": "refused", "actor": "true"}
+    route = ROUTES.find(read(question(context={**ANTHROPIC, **more})))
+    assert route.joined
+    assert route.removed == ("x-a", "x-b")
+    assert route.websocket_refused
+    assert route.actor
+    assert ROUTES.find(read(question(context={"joined": "true"}))).joined
+    plain = ROUTES.find(read(question()))
+    assert (plain.joined, plain.removed, plain.websocket_refused, plain.actor) == (
+        False,
+        (),
+        False,
+        False,
+    )

@@ -16,7 +16,7 @@ from authz.cli.main import cli
 from tests.support.deployment import REPOSITORY
 
 _PAGE = (REPOSITORY / "docs" / "cli.md").read_text(encoding="utf-8")
-_ROWS = dict(re.findall(r"^\| `(authz [a-z ]+)` \| .+ \| `(.+)` \|$", _PAGE, re.MULTILINE))
+_ROWS = dict(re.findall(r"^\| `(authz [a-z -]+)` \| .+ \| `(.+)` \|$", _PAGE, re.MULTILINE))
 
 
 def _commands(name: str, command: click.Command) -> Iterator[str]:

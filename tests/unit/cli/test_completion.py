@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.command import run_in_process
+
 from .conftest import Run
 
 
@@ -17,21 +19,30 @@ def _complete(folder: Path, line: str) -> list[str]:
     Nothing may be printed beside them.
     """
     words = line.split(" ")
+    environ = {
+        **{name: value for name, value in os.environ.items() if name != "AUTHZ_CONFIG"},
+        "_AUTHZ_COMPLETE": "bash_complete",
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(words) - 1),
+    }
+    done = run_in_process(folder, environ=environ)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    return [answer.partition(",")[2] for answer in done.stdout.splitlines() if answer]
+
+
+def test_the_program_of_the_shell(tmp_path: Path) -> None:
+    """The installed program answers a shell, and prints nothing else."""
+    environ = {"_AUTHZ_COMPLETE": "bash_complete", "COMP_WORDS": "authz to", "COMP_CWORD": "1"}
     done = subprocess.run(
         [sys.executable, "-c", "from authz.cli.main import main; main()"],
-        cwd=folder,
-        env={
-            **{name: value for name, value in os.environ.items() if name != "AUTHZ_CONFIG"},
-            "_AUTHZ_COMPLETE": "bash_complete",
-            "COMP_WORDS": line,
-            "COMP_CWORD": str(len(words) - 1),
-        },
+        cwd=tmp_path,
+        env=environ,
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stderr == ""
-    return [answer.partition(",")[2] for answer in done.stdout.splitlines() if answer]
+    assert (done.stdout, done.stderr) == ("plain,tokens\n", "")
 
 
 @pytest.fixture
@@ -62,6 +73,9 @@ def test_commands(tmp_path: Path) -> None:
         "authz users password ",
         "authz users delete ",
         "authz tokens remove x -u ",
+        "authz groups add x ",
+        "authz groups list --user ",
+        "authz explain -u ",
     ],
 )
 def test_users(store: Path, line: str) -> None:
@@ -143,3 +157,10 @@ def test_names_that_a_shell_cannot_take(store: Path) -> None:
             connection.execute("UPDATE users SET username = ? WHERE username = ?", (new, old))
         connection.commit()
     assert _complete(store, "authz users delete ") == []
+
+
+@pytest.mark.parametrize("line", ["groups rules ", "usage --group ", "groups members res"])
+def test_groups(store: Path, run: Run, line: str) -> None:
+    """Commands about a group offer the groups of the store."""
+    run("groups", "create", "research")
+    assert _complete(store, f"authz {line}") == ["research"]

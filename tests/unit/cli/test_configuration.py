@@ -1,5 +1,6 @@
 """``authz config check``, by its exit status and its lines."""
 
+import os
 import re
 import subprocess
 import sys
@@ -13,17 +14,12 @@ from cryptography import x509
 
 from authz.certificates import ca
 from tests.support.certificates import Authority
+from tests.support.command import run_in_process
 
 
 def _check(folder: Path, text: str) -> "subprocess.CompletedProcess[str]":
     (folder / "gateway.yaml").write_text(text)
-    return subprocess.run(
-        [sys.executable, "-m", "authz", "config", "check"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run_in_process(folder, "config", "check", environ=os.environ)
 
 
 def test_a_wrong_configuration_fails_the_command(tmp_path: Path) -> None:
@@ -148,7 +144,7 @@ def test_all_at_once(command: str, tmp_path: Path) -> None:
         "gateway.yaml:2: listen: use HOST:PORT, for example 127.0.0.1:8080",
         "gateway.yaml:3: providers: these names are used twice: a",
         "gateway.yaml:6: providers[0].base_url: can't work with the path /: use ",
-        "gateway.yaml:7: providers[0].key: use {env: NAME} or {file: PATH}",
+        "gateway.yaml:7: providers[0].key: use {env: NAME}, {file: PATH} or {exec: ",
         "gateway.yaml:8: providers[1].key.file: nowhere: No such file or directory",
         "gateway.yaml:10: envoy.drain_timeout: must be a number of seconds or a duration",
         "gateway.yaml:10: envoy.metrics: 127.0.0.1:9000 is the address of authz.http too",

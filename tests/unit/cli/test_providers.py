@@ -4,8 +4,6 @@ import contextlib
 import json
 import socket
 import ssl
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +15,7 @@ import yaml
 
 from authz.core.providers import PROVIDER_TYPES
 from tests.support.certificates import Authority
+from tests.support.command import run_in_process
 from tests.support.upstream_proxy import UpstreamProxy
 
 KEY = "sk-the-key-0123456789abcdef"
@@ -86,14 +85,8 @@ def _run(
 ) -> Any:
     """Run the command and return its rows; no key is in what it prints."""
     (folder / "gateway.yaml").write_text(yaml.safe_dump(values))
-    done = subprocess.run(
-        [sys.executable, "-m", "authz", "providers", "test", "-o", "json", *arguments],
-        cwd=folder,
-        env=environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    arguments = ("providers", "test", "-o", "json", *arguments)
+    done = run_in_process(folder, *arguments, environ=environ)
     assert done.returncode == status, done.stdout + done.stderr
     assert KEY not in done.stdout + done.stderr
     return json.loads(done.stdout) if done.stdout else done.stderr

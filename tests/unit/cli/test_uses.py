@@ -24,11 +24,25 @@ authz:
   grpc: 127.0.0.1:1
   tls: {cert_file: authz.crt, key_file: authz.key, ca_file: authz-ca.crt}
   client_tls: {cert_file: envoy.crt, key_file: envoy.key}
+sign_in:
+  machines:
+    issuers: [{issuer: 'https://issuer.test', audience: a, ca_file: issuer.crt, jwks_file: jwks}]
+    rules: [{name: ci, issuer: 'https://issuer.test', service_account: ci, claims: {sub: 'x'}}]
+"""
+_EXTERNAL = """\
+providers: [{name: one, type: openai, base_url: 'https://one.test/v1', key: {file: one.key}}]
+authz: {grpc: 'authz.test:1', tls: {cert_file: a.crt, key_file: a.key, ca_file: ca.crt}}
+external_gateways:
+  routes:
+    - {host: llm.test, path: /one, provider: one}
+    - {httproute: ai/one, path: /one, provider: one}
+  secret: {file: gateways.key}
+  envoy_secret: {file: mark.key}
 """
 _KEYS = {"one.key", "two.key"}
 _CA = {".authz/ca.pem"}
 _BOTH = {"authz-ca.crt", "collector.crt"}
-_AUTHZ = {"authz.crt", "authz.key"} | _BOTH
+_AUTHZ = {"authz.crt", "authz.key", "issuer.crt", "jwks"} | _BOTH
 _LISTENERS = {"listener.crt", "listener.key", "proxy.crt", "proxy.key"}
 _ENVOY = {"envoy.crt", "envoy.key", "one.crt"} | _LISTENERS | _BOTH
 _EVERY = _KEYS | _CA | _AUTHZ | _ENVOY
@@ -42,9 +56,25 @@ _NEEDS: dict[str, tuple[str, set[str]]] = {
     "authz db init": ("db init", set()),
     "authz envoy render": ("envoy render -o envoy.yaml", set()),
     "authz envoy validate": ("envoy validate", _ENVOY),
+    "authz explain": ("explain --user alice --provider one", set()),
+    "authz groups add": ("groups add staff alice", set()),
+    "authz groups create": ("groups create research", set()),
+    "authz groups delete": ("groups delete staff", set()),
+    "authz groups edit": ("groups edit staff --name team", set()),
+    "authz groups list": ("groups list", set()),
+    "authz groups members": ("groups members staff", set()),
+    "authz groups remove": ("groups remove staff alice", set()),
+    "authz groups rules": ("groups rules staff --provider one", set()),
     "authz init": ("init new.yaml", set()),
     "authz login": ("login --user alice", set()),
     "authz login token": ("login token", set()),
+    "authz machines test": ("machines test --token-file empty.log", {"issuer.crt"}),
+    "authz manifests check": ("manifests check empty.log --config external.yaml", set()),
+    "authz manifests envoy-gateway": (
+        "manifests envoy-gateway --gateway ai/llm --config external.yaml",
+        set(),
+    ),
+    "authz manifests istio": ("manifests istio --config external.yaml", set()),
     "authz providers test": ("providers test", {"one.key", "two.key"}),
     "authz proxy ca": ("proxy ca", set()),
     "authz proxy env": ("proxy env", {".authz/ca.pem"}),
@@ -88,11 +118,17 @@ def folder(
     for name in ("AUTHZ_CONFIG", "UNSET_KEY"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "gateway.yaml").write_text(_CONFIGURATION)
+    (tmp_path / "external.yaml").write_text(_EXTERNAL)
     (tmp_path / "empty.log").write_text("")
     # `login token` prints this one; the other commands get --user.
     monkeypatch.setenv("CODER_SESSION_TOKEN", "a-session")
     monkeypatch.setattr("sys.stdin", io.StringIO("a-long-enough-password\n"))
-    for line in ("db init", "users create alice", "tokens create --user alice --name spare"):
+    for line in (
+        "db init",
+        "users create alice",
+        "tokens create --user alice --name spare",
+        "groups create staff",
+    ):
         status, _, errors = _run(line, capsys)
         assert (status, errors) == (0, ""), line
     return tmp_path
@@ -114,6 +150,9 @@ def test_a_command_needs_what_it_uses(
     text = output + errors
     if line == "reload":
         assert "no `authz up` of this configuration runs here" in errors
+    elif line.startswith("manifests check"):
+        # A file without manifests lacks every one of them.
+        assert (status, errors) == (1, "")
     elif not names:
         assert status == 0, errors
     else:

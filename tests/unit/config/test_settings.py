@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from authz.addresses import TcpAddress, UnixAddress
@@ -17,6 +19,7 @@ from authz.keys.sources import EnvKey, FileKey
 from authz.secret import Secret
 from tests.support.certificates import Authority
 
+TOKEN = "Abcdefghi1-Abcdefghijklmnopqrstu2"
 A_KEY = "sk-ant-api03-0123456789abcdef"
 
 
@@ -81,7 +84,9 @@ def test_no_provider_names(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["api", "healthz", "readyz", "sessions", "models", "clients"])
+@pytest.mark.parametrize(
+    "name", ["api", "healthz", "readyz", "sessions", "models", "clients", "oauth"]
+)
 def test_reserved_provider_names(name: str) -> None:
     """The words of Coder's own routes are refused by name."""
     values = {"name": name, "type": "openai", "base_url": "https://a.example"}
@@ -94,10 +99,21 @@ def test_an_unknown_type_names_the_known_ones() -> None:
     assert "must be one of anthropic, openai" in text
 
 
-@pytest.mark.parametrize("value", [{}, {"env": "A", "file": "b"}, {"env": None, "file": None}])
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        {"env": "A", "file": "b"},
+        {"env": None, "file": None},
+        {"exec": ["a"], "file": "b"},
+        {"exec": ["a"], "env": "A"},
+    ],
+)
 def test_a_key_is_in_one_place(value: dict[str, Any]) -> None:
-    """Neither and both are refused."""
-    assert "must be {env: NAME} or {file: PATH}" in _problem(KeyReference, value)
+    """None, and more than one, are refused."""
+    assert "must be {env: NAME}, {file: PATH} or {exec: [COMMAND, …]}" in _problem(
+        KeyReference, value
+    )
 
 
 @pytest.mark.parametrize("name", [A_KEY, "A B", "", "1A", "A-B", "Ä"])
@@ -106,6 +122,54 @@ def test_a_key_pasted_as_a_variable_is_not_repeated(name: str) -> None:
     text = _problem(KeyReference, {"env": name})
     assert "not a key" in text
     assert A_KEY not in text
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ({"exec": []}, "at least 1 item"),
+        ({"exec": [""]}, "exec: must begin with a program"),
+        ({"exec": ["vault", "a\0b"]}, "exec: must begin with a program and have no zero byte"),
+        ({"exec": ["vault", f"--token={TOKEN}"]}, "exec: must not contain a Coder token"),
+        ({"exec": ["vault"], "refresh": 9.9}, "greater than or equal to 10"),
+        ({"exec": ["vault"], "refresh": "soon"}, "a duration such as"),
+        ({"exec": ["vault"], "timeout": "61s"}, "less than or equal to 60"),
+        ({"exec": ["vault"], "pass_env": ["A=b"]}, "pass_env: must be names of environment"),
+        ({"file": "a", "refresh": "15m"}, "refresh: needs exec"),
+        ({"env": "A", "timeout": "5s"}, "timeout: needs exec"),
+        ({"env": "A", "pass_env": []}, "pass_env: needs exec"),
+    ],
+)
+def test_a_command_that_can_not_be(value: dict[str, Any], problem: str) -> None:
+    """A wrong command is refused without its arguments in the message."""
+    text = _problem(KeyReference, value)
+    assert problem in text
+    assert TOKEN not in text
+
+
+_COMMANDS = st.fixed_dictionaries(
+    {"exec": st.lists(st.text(max_size=5) | st.integers(), max_size=4) | st.text(max_size=9)},
+    optional={
+        "refresh": st.sampled_from(["15m", "1h30m", "500ms", "", "-1s", 10, 9, 1e9]),
+        "timeout": st.sampled_from(["1s", "61s", 0, 60, None]),
+        "pass_env": st.lists(st.sampled_from(["A", "_b1", "1a", "A=b", ""]), max_size=3),
+    },
+)
+
+
+@given(_COMMANDS)
+def test_any_command_is_read_or_refused(value: dict[str, Any]) -> None:
+    """What is read is a program with text arguments, and is the same after it was written."""
+    try:
+        reference = KeyReference.model_validate(value)
+    except ValidationError:
+        return
+    assert reference.exec is not None
+    assert list(reference.exec) == value["exec"]
+    assert reference.exec[0]
+    assert reference.refresh is None or 10 <= reference.refresh <= 86_400
+    written = reference.model_dump(mode="json", exclude_none=True)
+    assert KeyReference.model_validate(written) == reference
 
 
 @pytest.mark.parametrize("value", [A_KEY, [A_KEY], {"value": A_KEY}, {A_KEY: "env"}])
@@ -348,7 +412,7 @@ def test_a_provider_that_takes_no_key() -> None:
         ),
         ({**LOCAL, "key": "None"}, "key"),
         ({**LOCAL, "keys": ["none", "none"]}, "keys"),
-        ({**LOCAL, "key": {}}, "must be {env: NAME} or {file: PATH}"),
+        ({**LOCAL, "key": {}}, "must be {env: NAME}, {file: PATH} or {exec: [COMMAND, …]}"),
     ],
 )
 def test_where_a_key_is_needed(settings: dict[str, Any], message: str) -> None:

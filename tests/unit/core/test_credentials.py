@@ -195,3 +195,15 @@ def test_a_key_as_a_subprotocol_is_refused(value: bytes) -> None:
         read([("sec-websocket-protocol", value)])
     assert "sk-1" not in str(caught.value)
     assert read([("sec-websocket-protocol", b"realtime, openai-beta.v1")]) == Credentials()
+
+
+@pytest.mark.parametrize("header", CREDENTIAL_HEADERS)
+def test_joined_headers(header: str) -> None:
+    """Where Envoy joins headers, a comma or an exclamation mark makes a credential unclear."""
+    for value in (b"a,b", b",a", b"a,", b"a!", b"!"):
+        with pytest.raises(BadHeader) as caught:
+            read([(header, value)], joined=True)
+        assert caught.value.header == header
+    if header != "authorization":
+        read([(header, b"a,b!")])
+    read([(header, b"Bearer a-b"), ("x-other", b"a,b!")], joined=True)

@@ -565,3 +565,30 @@ def test_a_provider_that_takes_no_credential(central: str | None) -> None:
     unlisted = _decide(GOVERNED, replace(COMPAT, central_key=False), central=central)
     assert isinstance(unlisted, Deny)
     assert unlisted.status == 401
+
+
+def test_a_websocket_on_a_path_without_one() -> None:
+    """A token's owner learns that there is no WebSocket; a stranger learns nothing."""
+    route = replace(ANTHROPIC, supported=False, websocket_refused=True)
+    credentials = Credentials(api_key=Secret(TOKEN))
+    decision = decide(credentials, route, _token(), ALICE, _chosen(CENTRAL), allow_byok=True)
+    assert isinstance(decision, Deny)
+    assert (decision.status, decision.reason) == (426, Reason.BAD_REQUEST)
+    assert decision.identity == ALICE
+    stranger = decide(credentials, route, _token(), Rejection.UNKNOWN, None, allow_byok=True)
+    assert isinstance(stranger, Deny)
+    assert stranger.status == 401
+
+
+@pytest.mark.parametrize("central", [CENTRAL, None])
+def test_what_another_envoy_leaves_to_authz(central: str | None) -> None:
+    """Authz removes and sets what Envoy's own filters would, with the central and an own key."""
+    route = replace(ANTHROPIC, removed=("x-envoy-a", "cookie"), actor=True)
+    credentials = replace(GOVERNED, api_key=None if central else Secret(OWN))
+    decision = decide(credentials, route, _token(), ALICE, _chosen(central), allow_byok=True)
+    assert isinstance(decision, Allow)
+    assert {"x-envoy-a", "cookie"} <= set(decision.token_headers)
+    assert dict(decision.headers) == {
+        "x-ai-bridge-actor-id": "uuid-of-alice",
+        "x-ai-bridge-actor-metadata-username": "alice",
+    }

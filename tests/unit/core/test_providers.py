@@ -234,8 +234,8 @@ def test_what_needs_no_credential() -> None:
 
 
 def test_reserved_names() -> None:
-    """The words of Coder's own routes can't be providers."""
-    words = {"api", "healthz", "readyz", "sessions", "models", "clients"}
+    """The words of Coder's own routes and of the token endpoint can't be providers."""
+    words = {"api", "healthz", "readyz", "sessions", "models", "clients", "oauth"}
     assert words == RESERVED_NAMES
 
 

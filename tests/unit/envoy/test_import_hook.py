@@ -27,6 +27,15 @@ assert not pydantic.dataclasses.is_pydantic_dataclass(Route)
 assert not pydantic.dataclasses.is_pydantic_dataclass(CheckRequest)
 assert Route(name="a").to_dict() == {"name": "a"}
 """
+ONCE = """
+import authz.envoy
+from envoy_data_plane.envoy.config.route.v3 import Route, VirtualHost
+hosts = VirtualHost._type_hints()
+assert Route._type_hints() is Route._type_hints()
+assert VirtualHost._type_hints() is hosts
+assert set(hosts) == set(VirtualHost.__dataclass_fields__)
+assert set(Route._type_hints()) == set(Route.__dataclass_fields__)
+"""
 
 
 def _run(script: str) -> None:
@@ -45,3 +54,8 @@ def test_every_module_can_be_imported_with_warnings_as_errors() -> None:
 def test_pydantic_keeps_its_decorator() -> None:
     """Envoy's messages are plain dataclasses, and pydantic's own decorator works as before."""
     _run(PLAIN)
+
+
+def test_annotations_are_evaluated_once() -> None:
+    """Each of Envoy's messages keeps the types of its own fields."""
+    _run(ONCE)

@@ -100,12 +100,15 @@ def test_no_key_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_authz_is_asked_before_anything_leaves(document: dict[str, Any]) -> None:
     """The order of the filters: request id, ask authz, clean the headers, usage, route.
 
+    What delays anonymous requests is off, except on the routes without a check.
     What changes a provider's answer to a WebSocket is off, except on the routes of WebSockets.
     What removes cookies is on, except on the routes of the API and the pages.
     """
     filters = manager(document)["http_filters"]
     names = [one["name"].rpartition(".")[2] for one in filters]
     assert names == [
+        "anonymous",
+        "fault",
         "set_filter_state",
         "rbac",
         "ext_authz",
@@ -116,7 +119,7 @@ def test_authz_is_asked_before_anything_leaves(document: dict[str, Any]) -> None
         "router",
     ]
     off = [name for name, one in zip(names, filters, strict=True) if one.get("disabled")]
-    assert off == ["custom_response"]
+    assert off == ["anonymous", "fault", "custom_response"]
     on = [
         route["name"]
         for route in routes(document)

@@ -115,6 +115,25 @@ def test_authz_is_switched_off_for_what_it_serves_itself(document: dict[str, Any
         assert "direct_response" in chosen(document, "POST", route["match"]["path"])
 
 
+def test_routes_without_a_check_are_slowed_down(document: dict[str, Any]) -> None:
+    """Every route that authz does not check delays floods, and no other route does."""
+    filters = {"envoy.filters.http.local_ratelimit.anonymous", "envoy.filters.http.fault"}
+    check = "envoy.filters.http.ext_authz"
+    found = 0
+    for route in routes(document):
+        settings = route.get("typed_per_filter_config", {})
+        if settings.get(check, {}).get("disabled"):
+            found += 1
+            assert filters <= set(settings)
+            assert all(settings[name]["config"] == {} for name in filters)
+            # The mark goes to authz no more than to a provider.
+            removed = route.get("request_headers_to_remove", [])
+            assert "direct_response" in route or removed == ["x-authz-too-many"]
+        else:
+            assert not filters & set(settings)
+    assert found == 7
+
+
 _segments = st.sampled_from(
     [
         "api",

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,16 @@ from structlog.testing import capture_logs
 
 from authz.config.changes import fingerprint
 from authz.config.settings import Config
+from authz.core.decision_types import ChosenKey
 from authz.errors import ConfigError, IdentityUnavailable
-from authz.keys.pool import KeyPool
+from authz.keys import exec_key
+from authz.keys.command import Command
+from authz.keys.pool import KeyPool, Requester
 from authz.metrics import Metrics
+from authz.secret import Secret
 from authz.serve.reloading import Reloadable
 from tests.support.checks import answer, question
+from tests.support.external_checks import external_question
 from tests.support.identities import InMemoryIdentities
 
 TOKEN = "Abcdefghi1-Abcdefghijklmnopqrstu2"
@@ -104,6 +110,34 @@ async def test_another_key_in_the_same_place(tmp_path: Path) -> None:
     assert await service.sent("https://one.test/") == "sk-ant-central-two-0123456789"
 
 
+async def test_external_gateways(tmp_path: Path) -> None:
+    """Their requests follow the new providers; without its secret a reload changes nothing."""
+    secret = tmp_path / "secret"
+    secret.write_text("s" * 32)
+    route = {"httproute": "ai/a", "path": "/a", "provider": "a"}
+    external = {"routes": [route], "secret": {"file": str(secret)}}
+    service = Service(tmp_path, external_gateways=external)
+
+    async def key() -> str:
+        headers = [("x-api-key", TOKEN)]
+        asked = external_question(headers, path="/a/v1/messages", httproute="ai/a")
+        response = answer(await service.reloadable.check(asked))
+        return response.ok_response.headers[0].header.value
+
+    assert await key() == "sk-ant-central-one-0123456789"
+    two = service.config("https://two.test/", "two", external_gateways=external)
+    secret.write_text("short")
+    line = await service.reload(two)
+    assert line["event"] == "configuration kept: the new one can't be used"
+    assert service.reloadable.config != two
+    assert await key() == "sk-ant-central-one-0123456789"
+    secret.write_text("t" * 32)
+    await service.reload(two)
+    assert await key() == "sk-ant-central-two-0123456789"
+    line = await service.reload(service.config("https://two.test/", "two"))
+    assert line["why"] == ["external_gateways: needs a restart"]
+
+
 @pytest.mark.parametrize(
     ("broken", "why"),
     [
@@ -186,3 +220,52 @@ async def test_an_error_of_the_previous_configuration_has_its_format(tmp_path: P
     body = json.loads(answer(await service.reloadable.check(message)).error_response.body)
     assert "code" not in body["error"]
     assert "authz_check_duration_seconds_count 1.0" in service.metrics.text().decode()
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 - a thread changes it
+            await asyncio.sleep(0.01)
+
+
+async def test_a_pool_with_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A 401 runs the command early, a cooldown leaves it alone, a reload takes another command."""
+    monkeypatch.setattr(exec_key, "EARLY_SECONDS", 0)
+    (tmp_path / "spare").write_text("sk-ant-spare-0123456789")
+
+    def config(vault: str) -> Config:
+        keys = [{"exec": ["cat", str(tmp_path / vault)]}, {"file": str(tmp_path / "spare")}]
+        provider = {"name": "a", "type": "anthropic", "base_url": "https://one.test/", "keys": keys}
+        return Config.model_validate({"providers": [provider]})
+
+    def key() -> str | None:
+        chosen = service.reloadable.pools["a"].choose()
+        return chosen.key.reveal() if isinstance(chosen, ChosenKey) else None
+
+    service = Service(tmp_path)
+    (tmp_path / "vault").write_text("sk-ant-first-0123456789")
+    await service.reload(config("vault"))
+    service.reloadable.start()
+    assert key() == "sk-ant-first-0123456789"
+
+    hint = Secret("sk-ant-first-0123456789").hint
+    service.reloadable.pools["a"].refused(0, hint, 401, "", Requester())
+    assert key() == "sk-ant-spare-0123456789"
+    (tmp_path / "vault").write_text("sk-ant-second-0123456789")
+    service.reloadable.key_refused("a", 403)
+    service.reloadable.key_refused("b", 401)
+    service.reloadable.key_refused("a", 401)
+    await _until(lambda: key() == "sk-ant-second-0123456789")
+
+    line = await service.reload(config("missing"))
+    assert line["why"] == [
+        "providers[0].keys[0]: the command ended with status 1: run it as the user of authz to "
+        "see why"
+    ]
+    (tmp_path / "third").write_text("sk-ant-third-0123456789")
+    await service.reload(config("third"))
+    assert key() == "sk-ant-third-0123456789"
+    first = Command(("cat", str(tmp_path / "vault")), 900, 10)
+    await _until(lambda: exec_key.shared_outputs().get(first) is None)
+    service.reloadable.stop()
+    service.reloadable.join()

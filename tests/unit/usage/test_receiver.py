@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from authz.usage.entry import UsageEntry
+from authz.usage.names import REQUEST, REQUEST_BEFORE_GROUPS
 from authz.usage.receiver import ANSWER, RequestRecords
 from tests.support.records import export, request_record
 
@@ -55,6 +56,17 @@ def test_refused_central_keys_are_counted(
     seen.receive(export(request_record(REFUSED | changes)))
     assert seen.refused == refused
     assert [entry.id for entry in seen.entries] == [ID]
+
+
+def test_a_record_of_an_earlier_envoy_is_taken() -> None:
+    """An Envoy that was rendered before there were groups sends one value less."""
+    first, *values = request_record({"entry": ID, "user": "alice"})
+    seen = Seen()
+    assert first == REQUEST
+    seen.receive(export([REQUEST_BEFORE_GROUPS, *values[:-1]]))
+    assert [(entry.id, entry.username, entry.groups) for entry in seen.entries] == [
+        (ID, "alice", ())
+    ]
 
 
 def test_one_bad_record_costs_no_other() -> None:

@@ -1,6 +1,7 @@
 """authz.usage.store and the recorder, on SQLite and on PostgreSQL."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -13,7 +14,7 @@ from authz.check.entry_ids import EntryIds
 from authz.errors import StoreError
 from authz.identity.open import make_store, open_database
 from authz.usage import recorder as recording
-from authz.usage.entry import Tokens, Usage, UsageEntry
+from authz.usage.entry import Report, Tokens, Usage, UsageEntry
 from authz.usage.metrics import UsageMetrics
 from authz.usage.recorder import Recorder
 from authz.usage.store import GROUPS, UsageStore
@@ -259,3 +260,74 @@ async def test_last_use_of_each_token(store: UsageStore) -> None:
         ]
     )
     assert await store.last_uses("a") == {"x": 3, "y": 2}
+
+
+async def test_reports_of_external_gateways(store: UsageStore) -> None:
+    """A report completes the row that waits for it, once, and changes no other."""
+    waiting = replace(entry(1), status=0, usage=Usage.UNREPORTED, tokens=Tokens(), model=None)
+    others = [entry(2), replace(entry(3), decision="deny", status=403, usage=Usage.REFUSED)]
+    await store.add([waiting, *others])
+    (before,) = await store.add_up("user", NOW - 1000)
+    assert (before.requests, before.refusals, before.unknown) == (3, 1, 1)
+    report = Report(waiting.id, 200, Usage.COMPLETE, 1234, "claude", Tokens(input=5, output=7))
+    completed = await store.complete(report)
+    assert completed is not None
+    assert (completed.provider, completed.username) == (waiting.provider, waiting.username)
+    again = replace(report, status=500, tokens=Tokens(input=999))
+    for one in (again, *(replace(again, id=other.id) for other in others)):
+        assert await store.complete(one) is None
+    assert await store.complete(replace(report, id=entry(9).id)) is None
+    (after,) = await store.add_up("user", NOW - 1000)
+    assert (after.requests, after.unknown) == (3, 0)
+    assert after.input_tokens == before.input_tokens + 5
+
+
+async def test_a_report_before_its_row(
+    url: str, store: UsageStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A report waits for a row that another process writes; without one it is dropped."""
+    monkeypatch.setattr(recording, "FLUSH_SECONDS", 0.01)
+
+    async def open_store() -> UsageStore:
+        return UsageStore(await open_database(url))
+
+    registry = CollectorRegistry()
+    recorder = Recorder(open_store, EntryIds(), UsageMetrics(registry), 30)
+    waiting = replace(entry(1), status=0, usage=Usage.UNREPORTED, tokens=Tokens(), model=None)
+    report = Report(waiting.id, 200, Usage.COMPLETE, 1234, "claude", Tokens(input=5, output=7))
+    recorder.report(replace(report, id=entry(9).id))
+    recorder.report(report)
+    recorder.start()
+    await asyncio.sleep(0.05)
+    await store.add([waiting])
+    async with asyncio.timeout(30):
+        for wait in itertools.repeat(0.01):
+            if (await store.add_up("user", NOW - 1000))[0].input_tokens == 5:
+                break
+            await asyncio.sleep(wait)
+    await recorder.stop(5)
+    labels = {
+        "gen_ai_provider_name": waiting.provider or "",
+        "gen_ai_response_model": "claude",
+        "gen_ai_token_type": "output",
+        "mode": waiting.mode or "",
+    }
+    assert registry.get_sample_value("gen_ai_client_token_usage_total", labels) == 7
+
+
+async def test_by_group(store: UsageStore) -> None:
+    """A request counts for each group of its user; without groups it counts for no name."""
+    await store.add(
+        [
+            entry(1, groups=("labs", "CN=a,OU=b")),
+            entry(2, groups=("Labs",), model="claude-y"),
+            entry(3, username="bob"),
+        ]
+    )
+    by_group = {line.key: line.requests for line in await store.add_up("group", 0)}
+    assert by_group == {"labs": 1, "Labs": 1, "CN=a,OU=b": 1, "": 1}
+    lines = await store.add_up("model", 0, group="LABS")
+    assert {line.key: line.input_tokens for line in lines} == {"claude-x": 10, "claude-y": 10}
+    assert await store.add_up("user", 0, group="cn=a,ou=b")
+    assert await store.add_up("user", 0, group="lab") == []
+    assert await store.add_up("user", 0, group="'; DROP TABLE users; --") == []

@@ -5,6 +5,7 @@ import asyncio
 import grpc
 
 from authz.check.ext_authz import METHOD
+from authz.delayed import DelayedResponse
 from authz.transport.common import Methods, UnaryMethod
 from authz.transport.grpcio_server import GrpcServer
 from authz.transport.http2.server import Http2Server
@@ -13,7 +14,7 @@ Server = GrpcServer | Http2Server
 
 
 class Checks:
-    """Answers a message backwards; ``slow…`` waits, ``bad`` raises."""
+    """Answers a message backwards; ``slow…`` waits, ``bad`` raises, ``delay=…`` is delayed."""
 
     def __init__(self) -> None:
         self.cancelled = 0
@@ -33,6 +34,8 @@ class Checks:
             except asyncio.CancelledError:
                 self.cancelled += 1
                 raise
+        if message.startswith(b"delay="):
+            return DelayedResponse(message[::-1], float(message[6:]))
         return message[::-1]
 
 

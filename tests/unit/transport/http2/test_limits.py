@@ -12,6 +12,7 @@ from authz.transport.http2.frames import ErrorCode
 from tests.unit.transport.http2.wire import (
     BIG,
     BIG_ANSWER,
+    DELAYED,
     SLOW,
     Wire,
     call,
@@ -37,6 +38,19 @@ async def test_too_many_calls() -> None:
     assert wire.resets() == {last: ErrorCode.REFUSED_STREAM}
     wire.send(CANCEL, headers(last + 2))
     assert wire.resets() == {}
+
+
+async def test_delayed_answers_hold_no_request() -> None:
+    """A delayed answer counts as a call, but its request no longer counts as held memory."""
+    wire = Wire()
+    streams = range(1, 41, 2)
+    for stream in streams:
+        wire.send(call(stream, bytes(9_000), DELAYED))
+    await settle()
+    assert (wire.take(), wire.connection._calls._held) == ([], 0)
+    assert wire.connection._out.open_streams == len(streams)
+    wire.send(*(frames.reset(stream, ErrorCode.CANCEL) for stream in streams))
+    assert wire.connection._out.open_streams == 0
 
 
 async def test_answers_that_wait_for_a_window_count_as_calls() -> None:

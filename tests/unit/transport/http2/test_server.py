@@ -37,6 +37,35 @@ async def test_a_stop_lets_calls_finish(
     assert not (tmp_path / "s").exists()
 
 
+async def test_a_delayed_response(channel: grpc.aio.Channel) -> None:
+    """It is sent after its time, and other calls are answered meanwhile."""
+    method = method_of(channel)
+    began = time.monotonic()
+    delayed = asyncio.ensure_future(method(b"delay=0.3"))
+    await method(b"ab")
+    assert not delayed.done()
+    assert await delayed == b"3.0=yaled"
+    assert time.monotonic() - began >= 0.29
+
+
+@pytest.mark.parametrize(
+    ("kind", "immediate"), [(Http2Server, True), (Http2Server, False), (GrpcServer, False)]
+)
+async def test_a_stop_sends_delayed_responses(
+    tmp_path: Path, kind: type[Server], immediate: bool
+) -> None:
+    """A stop does not wait for a response that is delayed: it is sent earlier."""
+    server = kind(Checks().methods(immediate=immediate), UnixAddress(str(tmp_path / "s")))
+    await server.start()
+    async with grpc.aio.insecure_channel(f"unix:{tmp_path / 's'}") as channel:
+        delayed = asyncio.ensure_future(method_of(channel)(b"delay=3000"))
+        await method_of(channel)(b"ab")
+        began = time.monotonic()
+        await server.stop(300)
+        assert await delayed == b"0003=yaled"
+        assert time.monotonic() - began < 100
+
+
 @pytest.mark.parametrize("immediate", [True, False])
 def test_a_stop_under_load(tmp_path: Path, immediate: bool) -> None:
     """On uvloop, as we run: while calls come in all the time, a stop fails none that was sent."""

@@ -6,16 +6,18 @@ from dataclasses import dataclass, field
 
 import hpack
 
+from authz.delayed import DelayedResponse
 from authz.transport.common import ClientStream, Methods, UnaryMethod
 from authz.transport.http2 import frames
 from authz.transport.http2.connection import Connection
 
-ECHO, SLOW, BROKEN, BIG, LOG = (
+ECHO, SLOW, BROKEN, BIG, LOG, DELAYED = (
     "/test.Test/Echo",
     "/test.Test/Slow",
     "/test.Test/Broken",
     "/test.Test/Big",
     "/test.Test/Log",
+    "/test.Test/Delayed",
 )
 BIG_ANSWER = bytes(range(256)) * 400
 """More than the window that HTTP/2 begins with."""
@@ -156,6 +158,7 @@ class Handlers:
             SLOW: UnaryMethod(self._slow),
             BROKEN: UnaryMethod(self._broken, immediate=True),
             BIG: UnaryMethod(self._big, immediate=True),
+            DELAYED: UnaryMethod(self._delayed, immediate=True),
             LOG: ClientStream(self.received.append, b""),
         }
 
@@ -179,6 +182,9 @@ class Handlers:
 
     async def _broken(self, message: bytes) -> bytes:
         raise ValueError("sk-secret")
+
+    async def _delayed(self, message: bytes) -> bytes:
+        return DelayedResponse(message, 3000)
 
     async def _big(self, message: bytes) -> bytes:
         return BIG_ANSWER

@@ -1,0 +1,1 @@
+"""Kubernetes manifests for gateways that authz does not configure: printed, and checked."""

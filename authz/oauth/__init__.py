@@ -1,0 +1,1 @@
+"""OAuth: issuers of JWTs, the token endpoint, and the identities of machines."""

@@ -1,0 +1,1 @@
+"""Live Envoy Gateway and Istio in front of authz; run by ``make test-gateways``."""

@@ -1,0 +1,1 @@
+"""The manifests and the chart against a real kube-apiserver: `make test-kubernetes`."""
