@@ -21,10 +21,11 @@ COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY proto proto
 COPY authz authz
 # Compiles proto/*.proto into the wheel (hatch_build.py). Byte code that names its source by hash does
-# not depend on when it was compiled.
+# not depend on when it was compiled. The sources of compiled modules are of no use at run time.
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /dist . \
     && /opt/build/bin/pip --python /opt/authz install --no-compile --no-deps /dist/*.whl \
     && /opt/sbom/bin/cyclonedx-py environment --output-reproducible --output-file /opt/authz/sbom.cdx.json /opt/authz \
+    && find /opt/authz/lib -type f '(' -name '*.c' -o -name '*.h' -o -name '*.pxd' -o -name '*.pyi' -o -name '*.pyx' ')' -delete \
     && /opt/authz/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/authz/lib \
     && find /opt/authz -exec touch --no-dereference --date=@$SOURCE_DATE_EPOCH {} +
 
