@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INOTIFY := /proc/sys/fs/inotify/max_user_instances
 PROCESSES = $(shell (echo 1024 > $(INOTIFY)) 2>/dev/null; [ "$$(cat $(INOTIFY) 2>/dev/null || echo 0)" -ge 512 ] && echo 3 || echo 2)
 
-.PHONY: run test test-clients test-containers test-gateways test-chart test-kubernetes chaos manifests sbom audit lint format soak bench docs docs-reference image release-check lock clean
+.PHONY: run test test-clients test-containers test-gateways test-chart test-kubernetes chaos manifests audit lint format soak bench docs docs-reference image release-check lock clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/.run  ## the gateway in the foreground, with fake providers
@@ -74,9 +74,18 @@ docs-reference: $(VENV)/.run  ## the pages of docs/ that are made from the setti
 
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' authz/__init__.py)
 
+IMAGE ?= authz:$(VERSION)
+# Without the name and password that an address may have, and no folder of this machine.
+SOURCE ?= $(shell git config --get remote.origin.url | sed -nE 's#^((https?|ssh)://)([^@/]*@)?#\1#p')
+
 image:  ## the image of authz, with its version and commit as labels
-	docker build $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD) \
-		--build-arg CREATED=$(shell date -u +%Y-%m-%dT%H:%M:%SZ) -t authz:$(VERSION) .
+	docker build $(BUILD_OPTIONS) $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) \
+		--build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD) \
+		--build-arg CREATED=$(shell TZ=UTC0 git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd) \
+		--build-arg SOURCE_DATE_EPOCH=$(shell git log -1 --format=%ct) --build-arg SOURCE=$(SOURCE) -t $(IMAGE) .
+
+audit: build/audit/.done  ## known weaknesses of the versions that the image locks; says so if its data is out of reach
+	$(PYTHON) requirements/audit.py build/audit/bin/pip-audit requirements/serve.txt
 
 release-check: build/release/.done  ## wheel and sdist in dist/, checked and run from an empty environment
 	build/release/bin/python tests/release/check.py
@@ -94,6 +103,8 @@ lock: $(VENV)/.test  ## pin the dependencies again
 	$(PIP_COMPILE) --constraint requirements/test.txt --output-file requirements/containers.txt requirements/containers.in
 	$(PIP_COMPILE) --all-build-deps --only-build-deps --output-file requirements/build.txt pyproject.toml
 	$(PIP_COMPILE) --constraint requirements/build.txt --output-file requirements/release.txt requirements/release.in
+	$(PIP_COMPILE) --output-file requirements/sbom.txt requirements/sbom.in
+	$(PIP_COMPILE) --output-file requirements/audit.txt requirements/audit.in
 
 clean:
 	rm -rf $(VENV) .authz .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist bench/out
@@ -132,4 +143,9 @@ $(VENV)/.docs: requirements/docs.txt | $(VENV)/bin/python
 build/release/.done: requirements/release.txt requirements/build.txt
 	$(PYTHON) -m venv --clear build/release
 	build/release/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/build.txt -r requirements/release.txt
+	touch $@
+
+build/audit/.done: requirements/audit.txt
+	$(PYTHON) -m venv --clear build/audit
+	build/audit/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/audit.txt
 	touch $@

@@ -6,6 +6,8 @@ import fcntl
 import ipaddress
 import json
 import os
+import random
+import secrets
 import shutil
 import signal
 import subprocess
@@ -53,9 +55,7 @@ def engine() -> Iterator[str]:
         yield given
         return
     if os.environ.get("DOCKER_HOST"):
-        raise Missing(
-            f"no Docker engine answers on DOCKER_HOST={given}; start it, or unset the variable"
-        )
+        raise Missing(f"no Docker engine answers on {given}; start it, or unset DOCKER_HOST")
     if os.geteuid() != 0:
         raise Missing(
             "no Docker engine answers; start one, or run this as root, which starts its own"
@@ -178,8 +178,10 @@ def _clean(folder: Path, network: Network) -> None:
     ours = [one for one in mounts if one.startswith((f"{folder}/", f"{CACHE}/engine/"))]
     for one in reversed(ours):
         subprocess.run(["umount", "--lazy", one], check=False, capture_output=True)
-    _remove_rules(network)
-    subprocess.run(["ip", "link", "delete", network.bridge], check=False, capture_output=True)
+    if Path("/sys/class/net", network.bridge).exists():
+        # Before the bridge, which says to other runs that its addresses are taken.
+        _remove_rules(network)
+        subprocess.run(["ip", "link", "delete", network.bridge], check=False, capture_output=True)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -217,8 +219,9 @@ def _free_network() -> Network:
         with contextlib.suppress(ValueError):
             if "/" in word:
                 used.append(ipaddress.ip_network(word, strict=False))
-    for second in (28, 29, 30, 31, *range(20, 28)):
+    for second in random.sample(range(20, 32), 12):
         subnet = ipaddress.ip_network(f"172.{second}.0.0/16")
         if not any(subnet.overlaps(one) for one in used if one.prefixlen > 0):
-            return Network(f"authz{second}", str(subnet))
+            # A name of its own, so that a run never removes the bridge of another.
+            return Network(f"authz{secrets.token_hex(3)}", str(subnet))
     raise Missing("no network 172.20.0.0/16 to 172.31.0.0/16 is free for the containers")

@@ -6,9 +6,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal
 
-from tests.containers.stack import PROJECT, Stack
+from tests.containers.stack import PROJECT, Stack, documented
 
-Sees = Literal["nothing", "cuts", "503"]
+Sees = Literal["nothing", "cuts", "503", "outage"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Event:
         name: as docs/replicas.md words it.
         happens: breaks the stack, and repairs it at the end of the block.
         sees: what a client may see meanwhile: nothing; its connection cut, and no wrong answer; or
-            a 503 until the repair.
+            a 503 until the repair; or no connection until the repair.
     """
 
     name: str
@@ -77,36 +77,30 @@ for file in tls.key ca.crt tls.crt; do
     mv /run/certificates/authz/.new /run/certificates/authz/$file
 done
 """
-_NEW = """
-rm -f /run/certificates/authz/tls.crt
-sh /usr/local/lib/certificates.sh /run/certificates authz
-"""
-
-
-def certificates(stack: Stack, script: str) -> None:
-    """Run a script where the certificates of both sides can be written."""
-    stack.run(
-        f"docker compose run --rm --no-deps -T --entrypoint sh prepare -ec '{script}'", timeout=120
-    )
 
 
 @contextlib.contextmanager
 def _another_authority(stack: Stack) -> Iterator[None]:
     """Give authz a certificate of another CA, which it shows to new connections."""
-    certificates(stack, _OTHER_CA)
+    stack.run(f"docker compose run --rm --no-deps -T --entrypoint sh prepare -ec '{_OTHER_CA}'")
     restart = "docker restart --time 5 " + " ".join(stack.containers("authz"))
     stack.run(restart)
     try:
         yield
     finally:
-        certificates(stack, _NEW)
+        renew(stack)
 
 
-@contextlib.contextmanager
-def renewed_certificates(stack: Stack) -> Iterator[None]:
-    """Renew the certificates of both sides, with a new CA, as `prepare` does near their end."""
-    certificates(stack, _NEW)
-    yield
+def renew(stack: Stack) -> None:
+    """Renew the certificates of both sides by the documented command, as if they ended soon."""
+    (command,) = documented("New certificates")
+    stack.edit("deploy/certificates.sh", lambda text: text.replace("-checkend 2", "-checkend 9"))
+    try:
+        stack.run(command)
+    finally:
+        stack.edit(
+            "deploy/certificates.sh", lambda text: text.replace("-checkend 9", "-checkend 2")
+        )
 
 
 EVENTS = (
@@ -124,7 +118,7 @@ EVENTS = (
     Event("an Envoy is killed", _command("kill", "start", "envoy"), "cuts"),
     Event("an Envoy is stopped without a drain", _command("stop", "start", "envoy"), "cuts"),
     Event("every Envoy is replaced", lambda stack: _replaced(stack, "envoy"), "nothing"),
-    Event("the balancer restarts", _command("restart --time 2", "", "front"), "cuts"),
+    Event("the balancer restarts", _command("restart --time 2", "", "front"), "outage"),
     Event("Prometheus restarts", _command("restart --time 5", "", "prometheus"), "nothing"),
 )
 """Every row of the table "What happens when" that containers can have, and Envoy's own."""

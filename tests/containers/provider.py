@@ -14,10 +14,10 @@ _TYPES = {"anthropic": "anthropic", "openai": "openai"}
 
 
 class _Keys(Mapping[str, str]):
-    """The central key of each provider, read anew for each request."""
+    """The first accepted key of each provider, read anew for each request."""
 
     def __getitem__(self, provider: str) -> str:
-        return (_FOLDER / provider).read_text()
+        return (_FOLDER / provider).read_text().splitlines()[0]
 
     def __iter__(self) -> Iterator[str]:
         return iter(_TYPES)
@@ -27,10 +27,11 @@ class _Keys(Mapping[str, str]):
 
 
 class _Exact(Accounts):
-    """No user's own key passes, so only the key that the gateway should send does."""
+    """No user's own key passes, so only a key that the gateway should send does."""
 
     def is_own_key(self, provider: str, value: str) -> bool:
-        return False
+        """Return whether it is a further accepted key, as while one replaces another."""
+        return value in (_FOLDER / provider).read_text().splitlines()
 
 
 app = create_app(_Exact(_Keys(), _TYPES), chunk_delay=0.01)

@@ -42,20 +42,20 @@ class Stack:
     Attributes:
         folder: the copy, in which the documented commands run.
         keys: the central key of each provider, which the stand-in provider accepts.
+        envoys: replicas of Envoy.
+        authzs: replicas of authz.
         token: a user's, created by the documented commands.
         port: where the host reaches the balancer.
         grafana_port: where the host reaches Grafana.
-        envoys: replicas of Envoy.
-        authzs: replicas of authz.
     """
 
     folder: Path
     keys: dict[str, str] = field(default_factory=dict)
     token: str = ""
-    port: int = field(default_factory=free_port)
-    grafana_port: int = field(default_factory=free_port)
     envoys: int = 1
     authzs: int = 2
+    port: int = field(default_factory=free_port)
+    grafana_port: int = field(default_factory=free_port)
 
     def __post_init__(self) -> None:
         """Copy what git knows, and point the providers at the stand-in."""
@@ -67,28 +67,23 @@ class Stack:
             if (REPOSITORY / name).is_file():
                 (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(REPOSITORY / name, self.folder / name)
-        for old, new in _PROVIDERS.items():
-            self.edit_gateway(lambda text, old=old, new=new: text.replace(old, new))  # type: ignore[misc]
+        self.edit("deploy/compose/gateway.yaml", _with_stand_in)
         (self.folder / "accepted").mkdir(mode=0o755)
         for name, start in (("anthropic", "sk-ant-"), ("openai", "sk-")):
             self.accept(name, start + secrets.token_hex(16))
 
     def accept(self, provider: str, key: str) -> None:
-        """Make a key the only one that the stand-in provider accepts."""
-        self.keys[provider] = key
-        file = self.folder / "accepted" / provider
-        file.write_text(key)
-        file.chmod(0o644)
+        """Let the stand-in provider accept these keys and no other, one in a line."""
+        self.keys[provider] = key.splitlines()[0]
+        _replace(self.folder / "accepted" / provider, key, 0o644)
 
-    def edit_gateway(self, change: Callable[[str], str]) -> None:
-        """Change gateway.yaml as an editor does, by a rename."""
-        file = self.folder / "deploy/compose/gateway.yaml"
+    def edit(self, name: str, change: Callable[[str], str]) -> None:
+        """Change a file as an editor does, by a rename."""
+        file = self.folder / name
         before = file.read_text()
         after = change(before)
-        assert after != before, "the change finds nothing to change in gateway.yaml"
-        new = file.with_suffix(".new")
-        new.write_text(after)
-        new.rename(file)
+        assert after != before, f"the change finds nothing to change in {name}"
+        _replace(file, after, file.stat().st_mode)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -98,10 +93,10 @@ class Stack:
             "COMPOSE_FILE": "docker-compose.yml:tests/containers/override.yml",
             "COMPOSE_PROJECT_NAME": PROJECT,
             "COMPOSE_PROGRESS": "quiet",
-            "GATEWAY_PORT": str(self.port),
-            "GRAFANA_PORT": str(self.grafana_port),
             "ENVOY_REPLICAS": str(self.envoys),
             "AUTHZ_REPLICAS": str(self.authzs),
+            "GATEWAY_PORT": str(self.port),
+            "GRAFANA_PORT": str(self.grafana_port),
             "ANTHROPIC_API_KEY": self.keys["anthropic"],
             "OPENAI_API_KEY": self.keys["openai"],
         }
@@ -127,11 +122,6 @@ class Stack:
         assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}\n{self._state()}"
         return done.stdout
 
-    def scale(self, *, envoys: int, authzs: int) -> None:
-        """Change the numbers of replicas, and wait until all are healthy."""
-        self.envoys, self.authzs = envoys, authzs
-        self.run("docker compose up --detach --wait --no-recreate")
-
     def authz(self, *arguments: str) -> str:
         """Run a command of authz in its container."""
         output, _, _ = self.compose.exec_in_container(["authz", *arguments], "authz")
@@ -142,14 +132,22 @@ class Stack:
         self.authz("users", "create", user)
         return find_token(self.authz("tokens", "create", "--user", user))
 
+    def scale(self, envoys: int, authzs: int) -> None:
+        """Set the number of replicas, and leave the others running."""
+        self.envoys, self.authzs = envoys, authzs
+        self.run("docker compose up --detach --wait --no-recreate")
+
     def containers(self, service: str) -> list[str]:
         """Return the ids of the running containers of a service."""
         return self.run(f"docker compose ps --quiet {service}").split()
 
+    def get(self, path: str, headers: dict[str, str]) -> httpx.Response:
+        """Ask through the balancer, Envoy and authz, on a connection of its own."""
+        return httpx.get(f"http://127.0.0.1:{self.port}{path}", headers=headers, timeout=30)
+
     def models(self, token: str) -> httpx.Response:
-        """Ask for the provider's models, through the balancer, Envoy and authz."""
-        url = f"http://127.0.0.1:{self.port}/anthropic/v1/models"
-        return httpx.get(url, headers={"x-api-key": token}, timeout=30)
+        """Ask for the provider's models."""
+        return self.get("/anthropic/v1/models", {"x-api-key": token})
 
     def wait_for(self, token: str, status: int, seconds: float = 120) -> None:
         """Wait until the gateway answers with a status."""
@@ -170,6 +168,19 @@ class Stack:
         )  # fmt: skip
         # No secret is in a log of the stack, so a failed run in CI may show it.
         return done.stdout + done.stderr
+
+
+def _with_stand_in(text: str) -> str:
+    for old, new in _PROVIDERS.items():
+        text = text.replace(old, new)
+    return text
+
+
+def _replace(file: Path, text: str, mode: int) -> None:
+    new = file.with_name(f".{file.name}.new")
+    new.write_text(text)
+    new.chmod(mode)
+    new.rename(file)
 
 
 def find_token(text: str) -> str:

@@ -22,6 +22,8 @@ def test_event(stack: Stack, event: Event) -> None:
             # Those that were under way, and those that the balancer sent to a dead address.
             assert set(result.failed) <= {0}
             assert result.failed[0] <= 2 * CONNECTIONS
+        case "outage":
+            assert set(result.failed) <= {0}
         case "503":
             assert set(result.failed) <= {503}
             assert int(result.refusal["retry-after"]) > 0

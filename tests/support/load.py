@@ -74,10 +74,12 @@ class Load:
                 began = time.monotonic()
                 try:
                     connection.send(raw.request("GET", MODELS["anthropic"], headers))
-                    status = connection.read().status
+                    answer = connection.read()
                 except (raw.Closed, OSError):
                     self.counts[token, 0] += 1
                     raise OSError("cut") from None
-                self.counts[token, status] += 1
+                self.counts[token, answer.status] += 1
                 self.slowest = max(self.slowest, time.monotonic() - began)
+                if answer.header("connection") == "close":
+                    return
             time.sleep(self.pause)
