@@ -25,6 +25,8 @@ METADATA_ENTRY = "entry"
 """The id of a request in the logs (``check/entry_ids.py``)."""
 METADATA_NAMELESS = "nameless_token"
 """The id of a token without a known user; absent where the user is known."""
+METADATA_GROUPS = "groups"
+"""The names of the user's groups; absent where there are none."""
 METADATA_KEY_INDEX = "key_index"
 """The chosen key's place in the pool; Envoy's access log stream returns it to authz."""
 
@@ -41,6 +43,9 @@ SUPPORTED_OWN = "own"
 KIND_CONNECT = RouteKind.CONNECT.value
 KIND_AUTHZ = RouteKind.AUTHZ.value
 """Values of ``kind`` for routes that lead to no provider."""
+
+MetadataValue = str | tuple[str, ...]
+"""A value for the logs: a text or a list of texts."""
 
 FinishedResponse = NewType("FinishedResponse", bytes)
 """A serialized ``CheckResponse`` with a status, from a function that sets it explicitly."""
@@ -144,7 +149,7 @@ def _read_context(context_extensions: tuple[bytes, ...]) -> Mapping[str, str]:
     return {entry.key: entry.value for entry in entries}
 
 
-def allow(decision: Allow, metadata: Mapping[str, str]) -> FinishedResponse:
+def allow(decision: Allow, metadata: Mapping[str, MetadataValue]) -> FinishedResponse:
     """Write the response that lets the request pass with exactly one credential.
 
     Envoy applies ``headers_to_remove`` after ``headers``, so no name may be in both.
@@ -201,7 +206,7 @@ def _joined(response: FinishedResponse, fragment: ResponseFragment) -> FinishedR
     return FinishedResponse(response + fragment)
 
 
-def deny(http: HttpResponse, metadata: Mapping[str, str]) -> FinishedResponse:
+def deny(http: HttpResponse, metadata: Mapping[str, MetadataValue]) -> FinishedResponse:
     """Write the response that refuses the request with a complete HTTP response."""
     response = pb.CheckResponse(status=pb.Status(code=_PERMISSION_DENIED))
     _fill(response.denied_response, http)
@@ -218,7 +223,12 @@ def unavailable(http: HttpResponse, metadata: Mapping[str, str]) -> FinishedResp
 def metadata_of(response: bytes) -> dict[str, str]:
     """Return the metadata of a response, for the logs; none of it is secret."""
     fields = pb.CheckResponse.FromString(response).dynamic_metadata.fields
-    return {name: value.string_value for name, value in fields.items()}
+    return {
+        name: ", ".join(one.string_value for one in value.list_value.values)
+        if value.HasField("list_value")
+        else value.string_value
+        for name, value in fields.items()
+    }
 
 
 def _fill(response: pb.DeniedHttpResponse, http: HttpResponse) -> None:
@@ -235,7 +245,9 @@ def _set(option: pb.HeaderValueOption, name: str, value: str) -> None:
     option.append_action = _OVERWRITE
 
 
-def _finished(response: pb.CheckResponse, metadata: Mapping[str, str]) -> FinishedResponse:
+def _finished(
+    response: pb.CheckResponse, metadata: Mapping[str, MetadataValue]
+) -> FinishedResponse:
     if not response.HasField("status"):
         raise ValueError("a response without a status would mean allow")
     _add_metadata(response, metadata)
@@ -248,10 +260,13 @@ def _fragment(metadata: Mapping[str, str]) -> ResponseFragment:
     return ResponseFragment(fragment.SerializeToString())
 
 
-def _add_metadata(response: pb.CheckResponse, metadata: Mapping[str, str]) -> None:
+def _add_metadata(response: pb.CheckResponse, metadata: Mapping[str, MetadataValue]) -> None:
     fields = response.dynamic_metadata.fields
     for key, value in metadata.items():
-        fields[key].string_value = value
+        if isinstance(value, str):
+            fields[key].string_value = value
+        else:
+            fields[key].list_value.extend(value)
 
 
 ENTRY_ID_LENGTH = 25

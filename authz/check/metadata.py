@@ -7,7 +7,13 @@ from urllib.parse import unquote
 import structlog
 
 from authz.check import hints
-from authz.check.ext_authz import METADATA_KEY_INDEX, METADATA_NAMELESS, Check
+from authz.check.ext_authz import (
+    METADATA_GROUPS,
+    METADATA_KEY_INDEX,
+    METADATA_NAMELESS,
+    Check,
+    MetadataValue,
+)
 from authz.config.settings import Provider
 from authz.core.decision_types import Allow, Deny
 from authz.core.identity import Identity
@@ -21,6 +27,8 @@ _log = structlog.get_logger(__name__)
 _PLACE_MAX = 200
 _ID_MAX = 100
 _METHOD_MAX = 32
+_GROUPS_MAX = 1000
+"""The characters of all group names together; a user may be in hundreds of groups."""
 _anonymous = LineLimit()
 """Limits the lines that callers without a valid token can cause."""
 
@@ -88,15 +96,28 @@ def name_of(identity: Identity) -> str:
     return identity.username or f"token:{identity.token_id}"
 
 
-def allowed_metadata(allowed: Allow) -> dict[str, str]:
+def logged_groups(identity: Identity) -> tuple[str, ...]:
+    """Return the groups of a user for the logs: the first ones, if there are many."""
+    names, length = [], 0
+    for name in identity.groups:
+        length += len(name)
+        if length > _GROUPS_MAX:
+            break
+        names.append(name)
+    return tuple(names)
+
+
+def allowed_metadata(allowed: Allow) -> dict[str, MetadataValue]:
     """Return the metadata of an allowed request for the logs."""
-    metadata = {
+    metadata: dict[str, MetadataValue] = {
         "decision": "allow",
         "user": name_of(allowed.identity),
         "user_id": allowed.identity.user_id,
         "token_id": allowed.identity.token_id,
         "token_name": allowed.identity.token_name,
     }
+    if groups := logged_groups(allowed.identity):
+        metadata[METADATA_GROUPS] = groups
     if allowed.provider and allowed.mode:
         metadata["provider"] = allowed.provider
         metadata["mode"] = allowed.mode
@@ -110,9 +131,9 @@ def allowed_metadata(allowed: Allow) -> dict[str, str]:
     return metadata
 
 
-def refused_metadata(denied: Deny, provider: str | None) -> dict[str, str]:
+def refused_metadata(denied: Deny, provider: str | None) -> dict[str, MetadataValue]:
     """Return the metadata of a refusal for the logs."""
-    metadata = {
+    metadata: dict[str, MetadataValue] = {
         "decision": "deny",
         "reason": denied.reason,
     }
@@ -126,6 +147,8 @@ def refused_metadata(denied: Deny, provider: str | None) -> dict[str, str]:
             "user_id": denied.identity.user_id,
             "token_name": denied.identity.token_name,
         }
+        if groups := logged_groups(denied.identity):
+            metadata[METADATA_GROUPS] = groups
     return metadata
 
 

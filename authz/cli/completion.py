@@ -1,4 +1,4 @@
-"""Values for the shell's completion: users, tokens, providers and clients.
+"""Values for the shell's completion: users, groups, tokens, providers and clients.
 
 A person presses the tab key in the middle of a line, so every function here reads only, and returns
 no values where anything goes wrong: a missing store, a database that does not answer, a wrong
@@ -87,6 +87,18 @@ def complete_user(ctx: click.Context, incomplete: str) -> Iterable[tuple[str, st
 
     async def read(store: Any) -> list[tuple[str, str]]:
         return [(user.username, user.status) for user in await store.list_users()]
+
+    return _from_store(ctx, read)
+
+
+@_silent
+def complete_group(ctx: click.Context, incomplete: str) -> Iterable[tuple[str, str]]:
+    """Complete the name of a group in the store."""
+
+    async def read(store: Any) -> list[tuple[str, str]]:
+        return [
+            (group.name, f"{group.member_count} members") for group in await store.list_groups()
+        ]
 
     return _from_store(ctx, read)
 

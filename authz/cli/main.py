@@ -45,7 +45,8 @@ COMMANDS = {
     "tokens": LateCommand("authz.cli.tokens:tokens", "Create, list and remove tokens."),
     "up": LateCommand("authz.cli.run:up", "Run authz and Envoy together, in the foreground."),
     "usage": LateCommand(
-        "authz.cli.usage:usage", "Sum requests and tokens by user, model, provider, token or mode."
+        "authz.cli.usage:usage",
+        "Sum requests and tokens by user, group, model, provider, token or mode.",
     ),
     "users": LateCommand("authz.cli.users:users", "Create, list, suspend and delete users."),
 }

@@ -1,4 +1,4 @@
-"""``authz usage``: requests and tokens by user, model, provider, token or mode."""
+"""``authz usage``: requests and tokens by user, group, model, provider, token or mode."""
 
 import csv
 import json
@@ -12,6 +12,7 @@ import click
 
 from authz import lifetimes
 from authz.cli.common import config_of_store, config_option, print_rows, run_async
+from authz.cli.completion import complete_group
 from authz.cli.groups import AliasedGroup, example
 from authz.printable import csv_cell
 from authz.usage.entry import UsageEntry
@@ -28,6 +29,7 @@ _BATCH = 5_000
     epilog=example(
         "authz usage --by model --since 7d",
         "authz usage --by user -o csv > usage.csv",
+        "authz usage --by model --group research",
         "authz usage import access.log",
     ),
 )
@@ -45,6 +47,11 @@ _BATCH = 5_000
     help="How far to look back, such as 12h, 7d or 1y.",
 )
 @click.option(
+    "--group",
+    shell_complete=complete_group,
+    help="Only requests of users who were in this group at the time.",
+)
+@click.option(
     "-o",
     "--output",
     type=click.Choice(["table", "json", "csv"]),
@@ -55,9 +62,17 @@ _BATCH = 5_000
 @config_option
 @click.pass_context
 def usage(
-    context: click.Context, *, by: str, since: str, output: str, config_path: Path | None
+    context: click.Context,
+    *,
+    by: str,
+    since: str,
+    group: str | None,
+    output: str,
+    config_path: Path | None,
 ) -> None:
-    """Sum requests and tokens by user, model, provider, token or mode.
+    """Sum requests and tokens by user, group, model, provider, token or mode.
+
+    By group, a request counts for each group of its user at the time of the request.
 
     TOKENS IN counts all input tokens; CACHED is the part that came from the provider's cache.
     """
@@ -67,7 +82,7 @@ def usage(
     async def work() -> tuple[list[Line], int]:
         store = await open_usage_store(config_of_store(config_path))
         try:
-            return await store.add_up(by, since_ms), await store.missing()
+            return await store.add_up(by, since_ms, group=group), await store.missing()
         finally:
             await store.close()
 

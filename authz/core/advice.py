@@ -4,11 +4,14 @@ from collections.abc import Sequence
 
 from authz.core.decision_types import Route
 from authz.core.header_names import AUTHORIZATION, GOVERNANCE
+from authz.core.permissions import Limiter, Permission
 from authz.core.providers import ProviderType
 from authz.core.query import QueryCredentials
 
 _NAMED = 2
 """A text names this many headers; clients have the first ones."""
+_GROUPS = 3
+"""A text names this many groups; a user may be in many."""
 
 
 def token_malformed(headers: Sequence[str]) -> dict[str, str]:
@@ -47,6 +50,19 @@ def credential_required(route: Route, *, allow_byok: bool) -> dict[str, str]:
             "off here (allow_byok: false). Ask your administrator to enable it."
         )
     return {"problem": problem, "advice": advice}
+
+
+def limiting_groups(permission: Permission) -> str:
+    """Return the groups with rules and their limits, such as ``your group "ml" is limited to x``.
+
+    Args:
+        permission: with at least one group that limits its members.
+    """
+    of_groups = [one for one in permission.findings if one.limiter is Limiter.GROUP]
+    texts = [f'"{one.name}" is limited to {one.rules}' for one in of_groups[:_GROUPS]]
+    if len(of_groups) > _GROUPS:
+        texts.append(f"{len(of_groups) - _GROUPS} more do not allow it")
+    return f"your group{'s' if len(texts) > 1 else ''} {', '.join(texts)}"
 
 
 def override_in_query(name: str) -> str:

@@ -28,6 +28,7 @@ from authz.core.header_names import (
     X_API_KEY,
 )
 from authz.core.identity import Identity, Rejection
+from authz.core.permissions import Limiter, Use, permit
 from authz.core.providers import ProviderType
 from authz.core.query import QueryCredentials
 from authz.core.refusals import Reason
@@ -132,13 +133,23 @@ def decide(
     ) -> Deny:
         return refuse(reason, fields, verification, token.id, retry_after)
 
-    rules = verification.rules
+    def forbidden(provider: str, mode: Mode | None = None) -> Deny | None:
+        use = Use(provider, mode)
+        permission = permit(verification.rules, verification.memberships, use)
+        if permission.refused_by is None:
+            return None
+        if permission.refused_by is Limiter.GROUP:
+            reason = Reason.GROUP_PROVIDER if mode is None else Reason.GROUP_MODE
+            groups = advice.limiting_groups(permission)
+            return denied(reason, {"use": use.text, "groups": groups})
+        reason = Reason.RULE_PROVIDER if mode is None else Reason.RULE_MODE
+        return denied(reason, {"use": use.text, "rules": verification.rules})
+
     own_missing = route.own_only and own_credential(credentials, route.type) is None
     if route.provider is None or route.type is None or not route.supported or own_missing:
         return denied(Reason.ROUTE_NOT_SUPPORTED, {"label": route.label})
-    if not rules.allow_provider(route.provider):
-        use = f'provider "{route.provider}"'
-        return denied(Reason.RULE_PROVIDER, {"use": use, "rules": rules})
+    if refusal := forbidden(route.provider):
+        return refusal
     problem = _problem_in_query(credentials, route, route.type)
     if problem:
         return denied(Reason.KEY_IN_URL, {"problem": problem})
@@ -147,8 +158,8 @@ def decide(
         fields = advice.credential_required(route, allow_byok=allow_byok)
         return denied(Reason.CREDENTIAL_REQUIRED, fields)
     mode = Mode.CENTRALIZED if isinstance(choice, Exhausted) else choice.mode
-    if not rules.allow_mode(mode):
-        return denied(Reason.RULE_MODE, {"use": mode.text, "rules": rules})
+    if refusal := forbidden(route.provider, mode):
+        return refusal
     if isinstance(choice, Exhausted):
         seconds, provider = choice.retry_after, route.provider
         if seconds is None:

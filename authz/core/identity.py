@@ -9,6 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from authz.core.groups import Group
 from authz.core.rules import NO_RULES, TokenRules
 from authz.core.tokens import CoderToken
 
@@ -38,6 +39,7 @@ class Identity:
         expires_at: the end of the token, UTC; None where the source does not tell.
         rules: the limits of the token; Coder's own tokens have no limits.
         stale: whether this is an earlier answer, because the source is unavailable now.
+        memberships: the groups of the user with their rules; Coder's users have none here.
     """
 
     user_id: str
@@ -48,6 +50,12 @@ class Identity:
     expires_at: datetime | None
     stale: bool = False
     rules: TokenRules = NO_RULES
+    memberships: tuple[Group, ...] = ()
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The names of the user's groups, in the order of the store."""
+        return tuple(group.name for group in self.memberships)
 
 
 class IdentitySource(Protocol):

@@ -38,6 +38,8 @@ class Reason(StrEnum):
     KEYS_REFUSED = "keys_refused"
     RULE_PROVIDER = "token_rule_provider"
     RULE_MODE = "token_rule_mode"
+    GROUP_PROVIDER = "group_rule_provider"
+    GROUP_MODE = "group_rule_mode"
 
     IDENTITY_UNAVAILABLE = "identity_unavailable"
     UNKNOWN_ROUTE = "unknown_route"
@@ -80,6 +82,7 @@ _NOT_NOW = "The gateway can't check Coder tokens at the moment. Try again shortl
 _LIMITED = (
     "This Coder token may not be used for {use}: it is limited to {rules}. Use another token."
 )
+_LIMITED_BY_GROUP = "You may not use {use}: {groups}. Ask your administrator."
 
 _BY_AUTHZ = (
     Refusal(Reason.BAD_HEADER, 400, INVALID_REQUEST, "Header {problem}."),
@@ -124,6 +127,8 @@ _BY_AUTHZ = (
     ),
     Refusal(Reason.RULE_PROVIDER, 403, PERMISSION, _LIMITED),
     Refusal(Reason.RULE_MODE, 403, PERMISSION, _LIMITED),
+    Refusal(Reason.GROUP_PROVIDER, 403, PERMISSION, _LIMITED_BY_GROUP),
+    Refusal(Reason.GROUP_MODE, 403, PERMISSION, _LIMITED_BY_GROUP),
     Refusal(Reason.ROUTE_NOT_SUPPORTED, 404, NOT_FOUND, "route not supported: {label}"),
     Refusal(
         Reason.KEYS_LIMITED,

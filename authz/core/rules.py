@@ -1,4 +1,4 @@
-"""The rules of a token: its owner or an administrator limits it to providers and modes."""
+"""Rules of a token or a group: they limit it to providers and modes."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from typing import Any
 _PROVIDER = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _PROVIDER_LENGTH = 64
 MAX_PROVIDERS = 64
-"""The most providers that a token's rules may list."""
+"""The most providers that rules may list."""
 
 
 class Mode(StrEnum):
@@ -32,7 +32,7 @@ _MODES = {"central": Mode.CENTRALIZED, **{mode.value: mode for mode in Mode}}
 
 @dataclass(frozen=True, slots=True)
 class TokenRules:
-    """The limits of a token.
+    """The limits of a token, or of the members of a group.
 
     Attributes:
         providers: names in order; None allows every provider, an empty tuple allows none.
@@ -43,11 +43,11 @@ class TokenRules:
     modes: tuple[Mode, ...] | None = None
 
     def allow_provider(self, name: str) -> bool:
-        """Return whether the token may be used at a provider."""
+        """Return whether the rules allow a provider."""
         return self.providers is None or name in self.providers
 
     def allow_mode(self, mode: Mode) -> bool:
-        """Return whether the token may be used in a mode."""
+        """Return whether the rules allow a mode."""
         return self.modes is None or mode in self.modes
 
     def as_json(self) -> dict[str, list[str]]:
@@ -66,10 +66,10 @@ class TokenRules:
 
 
 NO_RULES = TokenRules()
-"""The rules of a token without limits, such as all of Coder's."""
+"""No limits: the rules of most groups, and of all of Coder's tokens."""
 
 NOTHING = TokenRules(providers=(), modes=())
-"""The rules of a token whose stored rules can't be read: it may be used for nothing."""
+"""The rules in place of stored rules that can't be read: they allow nothing."""
 
 
 def make_rules(
@@ -90,7 +90,7 @@ def make_rules(
             since people paste tokens in wrong places.
     """
     if providers and len(providers) > MAX_PROVIDERS:
-        raise ValueError(f"a token can be limited to at most {MAX_PROVIDERS} providers")
+        raise ValueError(f"rules list at most {MAX_PROVIDERS} providers")
     for name in providers or ():
         if len(name) > _PROVIDER_LENGTH or _PROVIDER.fullmatch(name) is None:
             raise ValueError("a provider is named as in the URL, such as anthropic")
@@ -113,15 +113,22 @@ def read_rules(text: str | None) -> TokenRules:
     if text is None:
         return NO_RULES
     try:
-        values: Any = json.loads(text)
-        if not isinstance(values, dict) or not values or values.keys() - {"providers", "modes"}:
-            return NOTHING
-        limits = [values.get(name) for name in ("providers", "modes")]
-        for limit in limits:
-            if limit is not None and not (
-                isinstance(limit, list) and limit and all(isinstance(one, str) for one in limit)
-            ):
-                return NOTHING
-        return make_rules(*limits)
+        return rules_of(json.loads(text))
     except (ValueError, RecursionError):
+        return NOTHING
+
+
+def rules_of(values: Any) -> TokenRules:
+    """Return the rules of a value of ``as_json``, parsed from JSON; ``NOTHING`` for another one."""
+    if not isinstance(values, dict) or not values or values.keys() - {"providers", "modes"}:
+        return NOTHING
+    limits = [values.get(name) for name in ("providers", "modes")]
+    for limit in limits:
+        if limit is not None and not (
+            isinstance(limit, list) and limit and all(isinstance(one, str) for one in limit)
+        ):
+            return NOTHING
+    try:
+        return make_rules(*limits)
+    except ValueError:
         return NOTHING

@@ -28,7 +28,7 @@ from envoy_data_plane.envoy.extensions.access_loggers.open_telemetry.v3 import (
 from envoy_data_plane.envoy.extensions.access_loggers.stream.v3 import StdoutAccessLog
 from envoy_data_plane.opentelemetry.proto.common.v1 import AnyValue, ArrayValue
 
-from authz.check.ext_authz import METADATA_ENTRY, METADATA_KEY_INDEX
+from authz.check.ext_authz import METADATA_ENTRY, METADATA_GROUPS, METADATA_KEY_INDEX
 from authz.check.refused_keys import RETRY_AFTER
 from authz.config.settings import Config
 from authz.envoy.filters import AUTHZ_CLUSTER, EXT_AUTHZ
@@ -77,6 +77,8 @@ ACCESS_LOG_FIELDS = {
     "user_id": _of_authz("user_id"),
     "token_id": _of_authz("token_id"),
     "token_name": _of_authz("token_name"),
+    # A list; null without groups.
+    "groups": _of_authz(METADATA_GROUPS),
     # "true" where `identity_stale_if_error` let a request pass.
     "identity_stale": _of_authz("identity_stale"),
     "mode": _of_authz("mode"),

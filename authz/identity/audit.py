@@ -35,6 +35,11 @@ class Action(StrEnum):
     LOGIN = "login"
     LOGIN_FAILED = "login_failed"
     LOGOUT = "logout"
+    WRITE = "write"
+    ADD_MEMBER = "add_member"
+    REMOVE_MEMBER = "remove_member"
+    GROUPS = "groups"
+    """A sign-in changed the groups of a user."""
 
 
 class Resource(StrEnum):
@@ -42,6 +47,7 @@ class Resource(StrEnum):
 
     USER = "user"
     API_KEY = "api_key"
+    GROUP = "group"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +88,9 @@ class Change:
     """A change.
 
     Attributes:
-        resource_id: the user's UUID, or the token's 10 characters.
-        target: the user's or the token's name.
-        username: the owner of the object.
+        resource_id: the UUID of a user or a group, or the token's 10 characters.
+        target: the name of the user, token or group.
+        username: the owner of the object, or the user who joins or leaves a group.
         fields: further details, as JSON values.
     """
 

@@ -4,6 +4,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import NamedTuple
 
+from authz.core.groups import read_groups
 from authz.core.identity import Identity, Rejection
 from authz.core.rules import read_rules
 from authz.core.tokens import CoderToken, proves
@@ -12,18 +13,25 @@ from authz.printable import printable
 _COLUMNS = """\
 SELECT k.id, k.hashed_secret, k.expires_at, k.token_name,
        CAST(u.id AS text), u.username, u.email, CAST(u.status AS text), u.deleted, u.is_system,"""
-_JOINED = "JOIN users u ON u.id = k.user_id\n"
-_OURS = f"FROM api_keys k {_JOINED}WHERE k.id = $1"
-SELECT_RECORD = f"{_COLUMNS} k.authz_rules {_OURS}"
+_OURS = "FROM api_keys k JOIN users u ON u.id = k.user_id\nWHERE k.id = $1"
+SELECT_RECORD = f"{_COLUMNS} k.authz_rules, u.authz_groups {_OURS}"
 """Reads the record of a token from authz's tables."""
-# Coder's tables have no authz_rules. If the inner query's table has no such column, the name means
-# the outer query's column, which is NULL. So one statement reads both kinds of tables.
+SELECT_RECORD_BEFORE_GROUPS = f"{_COLUMNS} k.authz_rules, NULL {_OURS}"
+"""The same from tables that no writer has brought up to date yet."""
+GROUPS_VERSION = 3
+"""The first version of the tables with groups."""
+# Coder's tables have no authz_rules and authz_groups, and authz's of version 2 no authz_groups. If
+# the inner query's table has no such column, the name means the outer query's column, which is
+# NULL. So one statement reads all kinds of tables.
 SELECT_RECORDS = f"""\
-{_COLUMNS} k.authz_rules
-FROM (SELECT CAST(NULL AS text) AS authz_rules) absent
+{_COLUMNS} k.authz_rules, u.authz_groups
+FROM (SELECT CAST(NULL AS text) AS authz_rules, CAST(NULL AS text) AS authz_groups) absent
 CROSS JOIN LATERAL
     (SELECT id, hashed_secret, user_id, expires_at, token_name, authz_rules FROM api_keys) k
-{_JOINED}WHERE k.id = ANY($1::text[])"""  # noqa: S608 - constants
+CROSS JOIN LATERAL
+    (SELECT id, username, email, status, deleted, is_system, authz_groups FROM users
+     WHERE id = k.user_id) u
+WHERE k.id = ANY($1::text[])"""  # noqa: S608 - constants
 """Reads the records of many tokens in PostgreSQL, from authz's tables or Coder's."""
 
 
@@ -35,6 +43,7 @@ class TokenRecord(NamedTuple):
         expires_at: timezone-aware.
         status: ``active``, ``dormant`` or ``suspended``.
         rules: the text of ``TokenRules.as_text``; None for a token without rules.
+        groups: the groups of the user, for ``read_groups``; None for a user without groups.
     """
 
     token_id: str
@@ -48,6 +57,7 @@ class TokenRecord(NamedTuple):
     deleted: bool
     is_system: bool
     rules: str | None = None
+    groups: str | None = None
 
 
 def check(record: TokenRecord | None, token: CoderToken, now: datetime) -> Identity | Rejection:
@@ -91,4 +101,5 @@ def _owner(record: TokenRecord) -> Identity:
         token_name=printable(record.token_name),
         expires_at=record.expires_at,
         rules=read_rules(record.rules),
+        memberships=read_groups(record.groups),
     )

@@ -68,6 +68,27 @@ def may_give(user: User, roles: Collection[str]) -> bool:
     return is_owner(user) or not roles
 
 
+def may_see_groups(user: User) -> bool:
+    """Return whether a user may list all groups and their members; others see their own groups."""
+    return may_manage_users(user)
+
+
+def may_change_groups(user: User) -> bool:
+    """Return whether a user may create, change and delete groups with their rules.
+
+    A group's rules may limit owners and the user administrators themselves.
+    """
+    return is_owner(user)
+
+
+def may_move(user: User, other: User) -> bool:
+    """Return whether a user may add another to local groups and remove them.
+
+    User administrators may not move themselves: it could widen what they may do.
+    """
+    return is_owner(user) or (may_manage(user, other) and user.id != other.id)
+
+
 def longest_lifetime(owner: User) -> timedelta:
     """Return the longest lifetime of an owner's tokens, which depends on the owner's roles."""
     return lifetimes.ADMIN_MAXIMUM if is_owner(owner) else lifetimes.MAXIMUM

@@ -1,4 +1,4 @@
-"""The tables of users, tokens and the audit log, with Coder's names and meanings.
+"""The tables of users, groups, tokens and the audit log, with Coder's names and meanings.
 
 In SQLite the type words ``timestamptz``, ``boolean`` and ``json`` tell the reader which value to
 make of the stored text or number; ``text`` beside them keeps SQLite from turning text into numbers.
@@ -12,6 +12,10 @@ from authz.database.migration import Schema, Statements
 from authz.database.sqlite_tables import APPLICATION_ID
 
 _LOGIN_TYPES = "('password', 'github', 'oidc', 'token', 'none', 'oauth2_provider_app')"
+_AUDIT = (
+    "id, time, actor_kind, actor, user_id, api_key_id, ip, action, resource_type, resource_id,"
+    " resource_target, username, additional_fields"
+)
 _TIME = "GLOB '????-??-??T??:??:??.??????+00:00'"
 
 _SQLITE = (
@@ -136,6 +140,96 @@ _POSTGRESQL = (
     "INSERT INTO authz_schema (version) VALUES (0)",
 )
 
+# The groups of a user with their rules, as ``read_groups`` reads them. Each change of a group or a
+# membership writes them in its transaction, so that a check needs no further table.
+_SQLITE_GROUPS = (
+    """ALTER TABLE users ADD COLUMN authz_groups text
+    CHECK (authz_groups IS NULL OR json_valid(authz_groups))""",
+    f"""CREATE TABLE groups (
+    id text NOT NULL PRIMARY KEY,
+    name text NOT NULL CHECK (length(name) BETWEEN 1 AND 255),
+    display_name text NOT NULL DEFAULT '',
+    source text NOT NULL DEFAULT '',
+    created_at timestamptz text NOT NULL CHECK (created_at {_TIME}),
+    updated_at timestamptz text NOT NULL CHECK (updated_at {_TIME}),
+    authz_rules text CHECK (authz_rules IS NULL OR json_valid(authz_rules))
+) WITHOUT ROWID""",
+    "CREATE UNIQUE INDEX groups_name ON groups (lower(name), source)",
+    """CREATE TABLE group_members (
+    user_id text NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    group_id text NOT NULL REFERENCES groups (id) ON DELETE CASCADE,
+    PRIMARY KEY (user_id, group_id)
+) WITHOUT ROWID""",
+    "CREATE INDEX group_members_group ON group_members (group_id, user_id)",
+    # SQLite can't change the check of a column, so the table is made again. The program knows the
+    # kinds of objects; a list of them here would have to be changed with each new kind.
+    "ALTER TABLE audit_logs RENAME TO audit_logs_2",
+    f"""CREATE TABLE audit_logs (
+    id text NOT NULL PRIMARY KEY,
+    time timestamptz text NOT NULL CHECK (time {_TIME}),
+    actor_kind text NOT NULL CHECK (actor_kind IN ('os', 'user', 'nobody')),
+    actor text NOT NULL DEFAULT '',
+    user_id text,
+    api_key_id text,
+    ip text NOT NULL DEFAULT '',
+    action text NOT NULL,
+    resource_type text NOT NULL CHECK (resource_type <> ''),
+    resource_id text NOT NULL DEFAULT '',
+    resource_target text NOT NULL DEFAULT '',
+    username text NOT NULL DEFAULT '',
+    additional_fields text NOT NULL DEFAULT '{{}}' CHECK (json_valid(additional_fields))
+) WITHOUT ROWID""",
+    f"INSERT INTO audit_logs ({_AUDIT}) SELECT {_AUDIT} FROM audit_logs_2",  # noqa: S608 - constants
+    "DROP TABLE audit_logs_2",
+    "CREATE INDEX audit_logs_time ON audit_logs (time)",
+)
+
+_POSTGRESQL_GROUPS = (
+    """ALTER TABLE users ADD COLUMN authz_groups text
+    CHECK (authz_groups IS NULL OR authz_groups::jsonb IS NOT NULL)""",
+    f"""CREATE TABLE groups (
+    id uuid NOT NULL PRIMARY KEY,
+    name text COLLATE "C" NOT NULL CHECK (length(name) BETWEEN 1 AND 255),
+    display_name text NOT NULL DEFAULT '',
+    source text COLLATE "C" NOT NULL DEFAULT '',
+    created_at timestamptz NOT NULL CHECK (created_at {_RANGE}),
+    updated_at timestamptz NOT NULL CHECK (updated_at {_RANGE}),
+    authz_rules text CHECK (authz_rules IS NULL OR authz_rules::jsonb IS NOT NULL)
+)""",
+    "CREATE UNIQUE INDEX groups_name ON groups (lower(name), source)",
+    """CREATE TABLE group_members (
+    user_id uuid NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    group_id uuid NOT NULL REFERENCES groups (id) ON DELETE CASCADE,
+    PRIMARY KEY (user_id, group_id)
+)""",
+    "CREATE INDEX group_members_group ON group_members (group_id, user_id)",
+    """ALTER TABLE audit_logs DROP CONSTRAINT audit_logs_resource_type_check,
+    ADD CONSTRAINT audit_logs_resource_type_check CHECK (resource_type <> '')""",
+    # A role that may read the rules of tokens checks tokens, so it needs the groups of users. A
+    # role with rights on the users manages them, so it needs the same rights on groups.
+    """DO $$
+DECLARE
+    granted record;
+    grantee text;
+BEGIN
+    FOR granted IN
+        SELECT DISTINCT acl.grantee AS oid, 'SELECT (authz_groups)' AS rights, 'users' AS tables
+        FROM pg_catalog.pg_attribute a, aclexplode(a.attacl) acl
+        WHERE a.attrelid = 'api_keys'::regclass AND a.attname = 'authz_rules'
+            AND acl.privilege_type = 'SELECT'
+        UNION
+        SELECT acl.grantee, acl.privilege_type, 'groups, group_members'
+        FROM pg_catalog.pg_class c, aclexplode(c.relacl) acl
+        WHERE c.oid = 'users'::regclass AND acl.grantee <> c.relowner
+            AND acl.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE')
+    LOOP
+        grantee := CASE granted.oid WHEN 0 THEN 'PUBLIC' ELSE granted.oid::regrole::text END;
+        EXECUTE format('GRANT %s ON %s TO %s', granted.rights, granted.tables, grantee);
+    END LOOP;
+END
+$$""",
+)
+
 
 def _store_version(dialect: Dialect, version: int) -> Statements:
     if dialect is Dialect.SQLITE:
@@ -146,6 +240,9 @@ def _store_version(dialect: Dialect, version: int) -> Statements:
 IDENTITY = Schema(
     name="identity",
     # No release of authz made tables of version 1.
-    steps={2: {Dialect.SQLITE: _SQLITE, Dialect.POSTGRESQL: _POSTGRESQL}},
+    steps={
+        2: {Dialect.SQLITE: _SQLITE, Dialect.POSTGRESQL: _POSTGRESQL},
+        3: {Dialect.SQLITE: _SQLITE_GROUPS, Dialect.POSTGRESQL: _POSTGRESQL_GROUPS},
+    },
     store_version=_store_version,
 )

@@ -11,7 +11,13 @@ from authz.core.identity import Identity, Rejection
 from authz.core.tokens import CoderToken
 from authz.database.sqlite_file import SQLiteFile
 from authz.errors import IdentityUnreachable, StoreError
-from authz.identity.record import SELECT_RECORD, TokenRecord, check
+from authz.identity.record import (
+    GROUPS_VERSION,
+    SELECT_RECORD,
+    SELECT_RECORD_BEFORE_GROUPS,
+    TokenRecord,
+    check,
+)
 from authz.identity.schema import IDENTITY
 
 _MAX_RECORDS = 10_000
@@ -36,6 +42,7 @@ class SQLiteSource:
         # Records, and the state of the file in which they were read.
         self._records: FIFOCache[str, TokenRecord] = FIFOCache(_MAX_RECORDS)
         self._state: tuple[sqlite3.Connection, int] | None = None
+        self._select = SELECT_RECORD
 
     async def verify(self, token: CoderToken) -> Identity | Rejection:
         """Look the token up now; see ``IdentitySource.verify``.
@@ -64,10 +71,11 @@ class SQLiteSource:
             state = self._state
             if state is None or state[0] is not connection or state[1] != version:
                 self._forget()
+                self._select = _select_of(connection)
                 self._state = connection, version
             record = self._records.get(token_id)
             if record is None:
-                rows = connection.execute(SELECT_RECORD, {"1": token_id}).fetchall()
+                rows = connection.execute(self._select, {"1": token_id}).fetchall()
                 if rows:
                     record = _record_of(rows[0])
                     self._records[token_id] = record
@@ -85,8 +93,14 @@ class SQLiteSource:
         self._state = None
 
 
+def _select_of(connection: sqlite3.Connection) -> str:
+    """Return the query for the version of the tables, which a writer may bring up to date."""
+    version = connection.execute("PRAGMA user_version").fetchall()[0][0]
+    return SELECT_RECORD if version >= GROUPS_VERSION else SELECT_RECORD_BEFORE_GROUPS
+
+
 def _record_of(row: tuple[Any, ...]) -> TokenRecord:
-    key, secret, expires, name, user, username, email, status, deleted, system, rules = row
+    key, secret, expires, name, user, username, email, status, deleted, system, rules, groups = row
     return TokenRecord(
         key,
         secret,
@@ -99,4 +113,5 @@ def _record_of(row: tuple[Any, ...]) -> TokenRecord:
         deleted != 0,
         system != 0,
         rules,
+        groups,
     )

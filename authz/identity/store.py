@@ -1,4 +1,4 @@
-"""The store of users and tokens, for the commands and the token API.
+"""The store of users, groups and tokens, for the commands and the token API.
 
 A method that refuses raises StoreError with a line that says what to do. No error quotes a token,
 not even one that was given in the wrong place.
@@ -21,6 +21,7 @@ from authz.identity.names import check_token_name, invent_token_name
 from authz.identity.record import SELECT_RECORD, TokenRecord, check
 from authz.identity.roles import longest_lifetime
 from authz.identity.store_base import SELECT_KEY
+from authz.identity.store_groups import GroupStore
 from authz.identity.store_reveal import RevealStore
 from authz.identity.store_sessions import SessionStore
 from authz.identity.store_tokens import TokenReader
@@ -38,8 +39,8 @@ class OwnerChanged(StoreError):  # noqa: N818
     """The owner of a new key was deleted or suspended meanwhile, or has another password."""
 
 
-class Store(UserStore, SessionStore, RevealStore, TokenReader):
-    """Users, sessions and tokens in a database with the identity tables."""
+class Store(UserStore, GroupStore, SessionStore, RevealStore, TokenReader):
+    """Users, groups, sessions and tokens in a database with the identity tables."""
 
     async def create_token(
         self,
@@ -232,7 +233,7 @@ class Store(UserStore, SessionStore, RevealStore, TokenReader):
     async def owner_of(self, token: CoderToken) -> User | None:
         """Return the active user whom the token proves, or None."""
         rows = await self._database.fetch(SELECT_RECORD, token.id)
-        record = TokenRecord(*(rows[0][column] for column in range(11))) if rows else None
+        record = TokenRecord(*(rows[0][column] for column in range(12))) if rows else None
         identity = check(record, token, datetime.now(UTC))
         if not isinstance(identity, Identity):
             return None

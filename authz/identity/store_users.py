@@ -239,8 +239,9 @@ class UserStore(StoreBase):
                 "DELETE FROM api_keys WHERE user_id = $1 AND expires_at >= $2", user.id, now
             )
             await transaction.execute("DELETE FROM api_keys WHERE user_id = $1", user.id)
+            await transaction.execute("DELETE FROM group_members WHERE user_id = $1", user.id)
             changed = await transaction.execute(
-                "UPDATE users SET deleted = true, updated_at = $1"
+                "UPDATE users SET deleted = true, authz_groups = NULL, updated_at = $1"
                 " WHERE id = $2 AND deleted = false",
                 now,
                 user.id,

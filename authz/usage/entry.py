@@ -1,7 +1,13 @@
 """A recorded request, from either of Envoy's access logs."""
 
+import json
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
+
+from authz.printable import printable
+
+_MAX_GROUPS = 200
 
 
 class Usage(StrEnum):
@@ -59,6 +65,7 @@ class UsageEntry:
         time_ms: the time at which it began, in milliseconds of Unix time.
         status: the HTTP status; 0 if the client left before there was one.
         duration_ms: the time until the last byte.
+        groups: the names of the user's groups at the time of the request.
     """
 
     id: str
@@ -78,11 +85,30 @@ class UsageEntry:
     model: str | None = None
     proxy_session: str | None = None
     tokens: Tokens = NO_TOKENS
+    groups: tuple[str, ...] = ()
 
     @property
     def process(self) -> str:
         """The name of the authz process that answered the check."""
         return self.id.partition("-")[0]
+
+
+def read_groups(text: str) -> tuple[str, ...]:
+    """Return the groups that Envoy wrote as a JSON list; none for any other text."""
+    if not text.startswith("["):
+        return ()
+    try:
+        return clean_groups(json.loads(text))
+    except (ValueError, RecursionError):
+        return ()
+
+
+def clean_groups(values: Any) -> tuple[str, ...]:
+    """Return the texts of a list, cleaned; none for any other value."""
+    if not isinstance(values, list):
+        return ()
+    names = (printable(value) for value in values[:_MAX_GROUPS] if isinstance(value, str))
+    return tuple(dict.fromkeys(name for name in names if name))
 
 
 def judge(

@@ -6,7 +6,7 @@ from typing import Any
 
 from authz.check.entry_ids import ID
 from authz.printable import printable
-from authz.usage.entry import Tokens, UsageEntry, judge
+from authz.usage.entry import Tokens, UsageEntry, clean_groups, judge
 from authz.usage.from_stream import CANCELLED, MAX_TOKENS
 
 _MAX_NUMBER = 1 << 62
@@ -64,6 +64,7 @@ def read_line(line: str) -> UsageEntry | None:
             output=_count(values, "output_tokens"),
             reasoning=_count(values, "reasoning_tokens"),
         ),
+        groups=clean_groups(values.get("groups")),
     )
 
 

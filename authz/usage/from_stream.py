@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 from authz.check.entry_ids import ID
 from authz.pb import otlp_logs_pb2 as pb
 from authz.printable import printable
-from authz.usage.entry import Tokens, UsageEntry, judge
+from authz.usage.entry import Tokens, UsageEntry, judge, read_groups
 from authz.usage.names import REQUEST_FIELDS
 
 CANCELLED = re.compile(r"\b(?:DC|DR)\b")
@@ -18,6 +18,9 @@ CANCELLED = re.compile(r"\b(?:DC|DR)\b")
 _MILLISECOND = 1_000_000
 _MAX_DIGITS = 15
 _MAX_KNOWN = 100
+_GROUPS = REQUEST_FIELDS.index("groups")
+_MAX_GROUPS = 16_384
+"""More than authz writes into the metadata, however Envoy escapes it."""
 MAX_TOKENS = 10**12
 """The maximum of a count, so that sums stay within SQLite's integers."""
 _NOTHING = frozenset({"", "-"})
@@ -34,17 +37,18 @@ def read_entry(values: Sequence[bytes], time_ns: int) -> UsageEntry:
     """Return the request of a record.
 
     Args:
-        values: serialized ``AnyValue``s of ``REQUEST_FIELDS``, in order.
+        values: serialized ``AnyValue``s of ``REQUEST_FIELDS``, in order; the last one may be absent
+            (``REQUEST_BEFORE_GROUPS``).
         time_ns: the time at which the request began, in nanoseconds of Unix time.
 
     Raises:
         BadRecord: the number of values is wrong, or a required one is missing.
     """
-    if len(values) != len(REQUEST_FIELDS):
+    if not len(REQUEST_FIELDS) - 1 <= len(values) <= len(REQUEST_FIELDS):
         raise BadRecord("the number of fields is wrong")
     entry, decision, reason, user, user_id, token_id, token_name, provider, mode = values[:9]
     status, duration, flags, _, request_id, session, encoding, model = values[9:17]
-    *counts, extracted = values[17:]
+    *counts, extracted = values[17:_GROUPS]
     entry_id = _read(entry)
     if ID.fullmatch(entry_id) is None:
         raise BadRecord("the id is not one of authz")
@@ -75,6 +79,7 @@ def read_entry(values: Sequence[bytes], time_ns: int) -> UsageEntry:
         model=None if name == _NO_VALUE else name,
         proxy_session=text_of(session),
         tokens=Tokens(*map(_count, counts)),
+        groups=_groups(values[_GROUPS]) if len(values) > _GROUPS else (),
     )
 
 
@@ -107,12 +112,25 @@ def _known_count(value: bytes) -> int | None:
     return int(text) if is_count and int(text) <= MAX_TOKENS else None
 
 
+def _groups(value: bytes) -> tuple[str, ...]:
+    return _known_groups(value) if len(value) <= _MAX_GROUPS else ()
+
+
+@lru_cache(maxsize=1024)
+def _known_groups(value: bytes) -> tuple[str, ...]:
+    return read_groups(_decoded(value).decode("utf-8", "replace"))
+
+
 def _read(value: bytes) -> str:
+    return printable(_decoded(value).decode("utf-8", "replace"))
+
+
+def _decoded(value: bytes) -> bytes:
     try:
         data: bytes = pb.AnyValue.FromString(value).string_value
     except DecodeError:
         raise BadRecord("a field is not a value") from None
-    return printable(data.decode("utf-8", "replace"))
+    return data
 
 
 def _or_none(text: str) -> str | None:

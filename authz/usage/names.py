@@ -10,12 +10,15 @@ PROXY_SESSION_KEY = "authz.proxy.session"
 
 No client can write it, because an internal listener has no socket."""
 
-REQUEST = "authz.request.1"
+REQUEST = "authz.request.2"
 """The first value of a record of a request; the number changes with the fields."""
+REQUEST_BEFORE_GROUPS = "authz.request.1"
+"""The first value of a record without the last field, from an Envoy that was rendered before."""
 REQUEST_FIELDS = (
     *("entry", "decision", "reason", "user", "user_id", "token_id", "token_name"),
     *("provider", "mode", "status", "duration_ms", "flags", "details", "request_id"),
     *("proxy_session", "content_encoding", "model", "input_tokens", "cached_tokens"),
     *("cache_write_tokens", "output_tokens", "reasoning_tokens", "usage"),
+    "groups",
 )
 """The values that follow, in this order."""

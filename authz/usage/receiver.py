@@ -11,12 +11,13 @@ from authz.metrics import KEY_REFUSALS
 from authz.pb import otlp_logs_pb2 as pb
 from authz.usage.entry import UsageEntry
 from authz.usage.from_stream import BadRecord, read_entry, text_of
-from authz.usage.names import REQUEST, REQUEST_FIELDS
+from authz.usage.names import REQUEST, REQUEST_BEFORE_GROUPS, REQUEST_FIELDS
 
 METHOD = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
 ANSWER = b""
 """An empty ``ExportLogsServiceResponse``, which means success."""
 
+_COUNTS = {REQUEST: len(REQUEST_FIELDS), REQUEST_BEFORE_GROUPS: len(REQUEST_FIELDS) - 1}
 _DETAILS = REQUEST_FIELDS.index("details")
 
 _log = structlog.get_logger(__name__)
@@ -60,8 +61,11 @@ class RequestRecords:
     def _take(self, record: pb.LogRecord) -> None:
         try:
             kind, *values = record.body.array_value.values or (b"",)
-            if text_of(kind) != REQUEST:
+            count = _COUNTS.get(text_of(kind) or "")
+            if count is None:
                 raise BadRecord("the kind is unknown")
+            if count != len(values):
+                raise BadRecord("the number of fields is wrong")
             request = read_entry(values, record.time_unix_nano)
             self._record(request)
         except BadRecord as error:

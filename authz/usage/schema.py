@@ -26,6 +26,7 @@ COLUMNS = {
     "cache_write_tokens": "bigint",
     "output_tokens": "bigint",
     "reasoning_tokens": "bigint",
+    "groups": "text",
 }
 """The columns that are written, with PostgreSQL's types."""
 
@@ -61,6 +62,8 @@ _TABLES = (
     received bigint NOT NULL
 )""",
 )
+# A JSON list of names; NULL without groups.
+_GROUPS = ("ALTER TABLE usage_entries ADD COLUMN groups text",)
 _FIND = {
     Dialect.SQLITE: """\
 SELECT name FROM sqlite_master
@@ -85,7 +88,7 @@ def _store_version(_: Dialect, version: int) -> Statements:
 
 USAGE = Schema(
     name="usage",
-    steps={1: {Dialect.SQLITE: _TABLES, Dialect.POSTGRESQL: _TABLES}},
+    steps={1: dict.fromkeys(Dialect, _TABLES), 2: dict.fromkeys(Dialect, _GROUPS)},
     store_version=_store_version,
 )
 

@@ -5,11 +5,12 @@ requests, and the number of its rows. The difference is the number of requests t
 were lost; ``authz usage import`` finds lost ones in the JSON access log.
 """
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 
-from authz.database.interface import Database, Row
+from authz.database.interface import Database, Dialect, Row
 from authz.printable import printable
 from authz.usage.entry import UsageEntry
 from authz.usage.schema import COLUMNS, ENTRIES, prepare
@@ -40,7 +41,14 @@ GROUPS = {
     "provider": "coalesce(provider, '')",
     "token": "coalesce(token_name, token_id, '')",
     "mode": "coalesce(mode, '')",
+    "group": "of_group.value",
 }
+_NAMES = {
+    Dialect.SQLITE: "json_each(coalesce(groups, {}))",
+    Dialect.POSTGRESQL: "json_array_elements_text(coalesce(groups, {})::json)",
+}
+"""A table of the groups of a row, with the column ``value``; the field is the list for none."""
+_EMPTY, _NO_NAME = "'[]'", "'[\"\"]'"
 _DAY_MS = 86_400_000
 _SUMS = """count(*) AS requests,
  sum(CASE WHEN usage = 'refused' THEN 1 ELSE 0 END) AS refusals,
@@ -48,7 +56,7 @@ _SUMS = """count(*) AS requests,
  coalesce(sum(cached_tokens), 0) AS cached_tokens,
  coalesce(sum(output_tokens), 0) AS output_tokens,
  sum(CASE WHEN usage IN ('failed', 'compressed', 'cancelled') THEN 1 ELSE 0 END) AS unknown
- FROM usage_entries WHERE time_ms >= $1"""
+"""
 
 
 class UsageStore:
@@ -137,17 +145,38 @@ class UsageStore:
         )
         return int(rows[0]["missing"])
 
-    async def add_up(self, group: str, since_ms: int, user_id: str | None = None) -> list[Line]:
-        """Sum up the requests since a time, the groups with the most tokens first.
+    async def add_up(
+        self,
+        by: str,
+        since_ms: int,
+        user_id: str | None = None,
+        *,
+        group: str | None = None,
+    ) -> list[Line]:
+        """Sum up the requests since a time, those with the most tokens first.
 
         Args:
-            group: one of ``GROUPS``.
+            by: one of ``GROUPS``. By ``group``, a request counts for each group of its user.
             since_ms: Unix time in milliseconds.
             user_id: sum up the requests of this user only; None means all users.
+            group: sum up the requests of users who were in this group at the time; None means all.
         """
-        whose, args = _of_user(user_id)
+        names = _NAMES[self._database.dialect]
+        tables = "usage_entries"
+        if by == "group":
+            # A request of a user without groups has one empty name.
+            tables += f" CROSS JOIN {names.format(_NO_NAME)} of_group"
+        condition, args = _of_user(user_id)
+        if group is not None:
+            args.append(group)
+            condition += (
+                f" AND EXISTS (SELECT 1 FROM {names.format(_EMPTY)} one"  # noqa: S608 - constants
+                f" WHERE lower(one.value) = lower(${len(args) + 1}))"
+            )
         rows = await self._database.fetch(
-            f"SELECT {GROUPS[group]} AS key, {_SUMS}{whose} GROUP BY 1 ORDER BY"
+            f"SELECT {GROUPS[by]} AS key, {_SUMS} FROM {tables}"  # noqa: S608 - constants
+            f" WHERE time_ms >= $1{condition}"
+            " GROUP BY 1 ORDER BY"
             " coalesce(sum(input_tokens), 0) + coalesce(sum(output_tokens), 0) DESC,"
             " count(*) DESC, 1",
             since_ms,
@@ -163,7 +192,8 @@ class UsageStore:
         """
         whose, args = _of_user(user_id)
         rows = await self._database.fetch(
-            f"SELECT time_ms / {_DAY_MS} AS key, {_SUMS}{whose} GROUP BY 1 ORDER BY 1",
+            f"SELECT time_ms / {_DAY_MS} AS key, {_SUMS} FROM usage_entries"  # noqa: S608
+            f" WHERE time_ms >= $1{whose} GROUP BY 1 ORDER BY 1",
             since_ms,
             *args,
         )
@@ -211,6 +241,7 @@ def _values(entry: UsageEntry) -> tuple[str | int | None, ...]:
         tokens.cache_write,
         tokens.output,
         tokens.reasoning,
+        json.dumps(entry.groups) if entry.groups else None,
     )
 
 

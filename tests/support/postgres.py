@@ -164,7 +164,7 @@ class PostgresServer:
         name = self._kept[kind]
         self.terminate_connections(name)
         ours = kind == "own"
-        self.sql(name, f"TRUNCATE users{', audit_logs' if ours else ''} CASCADE")
+        self.sql(name, f"TRUNCATE users{', audit_logs, groups' if ours else ''} CASCADE")
         return name
 
     def url(

@@ -12,7 +12,10 @@ GRANT SELECT (id, hashed_secret, user_id, expires_at, token_name) ON api_keys TO
 GRANT SELECT (id, username, email, status, deleted, is_system) ON users TO {role};
 """
 """What ``docs/identity-postgresql.md`` tells an administrator to grant."""
-GRANT_RULES = "GRANT SELECT (authz_rules) ON api_keys TO {role};\n"
+GRANT_RULES = """\
+GRANT SELECT (authz_rules) ON api_keys TO {role};
+GRANT SELECT (authz_groups) ON users TO {role};
+"""
 """The same, for our own tables only."""
 
 

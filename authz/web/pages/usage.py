@@ -30,7 +30,9 @@ async def show_usage(context: PageContext) -> Response:
         by_day.get(key) or Line(key, 0, 0, 0, 0, 0, 0)
         for key in (str((day - _EPOCH).days) for day in days)
     ]
-    groups = [("Model", "model"), ("Mode", "mode"), *([("User", "user")] if shows_everyone else [])]
+    groups = [("Model", "model"), ("Mode", "mode")]
+    if shows_everyone:
+        groups += [("User", "user"), ("Group", "group")]
     return context.show(
         "usage.html",
         is_recorded=True,

@@ -2,14 +2,17 @@
 
 import asyncio
 import re
+import secrets
 import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from authz.core.groups import Group
 from authz.core.identity import Identity, IdentitySource, Rejection
 from authz.core.rules import make_rules
 from authz.core.tokens import CoderToken, parse
@@ -23,8 +26,10 @@ from authz.identity.open import make_store, open_source, open_store
 from authz.identity.schema import IDENTITY
 from authz.usage.store import UsageStore
 from tests.support.postgres import PostgresServer
+from tests.support.postgres_tables import GRANTS
 
 _STORES = Path(__file__).parents[2] / "support" / "first_stores"
+_FIRST_VERSION = 2
 _STEP = "ALTER TABLE users ADD COLUMN color text NOT NULL DEFAULT 'blue'"
 _EXPECTED = {"laptop": "alice", "ci": "bot", "old": Rejection.EXPIRED, "limited": "alice"}
 
@@ -73,12 +78,16 @@ async def _verdicts(source: IdentitySource, kind: str) -> dict[str, str]:
 
 async def _check_first_store(url: str, kind: str) -> None:
     source = await open_source(url)
+    # The service starts before a writer brings the tables up to date, and reads them as they are.
     assert await _verdicts(source, kind) == _EXPECTED
     identity = await source.verify(_tokens(kind)["limited"])
     assert isinstance(identity, Identity)
     assert identity.rules == make_rules(["openai"])
-    await source.close()
+    made = (await make_store(url))[1]
+    assert made == (kind == "postgresql")
     assert not (await make_store(url))[1]
+    # The same source, which was open meanwhile.
+    assert await _verdicts(source, kind) == _EXPECTED
     store = await open_store(url, create=False)
     users = {user.username: user for user in await store.list_users()}
     assert {name: user.status for name, user in users.items()} == {
@@ -88,24 +97,44 @@ async def _check_first_store(url: str, kind: str) -> None:
     }
     assert users["alice"].roles == ("owner",)
     assert len(await store.list_tokens(include_expired=True)) == 4
+    entries = await store.audit_entries(datetime(2026, 1, 1, tzinfo=UTC))
+    assert [entry.change.action for entry in entries] == ["roles", "create"]
+    assert entries[1].change.fields["rules"] == {"providers": ["openai"]}
+    group = await store.create_group("staff", rules=make_rules(["anthropic"]))
+    await store.add_members(group, [users["alice"]])
+    last = (await store.audit_entries(datetime(2026, 1, 1, tzinfo=UTC)))[-1].change
+    assert (last.resource, last.target, last.username) == ("group", "staff", "alice")
+    identity = await source.verify(_tokens(kind)["limited"])
+    assert isinstance(identity, Identity)
+    assert identity.memberships == (Group("staff", make_rules(["anthropic"])),)
     await store.close()
+    await source.close()
 
 
-async def test_a_first_file_is_used_as_it_is(first: Path) -> None:
-    """Its users, tokens and rules are read, and neither source nor command changes a byte."""
+async def test_a_first_file_is_read_and_then_brought_up_to_date(first: Path) -> None:
+    """A source changes no byte of it; the first command keeps rows and makes today's tables."""
     with closing(sqlite3.connect(first)) as connection:
         before = list(connection.iterdump())
+    source = await open_source(f"sqlite:///{first}")
+    assert await _verdicts(source, "sqlite") == _EXPECTED
+    await source.close()
+    with closing(sqlite3.connect(first)) as connection:
+        assert list(connection.iterdump()) == before
     await _check_first_store(f"sqlite:///{first}", "sqlite")
     fresh = first.with_name("fresh.db")
     make(fresh, IDENTITY)
+    indexes = """SELECT name FROM sqlite_master WHERE type = 'index' AND sql <> ''
+        AND tbl_name NOT LIKE 'usage%' ORDER BY 1"""
     with closing(sqlite3.connect(first)) as mine, closing(sqlite3.connect(fresh)) as other:
-        assert list(mine.iterdump()) == before
-        for table in ("users", "api_keys", "audit_logs"):
+        for table in ("users", "api_keys", "audit_logs", "groups", "group_members"):
             pragma = f"PRAGMA table_info({table})"
             assert mine.execute(pragma).fetchall() == other.execute(pragma).fetchall()
+        assert mine.execute(indexes).fetchall() == other.execute(indexes).fetchall()
 
 
-async def test_a_first_database_is_used_as_it_is(postgres: PostgresServer) -> None:
+async def test_a_first_database_is_read_and_then_brought_up_to_date(
+    postgres: PostgresServer,
+) -> None:
     """The same in PostgreSQL, with the same columns as tables made now."""
     name, fresh = postgres.database(), postgres.database()
     postgres.sql(name, (_STORES / "postgresql.sql").read_text())
@@ -124,7 +153,7 @@ async def test_the_next_writer_brings_a_file_up_to_date(first: Path, newer: Sche
     source = await open_source(f"sqlite:///{first}")
     assert await _verdicts(source, "sqlite") == _EXPECTED
     with closing(sqlite3.connect(first)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (IDENTITY.version,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (_FIRST_VERSION,)
     await (await open_store(f"sqlite:///{first}", create=False)).close()
     with closing(sqlite3.connect(first)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (newer.version,)
@@ -165,7 +194,7 @@ def test_a_failing_step_changes_nothing_in_a_file(first: Path) -> None:
         with pytest.raises(StoreError, match="nowhere"):
             file.connection()
         assert list(connection.iterdump()) == before
-        assert connection.execute("PRAGMA user_version").fetchone() == (IDENTITY.version,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (_FIRST_VERSION,)
     file = SQLiteFile(first, _next_version(_STEP), read_only=False)
     assert file.connection().execute("SELECT color FROM users").fetchone() == ("blue",)
     file.close()
@@ -189,6 +218,36 @@ async def test_db_init_brings_a_database_up_to_date(
     await source.close()
 
 
+async def test_an_upgrade_gives_roles_the_rights_on_groups(postgres: PostgresServer) -> None:
+    """A role that checks tokens, and one that manages them, go on doing so after the upgrade."""
+    name = postgres.database()
+    postgres.sql(name, (_STORES / "postgresql.sql").read_text())
+    checks, manages = (f"{word}_{secrets.token_hex(4)}" for word in ("checks", "manages"))
+    postgres.sql(
+        name,
+        f'CREATE ROLE "{checks}" LOGIN',
+        f'CREATE ROLE "{manages}" LOGIN',
+        *GRANTS.format(role=checks).splitlines(),
+        f"GRANT SELECT (authz_rules) ON api_keys TO {checks}",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON users, api_keys TO {manages}",
+        f"GRANT SELECT ON authz_schema TO {manages}",
+        f"GRANT SELECT, INSERT ON audit_logs TO {manages}",
+    )
+    await make_store(postgres.url(name))
+    store = await open_store(postgres.url(name, user=manages), create=False)
+    group = await store.create_group("staff")
+    await store.add_members(group, [await store.get_user("alice")])
+    await store.delete_user(await store.create_user("zoe"))
+    await store.close()
+    source = await open_source(postgres.url(name, user=checks))
+    identity = await source.verify(_tokens("postgresql")["laptop"])
+    assert isinstance(identity, Identity)
+    assert identity.groups == ("staff",)
+    await source.close()
+    with pytest.raises(RuntimeError, match="permission denied"):
+        postgres.sql(name, f"SET ROLE {checks}", "SELECT * FROM group_members")
+
+
 async def test_a_failing_step_changes_nothing_in_a_database(
     postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,7 +259,7 @@ async def test_a_failing_step_changes_nothing_in_a_database(
         patch.setattr(postgres_tables, "IDENTITY", broken)
         with pytest.raises(StoreError, match="nowhere"):
             await make_store(postgres.url(name))
-    assert postgres.sql(name, "SELECT version FROM authz_schema") == str(IDENTITY.version)
+    assert postgres.sql(name, "SELECT version FROM authz_schema") == str(_FIRST_VERSION)
     monkeypatch.setattr(postgres_tables, "IDENTITY", _next_version(_STEP))
     assert (await make_store(postgres.url(name)))[1]
 
@@ -215,6 +274,7 @@ async def test_recorded_requests_of_a_first_store_are_kept(
         name = postgres.database()
         postgres.sql(name, (_STORES / "postgresql.sql").read_text())
         url = postgres.url(name)
+        await make_store(url)
     store = UsageStore(await opening.open_database(url))
     await store.prepare()
     (line,) = await store.add_up("user", 0)

@@ -127,3 +127,11 @@ def test_any_text(text: str) -> None:
             read_line(line)
         except BadLine:
             continue
+
+
+def test_the_groups_of_a_line() -> None:
+    """They are a list in the log; a line of an earlier Envoy has none."""
+    for groups, expected in ((["a", "b\n"], ("a", "b\ufffd")), (None, ()), ("a", ()), ([1], ())):
+        entry = read_line(_line(groups=groups))
+        assert entry is not None
+        assert entry.groups == expected

@@ -139,7 +139,21 @@ def test_any_values_are_read_or_refused(values: list[bytes], time_ns: int) -> No
         assert entry.id == ID
 
 
-@given(st.lists(st.binary(max_size=30), min_size=22, max_size=22))
+@given(st.lists(st.binary(max_size=30), min_size=22, max_size=23))
 def test_any_fields_are_read(texts: list[bytes]) -> None:
     """With an id of ours any other texts make a request of some kind."""
     assert read_entry([any_value(ID), *map(any_value, texts)], 0).id == ID
+
+
+def test_the_groups_of_a_user() -> None:
+    """Envoy writes a list as JSON; anything else is no list of groups."""
+    assert _read(groups='["a,b","\\u00fc","a,b","x\\u001bz"]').groups == ("a,b", "ü", "x\ufffdz")
+    for other in ("-", "", "[", "[1]", '{"a": 1}', "[" * 10_000, '["' + "x" * 20_000 + '"]'):
+        assert _read(groups=other).groups == ()
+
+
+def test_a_record_of_an_envoy_that_was_rendered_before_groups() -> None:
+    """The last value is absent, and the others are read as before."""
+    _, *values = request_record(WHOLE)
+    entry = read_entry([any_value(value) for value in values[:-1]], 1_500_000_000_999)
+    assert entry == _read()

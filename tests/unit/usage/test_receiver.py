@@ -57,6 +57,16 @@ def test_refused_central_keys_are_counted(
     assert [entry.id for entry in seen.entries] == [ID]
 
 
+def test_a_record_of_an_earlier_envoy_is_taken() -> None:
+    """An Envoy that was rendered before there were groups sends one value less."""
+    first, *values = request_record({"entry": ID, "user": "alice"})
+    seen = Seen()
+    seen.receive(export([first.replace("2", "1"), *values[:-1]]))
+    assert [(entry.id, entry.username, entry.groups) for entry in seen.entries] == [
+        (ID, "alice", ())
+    ]
+
+
 def test_one_bad_record_costs_no_other() -> None:
     """What is no record of ours is passed over and told; those around it are taken."""
     good = request_record({"entry": ID})

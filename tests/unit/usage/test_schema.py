@@ -56,27 +56,30 @@ async def test_tables_are_made_with_their_version(database: Database) -> None:
 @pytest.mark.parametrize("is_versioned", [True, False])
 async def test_a_step_adds_a_column_and_keeps_rows(database: Database, is_versioned: bool) -> None:
     """Tables of the first version get the column, whether or not they have a version yet."""
-    await prepare(database)
-    await UsageStore(database).add([entry(1), entry(2)])
+    first = replace(USAGE, steps={1: USAGE.steps[1]})
+    await prepare(database, USAGE if is_versioned else first)
     if not is_versioned:
         await database.execute("DROP TABLE usage_schema")
         await prepare(database)
-        assert await UsageStore(database).add([entry(3)]) == 1
+    await UsageStore(database).add([entry(1), entry(2)])
     newer = _next_version(_STEP)
     await prepare(database, newer)
     assert await _version(database) == newer.version
     rows = await database.fetch("SELECT color FROM usage_entries")
     assert {row["color"] for row in rows} == {"blue"}
-    assert len(rows) == (2 if is_versioned else 3)
+    assert len(rows) == 2
     assert await UsageStore(database).add([entry(4)]) == 1
 
 
 async def test_newer_tables_are_refused(database: Database) -> None:
     """Tables of a later version are left alone, with the advice to upgrade."""
+    later = USAGE.version + 1
     await prepare(database, _next_version(_STEP))
-    with pytest.raises(StoreError, match=r"newer authz \(usage tables of version 2, .*: upgrade"):
+    with pytest.raises(
+        StoreError, match=rf"newer authz \(usage tables of version {later}, .*: upgrade"
+    ):
         await prepare(database)
-    assert await _version(database) == 2
+    assert await _version(database) == later
 
 
 async def test_many_make_the_tables_once(store_url: str, database: Database) -> None:
@@ -102,7 +105,7 @@ async def test_a_failing_step_changes_nothing(database: Database) -> None:
 
 
 async def test_prepared_tables_need_no_right_to_make_any(postgres: PostgresServer) -> None:
-    """A role that may only read and write rows uses tables with a version and without one."""
+    """A role that may only read and write rows uses up-to-date tables; others need their owner."""
     name = postgres.database()
     await (await _open(postgres.url(name))).close()
     owner = await open_database(postgres.url(name))
@@ -114,10 +117,31 @@ async def test_prepared_tables_need_no_right_to_make_any(postgres: PostgresServe
         f"GRANT SELECT, INSERT, UPDATE, DELETE ON usage_entries, usage_processes TO {role}",
         f"GRANT SELECT ON usage_schema, authz_schema TO {role}",
     )
-    for statement in ("SELECT 1", "DROP TABLE usage_schema"):
-        await owner.execute(statement)
-        writer = await open_database(postgres.url(name, user=role))
+    writer = await open_database(postgres.url(name, user=role))
+    await prepare(writer)
+    assert await UsageStore(writer).add([entry(1)]) == 1
+    await owner.execute("UPDATE usage_schema SET version = version - 1")
+    await owner.execute("ALTER TABLE usage_entries DROP COLUMN groups")
+    with pytest.raises(StoreError, match="must be owner of table usage_entries"):
         await prepare(writer)
-        assert await UsageStore(writer).add([entry(len(statement))]) == 1
-        await writer.close()
+    await prepare(owner)
+    assert await UsageStore(writer).add([entry(2)]) == 1
+    await writer.close()
     await owner.close()
+
+
+async def test_requests_from_before_groups_have_none(database: Database) -> None:
+    """Rows of the first version are kept, and count for no group."""
+    first = replace(USAGE, steps={1: USAGE.steps[1]})
+    await prepare(database, first)
+    await database.execute(
+        "INSERT INTO usage_entries (id, time_ms, decision, status, usage, duration_ms)"
+        " VALUES ('0123456789ab-000000000001', 1, 'allow', 200, 'none', 1)"
+    )
+    store = UsageStore(database)
+    await store.prepare()
+    await store.add([entry(2, groups=("labs",))])
+    assert {line.key: line.requests for line in await store.add_up("group", 0)} == {
+        "": 1,
+        "labs": 1,
+    }

@@ -259,3 +259,21 @@ async def test_last_use_of_each_token(store: UsageStore) -> None:
         ]
     )
     assert await store.last_uses("a") == {"x": 3, "y": 2}
+
+
+async def test_by_group(store: UsageStore) -> None:
+    """A request counts for each group of its user; without groups it counts for no name."""
+    await store.add(
+        [
+            entry(1, groups=("labs", "CN=a,OU=b")),
+            entry(2, groups=("Labs",), model="claude-y"),
+            entry(3, username="bob"),
+        ]
+    )
+    by_group = {line.key: line.requests for line in await store.add_up("group", 0)}
+    assert by_group == {"labs": 1, "Labs": 1, "CN=a,OU=b": 1, "": 1}
+    lines = await store.add_up("model", 0, group="LABS")
+    assert {line.key: line.input_tokens for line in lines} == {"claude-x": 10, "claude-y": 10}
+    assert await store.add_up("user", 0, group="cn=a,ou=b")
+    assert await store.add_up("user", 0, group="lab") == []
+    assert await store.add_up("user", 0, group="'; DROP TABLE users; --") == []
