@@ -1,4 +1,4 @@
-"""``authz audit``: the changes to users and tokens."""
+"""``authz audit``: the changes to users, groups and tokens."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -37,7 +37,7 @@ from authz.identity.audit import Entry
 @output_option
 @config_option
 def audit(since: timedelta, user: str | None, output: str, config_path: Path | None) -> None:
-    """Show changes to users and tokens, and sign-ins; oldest first."""
+    """Show changes to users, groups and tokens, and sign-ins; oldest first."""
 
     async def work() -> None:
         async with opened_store(identity_of(config_path)) as store:
@@ -61,6 +61,8 @@ def _row(entry: Entry) -> dict[str, str]:
     what = f"{change.resource} {change.target or change.resource_id}".strip()
     if change.resource == "api_key":
         what = f"{what} ({change.resource_id}) of {change.username}"
+    elif change.resource == "group" and change.username:
+        what = f"{what} and user {change.username}"
     return {
         "TIME": f"{entry.time:%Y-%m-%dT%H:%M:%SZ}",
         "WHO": f"{actor.name or actor.kind}{with_key}",

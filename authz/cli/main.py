@@ -17,7 +17,8 @@ _ERROR_MAX = 10_000
 
 COMMANDS = {
     "audit": LateCommand(
-        "authz.cli.audit:audit", "Show changes to users and tokens, and sign-ins; oldest first."
+        "authz.cli.audit:audit",
+        "Show changes to users, groups and tokens, and sign-ins; oldest first.",
     ),
     "client": LateCommand(
         "authz.cli.client:client", "Print the lines that point a client at this gateway."
@@ -25,6 +26,12 @@ COMMANDS = {
     "config": LateCommand("authz.cli.configuration:config", "Check and describe gateway.yaml."),
     "db": LateCommand("authz.cli.db:db", "Prepare the database for users and tokens."),
     "envoy": LateCommand("authz.cli.envoy:envoy", "Render and validate Envoy's configuration."),
+    "explain": LateCommand(
+        "authz.cli.explain:explain", "Say whether a user may use a provider, and why."
+    ),
+    "groups": LateCommand(
+        "authz.cli.user_groups:groups", "Create, list and change groups of users, and their rules."
+    ),
     "init": LateCommand("authz.cli.init:init", "Write a commented gateway.yaml to start from."),
     "login": LateCommand(
         "authz.cli.login:login", "Create a session token for a user and store it in a file."
@@ -56,7 +63,7 @@ COMMANDS = {
 @click.group(
     cls=LateGroup,
     late=COMMANDS,
-    aliases={"token": "tokens", "user": "users"},
+    aliases={"group": "groups", "token": "tokens", "user": "users"},
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=example("authz up --demo", "authz users create alice", "authz tokens create -u alice"),
 )

@@ -59,10 +59,12 @@ def limiting_groups(permission: Permission) -> str:
         permission: with at least one group that limits its members.
     """
     of_groups = [one for one in permission.findings if one.limiter is Limiter.GROUP]
+    if len(of_groups) == 1:
+        return f'your group "{of_groups[0].name}" is limited to {of_groups[0].rules}'
     texts = [f'"{one.name}" is limited to {one.rules}' for one in of_groups[:_GROUPS]]
     if len(of_groups) > _GROUPS:
-        texts.append(f"{len(of_groups) - _GROUPS} more do not allow it")
-    return f"your group{'s' if len(texts) > 1 else ''} {', '.join(texts)}"
+        texts.append(f"and {len(of_groups) - _GROUPS} more")
+    return f"none of your groups allows it ({', '.join(texts)})"
 
 
 def override_in_query(name: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from authz.core.groups import Group
 from authz.core.rules import TokenRules, read_rules
 from authz.core.tokens import has_token_shape
 from authz.database.interface import Row
@@ -18,6 +19,15 @@ LOCAL = ""
 """The source of a group whose members people choose."""
 MAX_GROUPS = 200
 """The most groups of one source that a sign-in may give to a user."""
+
+
+class GroupRefused(StoreError):  # noqa: N818 - the web answers it with a status of its own
+    """A change of a group that is not possible; the text is for a person."""
+
+
+class GroupTaken(GroupRefused):
+    """Another group of the same source has the name."""
+
 
 _LOCAL_NAME = re.compile(r"[a-zA-Z0-9]+(?:-[a-zA-Z0-9]+)*")
 _LOCAL_LENGTH, _NAME_LENGTH, _DISPLAY_LENGTH = 64, 128, 128
@@ -51,7 +61,8 @@ class GroupRecord:
     def of(cls, row: Row) -> "GroupRecord":
         """Return the group of a row with the columns of ``GROUP_COLUMNS``."""
         values = [row[f"group_{column}"] for column in _GROUP]
-        return cls(*values, read_rules(row["group_authz_rules"]), int(row["group_members"]))
+        values += (read_rules(row["group_authz_rules"]), int(row["group_members"]))
+        return cls(*values)
 
     @property
     def is_local(self) -> bool:
@@ -59,9 +70,9 @@ class GroupRecord:
         return self.source == LOCAL
 
     @property
-    def title(self) -> str:
-        """The name for people, with the source of a group that is not local."""
-        return self.name if self.is_local else f"{self.name} ({printable(self.source)})"
+    def limits(self) -> Group:
+        """The part that limits what a member may do."""
+        return Group(self.name, self.rules)
 
     def as_json(self) -> dict[str, Any]:
         """Return the group object of Coder's API, without its members.
@@ -130,13 +141,13 @@ def clean_names(names: Iterable[str]) -> dict[str, str]:
     """Return the names of an identity provider's groups by their ``folded`` form.
 
     Raises:
-        StoreError: there are more than ``MAX_GROUPS``. To leave some out could widen what the user
-            may do, because a group may be the one that limits them.
+        GroupRefused: there are more than ``MAX_GROUPS``. To leave some out could widen what the
+            user may do, because a group may be the one that limits them.
     """
     cleaned = (clean_name(name) for name in names)
     found = {folded(name): name for name in cleaned if name}
     if len(found) > MAX_GROUPS:
-        raise StoreError(
+        raise GroupRefused(
             f"the identity provider names {len(found)} groups of this user, the most is "
             f"{MAX_GROUPS}: let it send only the groups that matter here"
         )

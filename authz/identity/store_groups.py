@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 
 from authz.core.rules import NO_RULES, TokenRules
 from authz.database.interface import Conflict, Queries, Transaction
-from authz.errors import StoreError
 from authz.identity.accounts import User
 from authz.identity.audit import Action
 from authz.identity.groups import (
     GROUP_COLUMNS,
     LOCAL,
     GroupRecord,
+    GroupRefused,
+    GroupTaken,
     check_display_name,
     check_group_name,
     clean_name,
@@ -23,10 +24,6 @@ from authz.identity.store_members import MemberStore
 
 _SELECT = f"SELECT {GROUP_COLUMNS} FROM groups g"  # noqa: S608 - constants
 _ORDER = "ORDER BY lower(g.name), g.source"
-
-
-class GroupTaken(StoreError):  # noqa: N818 - the API answers it with a status of its own
-    """Another group of the same source has the name."""
 
 
 class GroupStore(MemberStore):
@@ -61,24 +58,24 @@ class GroupStore(MemberStore):
         A local group comes before one of an identity provider.
 
         Raises:
-            StoreError: several identity providers have a group of this name.
+            GroupRefused: several identity providers have a group of this name.
         """
         sql = f"{_SELECT} WHERE lower(g.name) = lower($1) ORDER BY g.source LIMIT 2"
         rows = await self._database.fetch(sql, name)
         found = [GroupRecord.of(row) for row in rows]
         if len(found) > 1 and not found[0].is_local:
-            raise StoreError("several identity providers have a group of this name: use its id")
+            raise GroupRefused("several identity providers have a group of this name: use its id")
         return found[0] if found else None
 
     async def get_group(self, reference: str) -> GroupRecord:
         """Return the group with this name or UUID.
 
         Raises:
-            StoreError: there is none, or several have the name.
+            GroupRefused: there is none, or several have the name.
         """
         group = await self.find_group_by_id(reference) or await self.find_group(reference)
         if group is None:
-            raise StoreError("no such group: 'authz groups list' shows them")
+            raise GroupRefused("no such group: 'authz groups list' shows them")
         return group
 
     async def create_group(
@@ -106,13 +103,16 @@ class GroupStore(MemberStore):
         else:
             problem = None if clean_name(name) == name else "a group's name must be printable"
         if problem := problem or check_display_name(display_name):
-            raise StoreError(problem)
+            raise GroupRefused(problem)
         async with self._changing(name) as transaction:
             await self._check_actor(transaction)
             group_id = await self._insert_group(transaction, name, display_name, source, rules)
             group = await _read(transaction, group_id)
             await self._note_group(
-                transaction, Action.CREATE, group, rules=rules.as_json(), source=source
+                transaction,
+                Action.CREATE,
+                group,
+                fields={"rules": rules.as_json(), "source": source},
             )
         return group
 
@@ -138,11 +138,11 @@ class GroupStore(MemberStore):
 
         Raises:
             GroupTaken: another group has the name.
-            StoreError: the group was deleted meanwhile, or is one of an identity provider, which
+            GroupRefused: the group was deleted meanwhile, or is one of an identity provider, which
                 chooses its name and members.
         """
         if not group.is_local and (name is not None or add or remove):
-            raise StoreError(
+            raise GroupRefused(
                 f"the group {group.name} belongs to {group.source}, which chooses its members: "
                 "change them there"
             )
@@ -150,7 +150,7 @@ class GroupStore(MemberStore):
             None if name is None or name == group.name else check_group_name(name)
         ) or check_display_name(display_name or "")
         if problem:
-            raise StoreError(problem)
+            raise GroupRefused(problem)
         async with self._changing(name or group.name) as transaction:
             await self._check_actor(transaction)
             before = await _read(transaction, group.id)
@@ -171,7 +171,7 @@ class GroupStore(MemberStore):
                     datetime.now(UTC),
                     group.id,
                 )
-                await self._note_group(transaction, Action.WRITE, before, **fields)
+                await self._note_group(transaction, Action.WRITE, before, fields=fields)
             await self._change_members(transaction, before, add, remove)
             if fields.keys() & {"name", "rules"}:
                 await self._refresh_members(transaction, group.id)
@@ -193,8 +193,7 @@ class GroupStore(MemberStore):
                     transaction,
                     Action.DELETE,
                     group,
-                    rules=group.rules.as_json(),
-                    members=len(members),
+                    fields={"rules": group.rules.as_json(), "members": len(members)},
                 )
         return len(members) if gone else 0
 
@@ -231,5 +230,5 @@ class GroupStore(MemberStore):
 async def _read(transaction: Queries, group_id: str) -> GroupRecord:
     rows = await transaction.fetch(f"{_SELECT} WHERE g.id = $1", group_id)
     if not rows:
-        raise StoreError("the group was deleted meanwhile")
+        raise GroupRefused("the group was deleted meanwhile")
     return GroupRecord.of(rows[0])

@@ -6,16 +6,16 @@ a membership, and of a group's name or rules, writes it in its own transaction.
 
 import json
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 from authz.core.rules import NO_RULES, TokenRules
 from authz.database.interface import Dialect, Queries, Transaction
-from authz.errors import StoreError
 from authz.identity import audit
 from authz.identity.accounts import User
 from authz.identity.audit import Action, Change, Resource
-from authz.identity.groups import LOCAL, GroupRecord, clean_names, folded
+from authz.identity.groups import LOCAL, GroupRecord, GroupRefused, clean_names, folded
 from authz.identity.store_base import StoreBase
 
 # One statement for any number of users. Both lists have the same order for every user, so that
@@ -52,7 +52,7 @@ class MemberStore(StoreBase):
         """Make users members of a local group, and return the number of new members.
 
         Raises:
-            StoreError: the group or a user was deleted meanwhile, or an identity provider chooses
+            GroupRefused: the group or a user was deleted meanwhile, or an identity provider chooses
                 the members.
         """
         return (await self._alter(group, users, ()))[0]
@@ -61,7 +61,7 @@ class MemberStore(StoreBase):
         """End the membership of users in a local group, and return how many were members.
 
         Raises:
-            StoreError: as ``add_members``.
+            GroupRefused: as ``add_members``.
         """
         return (await self._alter(group, (), users))[1]
 
@@ -80,7 +80,7 @@ class MemberStore(StoreBase):
             True if the memberships changed.
 
         Raises:
-            StoreError: there are too many names, or the user was deleted meanwhile.
+            GroupRefused: there are too many names, or the user was deleted meanwhile.
         """
         if source == LOCAL:
             raise ValueError("the source of a sign-in's groups is its issuer")
@@ -172,14 +172,14 @@ class MemberStore(StoreBase):
         if not add and not remove:
             return 0, 0
         if not group.is_local:
-            raise StoreError(
+            raise GroupRefused(
                 f"{group.source} chooses the members of the group {group.name}: change them there"
             )
         for user in (*add, *remove):
             await self._check_actor(transaction, user)
         await _check_there(transaction, add)
         if not await transaction.fetch("SELECT 1 FROM groups WHERE id = $1", group.id):
-            raise StoreError("the group was deleted meanwhile")
+            raise GroupRefused("the group was deleted meanwhile")
         members = set(await self._member_ids(transaction, group.id))
         new = {user.id: user for user in add if user.id not in members}
         former = {user.id: user for user in remove if user.id in members and user.id not in new}
@@ -213,12 +213,13 @@ class MemberStore(StoreBase):
         action: Action,
         group: GroupRecord,
         username: str = "",
-        **fields: object,
+        fields: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
         """Write a change of a group to the audit log.
 
         Args:
             username: the user whom a change of the members concerns.
+            fields: further details, as JSON values.
         """
         change = Change(action, Resource.GROUP, group.id, group.name, username, fields)
         await audit.record(transaction, self._actor, change)
@@ -230,4 +231,4 @@ async def _check_there(transaction: Queries, users: Collection[User]) -> None:
             "SELECT 1 FROM users WHERE id = $1 AND deleted = false", user.id
         )
         if not rows:
-            raise StoreError(f"the user {user.username} was deleted meanwhile")
+            raise GroupRefused(f"the user {user.username} was deleted meanwhile")

@@ -115,7 +115,15 @@ async def _start(
     parts.push_async_callback(usage_rows.close)
     records = RequestRecords(usage.record, metrics.key_refused) if config.usage.enabled else None
     sign_in, secure = SignIn(), config.tls is not None
-    api = create_api(Services(own_store, sign_in, secure, lambda: reloadable.config.provider_names))
+    api = create_api(
+        Services(
+            own_store,
+            sign_in,
+            secure,
+            lambda: reloadable.config.provider_names,
+            lambda: reloadable.config,
+        )
+    )
     pages = create_pages(Pages(own_store, sign_in, secure, lambda: reloadable.config, usage_rows))
     app = create_app(source, metrics, config.proxy, api, pages, lambda: usage.problem)
 

@@ -1,4 +1,4 @@
-"""Decide which users and tokens a caller may see, for the token API and the pages alike.
+"""Decide which users, groups and tokens a caller may see, for the token API and the pages alike.
 
 The rules for roles are in ``authz.identity.roles``. This module applies them to look-ups, so that a
 user or token that the caller may not see looks the same as one that does not exist.
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from authz.core.tokens import ID_LENGTH
 from authz.identity import roles
 from authz.identity.accounts import ApiKey, User
+from authz.identity.groups import GroupRecord, clean_name
 from authz.identity.names import check_user_name
 from authz.identity.store import Store
 
@@ -62,6 +63,49 @@ class Access:
         """Return a user whose tokens the caller may use, or None; arguments as ``find_user``."""
         user = await self.find_user(reference, by_name=by_name)
         return user if user is not None and self.may_use_tokens_of(user) else None
+
+    @property
+    def sees_all_groups(self) -> bool:
+        """Return whether the caller may see every group and its members."""
+        return not self.is_limited and roles.may_see_groups(self.caller)
+
+    async def list_groups(self, member: User | None = None) -> list[GroupRecord]:
+        """Return the groups that the caller may see, by name: their own, or all.
+
+        Args:
+            member: return only the groups of this user, whom the caller may see.
+
+        Raises:
+            StoreError: the store can't be read.
+        """
+        if member is not None:
+            return await self.store.groups_of(member)
+        if self.sees_all_groups:
+            return await self.store.list_groups()
+        return await self.store.groups_of(self.caller)
+
+    async def find_group(self, reference: str, *, by_name: bool = False) -> GroupRecord | None:
+        """Return a group that the caller may see, or None.
+
+        Args:
+            reference: the group's id.
+            by_name: also accept the name of a group.
+
+        Raises:
+            GroupRefused: several identity providers have a group of this name.
+            StoreError: the store can't be read.
+        """
+        group = await self.store.find_group_by_id(reference)
+        if group is None and by_name and reference == clean_name(reference):
+            group = await self.store.find_group(reference)
+        if group is None or self.sees_all_groups:
+            return group
+        own = await self.store.groups_of(self.caller)
+        return group if any(group.id == one.id for one in own) else None
+
+    def may_move(self, user: User) -> bool:
+        """Return whether the caller may add a user to local groups, and remove them."""
+        return not self.is_limited and roles.may_move(self.caller, user)
 
     async def find_key(self, owner: User, key_id: str) -> ApiKey | None:
         """Return a token or session of an owner by its id, or None.

@@ -22,7 +22,8 @@ from authz.web.api.errors import (
     unavailable,
 )
 from authz.web.api.openapi import document
-from authz.web.api.operations import OPERATIONS, Operation
+from authz.web.api.operation import Operation
+from authz.web.api.operations import OPERATIONS
 from authz.web.routing import without_slash_redirects
 
 _log = structlog.get_logger(__name__)

@@ -7,6 +7,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
+from authz.config.settings import Config
 from authz.identity.accounts import User
 from authz.identity.audit import Actor
 from authz.identity.store import Store
@@ -30,12 +31,14 @@ class Services:
     Attributes:
         secure: clients connect over TLS, so cookies get the ``Secure`` attribute.
         providers: returns the names of the configured providers, or None to accept any name.
+        config: returns the current configuration.
     """
 
     own_store: OwnStore
     sign_in: SignIn
     secure: bool
     providers: Callable[[], Collection[str] | None] = lambda: None
+    config: Callable[[], Config] = Config
 
 
 @dataclass(frozen=True, slots=True)

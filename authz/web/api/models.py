@@ -10,19 +10,21 @@ _INT64 = 2**63 - 1
 _Limit = Annotated[list[StrictStr], Field(min_length=1)]
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
+    """A body, whose unknown fields are ignored."""
+
     # Coder ignores unknown fields.
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
 
 
-class Validation(_Body):
+class Validation(Body):
     """A problem with one field."""
 
     field: str
     detail: str
 
 
-class Error(_Body):
+class Error(Body):
     """The body of every error."""
 
     message: str
@@ -30,20 +32,20 @@ class Error(_Body):
     validations: list[Validation] | None = None
 
 
-class Message(_Body):
+class Message(Body):
     """The body of a success that has only a message."""
 
     message: str
 
 
-class Role(_Body):
+class Role(Body):
     """A site-wide role."""
 
     name: Literal["owner", "user-admin"]
     display_name: str
 
 
-class User(_Body):
+class User(Body):
     """A user."""
 
     id: UUID
@@ -62,7 +64,7 @@ class User(_Body):
     is_service_account: bool
 
 
-class Users(_Body):
+class Users(Body):
     """A page of users.
 
     Attributes:
@@ -73,7 +75,7 @@ class Users(_Body):
     count: int
 
 
-class CreateUser(_Body):
+class CreateUser(Body):
     """The properties of a new user.
 
     Attributes:
@@ -102,20 +104,20 @@ class CreateUser(_Body):
     organization_id: StrictStr | None = None
 
 
-class UserRoles(_Body):
+class UserRoles(Body):
     """The roles of a user; ``organization_roles`` is always empty."""
 
     roles: list[str]
     organization_roles: dict[UUID, list[str]]
 
 
-class UpdateRoles(_Body):
+class UpdateRoles(Body):
     """The new roles of a user: at most one."""
 
     roles: list[StrictStr]
 
 
-class AssignableRole(_Body):
+class AssignableRole(Body):
     """A role, and whether the caller may give it to users."""
 
     name: str
@@ -128,7 +130,7 @@ class AssignableRole(_Body):
     built_in: bool
 
 
-class Organization(_Body):
+class Organization(Body):
     """The one organization, of which every user is a member."""
 
     id: UUID
@@ -141,14 +143,14 @@ class Organization(_Body):
     updated_at: datetime
 
 
-class AllowListElement(_Body):
+class AllowListElement(Body):
     """An entry of an allow list, as some of Coder's clients send it instead of ``type:id``."""
 
     type: StrictStr
     id: StrictStr
 
 
-class Rules(_Body):
+class Rules(Body):
     """The limits of a token. authz adds them; Coder's clients ignore them.
 
     Attributes:
@@ -160,7 +162,7 @@ class Rules(_Body):
     modes: list[StrictStr] | None = None
 
 
-class AskedRules(_Body):
+class AskedRules(Body):
     """The limits of a new token, as ``Rules``.
 
     A misspelt or empty limit is an error: ignoring it would allow more than the caller asked for.
@@ -172,7 +174,7 @@ class AskedRules(_Body):
     modes: _Limit | None = None
 
 
-class Key(_Body):
+class Key(Body):
     """The record of a token or session, without its secret."""
 
     id: Annotated[str, Field(min_length=10, max_length=10)]
@@ -196,7 +198,7 @@ class ListedKey(Key):
     username: str
 
 
-class CreateToken(_Body):
+class CreateToken(Body):
     """The properties of a new token, all of them optional.
 
     Attributes:
@@ -216,19 +218,19 @@ class CreateToken(_Body):
     rules: AskedRules | None = None
 
 
-class NewKey(_Body):
+class NewKey(Body):
     """The text of a new token. It is returned once."""
 
     key: Annotated[str, Field(pattern="^[0-9A-Za-z]{10}-[0-9A-Za-z]{22}$")]
 
 
-class TokenConfig(_Body):
+class TokenConfig(Body):
     """The longest lifetime of a user's tokens, in nanoseconds."""
 
     max_token_lifetime: int
 
 
-class BuildInfo(_Body):
+class BuildInfo(Body):
     """The version of the server. It needs no token.
 
     Attributes:
@@ -248,7 +250,7 @@ class BuildInfo(_Body):
     authz_version: str
 
 
-class Login(_Body):
+class Login(Body):
     """A sign-in with a password.
 
     Attributes:
@@ -259,7 +261,7 @@ class Login(_Body):
     password: StrictStr
 
 
-class LoggedIn(_Body):
+class LoggedIn(Body):
     """A new session's token."""
 
     session_token: str

@@ -9,7 +9,7 @@ from pydantic.json_schema import models_json_schema
 
 from authz import __version__
 from authz.web.api.models import Error
-from authz.web.api.operations import Operation
+from authz.web.api.operation import Operation
 
 _PREFIX = "/api/v2"
 _COMPONENTS = "#/components/schemas/{model}"
@@ -17,6 +17,7 @@ _PARAMETERS = {
     "user": "A UUID, a user name, or `me`.",
     "name": "A token's name.",
     "organization": "A UUID, or `default`.",
+    "group": "A UUID, or a group's name below an organization.",
     "key": "A token's or session's id: the first 10 characters of its text.",
 }
 _SECURITY_SCHEMES = {

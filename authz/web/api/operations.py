@@ -1,97 +1,28 @@
 """List the operations of the token API. Routes and the OpenAPI document are built from it."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-
-from pydantic import BaseModel
-from starlette.responses import Response
-
-from authz.web.api import models, organizations, tokens, user_admin, users
-from authz.web.api.call import Call, UserCall
+from authz.web.api import (
+    explanation,
+    group_models,
+    groups,
+    models,
+    organizations,
+    tokens,
+    user_admin,
+    users,
+)
+from authz.web.api.operation import ERRORS as _ERRORS
+from authz.web.api.operation import of_users as _of_users
+from authz.web.api.operation import open_to_all as _open
 
 _FLAG = "boolean"
-_ERRORS = {
-    400: "the request is malformed or comes from another site's page",
-    401: "there is no valid token",
-    404: "it does not exist, or the caller may not see it",
-    503: "the identity store is not available",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """A method on a path.
-
-    Attributes:
-        path: below ``/api/v2``, with ``{user}``, ``{name}``, ``{key}`` and ``{organization}``.
-        status: status of a success.
-        response: body of a success; None if it is empty.
-        is_list: the body is a list of ``response``, or null.
-        body: body of the request; None if it has none.
-        query: names and JSON types of query parameters.
-        errors: meaning of each error status.
-    """
-
-    method: str
-    path: str
-    handler: Callable[[Call], Awaitable[Response]] | None
-    user_handler: Callable[[UserCall], Awaitable[Response]] | None
-    status: int
-    response: type[BaseModel] | None
-    body: type[BaseModel] | None = None
-    is_list: bool = False
-    query: Mapping[str, str] = field(default_factory=dict)
-    errors: Mapping[int, str] = field(default_factory=dict)
-
-    @property
-    def summary(self) -> str:
-        """One sentence that says what the operation does."""
-        handler = self.handler or self.user_handler
-        return (handler.__doc__ or "").partition("\n")[0] if handler else ""
-
-
-def _open(
-    method: str,
-    path: str,
-    handler: Callable[[Call], Awaitable[Response]],
-    status: int,
-    response: type[BaseModel],
-    errors: Mapping[int, str],
-    body: type[BaseModel] | None = None,
-) -> Operation:
-    return Operation(method, path, handler, None, status, response, body, errors=errors)
-
-
-def _of_users(
-    method: str,
-    path: str,
-    handler: Callable[[UserCall], Awaitable[Response]],
-    status: int,
-    response: type[BaseModel] | None,
-    *,
-    body: type[BaseModel] | None = None,
-    is_list: bool = False,
-    query: Mapping[str, str] | None = None,
-    errors: Mapping[int, str] | None = None,
-) -> Operation:
-    return Operation(
-        method,
-        path,
-        None,
-        handler,
-        status,
-        response,
-        body,
-        is_list,
-        query or {},
-        {**_ERRORS, **(errors or {})},
-    )
-
-
 _MANAGED = {404: "Coder manages the users and tokens", 503: _ERRORS[503]}
 _TOO_LONG = "the body is too long"
 _KEYS = "/users/{user}/keys"
 _NO_MANAGER = "the caller is not an owner or user administrator, or their token is limited"
+_GROUPS = "/organizations/{organization}/groups"
+_MEMBER = {"has_member": "string"}
+_PAGE = {"limit": "integer", "offset": "integer"}
+_NO_GROUPS = "the caller may not change this group or these members, or their token is limited"
 _LIMITED = {403: "the token of the call is limited"}
 
 OPERATIONS = (
@@ -199,6 +130,65 @@ OPERATIONS = (
         organizations.show_organization,
         200,
         models.Organization,
+    ),
+    *(
+        operation
+        for path in ("/groups", _GROUPS)
+        for operation in (
+            _of_users(
+                "GET",
+                path,
+                groups.list_groups,
+                200,
+                group_models.Group,
+                is_list=True,
+                query=_MEMBER,
+            ),
+            _of_users("GET", f"{path}/{{group}}", groups.show_group, 200, group_models.Group),
+            _of_users(
+                "GET",
+                f"{path}/{{group}}/members",
+                groups.list_members,
+                200,
+                group_models.Members,
+                query=_PAGE,
+            ),
+        )
+    ),
+    _of_users(
+        "POST",
+        _GROUPS,
+        groups.create_group,
+        201,
+        group_models.Group,
+        body=group_models.CreateGroup,
+        errors={403: _NO_GROUPS, 409: "the name is taken", 413: _TOO_LONG},
+    ),
+    _of_users(
+        "PATCH",
+        "/groups/{group}",
+        groups.change_group,
+        200,
+        group_models.Group,
+        body=group_models.UpdateGroup,
+        errors={403: _NO_GROUPS, 409: "the name is taken", 413: _TOO_LONG},
+    ),
+    _of_users(
+        "DELETE",
+        "/groups/{group}",
+        groups.delete_group,
+        200,
+        models.Message,
+        errors={403: _NO_GROUPS},
+    ),
+    _of_users(
+        "GET",
+        "/users/{user}/explain",
+        explanation.explain,
+        200,
+        group_models.Answer,
+        is_list=True,
+        query={"provider": "string", "token": "string", "mode": "string"},
     ),
     _of_users(
         "POST",

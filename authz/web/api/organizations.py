@@ -19,6 +19,14 @@ _ORGANIZATION = {
 }
 
 
+def check_organization(call: UserCall) -> bool:
+    """Return whether the path is below the organization; 404 for one that does not exist."""
+    organization = call.request.path_params.get("organization")
+    if organization not in (None, ORGANIZATION_ID, _NAME):
+        raise not_found()
+    return organization is not None
+
+
 async def list_organizations(_call: UserCall) -> Response:
     """Return a list of the one organization."""
     return json_response(200, [_ORGANIZATION])
@@ -26,8 +34,7 @@ async def list_organizations(_call: UserCall) -> Response:
 
 async def show_organization(call: UserCall) -> Response:
     """Return the one organization by its id or name."""
-    if call.request.path_params["organization"] not in (ORGANIZATION_ID, _NAME):
-        raise not_found()
+    check_organization(call)
     return json_response(200, _ORGANIZATION)
 
 

@@ -31,7 +31,7 @@ async def create_token(call: UserCall) -> Response:
         raise ApiError(400, _INVALID, validations={"token_name": problem})
     try:
         text, _ = await call.store.create_token(
-            owner, name, _lifetime(body, owner), _rules(body.rules, call.services.providers())
+            owner, name, _lifetime(body, owner), rules_of(body.rules, call.services.providers())
         )
     except NameTaken:
         raise ApiError(
@@ -144,7 +144,12 @@ def _check_scope(body: CreateToken) -> None:
             )
 
 
-def _rules(body: AskedRules | None, known: Collection[str] | None) -> TokenRules:
+def rules_of(body: AskedRules | None, known: Collection[str] | None) -> TokenRules:
+    """Return the rules of a body.
+
+    Raises:
+        ApiError: 400 for an unknown provider or mode.
+    """
     if body is None:
         return NO_RULES
     try:

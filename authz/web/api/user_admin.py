@@ -24,7 +24,7 @@ _TWO_ROLES = "give one role only; owner includes user-admin"
 
 async def list_users(call: UserCall) -> Response:
     """List the users whom the caller may see, by name."""
-    limit, offset = _number(call, "limit") or PAGE_MAX, _number(call, "offset")
+    limit, offset = number(call, "limit") or PAGE_MAX, number(call, "offset")
     query = call.request.query_params
     try:
         search = read_search(query.get("q", ""))
@@ -197,7 +197,12 @@ def _organization_problem(body: CreateUser) -> str | None:
     return "there is no such organization" if given - {ORGANIZATION_ID, _NO_ORGANIZATION} else None
 
 
-def _number(call: UserCall, name: str) -> int:
+def number(call: UserCall, name: str) -> int:
+    """Return a number in the query, 0 if it is absent.
+
+    Raises:
+        ApiError: 400 for anything else.
+    """
     text = call.request.query_params.get(name, "") or "0"
     if not (text.isascii() and text.isdigit() and len(text) <= 9):
         raise ApiError(

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from authz.errors import ManagedByCoder, StoreError
 from authz.identity.store_base import ActorGone
-from authz.web.pages import audit, sign_in, tokens, usage, users
+from authz.web.pages import audit, explanation, groups, sign_in, tokens, usage, users
 from authz.web.pages.context import VISITOR_COOKIE, PageContext, Pages, page_context
 from authz.web.pages.forms import check_origin, read_form
 from authz.web.pages.responses import BASE, HEADERS, PageError, not_found, page, see, static
@@ -44,7 +44,7 @@ class _Page:
     is_open: bool = False
 
 
-_TOKENS, _USER = "/account/tokens", "/users/{user}"
+_TOKENS, _USER, _GROUP = "/account/tokens", "/users/{user}", "/groups/{group}"
 _PAGES = (
     _Page("/sign-in", sign_in.show_sign_in, sign_in.sign_in, is_open=True),
     _Page("/first-administrator", sign_in.show_first, sign_in.set_first, is_open=True),
@@ -67,6 +67,15 @@ _PAGES = (
     _Page(f"{_USER}/status", None, users.set_status),
     _Page(f"{_USER}/role", None, users.set_role),
     _Page(f"{_USER}/password", None, users.set_password),
+    _Page("/account/access", explanation.show_own),
+    _Page(f"{_USER}/access", explanation.show_of_user),
+    _Page("/groups", groups.show_groups),
+    _Page("/groups/new", groups.show_new, groups.create),
+    _Page(_GROUP, groups.show_group),
+    _Page(f"{_GROUP}/edit", None, groups.edit),
+    _Page(f"{_GROUP}/members/add", None, groups.add_member),
+    _Page(f"{_GROUP}/members/remove", None, groups.remove_member),
+    _Page(f"{_GROUP}/delete", groups.ask_delete, groups.delete),
     _Page("/usage", usage.show_usage),
     _Page("/audit", audit.show_audit),
 )

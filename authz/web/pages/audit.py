@@ -41,6 +41,9 @@ def _line(entry: Entry) -> dict[str, object]:
     if change.resource == "api_key":
         name = f"token {change.target}" if change.target else "session"
         subject = f"{name} ({change.resource_id}) of {change.username}"
+    elif change.resource == "group":
+        member = f" and user {change.username}" if change.username else ""
+        subject = f"group {change.target}{member}"
     return {
         "time": entry.time,
         "actor": actor.name or actor.kind,

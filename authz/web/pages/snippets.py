@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -11,6 +12,8 @@ from authz.clients.catalog import Client, clients, curl
 from authz.clients.rendering import HEADINGS, client_url, fill, kind_of
 from authz.config.provider_status import has_central
 from authz.config.settings import Config, Provider
+from authz.core.groups import Group
+from authz.core.permissions import Use, permit
 from authz.core.rules import Mode, TokenRules
 from authz.secret import Secret
 
@@ -33,7 +36,13 @@ class Snippet:
     lines: str
 
 
-def snippets(config: Config, request: Request, rules: TokenRules, token: Secret) -> list[Snippet]:
+def snippets(
+    config: Config,
+    request: Request,
+    rules: TokenRules,
+    groups: Sequence[Group],
+    token: Secret,
+) -> list[Snippet]:
     """Return snippets for Claude Code, Codex and curl, for every provider that the token may use.
 
     Args:
@@ -41,6 +50,7 @@ def snippets(config: Config, request: Request, rules: TokenRules, token: Secret)
         request: the request for the page. Its ``Referer`` is the form's URL, which has the address
             under which the browser reaches the gateway.
         rules: the token's limits.
+        groups: of the token's owner.
         token: the token to put into the commands.
     """
     base = _gateway(request)
@@ -49,7 +59,7 @@ def snippets(config: Config, request: Request, rules: TokenRules, token: Secret)
         seen: set[str] = set()
         for provider in config.providers:
             kind = kind_of(provider)
-            mode = _mode(provider, rules, allow_byok=config.allow_byok)
+            mode = _mode(provider, rules, groups, allow_byok=config.allow_byok)
             lines = client.lines.get(mode, {}).get(kind) if mode else None
             if lines is None or kind in seen:
                 continue
@@ -70,12 +80,15 @@ def _gateway(request: Request) -> str | None:
     return origin if is_here and _ORIGIN.fullmatch(origin) else None
 
 
-def _mode(provider: Provider, rules: TokenRules, *, allow_byok: bool) -> str:
-    if not rules.allow_provider(provider.name):
-        return ""
-    if rules.allow_mode(Mode.CENTRALIZED) and has_central(provider):
+def _mode(
+    provider: Provider, rules: TokenRules, groups: Sequence[Group], *, allow_byok: bool
+) -> str:
+    def permitted(mode: Mode) -> bool:
+        return permit(rules, groups, Use(provider.name, mode)).allowed
+
+    if permitted(Mode.CENTRALIZED) and has_central(provider):
         return "centralized"
-    return "byok" if allow_byok and rules.allow_mode(Mode.BYOK) else ""
+    return "byok" if allow_byok and permitted(Mode.BYOK) else ""
 
 
 def _snippet(client: Client, provider: Provider, mode: str, lines: str, token: Secret) -> Snippet:

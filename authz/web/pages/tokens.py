@@ -35,6 +35,7 @@ async def show_tokens(context: PageContext) -> Response:
     """Show the caller's own tokens, newest first."""
     return context.show(
         "tokens.html",
+        groups=await context.store.groups_of(context.caller),
         list_page=await context.tokens_of(context.caller),
         now=datetime.now(UTC),
         path=_path(context, context.caller),
@@ -83,7 +84,9 @@ async def show_created(context: PageContext) -> Response:
         text = await context.store.reveal_token(key, reveal_digest(context.secret))
     shown: list[Snippet] = []
     if text is not None:
-        shown = snippets(context.pages.config(), context.request, key.rules, Secret(text))
+        groups = [group.limits for group in await context.store.groups_of(owner)]
+        config = context.pages.config()
+        shown = snippets(config, context.request, key.rules, groups, Secret(text))
     return context.show(
         "token.html",
         200 if text is not None else 410,

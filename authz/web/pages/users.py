@@ -165,6 +165,7 @@ async def _user_page(
         "user.html",
         status,
         user=user,
+        groups=await context.store.groups_of(user),
         may_change=may_change,
         may_give_roles=may_change and roles.is_owner(context.caller),
         may_use_tokens=may_use_tokens,

@@ -8,9 +8,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from authz.cli.audit import audit
+from authz.cli.explain import explain
 from authz.cli.login import login
 from authz.cli.tokens import tokens
 from authz.cli.usage import usage
+from authz.cli.user_groups import groups
 from authz.cli.users import users
 from authz.errors import AuthzError
 
@@ -32,7 +34,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         "CODER_TOKEN_USER",
     ):
         monkeypatch.delenv(variable, raising=False)
-    commands = (users, tokens, login, audit, usage)
+    commands = (users, groups, tokens, login, audit, usage, explain)
     root = click.Group(commands={str(command.name): command for command in commands})
 
     def _run(

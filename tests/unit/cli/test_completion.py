@@ -62,6 +62,9 @@ def test_commands(tmp_path: Path) -> None:
         "authz users password ",
         "authz users delete ",
         "authz tokens remove x -u ",
+        "authz groups add x ",
+        "authz groups list --user ",
+        "authz explain -u ",
     ],
 )
 def test_users(store: Path, line: str) -> None:
@@ -143,3 +146,10 @@ def test_names_that_a_shell_cannot_take(store: Path) -> None:
             connection.execute("UPDATE users SET username = ? WHERE username = ?", (new, old))
         connection.commit()
     assert _complete(store, "authz users delete ") == []
+
+
+@pytest.mark.parametrize("line", ["groups rules ", "usage --group ", "groups members res"])
+def test_groups(store: Path, run: Run, line: str) -> None:
+    """Commands about a group offer the groups of the store."""
+    run("groups", "create", "research")
+    assert _complete(store, f"authz {line}") == ["research"]

@@ -7,6 +7,7 @@ import pytest
 from authz.core.credentials import Credentials
 from authz.core.decision import decide
 from authz.core.decision_types import Allow, ChosenKey, Deny, Exhausted, Route
+from authz.core.groups import Group
 from authz.core.providers import PROVIDER_TYPES
 from authz.core.refusals import Reason
 from authz.core.rules import NOTHING, Mode, TokenRules, make_rules
@@ -103,3 +104,46 @@ def test_where_an_own_credential_is_missing_the_401_stays() -> None:
     denied = _decide(make_rules(None, [Mode.BYOK]), key=None)
     assert isinstance(denied, Deny)
     assert denied.code == "credential_required"
+
+
+def _decide_for(groups: tuple[Group, ...], credentials: Credentials = ALONE) -> Allow | Deny:
+    token = parse(TOKEN)
+    assert token is not None
+    member = replace(identity_of(TOKEN, "a"), memberships=groups)
+    return decide(credentials, ANTHROPIC, token, member, CENTRAL, allow_byok=True)
+
+
+def test_a_refusal_by_groups_names_them() -> None:
+    """The person reads that it is the rule of their group, and which providers it allows."""
+    denied = _decide_for((Group("labs", make_rules(["openai"])),))
+    assert isinstance(denied, Deny)
+    assert (denied.reason, denied.status) == (Reason.GROUP_PROVIDER, 403)
+    assert denied.message == (
+        'You may not use provider "anthropic": your group "labs" is limited to openai. '
+        "Ask your administrator."
+    )
+    both = (Group("a", make_rules(None, ["central"])), Group("b", make_rules(["openai"])))
+    denied = _decide_for(both, OWN)
+    assert isinstance(denied, Deny)
+    assert denied.reason is Reason.GROUP_MODE
+    assert denied.message == (
+        "You may not use your own provider credential (byok): none of your groups allows it "
+        '("a" is limited to centralized, "b" is limited to openai). Ask your administrator.'
+    )
+
+
+def test_a_refusal_by_many_groups_stays_short() -> None:
+    """It names three groups, and counts the others."""
+    denied = _decide_for(tuple(Group(f"g{n}", NOTHING) for n in range(200)))
+    assert isinstance(denied, Deny)
+    assert "197 more" in denied.message
+    assert len(denied.message) < 300
+
+
+def test_a_group_that_allows_it_lets_it_pass() -> None:
+    """The request is decided as without groups."""
+    groups = (Group("a", make_rules(["openai"])), Group("b", make_rules(["anthropic"])))
+    allowed, without = _decide_for(groups), _decide_for(())
+    assert isinstance(allowed, Allow)
+    assert isinstance(without, Allow)
+    assert replace(allowed, identity=without.identity) == without

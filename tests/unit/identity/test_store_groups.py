@@ -19,10 +19,9 @@ from authz.core.tokens import CoderToken, parse
 from authz.errors import StoreError
 from authz.identity.accounts import User
 from authz.identity.audit import Actor
-from authz.identity.groups import MAX_GROUPS, clean_name, clean_names, folded
+from authz.identity.groups import MAX_GROUPS, GroupTaken, clean_name, clean_names, folded
 from authz.identity.open import open_source, open_store
 from authz.identity.store import Store
-from authz.identity.store_groups import GroupTaken
 from tests.support.postgres import PostgresServer
 
 _IDP, _OTHER = "https://idp.example.com", "https://other.example.com"

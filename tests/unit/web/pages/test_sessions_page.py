@@ -24,6 +24,7 @@ from tests.support.browsing import Browser, Parsed
 from .conftest import ORIGIN, PASSWORD, Site
 
 TOKENS = "/ui/account/tokens"
+_GROUP = "00000000-0000-4000-8000-000000000000"
 
 
 async def test_the_session_is_a_cookie_that_no_script_sees(site: Site) -> None:
@@ -46,7 +47,7 @@ async def test_who_is_not_signed_in_is_sent_to_sign_in_and_back(site: Site) -> N
     """Every page asks for a session, and the page that was asked for comes after it."""
     browser = site.browser()
     for place in _PAGES:
-        path = f"/ui{place.path}".format(user=site.users["bob"].id, key="a" * 10)
+        path = f"/ui{place.path}".format(user=site.users["bob"].id, key="a" * 10, group=_GROUP)
         if place.is_open or place.get is None:
             continue
         answer = await browser.client.get(path)
@@ -159,7 +160,7 @@ async def test_signing_out_ends_the_session(site: Site) -> None:
 def _forms(site: Site) -> list[str]:
     bob = site.users["bob"].id
     return [
-        f"/ui{place.path}".format(user=bob, key="a" * 10)
+        f"/ui{place.path}".format(user=bob, key="a" * 10, group=_GROUP)
         for place in _PAGES
         if place.post is not None
     ]
