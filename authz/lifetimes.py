@@ -24,6 +24,8 @@ DEFAULT = timedelta(hours=168)
 """Coder's ``CODER_DEFAULT_TOKEN_LIFETIME``, of a token created without a lifetime."""
 SESSION = timedelta(hours=168)
 """The lifetime of a session; ``coder login`` uses the default lifetime of tokens."""
+OVERLAP = timedelta(hours=1)
+"""How long a rotated token works beside the new one: enough to restart what uses it."""
 RETENTION = timedelta(days=7)
 """Coder's ``CODER_API_KEYS_RETENTION``, after which the record of an expired key is deleted."""
 BROWSER_SESSION = timedelta(hours=24)

@@ -3,14 +3,23 @@
 import subprocess
 import sys
 
-UNREACHABLE = ("ConnectionError", "ServiceError", "Max retries", "Name or service", "connect", "not found on PyPI")
+UNREACHABLE = (
+    "ConnectionError",
+    "ServiceError",
+    "Max retries",
+    "Name or service",
+    "connect",
+    "not found on PyPI",
+)
 
 
 def main(program: str, lock: str) -> int:
     """Return 0 without a known weakness, 1 with one, and 2 if it can't be known."""
     command = [program, "--disable-pip", "--strict", "--progress-spinner=off", "-r", lock]
     for service in ("pypi", "osv"):
-        done = subprocess.run([*command, "-s", service], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*command, "-s", service], capture_output=True, text=True, check=False
+        )
         if done.returncode == 0 or done.stdout.strip():
             print(done.stdout + done.stderr, end="")
             return done.returncode

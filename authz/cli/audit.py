@@ -16,7 +16,7 @@ from authz.cli.common import (
 )
 from authz.cli.completion import complete_user
 from authz.cli.groups import example
-from authz.cli.tokens import Lifetime
+from authz.cli.token_parameters import Lifetime
 from authz.identity.audit import Entry
 
 

@@ -60,7 +60,7 @@ COMMANDS = {
     "serve": LateCommand(
         "authz.cli.run:serve", "Run the authz service alone: gRPC for Envoy, HTTP for health."
     ),
-    "tokens": LateCommand("authz.cli.tokens:tokens", "Create, list and remove tokens."),
+    "tokens": LateCommand("authz.cli.tokens:tokens", "Create, list, rotate and remove tokens."),
     "up": LateCommand("authz.cli.run:up", "Run authz and Envoy together, in the foreground."),
     "usage": LateCommand(
         "authz.cli.usage:usage",

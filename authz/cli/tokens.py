@@ -3,7 +3,6 @@
 from collections.abc import Collection
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -20,56 +19,10 @@ from authz.cli.common import (
 )
 from authz.cli.completion import complete_provider, complete_token, complete_user
 from authz.cli.groups import AliasedGroup, example
+from authz.cli.token_parameters import COLUMNS, Columns, Lifetime, Overlap
 from authz.core.rules import make_rules
 from authz.errors import StoreError
 from authz.identity.accounts import ApiKey
-
-COLUMNS = (
-    "id",
-    "name",
-    "scopes",
-    "allow list",
-    "last used",
-    "expires at",
-    "created at",
-    "limited to",
-    "owner",
-)
-"""The columns of ``authz tokens list``: those of ``coder tokens list``, the limits, the owner."""
-
-
-class Columns(click.ParamType[tuple[str, ...]]):
-    """Names of columns on the command line, separated by commas."""
-
-    name = "columns"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, ...]:
-        """Return the names; an unknown name is wrong usage."""
-        if isinstance(value, tuple):
-            return value
-        names = tuple(name.strip().lower() for name in value.split(","))
-        if not set(names) <= set(COLUMNS):
-            self.fail(f"must be among {', '.join(COLUMNS)}", param, ctx)
-        return names
-
-
-class Lifetime(click.ParamType[timedelta]):
-    """A lifetime on the command line, such as ``30d``."""
-
-    name = "duration"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> timedelta:
-        """Return the lifetime; a bad one is wrong usage."""
-        if isinstance(value, timedelta):
-            return value
-        try:
-            return lifetimes.parse(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
 
 
 @click.group(
@@ -78,7 +31,7 @@ class Lifetime(click.ParamType[timedelta]):
     epilog=example("authz tokens create -n laptop --lifetime 30d", "authz tokens list"),
 )
 def tokens() -> None:
-    """Create, list and remove tokens."""
+    """Create, list, rotate and remove tokens."""
 
 
 @tokens.command(
@@ -201,6 +154,44 @@ def list_(
             shown = {name for names in columns for name in names} or set(default)
             rows = [_row(key, shown) for key in found]
             print_rows(rows, objects, output, "No tokens found.")
+
+    run_async(work())
+
+
+@tokens.command(
+    epilog=example("authz tokens rotate laptop", "authz tokens rotate ci --user ci --overlap 1d")
+)
+@click.argument("token", metavar="NAME|ID", shell_complete=complete_token)
+@click.option(
+    "--overlap",
+    type=Overlap(),
+    default=lifetimes.OVERLAP,
+    help="How long the old token works beside the new one, such as 0s, 1h or 1d. Default: 1h.",
+)
+@click.option(
+    "-u",
+    "--user",
+    shell_complete=complete_user,
+    help="The owner of the token. Default: any user, if the name exists once.",
+)
+@config_option
+def rotate(token: str, overlap: timedelta, user: str | None, config_path: Path | None) -> None:
+    """Replace a token by a new one and print that once.
+
+    The new token has the name, limits and lifetime of the old one.
+    The old one gets another name and ends after the overlap.
+    """
+
+    async def work() -> None:
+        async with opened_store(identity_of(config_path)) as store:
+            owner = None if user is None else await store.get_user(user)
+            key = await store.find_token(token, owner)
+            if key is None:
+                raise StoreError("no such token: 'authz tokens list --all' shows names and ids")
+            text, _ = await store.rotate_token(
+                owner or await store.get_user(key.username), key, overlap
+            )
+            click.echo(text)
 
     run_async(work())
 

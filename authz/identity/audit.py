@@ -28,6 +28,7 @@ class Action(StrEnum):
     CREATE = "create"
     DELETE = "delete"
     EXPIRE = "expire"
+    ROTATE = "rotate"
     SUSPEND = "suspend"
     ACTIVATE = "activate"
     ROLES = "roles"

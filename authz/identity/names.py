@@ -68,3 +68,9 @@ def check_full_name(name: str) -> str | None:
 def invent_token_name() -> str:
     """Return a name of two random words, as Coder does for a token without a name."""
     return f"{secrets.choice(_FIRST.split())}-{secrets.choice(_SECOND.split())}"
+
+
+def rotated_name(name: str, key_id: str) -> str:
+    """Return the name of a token after its rotation, which frees its own name for the new one."""
+    suffix = f"-old-{key_id}"
+    return name[: _TOKEN_LENGTH - len(suffix)] + suffix

@@ -4,7 +4,6 @@ A method that refuses raises StoreError with a line that says what to do. No err
 not even one that was given in the wrong place.
 """
 
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from authz import lifetimes
@@ -15,22 +14,22 @@ from authz.core.tokens import CoderToken
 from authz.database.interface import Conflict, Queries
 from authz.errors import StoreError
 from authz.identity import audit
-from authz.identity.accounts import ApiKey, User
+from authz.identity.accounts import ApiKey, User, rfc3339
 from authz.identity.audit import Action, Change, Resource
-from authz.identity.names import check_token_name, invent_token_name
+from authz.identity.names import check_token_name, invent_token_name, rotated_name
 from authz.identity.record import SELECT_RECORD, TokenRecord, check
 from authz.identity.roles import longest_lifetime
 from authz.identity.store_base import SELECT_KEY
 from authz.identity.store_groups import GroupStore
 from authz.identity.store_links import LinkStore
 from authz.identity.store_machines import MachineTokenStore
+from authz.identity.store_purge import PurgeStore
 from authz.identity.store_reveal import RevealStore
 from authz.identity.store_sessions import SessionStore
 from authz.identity.store_tokens import TokenReader
 from authz.identity.store_users import UserStore
 
 _INVENTIONS = 20
-_PURGE_EVERY = timedelta(hours=1)
 
 
 class NameTaken(StoreError):  # noqa: N818 - the API answers it with a status of its own
@@ -42,7 +41,14 @@ class OwnerChanged(StoreError):  # noqa: N818
 
 
 class Store(
-    UserStore, GroupStore, SessionStore, RevealStore, TokenReader, MachineTokenStore, LinkStore
+    UserStore,
+    GroupStore,
+    SessionStore,
+    RevealStore,
+    PurgeStore,
+    TokenReader,
+    MachineTokenStore,
+    LinkStore,
 ):
     """Users, groups, sessions and tokens in a database with the identity tables."""
 
@@ -119,6 +125,34 @@ class Store(
             digest=digest,
         )
 
+    async def rotate_token(
+        self, user: User, key: ApiKey, overlap: timedelta = lifetimes.OVERLAP
+    ) -> tuple[str, ApiKey]:
+        """Replace a token by a new one with its name, limits and lifetime.
+
+        Both changes are one transaction. The old token gets the name of ``rotated_name`` and works
+        until the end of the overlap, or until its own end if that is earlier.
+
+        Args:
+            user: the owner of the token, who has to be active.
+            key: the token, which must not have ended.
+            overlap: how long both tokens work; zero ends the old one at once.
+
+        Returns:
+            The new token's text, which the store can't return again, and its record.
+        """
+        if key.login_type != "token":
+            raise StoreError("a session can't be rotated: sign in again")
+        if overlap < timedelta(0):
+            raise StoreError("an overlap must not be negative")
+        lifetime = min(
+            timedelta(seconds=max(1, key.lifetime_seconds)),
+            longest_lifetime(user),
+        )
+        return await self._insert(
+            user, key.token_name, lifetime, "token", key.rules, rotated=(key, overlap)
+        )
+
     async def _insert(
         self,
         user: User,
@@ -130,6 +164,7 @@ class Store(
         proven_by: bytes | None = None,
         instead_of: str | None = None,
         digest: bytes | None = None,
+        rotated: tuple[ApiKey, timedelta] | None = None,
     ) -> tuple[str, ApiKey]:
         if not timedelta(0) < lifetime <= lifetimes.MAXIMUM:
             raise StoreError("a lifetime must be greater than 0 and at most 876600h")
@@ -150,6 +185,7 @@ class Store(
                 proven_by=proven_by,
                 instead_of=instead_of,
                 digest=digest,
+                rotated=rotated,
             )
 
     async def _write_key(
@@ -164,11 +200,14 @@ class Store(
         proven_by: bytes | None = None,
         instead_of: str | None = None,
         digest: bytes | None = None,
+        rotated: tuple[ApiKey, timedelta] | None = None,
     ) -> tuple[str, ApiKey]:
         text, token = tokens.generate()
         now = datetime.now(UTC)
         await self._check_actor(transaction, user)
         await self._check_owner(transaction, user, proven_by)
+        if rotated is not None:
+            await self._retire(transaction, *rotated, now=now, successor=token.id)
         await transaction.execute(
             "INSERT INTO api_keys (id, hashed_secret, user_id, expires_at, created_at,"
             " updated_at, login_type, lifetime_seconds, token_name, authz_rules)"
@@ -183,6 +222,14 @@ class Store(
             name,
             rules.as_text(),
         )
+        if rotated is not None:
+            # The new token must not be wider than the old one.
+            await transaction.execute(
+                "UPDATE api_keys SET scopes = (SELECT scopes FROM api_keys WHERE id = $2),"
+                " allow_list = (SELECT allow_list FROM api_keys WHERE id = $2) WHERE id = $1",
+                token.id,
+                rotated[0].id,
+            )
         if instead_of is not None:
             await transaction.execute(
                 "DELETE FROM api_keys WHERE id = $1 AND user_id = $2 AND login_type <> 'token'",
@@ -196,6 +243,35 @@ class Store(
         await self._note_key(transaction, action, key, **details)
         return text, key
 
+    async def _retire(
+        self,
+        transaction: Queries,
+        old: ApiKey,
+        overlap: timedelta,
+        *,
+        now: datetime,
+        successor: str,
+    ) -> None:
+        end = min(old.expires_at, now + overlap)
+        # The condition fails if another call has ended or rotated the token meanwhile.
+        retired = await transaction.execute(
+            "UPDATE api_keys SET token_name = $1, expires_at = $2, updated_at = $3"
+            " WHERE id = $4 AND token_name = $5 AND expires_at = $6 AND expires_at > $3",
+            rotated_name(old.token_name, old.id),
+            end,
+            now,
+            old.id,
+            old.token_name,
+            old.expires_at,
+        )
+        if not retired:
+            raise StoreError(
+                "the token has ended or was changed meanwhile: 'authz tokens list' shows the"
+                " tokens that work, 'authz tokens create' creates a new one"
+            )
+        details = {"successor": successor, "expires_at": rfc3339(end)}
+        await self._note_key(transaction, Action.ROTATE, old, **details)
+
     async def _check_owner(self, transaction: Queries, user: User, proven_by: bytes | None) -> None:
         rows = await transaction.fetch(
             "SELECT status, hashed_password FROM users WHERE id = $1 AND deleted = false", user.id
@@ -208,21 +284,6 @@ class Store(
             )
         if proven_by is not None and bytes(rows[0]["hashed_password"]) != proven_by:
             raise OwnerChanged("the password was changed meanwhile")
-
-    async def _purge(self) -> None:
-        """Delete the records of keys that expired long ago, as Coder does (``dbpurge``).
-
-        Called when a key is created, since only then their number grows. It reads every record, so
-        it runs at most once an hour.
-        """
-        if (now := datetime.now(UTC)) - self._memory.purged_at < _PURGE_EVERY:
-            return
-        self._memory.purged_at = now
-        # The role of the database may not be allowed to delete keys.
-        with suppress(StoreError):
-            await self._database.execute(
-                "DELETE FROM api_keys WHERE expires_at < $1", now - lifetimes.RETENTION
-            )
 
     async def expire_token(self, key: ApiKey) -> bool:
         """Expire a token now and keep its record, as ``coder tokens remove`` does.

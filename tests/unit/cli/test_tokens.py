@@ -270,3 +270,17 @@ def test_an_owner_gets_no_long_token(run: Run) -> None:
     run("tokens", "create", "--lifetime", "168h")
     run("users", "create", "alice")
     run("tokens", "create", "--user", "alice", "--lifetime", "100y")
+
+
+def test_rotate_prints_the_new_token_alone(run: Run) -> None:
+    """Rotation prints a working token with the old name; with no overlap the old one ends."""
+    run("users", "create", "alice")
+    old = run("tokens", "create", "-n", "laptop").stdout
+    new = run("tokens", "rotate", "laptop").stdout
+    for text in (old, new):
+        assert isinstance(_verify(text), Identity)
+    last = run("tokens", "rotate", "laptop", "--user", "alice", "--overlap", "0s").stdout
+    identity = _verify(last)
+    assert isinstance(identity, Identity)
+    assert identity.token_name == "laptop"
+    assert isinstance(_verify(new), Rejection)
