@@ -90,6 +90,7 @@ _NEEDS: dict[str, tuple[str, set[str]]] = {
     "authz tokens create": ("tokens create --user alice", set()),
     "authz tokens list": ("tokens list --user alice", set()),
     "authz tokens remove": ("tokens remove --user alice spare", set()),
+    "authz tokens rotate": ("tokens rotate --user alice spare", set()),
     "authz up": ("up", _EVERY),
     "authz usage": ("usage", set()),
     "authz usage import": ("usage import empty.log", set()),
