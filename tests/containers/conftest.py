@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.containers.bases import REPOSITORY
-from tests.containers.stack import Stack, documented, find_token
+from tests.containers.stack import Stack, documented, find_token, new_stack
 
 _HERE = Path(__file__).parent
 _ENABLED = os.environ.get("AUTHZ_CONTAINERS") == "1"
@@ -50,10 +50,7 @@ def image() -> str:
 @pytest.fixture(scope="session")
 def stack(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Start the stack by the documented commands; its first token is ``stack.token``."""
-    running = Stack(tmp_path_factory.mktemp("stack"))
     (start,) = documented("Start")
-    try:
+    with new_stack(tmp_path_factory.mktemp("stack")) as running:
         running.token = find_token(running.run(start))
         yield running
-    finally:
-        running.run("docker compose down --volumes --timeout 5 --remove-orphans")

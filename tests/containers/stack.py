@@ -1,11 +1,12 @@
 """docker-compose.yml in a folder of its own, driven by the commands of docs/deployment.md."""
 
+import contextlib
 import os
 import re
 import secrets
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +34,16 @@ def documented(heading: str) -> list[str]:
     section = re.split(rf"^#+ {re.escape(heading)}$", page, flags=re.MULTILINE)[1]
     section = re.split(r"^##+ ", section, flags=re.MULTILINE)[0]
     return re.findall(r"^```sh\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+
+
+@contextlib.contextmanager
+def new_stack(folder: Path) -> Iterator["Stack"]:
+    """Yield a stack that is not started, and remove its containers, networks and volumes."""
+    stack = Stack(folder)
+    try:
+        yield stack
+    finally:
+        stack.run("docker compose down --volumes --timeout 5 --remove-orphans")
 
 
 @dataclass

@@ -37,12 +37,12 @@ def container(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     file.write_text(GATEWAY)
     file.chmod(0o644)
     one = DockerContainer(image).with_volume_mapping(str(file), "/etc/authz/gateway.yaml", "ro")
+    one.with_tmpfs_mount("/var/lib/authz", "16m,uid=10001,gid=10001,mode=0750")
     one.with_kwargs(
         read_only=True,
         cap_drop=["ALL"],
         security_opt=["no-new-privileges:true"],
         network_mode="none",
-        tmpfs={"/var/lib/authz": "uid=10001,gid=10001,mode=0750"},
     )
     with one as running:
         name = running.get_wrapped_container().id
