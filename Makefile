@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INOTIFY := /proc/sys/fs/inotify/max_user_instances
 PROCESSES = $(shell (echo 1024 > $(INOTIFY)) 2>/dev/null; [ "$$(cat $(INOTIFY) 2>/dev/null || echo 0)" -ge 512 ] && echo 3 || echo 2)
 
-.PHONY: run test test-clients test-containers test-gateways test-chart test-kubernetes manifests audit lint format soak bench docs docs-reference image release-check lock clean
+.PHONY: run test test-clients test-containers test-gateways test-chart test-kubernetes chaos manifests audit lint format soak bench docs docs-reference image release-check lock clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/.run  ## the gateway in the foreground, with fake providers
@@ -25,6 +25,9 @@ test-clients: $(VENV)/.test  ## real clients, headless, in every mode; AUTHZ_REC
 
 test-containers: $(VENV)/.containers  ## the image and docker-compose.yml on a Docker engine; starts one where there is none
 	$(BIN)/python -m tests.containers $(BIN)/python -m pytest tests/containers $(if $(ONLY),-k '$(ONLY)')
+
+chaos: $(VENV)/.containers  ## kills, freezes and cuts off the parts of docker-compose.yml under load, and prints a table
+	$(BIN)/python -m tests.containers $(BIN)/python -m tests.containers.chaos
 
 test-gateways: $(VENV)/.test  ## Envoy Gateway and Istio, built with Go and run in front of authz
 	$(BIN)/python -m pytest -s tests/gateways/run_*.py
