@@ -57,7 +57,7 @@ def store(run: Run, tmp_path: Path) -> Path:
 def test_commands(tmp_path: Path) -> None:
     """The root's commands and those of a group."""
     assert _complete(tmp_path, "authz to") == ["tokens"]
-    assert _complete(tmp_path, "authz tokens ") == ["create", "list", "remove"]
+    assert _complete(tmp_path, "authz tokens ") == ["create", "list", "remove", "rotate"]
 
 
 @pytest.mark.parametrize(
