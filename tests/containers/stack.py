@@ -136,7 +136,7 @@ class Stack:
     def authz(self, *arguments: str) -> str:
         """Run a command of authz in its container."""
         output, _, _ = self.compose.exec_in_container(["authz", *arguments], "authz")
-        return output
+        return str(output)
 
     def create_token(self, user: str) -> str:
         """Return a new token of a new user."""

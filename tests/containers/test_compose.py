@@ -80,7 +80,8 @@ def test_prometheus_sees_every_replica(stack: Stack) -> None:
     def up() -> bool:
         command = ["wget", "-q", "-O", "-", query]
         output, _, _ = stack.compose.exec_in_container(command, "prometheus")
-        return output.count('"1"]') >= len(stack.containers("envoy") + stack.containers("authz"))
+        seen = int(output.count('"1"]'))
+        return seen >= len(stack.containers("envoy") + stack.containers("authz"))
 
     wait_until(up, 60, "every replica being scraped")
     httpx.get(f"http://127.0.0.1:{stack.grafana_port}/api/health", timeout=10).raise_for_status()
