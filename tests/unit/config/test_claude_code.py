@@ -36,7 +36,10 @@ def test_off() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"identity": "https://coder.test", "sign_in": {"claude_code": {}}}, "Coder manages"),
+        (
+            {"identity": "https://coder.test", "sign_in": {"claude_code": {"provider": "one"}}},
+            "Coder manages",
+        ),
         ({"sign_in": {"claude_code": {"provider": "openai"}}}, "of type anthropic"),
         ({"sign_in": {"claude_code": {"provider": "nothing"}}}, "of type anthropic"),
         ({"sign_in": {"claude_code": {"token_lifetime": 60}}}, "greater than or equal to 600"),

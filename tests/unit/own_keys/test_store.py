@@ -232,6 +232,7 @@ async def test_rights_in_postgresql(postgres: PostgresServer, own_tables: str) -
         f"GRANT SELECT (authz_rules) ON api_keys TO {checks}",
         f"GRANT SELECT (authz_groups) ON users TO {checks}",
         f"GRANT SELECT, INSERT, UPDATE, DELETE ON users, api_keys, group_members TO {manages}",
+        f"GRANT SELECT, INSERT, DELETE ON user_links TO {manages}",
         f"GRANT SELECT ON authz_schema TO {manages}",
         f"GRANT SELECT, INSERT ON audit_logs TO {manages}",
     )

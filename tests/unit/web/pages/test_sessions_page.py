@@ -49,7 +49,12 @@ async def test_who_is_not_signed_in_is_sent_to_sign_in_and_back(site: Site) -> N
     browser = site.browser()
     for place in _PAGES:
         path = f"/ui{place.path}".format(
-            user=site.users["bob"].id, key="a" * 10, group=_GROUP, **_COMMAND
+            user=site.users["bob"].id,
+            key="a" * 10,
+            group=_GROUP,
+            provider="openai",
+            code="BCDF-GHJK",
+            **_COMMAND,
         )
         if place.is_open or place.get is None:
             continue
@@ -163,7 +168,9 @@ async def test_signing_out_ends_the_session(site: Site) -> None:
 def _forms(site: Site) -> list[str]:
     bob = site.users["bob"].id
     return [
-        f"/ui{place.path}".format(user=bob, key="a" * 10, group=_GROUP, **_COMMAND)
+        f"/ui{place.path}".format(
+            user=bob, key="a" * 10, group=_GROUP, provider="openai", **_COMMAND
+        )
         for place in _PAGES
         if place.post is not None
     ]
