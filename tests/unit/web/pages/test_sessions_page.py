@@ -53,7 +53,6 @@ async def test_who_is_not_signed_in_is_sent_to_sign_in_and_back(site: Site) -> N
             key="a" * 10,
             group=_GROUP,
             provider="openai",
-            code="BCDF-GHJK",
             **_COMMAND,
         )
         if place.is_open or place.get is None:
