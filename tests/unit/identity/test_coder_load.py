@@ -49,7 +49,6 @@ async def test_nobody_joins_a_call_that_began_before_a_deletion(
     assert isinstance(await older, Identity)
 
 
-@pytest.mark.usefixtures("patient")
 async def test_a_flood_of_unknown_tokens_does_not_starve_good_ones(
     coder: Coder, coder_source: CoderSource
 ) -> None:
