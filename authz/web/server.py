@@ -91,6 +91,8 @@ class HttpServer(uvicorn.Server):
                 access_log=False,
                 lifespan="off",
                 server_header=False,
+                # As many headers as Envoy lets through; h11 takes 16 KiB of those in parts.
+                h11_max_incomplete_event_size=64 * 1024,
                 # Otherwise a local client could forge its address with X-Forwarded-For.
                 proxy_headers=False,
             )

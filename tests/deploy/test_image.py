@@ -51,16 +51,17 @@ def test_the_service_is_not_root() -> None:
 
 
 def test_the_labels_come_from_build_arguments() -> None:
-    """Version, revision and time of the image are arguments that `make image` passes."""
+    """What differs between builds is an argument of the last stage that `make image` passes."""
     stage = DOCKERFILE.rpartition("\nFROM")[2]
     arguments = set(re.findall(r"^ARG (\w+)$", stage, re.MULTILINE))
     labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]+)"', stage))
-    assert {labels[name] for name in ("version", "revision", "created")} == {
+    assert {labels[name] for name in ("version", "revision", "created", "source")} == {
         "${VERSION}",
         "${REVISION}",
         "${CREATED}",
+        "${SOURCE}",
     }
-    assert arguments == {"VERSION", "REVISION", "CREATED"}
+    assert arguments == {"VERSION", "REVISION", "CREATED", "SOURCE", "SOURCE_DATE_EPOCH"}
     makefile = (REPOSITORY / "Makefile").read_text()
     # The base image is an argument of the whole file.
     assert set(re.findall(r"--build-arg (\w+)=", makefile)) - {"PYTHON_IMAGE"} == arguments

@@ -27,6 +27,7 @@ def served(
     config = uvicorn.Config(
         app,
         http=_Protocol,
+        h11_max_incomplete_event_size=96 * 1024,
         ws="none",
         lifespan="off",
         log_config=None,
