@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from authz.database.interface import Conflict, Queries
 from authz.errors import StoreError
 from authz.identity import roles as known_roles
-from authz.identity.accounts import User
+from authz.identity.accounts import ApiKey, User
 from authz.identity.audit import Action
 from authz.identity.names import check_email, check_full_name, check_user_name
 from authz.identity.passwords import check_password, hash_password
@@ -198,8 +198,22 @@ class UserStore(StoreBase):
             await self._note(transaction, Action.ROLES, user, before=before, after=[role])
         return changed
 
-    async def set_password(self, user: User, password: Secret) -> int:
+    async def set_password(
+        self,
+        user: User,
+        password: Secret,
+        *,
+        proven_by: bytes | None = None,
+        keep: ApiKey | None = None,
+    ) -> int:
         """Set a user's password and delete their sessions, but not their tokens.
+
+        Args:
+            user: a person who signs in with a password.
+            password: the new password.
+            proven_by: the stored hash that the user's old password matched. StoreError if the user
+                has another one now.
+            keep: a session that stays, such as the one in which the user changes the password.
 
         Returns:
             The number of deleted sessions.
@@ -215,6 +229,8 @@ class UserStore(StoreBase):
         hashed = await asyncio.to_thread(hash_password, password)
         async with self._database.transaction() as transaction:
             await self._check_actor(transaction, user)
+            if proven_by is not None:
+                await _check_hash(transaction, user, proven_by)
             await transaction.execute(
                 "UPDATE users SET hashed_password = $1, updated_at = $2"
                 " WHERE id = $3 AND deleted = false",
@@ -224,7 +240,9 @@ class UserStore(StoreBase):
             )
             await _read(transaction, user.id)
             ended = await transaction.execute(
-                "DELETE FROM api_keys WHERE user_id = $1 AND login_type <> 'token'", user.id
+                "DELETE FROM api_keys WHERE user_id = $1 AND login_type <> 'token' AND id <> $2",
+                user.id,
+                keep.id if keep is not None else "",
             )
             await self._note(transaction, Action.PASSWORD, user, sessions_ended=ended)
         return ended
@@ -257,6 +275,12 @@ class UserStore(StoreBase):
     async def _one(self, condition: str, *args: object) -> User | None:
         rows = await self._database.fetch(f"{SELECT_USER} AND {condition}", *args)
         return User.of(rows[0]) if rows else None
+
+
+async def _check_hash(transaction: Queries, user: User, expected: bytes) -> None:
+    rows = await transaction.fetch("SELECT hashed_password FROM users WHERE id = $1", user.id)
+    if not rows or bytes(rows[0]["hashed_password"]) != expected:
+        raise StoreError("the password was changed meanwhile: try again")
 
 
 async def _read(transaction: Queries, user_id: str) -> User:

@@ -18,9 +18,9 @@ from authz.errors import AuthzError
 from authz.identity.accounts import ApiKey, User
 from authz.identity.audit import Actor
 from authz.identity.names import check_email, check_user_name
-from authz.identity.passwords import proves_password
+from authz.identity.passwords import check_password, proves_password
 from authz.identity.store import OwnerChanged, Store
-from authz.identity.store_sessions import AuthenticationFailed
+from authz.identity.store_sessions import Authenticated, AuthenticationFailed
 from authz.secret import Secret
 from authz.web.sign_in_limits import Limit
 
@@ -29,6 +29,8 @@ INCORRECT = "Incorrect email or password."
 SUSPENDED = "Your account is suspended. Please contact an administrator."
 NO_SIGN_IN = "A service account can't sign in. Use its token instead."
 PASSWORDS_OFF = "Passwords are switched off. Sign in with your identity provider."
+NO_PASSWORD = "You have no password. Ask an administrator to set one."  # noqa: S105 - a message
+WRONG_PASSWORD = "The current password is wrong."  # noqa: S105 - a message
 BAD_TOKEN = "The Coder token is not valid."  # noqa: S105 - a message
 LIMITED_TOKEN = "This token is limited. It can't sign in or create other tokens."  # noqa: S105
 
@@ -41,6 +43,18 @@ _NICENESS = 5
 
 class SignInRefused(AuthzError):  # noqa: N818 - the name is the reason
     """The sign-in is refused. The message may be shown to the user."""
+
+
+class PasswordRefused(AuthzError):  # noqa: N818
+    """The password is not changed. The message may be shown to the user.
+
+    Attributes:
+        field: the field of the form that is wrong, ``old_password`` or ``password``.
+    """
+
+    def __init__(self, text: str, field: str) -> None:
+        super().__init__(text)
+        self.field = field
 
 
 class TooManySignIns(AuthzError):  # noqa: N818
@@ -151,6 +165,51 @@ class SignIn:
             await anonymous.note_failed_sign_in(result.user, "limited token")
             raise SignInRefused(NO_SIGN_IN if result.user.is_service_account else LIMITED_TOKEN)
         return await _session(store, result.user, peer, lifetime, instead_of=instead_of)
+
+    async def change_password(
+        self,
+        store: Store,
+        caller: Authenticated,
+        old: Secret,
+        new: Secret,
+        peer: str,
+    ) -> None:
+        """Change the password of the caller. Their other sessions end, and their tokens stay.
+
+        The old password is asked for, so that a session that somebody else got hold of is not
+        enough to take over the account. It counts as an attempt to sign in.
+
+        Args:
+            store: the identity store, with the caller as its actor.
+            caller: the user and the session or token of the call.
+            old: the current password.
+            new: the new password.
+            peer: the address of the client.
+
+        Raises:
+            PasswordRefused: the old password is wrong or the new one is bad, or the user does not
+                sign in with a password.
+            TooManySignIns: there are too many attempts for this user or peer, or at once.
+            StoreError: the store can't be used.
+        """
+        if not self._passwords:
+            raise PasswordRefused(PASSWORDS_OFF, "old_password")
+        user = caller.user
+        self._take(self._peers, network(peer))
+        self._take(self._users, user.username.casefold())
+        hashed = await store.password_hash(user)
+        if not hashed:
+            raise PasswordRefused(NO_PASSWORD, "old_password")
+        if not await self._proves(old, hashed):
+            await store.note_failed_sign_in(user, "password")
+            raise PasswordRefused(WRONG_PASSWORD, "old_password")
+        self._users.give_back(user.username.casefold())
+        if problem := check_password(new, user.username):
+            raise PasswordRefused(problem, "password")
+        if old == new:
+            raise PasswordRefused("the new password is the current one", "password")
+        keep = None if caller.key.login_type == "token" else caller.key
+        await store.set_password(user, new, proven_by=hashed, keep=keep)
 
     def take_attempt(self, peer: str) -> None:
         """Count an attempt to sign in.

@@ -111,6 +111,17 @@ class UserRoles(Body):
     organization_roles: dict[UUID, list[str]]
 
 
+class UpdatePassword(Body):
+    """A new password.
+
+    Attributes:
+        old_password: the current one. Required when users change their own.
+    """
+
+    old_password: StrictStr = ""
+    password: StrictStr
+
+
 class UpdateRoles(Body):
     """The new roles of a user: at most one."""
 

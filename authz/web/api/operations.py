@@ -93,6 +93,15 @@ OPERATIONS = (
         models.User,
         errors={403: _NO_MANAGER},
     ),
+    _of_users(
+        "PUT",
+        "/users/{user}/password",
+        user_admin.set_password,
+        204,
+        None,
+        body=models.UpdatePassword,
+        errors={403: _NO_MANAGER, 413: _TOO_LONG, 429: "too many attempts"},
+    ),
     _of_users("GET", "/users/{user}/roles", user_admin.show_roles, 200, models.UserRoles),
     _of_users(
         "PUT",

@@ -10,10 +10,10 @@ from authz.identity.passwords import check_password
 from authz.identity.store_users import UserTaken
 from authz.secret import Secret
 from authz.web.api.call import UserCall
-from authz.web.api.errors import ApiError, json_response, not_found
-from authz.web.api.models import CreateUser, UpdateRoles
+from authz.web.api.errors import ApiError, empty, json_response, not_found, rate_limited
+from authz.web.api.models import CreateUser, UpdatePassword, UpdateRoles
 from authz.web.api.user_search import UserSearch, read_search
-from authz.web.sign_in import LIMITED_TOKEN
+from authz.web.sign_in import LIMITED_TOKEN, PASSWORDS_OFF, PasswordRefused, TooManySignIns
 
 PAGE_MAX = 1000
 """The most users in one response. Writing a longer one would delay the checks of requests."""
@@ -110,6 +110,40 @@ async def delete_user(call: UserCall) -> Response:
     user = await _managed(call, "You cannot delete yourself!")
     await call.store.delete_user(user)
     return json_response(200, {"message": "User has been deleted!"})
+
+
+async def set_password(call: UserCall) -> Response:
+    """Set a password. It ends the user's sessions, apart from the caller's own."""
+    body = await call.read(UpdatePassword)
+    if (user := await call.target()).id == call.caller.id:
+        return await _set_own_password(call, body)
+    _check_manager(call)
+    if not roles.may_manage(call.caller, user):
+        raise not_found()
+    if not call.services.config().sign_in.passwords:
+        raise ApiError(400, PASSWORDS_OFF)
+    if user.is_service_account or user.login_type == "oidc":
+        raise ApiError(400, "Users without password login can't change their password.")
+    password = Secret(body.password)
+    if problem := check_password(password, user.username):
+        raise ApiError(400, "Invalid password.", validations={"password": problem})
+    await call.store.set_password(user, password)
+    return empty()
+
+
+async def _set_own_password(call: UserCall, body: UpdatePassword) -> Response:
+    if call.is_limited:
+        raise ApiError(403, LIMITED_TOKEN)
+    old, new = Secret(body.old_password), Secret(body.password)
+    try:
+        await call.services.sign_in.change_password(
+            call.store, call.authenticated, old, new, call.peer
+        )
+    except TooManySignIns as error:
+        raise rate_limited(error.seconds) from None
+    except PasswordRefused as error:
+        raise ApiError(400, "Invalid password.", validations={error.field: str(error)}) from None
+    return empty()
 
 
 async def list_roles(call: UserCall) -> Response:

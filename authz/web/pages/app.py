@@ -21,6 +21,7 @@ from authz.web.pages import (
     explanation,
     groups,
     own_keys,
+    password,
     sign_in,
     tokens,
     usage,
@@ -72,6 +73,7 @@ _PAGES = (
             Page(f"{prefix}/{{key}}/expire", tokens.ask_expire, tokens.expire),
         )
     ),
+    Page(password.PATH, password.show_form, password.change),
     Page(own_keys.PATH, own_keys.show_own_keys, own_keys.set_own_key),
     Page(f"{own_keys.PATH}/{{provider}}/delete", own_keys.ask_delete, own_keys.delete),
     Page("/users", users.show_users),

@@ -85,6 +85,11 @@ class PageContext:
         return self.authenticated.user
 
     @property
+    def changes_password(self) -> bool:
+        """Whether the caller signs in with a password, which they can change."""
+        return self.caller.has_password and self.pages.config().sign_in.passwords
+
+    @property
     def access(self) -> Access:
         """The users and tokens that the caller may see."""
         return Access(self.store, self.caller)
@@ -128,6 +133,7 @@ class PageContext:
             status,
             caller=caller,
             may_manage_users=caller is not None and may_manage_users(caller),
+            changes_password=caller is not None and self.changes_password,
             has_own_keys=self.pages.keyring() is not None,
             csrf=csrf_token(self.secret) if self.secret else "",
             here=self.request.url.path,
