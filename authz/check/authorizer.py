@@ -1,7 +1,8 @@
 """Answers one check: reads it, looks the token up, decides, and turns every error into a 503."""
 
 from collections.abc import Callable, Mapping
-from time import perf_counter
+from math import inf
+from time import perf_counter, time
 
 import structlog
 
@@ -176,7 +177,10 @@ class Authorizer:
         if cached is None:
             cache.put(key, request)
         self._metrics.count_check("allow", "", request.provider, decision.mode or "")
-        return self._finished(request.response, check, request.provider, decision)
+        response = request.response
+        if time() >= request.tells_end_from and (end := decision.identity.expires_at) is not None:
+            response = ext_authz.with_token_end(response, end)
+        return self._finished(response, check, request.provider, decision)
 
     def _read(self, check: Check, key: CacheKey, route: Route) -> CachedDecision | Deny:
         """Read a request, or refuse it without a look-up."""
@@ -231,6 +235,7 @@ class Authorizer:
             response = None
             if isinstance(decision, Allow):
                 response = ext_authz.allow(decision, allowed_metadata(decision))
+                request.tells_end_from = _tells_end_from(decision)
             request.response = response
             request.verification, request.chosen = verification, chosen
             request.decision = decision
@@ -303,6 +308,15 @@ class Authorizer:
             return self.previous._error_shape(check) if self.previous else ErrorShape.ANY
         except Exception:
             return ErrorShape.ANY
+
+
+def _tells_end_from(decision: Allow) -> float:
+    """Return the time from which a client is told when its token ends, in epoch seconds."""
+    end = decision.identity.expires_at
+    # A tunnel's response is read by no person.
+    if end is None or decision.provider is None:
+        return inf
+    return (end - ext_authz.TELLS_BEFORE).timestamp()
 
 
 def _max_delayed(config: Config) -> int:

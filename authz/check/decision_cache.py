@@ -9,6 +9,7 @@ each request asks for both.
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from math import inf
 
 from authz.check.ext_authz import Check, FinishedResponse, read_field
 from authz.core.credentials import is_plain
@@ -54,6 +55,8 @@ class CachedDecision:
         chosen: the second input of the last decision.
         decision: the last decision; None before the first one.
         response: the serialized ``Allow``; None for a ``Deny``.
+        tells_end_from: the time, in seconds since the epoch, from which responses tell when the
+            token ends; infinite where the end is unknown.
     """
 
     provider: str | None
@@ -65,6 +68,7 @@ class CachedDecision:
     chosen: CentralKeyChoice = None
     decision: Decision | None = None
     response: FinishedResponse | None = None
+    tells_end_from: float = inf
 
     def decision_on(self, verification: Verification, chosen: CentralKeyChoice) -> Decision | None:
         """Return the last decision if it had the same inputs, else None."""

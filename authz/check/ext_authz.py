@@ -7,6 +7,7 @@ functions build a response: ``allow``, ``deny`` and ``unavailable``. They return
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import NewType
 
@@ -20,6 +21,10 @@ from authz.pb import ext_authz_pb2 as pb
 METHOD = "/envoy.service.auth.v3.Authorization/Check"
 METADATA_NAMESPACE = "envoy.filters.http.ext_authz"
 """Envoy stores the metadata of a response under this name; the access log reads it there."""
+
+TOKEN_END_HEADER = "x-coder-ai-gateway-token-expires"
+"""The response header with the end of a token, as RFC 3339 in UTC, within ``TELLS_BEFORE`` of it."""
+TELLS_BEFORE = timedelta(days=1)
 
 METADATA_ENTRY = "entry"
 """The id of a request in the logs (``check/entry_ids.py``)."""
@@ -227,6 +232,27 @@ def with_external_id(response: FinishedResponse, entry_id: bytes) -> FinishedRes
         ValueError: ``response`` is not finished; the result would mean allow.
     """
     return _joined(response, ResponseFragment(_BEFORE_EXTERNAL_ID + entry_id))
+
+
+def with_token_end(response: FinishedResponse, expires_at: datetime) -> FinishedResponse:
+    """Add a header to an allow that tells the client when its token ends.
+
+    Args:
+        response: from ``allow``.
+        expires_at: the end of the token, timezone-aware.
+
+    Raises:
+        ValueError: ``response`` is not finished; the result would mean allow.
+    """
+    return _joined(response, _end_fragment(expires_at))
+
+
+@lru_cache(maxsize=1024)
+def _end_fragment(expires_at: datetime) -> ResponseFragment:
+    fragment = pb.CheckResponse()
+    end = f"{expires_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    _set(fragment.ok_response.response_headers_to_add.add(), TOKEN_END_HEADER, end)
+    return ResponseFragment(fragment.SerializeToString())
 
 
 def _joined(response: FinishedResponse, fragment: ResponseFragment) -> FinishedResponse:

@@ -113,7 +113,8 @@ _BY_AUTHZ = (
             rejection,
             401,
             AUTHENTICATION,
-            "The Coder token is not valid. Create a new one and try again.",
+            "The Coder token is not valid. It may have ended or been removed. Create a new one and "
+            "try again.",
             TOKEN_INVALID,
         )
         for rejection in Rejection

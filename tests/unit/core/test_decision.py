@@ -68,7 +68,10 @@ def test_every_rejection_is_one_401(rejection: Rejection, route: Route) -> None:
     assert denied.reason is rejection
     assert denied.token_id == TOKEN[:10]
     assert denied.identity is None
-    assert denied.message == "The Coder token is not valid. Create a new one and try again."
+    assert denied.message == (
+        "The Coder token is not valid. It may have ended or been removed. Create a new one and "
+        "try again."
+    )
 
 
 @pytest.mark.parametrize(
