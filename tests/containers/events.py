@@ -94,13 +94,13 @@ def _another_authority(stack: Stack) -> Iterator[None]:
 def renew(stack: Stack) -> None:
     """Renew the certificates of both sides by the documented command, as if they ended soon."""
     (command,) = documented("New certificates")
-    stack.edit("deploy/certificates.sh", lambda text: text.replace("-checkend 2", "-checkend 9"))
+    days30, years3 = "-checkend 2592000", "-checkend 94608000"
+    stack.edit("deploy/certificates.sh", lambda text: text.replace(days30, years3))
     try:
-        stack.run(command)
+        output = stack.run(command)
     finally:
-        stack.edit(
-            "deploy/certificates.sh", lambda text: text.replace("-checkend 9", "-checkend 2")
-        )
+        stack.edit("deploy/certificates.sh", lambda text: text.replace(years3, days30))
+    assert "new certificates" in output
 
 
 EVENTS = (
