@@ -22,9 +22,10 @@ METHOD = "/envoy.service.auth.v3.Authorization/Check"
 METADATA_NAMESPACE = "envoy.filters.http.ext_authz"
 """Envoy stores the metadata of a response under this name; the access log reads it there."""
 
-TOKEN_END_HEADER = "x-coder-ai-gateway-token-expires"
-"""The response header with the end of a token, as RFC 3339 in UTC, within ``TELLS_BEFORE`` of it."""
+TOKEN_END_HEADER = "x-coder-ai-gateway-token-expires"  # noqa: S105 - a name
+"""The response header that tells the end of a token, as RFC 3339 in UTC."""
 TELLS_BEFORE = timedelta(days=1)
+"""How long before its end."""
 
 METADATA_ENTRY = "entry"
 """The id of a request in the logs (``check/entry_ids.py``)."""
@@ -186,6 +187,10 @@ def allow(decision: Allow, metadata: Mapping[str, MetadataValue]) -> FinishedRes
         _set(ok.headers.add(), decision.header, decision.credential.reveal())
     for name, value in decision.headers:
         _set(ok.headers.add(), name, value)
+    for name, value in decision.appended:
+        option = ok.headers.add()
+        option.header.key, option.header.value = name, value
+        option.append.value = True
     kept = {decision.header, *(name for name, _ in decision.headers)}
     removed = dict.fromkeys((*CREDENTIAL_HEADERS, *decision.token_headers))
     ok.headers_to_remove.extend(name for name in removed if name not in kept)

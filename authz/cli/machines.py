@@ -56,7 +56,7 @@ def test(token_file: TextIO, config_path: Path | None) -> None:
 async def _test(config: Config, text: Secret) -> None:
     async with _opened_grants(settings_of(config)) as grants:
         # Imported late: they take long, and other commands don't need them.
-        from authz.oauth.documents import IssuerUnavailable
+        from authz.fetcher import IssuerUnavailable
         from authz.oauth.issuers import InvalidJwt
 
         try:

@@ -139,8 +139,10 @@ async def _ask_with(
     if key is None:
         return Probe(provider.name, where, None, "not set")
     kind = provider.provider_type
-    assert kind.central_header is not None  # noqa: S101 - the configuration's rules say so
-    headers = {kind.central_header: kind.credential_value(key.reveal())}
+    name, value = kind.credential(key.reveal())
+    headers = {name: value}
+    if kind.is_bearer(key.reveal()):
+        headers |= dict(kind.bearer_headers)
     status, why = await _get(session, config, provider, headers)
     if status is None:
         return Probe(provider.name, where, None, why, failed=True)

@@ -12,7 +12,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, StrictStr, model_validator
 
 from authz.config.fields import ProviderName, Section, matching
-from authz.config.key_reference import KeyReference
+from authz.config.key_reference import KeyReference, StoredSecret
 from authz.errors import ConfigError
 from authz.secret import Secret
 
@@ -101,8 +101,8 @@ class ExternalGateways(Section):
     """
 
     routes: tuple[ExternalRoute, ...] = ()
-    secret: KeyReference | None = None
-    envoy_secret: KeyReference | None = None
+    secret: StoredSecret | None = None
+    envoy_secret: StoredSecret | None = None
 
     @model_validator(mode="after")
     def _some_route(self) -> Self:

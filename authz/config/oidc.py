@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, StrictStr, model_validator
 
 from authz.addresses import TcpAddress, parse_base_url
 from authz.config.fields import FilePath, Section
-from authz.config.key_reference import KeyReference
+from authz.config.key_reference import StoredSecret
 
 _NAME = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 _SCOPE = re.compile(r"[!#-\[\]-~]+")
@@ -78,7 +78,7 @@ class OidcIssuer(Section):
     title: Annotated[StrictStr, Field(min_length=1, max_length=64)] | None = None
     issuer: StrictStr
     client_id: Annotated[StrictStr, Field(min_length=1, max_length=255)]
-    client_secret: KeyReference | None = None
+    client_secret: StoredSecret | None = None
     scopes: tuple[StrictStr, ...] = ("openid", "profile", "email")
     claims: OidcClaims = OidcClaims()
     allowed_groups: tuple[GroupName, ...] = ()

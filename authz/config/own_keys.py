@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from authz.config.fields import Section
-from authz.config.key_reference import KeyReference
+from authz.config.key_reference import StoredSecret
 
 
 class OwnKeys(Section):
@@ -16,7 +16,7 @@ class OwnKeys(Section):
             ones only decrypt, until ``authz own-keys rotate`` has encrypted everything again.
     """
 
-    keys: Annotated[tuple[KeyReference, ...], Field(min_length=1, max_length=5)]
+    keys: Annotated[tuple[StoredSecret, ...], Field(min_length=1, max_length=5)]
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:

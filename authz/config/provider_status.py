@@ -70,8 +70,8 @@ def _status(provider: Provider, own: bool, environ: Mapping[str, str]) -> Provid
 
 
 def _is_there(reference: KeyReference, environ: Mapping[str, str]) -> bool:
-    if reference.exec is not None:
-        # A gateway starts only if the command gives a key, and then it keeps the last one.
+    if reference.is_obtained:
+        # A gateway starts only if it can obtain the key, and then it keeps the last one.
         return True
     try:
         return reference.open(environ).current() is not None

@@ -55,7 +55,8 @@ def _references(node: dict[str, Any], suffix: str = "") -> list[tuple[str, str]]
         return [(node["$ref"].rpartition("/")[2], suffix)]
     if "items" in node:
         return _references(node["items"], "[]")
-    return [one for part in node.get("anyOf", ()) for one in _references(part, suffix)]
+    parts = node.get("anyOf", node.get("oneOf", ()))
+    return [one for part in parts for one in _references(part, suffix)]
 
 
 def _table(section: dict[str, Any]) -> list[str]:
@@ -84,7 +85,7 @@ def _type(node: dict[str, Any]) -> str:
         if any("examples" in part and part["examples"] == ["5m"] for part in parts):
             return _DURATION
         return " or ".join(map(_type, parts))
-    if "$ref" in node:
+    if "$ref" in node or "oneOf" in node:
         return "section"
     if "enum" in node:
         return "one of " + ", ".join(f"`{value}`" for value in node["enum"])

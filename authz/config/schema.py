@@ -15,11 +15,12 @@ from authz.config.settings import Config
 _ATTRIBUTE = re.compile(r"^    (\w+):[ \n](.*(?:\n {8}.*)*)", re.MULTILINE)
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _LIMITS = {"ge": "minimum", "le": "maximum"}
+_PLACES_OF_KEYS = (("env", "string"), ("file", "string"), ("exec", "array"), ("workload", "object"))
 _RULES: dict[str, dict[str, Any]] = {
     "KeyReference": {
         "oneOf": [
             {"required": [name], "properties": {name: {"type": kind}}}
-            for name, kind in (("env", "string"), ("file", "string"), ("exec", "array"))
+            for name, kind in _PLACES_OF_KEYS
         ]
     },
     "ExternalRoute": {

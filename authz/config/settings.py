@@ -39,6 +39,7 @@ from authz.config.providers import AccountHeaders, Aws, CredentialHeaders, Extra
 from authz.config.proxy import Proxy
 from authz.config.service import Service
 from authz.config.sign_in import SignIn
+from authz.config.workload import PROVIDERS_OF_WORKLOAD
 from authz.core.providers import PROVIDER_TYPES, AllowedPath, ProviderType
 from authz.database.url import CoderURL, parse_identity_url
 from authz.keys.pool import MAX_KEYS
@@ -93,6 +94,15 @@ class Provider(Section):
         for index, reference in enumerate(self.keys):
             if reference in self.keys[:index]:
                 raise ValueError(f"keys[{index}]: appears twice")
+        return self
+
+    @model_validator(mode="after")
+    def _workload_of_type(self) -> Self:
+        for where, reference in self.key_references:
+            kind = reference.workload.type if reference.workload is not None else None
+            if kind is not None and self.type not in PROVIDERS_OF_WORKLOAD[kind]:
+                types = ", ".join(PROVIDERS_OF_WORKLOAD[kind])
+                raise ValueError(f"{where}.workload: {kind} is for providers of type {types}")
         return self
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ section, and a rule that reads one is skipped.
 
 import difflib
 from collections.abc import Iterator
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import ValidationError, create_model
 
@@ -15,6 +15,7 @@ from authz.config.fields import Section, Tls
 from authz.config.file import Location, location_of, shown
 from authz.config.key_reference import KeyReference
 from authz.config.settings import Config
+from authz.config.workload import PROVIDERS_OF_WORKLOAD
 
 Problem = tuple[Location, str]
 """The location of a problem, and its description."""
@@ -30,6 +31,8 @@ _PLAIN = {
     "path_type": "must be a path",
     "float_type": "must be a number",
     "too_short": "must not be empty",
+    "union_tag_not_found": f"needs type: one of {', '.join(PROVIDERS_OF_WORKLOAD)}",
+    "union_tag_invalid": f"type must be one of {', '.join(PROVIDERS_OF_WORKLOAD)}",
 }
 _UNITS = {"days": "days", "mib": "MiB"}
 
@@ -94,7 +97,7 @@ def _partial_value(
     if kind is None:
         return None
     if not is_list:
-        if not isinstance(value, dict) or (issubclass(kind, _INDIVISIBLE) and at in wrong):
+        if not isinstance(value, dict) or _is_unusable(kind, at, wrong):
             return None
         return _partial(kind, value, at, wrong, problems)
     if not isinstance(value, list):
@@ -104,7 +107,7 @@ def _partial_value(
         place = (*at, index)
         if not _is_wrong(place, wrong):
             items.append(kind.model_validate(item))
-        elif isinstance(item, dict) and not (issubclass(kind, _INDIVISIBLE) and place in wrong):
+        elif isinstance(item, dict) and not _is_unusable(kind, place, wrong):
             items.append(_partial(kind, item, place, wrong, problems))
         elif not issubclass(kind, _INDIVISIBLE):
             # An empty section, so that the next ones keep their index.
@@ -112,6 +115,13 @@ def _partial_value(
             empty.__dict__.clear()
             items.append(empty)
     return tuple(items)
+
+
+def _is_unusable(kind: Any, at: Location, wrong: set[Location]) -> bool:
+    """Return whether a section can't be used in part; of a key no part is of use."""
+    if issubclass(kind, KeyReference):
+        return _is_wrong(at, wrong)
+    return issubclass(kind, _INDIVISIBLE) and at in wrong
 
 
 def _follows(detail: Any, details: list[Any]) -> bool:
@@ -131,6 +141,8 @@ def _section_of(annotation: Any) -> tuple[Any, bool]:
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation, False
     arguments = get_args(annotation)
+    if get_origin(annotation) is Annotated:
+        return _section_of(arguments[0])
     is_list = get_origin(annotation) is tuple
     if is_list or get_origin(annotation) is Union or type(None) in arguments:
         for argument in arguments:
@@ -148,8 +160,17 @@ def _of_rule(kind: Any, at: Location, message: str) -> Problem:
     return (*at, *location), message.partition(": ")[2]
 
 
+def _without_types(at: Location) -> Location:
+    """Return the location in the file of a value in a section that has several types."""
+    return tuple(
+        one
+        for index, one in enumerate(at)
+        if not (index and at[index - 1] == "workload" and one in PROVIDERS_OF_WORKLOAD)
+    )
+
+
 def _problem(detail: Any) -> Problem:
-    at: Location = detail["loc"]
+    at = _without_types(detail["loc"])
     error = detail["type"]
     context = detail.get("ctx", {})
     kind = _kind_at(at)
@@ -174,7 +195,8 @@ def _problem(detail: Any) -> Problem:
 def _no_mapping(kind: Any) -> str:
     if kind is KeyReference:
         return (
-            "use {env: NAME}, {file: PATH} or {exec: [COMMAND, …]}; never write the key itself here"
+            "use {env: NAME}, {file: PATH}, {exec: [COMMAND, …]} or {workload: {type: …}}; never"
+            " write the key itself here"
         )
     if kind is None:
         return _PLAIN["dict_type"]

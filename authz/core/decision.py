@@ -197,6 +197,7 @@ def decide(
         headers=further_headers(credentials, route, verification, is_central=is_central),
         query=route.query.plain + (route.query.accounts if is_central else ()),
         key_index=choice.key_index,
+        appended=choice.appended,
     )
 
 
@@ -209,6 +210,7 @@ class _Choice:
     credential: Secret | None
     hint: str
     key_index: int | None = None
+    appended: tuple[tuple[str, str], ...] = ()
 
 
 def _choose(
@@ -230,31 +232,27 @@ def _choose(
             return _Choice(Mode.BYOK, AUTHORIZATION, Secret(f"Bearer {value.reveal()}"), value.hint)
         return _Choice(Mode.BYOK, header, None, value.hint)
     if isinstance(stored, Secret) and route.type is not None:
-        header, value = _header_of_key(route.type, stored)
-        return _Choice(Mode.BYOK, header, value, stored.hint)
+        return _with_key(Mode.BYOK, route.type, stored)
     if route.keyless:
         return _Choice(Mode.BYOK, None, None, "")
     if not route.central_key or route.type is None:
         return None
     if route.open or (route.signed and route.type.signed):
         return _Choice(Mode.CENTRALIZED, None, None, OPEN_HINT if route.open else SIGNED_HINT)
-    header_name = route.type.central_header
-    if central_key is None or header_name is None:
+    if central_key is None or route.type.central_header is None:
         return None
     if isinstance(central_key, Exhausted):
         return central_key
-    key = central_key.key
-    value = Secret(route.type.credential_value(key.reveal()))
-    return _Choice(Mode.CENTRALIZED, header_name, value, key.hint, central_key.index)
+    return _with_key(Mode.CENTRALIZED, route.type, central_key.key, central_key.index)
 
 
-def _header_of_key(provider_type: ProviderType, key: Secret) -> tuple[str, Secret]:
-    """Return the header in which a provider takes a key without one, and its value."""
-    text = key.reveal()
-    header = provider_type.central_header or AUTHORIZATION
-    if text.startswith(provider_type.bearer_prefixes):
-        header = AUTHORIZATION
-    return header, Secret(f"Bearer {text}") if header == AUTHORIZATION else key
+def _with_key(
+    mode: Mode, provider_type: ProviderType, key: Secret, index: int | None = None
+) -> _Choice:
+    """Put a key that the request did not bring into the header in which the provider takes it."""
+    header, value = provider_type.credential(key.reveal())
+    appended = provider_type.bearer_headers if provider_type.is_bearer(key.reveal()) else ()
+    return _Choice(mode, header, Secret(value), key.hint, index, appended)
 
 
 def own_credential(

@@ -127,6 +127,7 @@ class Allow:
         headers: further headers to set, with their values.
         query: names of query parameters to remove: they hold a credential or choose an account.
         key_index: the key's place in the pool; None where there is no pool.
+        appended: headers to append to the client's, with their values.
     """
 
     identity: Identity
@@ -139,6 +140,7 @@ class Allow:
     headers: tuple[tuple[str, str], ...] = ()
     query: tuple[str, ...] = ()
     key_index: int | None = None
+    appended: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Runs a command that prints a key, with bounds on its time, its output and its environment."""
 
 import contextlib
+import json
 import os
 import selectors
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar, Protocol
 
 ALWAYS_PASSED = ("HOME", "LANG", "PATH", "TZ")
 """The environment variables that every command gets, if authz has them."""
@@ -18,6 +20,29 @@ _POLL_SECONDS = 0.05
 
 class CommandError(ValueError):
     """The command gave no key. The message has neither its output nor its arguments."""
+
+
+class Origin(Protocol):
+    """A hashable way to obtain a key again and again."""
+
+    @property
+    def what(self) -> str:
+        """The word for it in the log."""
+        ...
+
+    @property
+    def refresh(self) -> float:
+        """Seconds from one key to the next."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells it from others, for the memory that workers share; no secret."""
+        ...
+
+    def obtain(self, environ: Mapping[str, str], is_stopped: Callable[[], bool]) -> bytes:
+        """Return a key; CommandError if there is none."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +60,17 @@ class Command:
     refresh: float
     timeout: float
     pass_env: tuple[str, ...] = ()
+
+    what: ClassVar[str] = "command"
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells this command from others, for the memory that workers share."""
+        return json.dumps((self.arguments, self.pass_env))
+
+    def obtain(self, environ: Mapping[str, str], is_stopped: Callable[[], bool]) -> bytes:
+        """Run the command and return what it prints; arguments and errors as ``run``."""
+        return run(self, environ, is_stopped)
 
     def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
         """Return the environment of the command."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 
 import structlog
 
-from authz.keys.command import Command, CommandError, run
+from authz.keys.command import CommandError, Origin
 from authz.keys.shared_outputs import Output, SharedOutputs
 from authz.keys.sources import checked_key
 from authz.secret import Secret
@@ -38,9 +38,7 @@ class ExecKey:
         ValueError: the first run gives no key; the message does not show its output.
     """
 
-    def __init__(
-        self, command: Command, environ: Mapping[str, str], outputs: SharedOutputs
-    ) -> None:
+    def __init__(self, command: Origin, environ: Mapping[str, str], outputs: SharedOutputs) -> None:
         self.command = command
         self._environ = environ
         self._outputs = outputs
@@ -126,7 +124,7 @@ class ExecKey:
                 return shared
             started = time.monotonic()
             try:
-                text = run(self.command, self._environ, self._stop.is_set).decode("utf-8")
+                text = self.command.obtain(self._environ, self._stop.is_set).decode("utf-8")
                 output = Output(started, checked_key(text).reveal())
             except UnicodeDecodeError:
                 output = Output(started, "", "the command's output is not UTF-8 text")
@@ -147,18 +145,20 @@ class ExecKey:
             self._report()
             if self._failures == 1:
                 _log.error(
-                    "central key kept: its command fails",
+                    f"central key kept: its {self.command.what} fails",
                     providers=self._providers,
                     why=output.problem,
                 )
             return
         if self._failures:
             self._failures = 0
-            _log.info("command of a central key works again", providers=self._providers)
+            _log.info(
+                f"{self.command.what} of a central key works again", providers=self._providers
+            )
         key = Secret(output.key)
         if key != self._key:
             self._key = key
-            _log.info("central key replaced by its command", providers=self._providers)
+            _log.info(f"central key replaced by its {self.command.what}", providers=self._providers)
 
     def _keep_fresh(self) -> None:
         self._run_until_stopped()
@@ -179,7 +179,9 @@ class ExecKey:
                 return  # authz stops
             except Exception as error:
                 # The thread has to go on; only the type, since a message could quote the key.
-                _log.error("command of a central key not run", error=type(error).__name__)
+                _log.error(
+                    f"{self.command.what} of a central key not run", error=type(error).__name__
+                )
             due = self._next_run()
 
     def _next_run(self) -> float:
@@ -202,7 +204,7 @@ class ExecKey:
 
 
 _outputs: SharedOutputs | None = None
-_open: dict[Command, ExecKey] = {}
+_open: dict[Origin, ExecKey] = {}
 _lock = threading.Lock()
 
 
@@ -218,7 +220,7 @@ def shared_outputs(descriptor: int | None = None) -> SharedOutputs:
     return _outputs
 
 
-def open_exec_key(command: Command, environ: Mapping[str, str]) -> ExecKey:
+def open_exec_key(command: Origin, environ: Mapping[str, str]) -> ExecKey:
     """Return the key of a command. In one process a command has one key, also after a reload.
 
     Raises:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from authz.keys.command import Command, CommandError
+from authz.keys.command import CommandError, Origin
 
 _POLL_SECONDS = 0.05
 _TABLE = 1 << 40
@@ -52,7 +52,7 @@ class SharedOutputs:
         self._without_memory: dict[str, list[Any]] = {}
 
     @contextlib.contextmanager
-    def turn(self, command: Command, is_stopped: Callable[[], bool]) -> Iterator[None]:
+    def turn(self, command: Origin, is_stopped: Callable[[], bool]) -> Iterator[None]:
         """Hold the turn of a command. Only one process has it.
 
         Raises:
@@ -75,18 +75,18 @@ class SharedOutputs:
         finally:
             fcntl.lockf(self.descriptor, fcntl.LOCK_UN, 1, start)
 
-    def get(self, command: Command) -> Output | None:
+    def get(self, command: Origin) -> Output | None:
         """Return the last result of a command, or None."""
         with self._table() as table:
             entry = table.get(_digest(command))
         return None if entry is None else Output(*entry)
 
-    def put(self, command: Command, output: Output) -> None:
+    def put(self, command: Origin, output: Output) -> None:
         """Store the result of a command."""
         with self._table() as table:
             table[_digest(command)] = [output.started, output.key, output.problem]
 
-    def forget(self, command: Command) -> None:
+    def forget(self, command: Origin) -> None:
         """Remove the result of a command that is not in use any more."""
         with self._table() as table:
             table.pop(_digest(command), None)
@@ -121,6 +121,5 @@ def _parsed(content: bytes) -> dict[str, list[Any]]:
     return table if isinstance(table, dict) else {}
 
 
-def _digest(command: Command) -> str:
-    values = (command.arguments, command.pass_env)
-    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
+def _digest(command: Origin) -> str:
+    return hashlib.sha256(command.fingerprint.encode()).hexdigest()

@@ -16,7 +16,7 @@ from joserfc.util import urlsafe_b64decode
 
 from authz.addresses import TcpAddress
 from authz.errors import AuthzError
-from authz.oauth.documents import MAX_BYTES, Fetcher, IssuerUnavailable, StrictDecoder
+from authz.fetcher import MAX_BYTES, Fetcher, IssuerUnavailable, StrictDecoder
 from authz.oauth.keys import Key, choose, read_keys
 from authz.secret import Secret
 

@@ -7,7 +7,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, JWKRegistry, OKPKey, RSAKey
 from joserfc.util import urlsafe_b64decode
 
-from authz.oauth.documents import IssuerUnavailable
+from authz.fetcher import IssuerUnavailable
 
 Key = RSAKey | ECKey | OKPKey
 _RSA_BITS = range(2048, 16384 + 1)

@@ -18,12 +18,12 @@ import structlog
 
 from authz.config.machines import MAX_LIFETIME_SECONDS, MachineRule, Machines
 from authz.errors import StoreError
+from authz.fetcher import IssuerUnavailable
 from authz.identity.accounts import User
 from authz.identity.audit import Actor
 from authz.identity.names import check_token_name
 from authz.identity.store import NameTaken, OwnerChanged, Store
 from authz.oauth.claims import matches
-from authz.oauth.documents import IssuerUnavailable
 from authz.oauth.issuers import Claims, InvalidJwt, Issuer, issuer_of
 from authz.oauth.token_endpoint import Grant, OAuthError, TokenRequest
 from authz.printable import printable

@@ -10,7 +10,7 @@ from starlette.responses import RedirectResponse, Response
 
 from authz.config.settings import Config
 from authz.core.tokens import ID_LENGTH
-from authz.oauth.documents import IssuerUnavailable
+from authz.fetcher import IssuerUnavailable
 from authz.oidc.accounts import user_of
 from authz.oidc.pending import SECONDS, Pending
 from authz.oidc.profile import ProfileRefused, read_profile

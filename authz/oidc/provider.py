@@ -13,7 +13,7 @@ import structlog
 
 from authz.config.oidc import OidcIssuer
 from authz.errors import AuthzError, ConfigError
-from authz.oauth.documents import Fetcher, IssuerUnavailable
+from authz.fetcher import Fetcher, IssuerUnavailable
 from authz.oauth.issuers import InvalidJwt, Issuer, is_safe_url
 from authz.oidc.pending import Pending
 from authz.oidc.profile import find

@@ -116,7 +116,7 @@ class Keyring:
             try:
                 self._sources[index] = reference.open(self._environ)
             except ValueError as error:
-                if reference.exec is not None:
+                if reference.is_obtained:
                     self._failed[index] = str(error)
                 raise
         return self._sources[index]

@@ -214,7 +214,7 @@ class Reloadable:
         self._metrics.expect_key_commands(
             provider.name
             for provider in config.providers
-            if any(reference.exec is not None for _, reference in provider.key_references)
+            if any(reference.is_obtained for _, reference in provider.key_references)
         )
         # The usage records count refused keys, too, so only one of both may count them.
         counted = None if config.usage.enabled else self.key_refused

@@ -1,13 +1,14 @@
 """The stack of docker-compose.yml for all tests of this folder, from empty volumes."""
 
 import os
-import subprocess
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
+import authz
 from tests.containers.bases import REPOSITORY
+from tests.containers.programs import run
 from tests.containers.stack import Stack, documented, find_token, new_stack
 
 _HERE = Path(__file__).parent
@@ -36,15 +37,12 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(scope="session")
 def image() -> str:
-    """Build the image as the documentation says, and return its name."""
-    version = subprocess.run(
-        ["make", "--no-print-directory", "image"],
-        cwd=REPOSITORY, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-    assert version.returncode == 0, version.stdout + version.stderr
-    import authz
+    """Build the image as the documentation says, and return its id.
 
-    return f"authz:{authz.__version__}"
+    Not its name: Compose builds an image of the same name.
+    """
+    run("make", "--no-print-directory", "-C", str(REPOSITORY), "image", timeout=900)
+    return run("docker", "inspect", "--format", "{{.Id}}", f"authz:{authz.__version__}").strip()
 
 
 @pytest.fixture(scope="session")

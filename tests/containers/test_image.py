@@ -37,7 +37,7 @@ def container(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     file.write_text(GATEWAY)
     file.chmod(0o644)
     one = DockerContainer(image).with_volume_mapping(str(file), "/etc/authz/gateway.yaml", "ro")
-    one.with_tmpfs_mount("/var/lib/authz", "16m,uid=10001,gid=10001,mode=0750")
+    one.with_tmpfs_mount("/var/lib/authz", "size=16m,uid=10001,gid=10001,mode=0750")
     one.with_kwargs(
         read_only=True,
         cap_drop=["ALL"],

@@ -16,6 +16,8 @@ ANTHROPIC = ProviderType(
     client_prefix="",
     # Claude Code's apiKeyHelper sends a log-in's token in both headers.
     bearer_prefixes=("sk-ant-oat",),
+    # Without it the API refuses a Bearer. A client that sends an API key does not send it.
+    bearer_headers=(("anthropic-beta", "oauth-2025-04-20"),),
     paths=(
         *MESSAGE_PATHS,
         AllowedPath(("POST",), "/api/event_logging/.*"),

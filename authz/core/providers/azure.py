@@ -25,6 +25,8 @@ AZURE = ProviderType(
         AllowedPath(STORED, "/openai/v1/conversations(?:/.*)?"),
         models("/openai/(?:v1/)?models"),
     ),
+    # A token of Entra ID is a JWT, whose first field is its type.
+    bearer_prefixes=("eyJ0eXAiOiJKV1Qi",),
     token_header=API_KEY,
     query=QueryNames(credentials=("api-key", "subscription-key", "ocp-apim-subscription-key")),
 )

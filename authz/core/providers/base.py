@@ -80,6 +80,8 @@ class ProviderType:
             the Coder token, too; None for ``Authorization`` and ``X-Api-Key``.
         query: names of query parameters that the provider reads like headers.
         bearer_prefixes: prefixes of credentials that the provider accepts only as a Bearer.
+        bearer_headers: headers, with values, that go with such a credential. They are appended to
+            the client's.
         signed: whether Envoy signs centralized requests with AWS credentials instead of a key.
         may_be_open: whether providers of this type may take no credential (``key: none``).
         removed_headers: headers of a client that the provider must not get.
@@ -95,10 +97,18 @@ class ProviderType:
     token_header: str | None = None
     query: QueryNames = NO_NAMES
     bearer_prefixes: tuple[str, ...] = ()
+    bearer_headers: tuple[tuple[str, str], ...] = ()
     signed: bool = False
     may_be_open: bool = False
     removed_headers: tuple[str, ...] = ()
 
-    def credential_value(self, key: str) -> str:
-        """Return the value of ``central_header`` for a key."""
-        return f"Bearer {key}" if self.central_header == AUTHORIZATION else key
+    def is_bearer(self, key: str) -> bool:
+        """Return whether the provider takes a key as a Bearer only."""
+        return key.startswith(self.bearer_prefixes)
+
+    def credential(self, key: str) -> tuple[str, str]:
+        """Return the header in which the provider takes a key, and its value."""
+        header = self.central_header or AUTHORIZATION
+        if self.is_bearer(key):
+            header = AUTHORIZATION
+        return header, f"Bearer {key}" if header == AUTHORIZATION else key

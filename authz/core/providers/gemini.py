@@ -27,6 +27,8 @@ GEMINI = ProviderType(
             READ, r"/v1(?:beta)?/models(?:/(?:\.?(?:[^/:.%]|%2[fF]))+\.?)?", escaped_slash=True
         ),
     ),
+    # An access token of Google's OAuth.
+    bearer_prefixes=("ya29.",),
     token_header=X_GOOG_API_KEY,
     query=GOOGLE_QUERY,
 )

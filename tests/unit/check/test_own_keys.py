@@ -125,7 +125,10 @@ async def test_a_subscription_goes_as_a_bearer(source: _Source) -> None:
     """A stored OAuth token goes where the provider accepts it."""
     source.store("sk-ant-oat01-stored-0123456789")
     sent = _sent(await _authorizer(source).check(ALONE))
-    assert sent == {"authorization": "Bearer sk-ant-oat01-stored-0123456789"}
+    assert sent == {
+        "authorization": "Bearer sk-ant-oat01-stored-0123456789",
+        "anthropic-beta": "oauth-2025-04-20",
+    }
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,7 @@ def test_all_at_once(command: str, tmp_path: Path) -> None:
         "gateway.yaml:2: listen: use HOST:PORT, for example 127.0.0.1:8080",
         "gateway.yaml:3: providers: these names are used twice: a",
         "gateway.yaml:6: providers[0].base_url: can't work with the path /: use ",
-        "gateway.yaml:7: providers[0].key: use {env: NAME}, {file: PATH} or {exec: ",
+        "gateway.yaml:7: providers[0].key: use {env: NAME}, {file: PATH}, {exec: ",
         "gateway.yaml:8: providers[1].key.file: nowhere: No such file or directory",
         "gateway.yaml:10: envoy.drain_timeout: must be a number of seconds or a duration",
         "gateway.yaml:10: envoy.metrics: 127.0.0.1:9000 is the address of authz.http too",

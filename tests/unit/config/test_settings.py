@@ -111,8 +111,9 @@ def test_an_unknown_type_names_the_known_ones() -> None:
 )
 def test_a_key_is_in_one_place(value: dict[str, Any]) -> None:
     """None, and more than one, are refused."""
-    assert "must be {env: NAME}, {file: PATH} or {exec: [COMMAND, …]}" in _problem(
-        KeyReference, value
+    assert (
+        "must be {env: NAME}, {file: PATH}, {exec: [COMMAND, …]} or {workload: {type: …}}"
+        in _problem(KeyReference, value)
     )
 
 
@@ -412,7 +413,10 @@ def test_a_provider_that_takes_no_key() -> None:
         ),
         ({**LOCAL, "key": "None"}, "key"),
         ({**LOCAL, "keys": ["none", "none"]}, "keys"),
-        ({**LOCAL, "key": {}}, "must be {env: NAME}, {file: PATH} or {exec: [COMMAND, …]}"),
+        (
+            {**LOCAL, "key": {}},
+            "must be {env: NAME}, {file: PATH}, {exec: [COMMAND, …]} or {workload: {type: …}}",
+        ),
     ],
 )
 def test_where_a_key_is_needed(settings: dict[str, Any], message: str) -> None:

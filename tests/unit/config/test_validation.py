@@ -135,7 +135,7 @@ def test_a_key_in_the_file(key: object) -> None:
     """A key that was written into the file gets the cure and is not repeated."""
     found = _found({"providers": [{**PROVIDER, "key": key}, {**PROVIDER, "keys": [key]}]})
     for path in ("providers[0].key", "providers[1].keys[0]"):
-        assert "{env: NAME}, {file: PATH} or {exec: " in found[path]
+        assert "{env: NAME}, {file: PATH}, {exec: " in found[path]
     assert A_KEY not in repr(found)
 
 

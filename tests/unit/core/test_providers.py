@@ -167,8 +167,14 @@ def test_every_type_reads_and_writes_known_headers(provider_type: ProviderType) 
 
 def test_how_a_key_is_written() -> None:
     """Anthropic takes the bare key, OpenAI's formats take it as a Bearer token."""
-    assert PROVIDER_TYPES["anthropic"].credential_value("sk") == "sk"
-    assert PROVIDER_TYPES["openai"].credential_value("sk") == "Bearer sk"
+    assert PROVIDER_TYPES["anthropic"].credential("sk") == ("x-api-key", "sk")
+    assert PROVIDER_TYPES["openai"].credential("sk") == ("authorization", "Bearer sk")
+    for name, key in (
+        ("anthropic", "sk-ant-oat01-a"),
+        ("azure", "eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9.e30.c2ln"),
+        ("gemini", "ya29.a"),
+    ):
+        assert PROVIDER_TYPES[name].credential(key) == ("authorization", f"Bearer {key}")
     assert PROVIDER_TYPES["copilot"].central_header is None
 
 

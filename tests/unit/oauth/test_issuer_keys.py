@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.oauth import documents
-from authz.oauth.documents import MAX_BYTES, IssuerUnavailable
+from authz import fetcher as documents
+from authz.fetcher import MAX_BYTES, IssuerUnavailable
 from authz.oauth.issuers import Issuer
 from authz.oauth.keys import read_keys
 from authz.secret import Secret

@@ -12,7 +12,7 @@ from joserfc import jws
 from joserfc.errors import SecurityWarning
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
-from authz.oauth.documents import IssuerUnavailable
+from authz.fetcher import IssuerUnavailable
 from authz.oauth.issuers import ALGORITHMS, InvalidJwt, Issuer, issuer_of
 from authz.secret import Secret
 from tests.support.issuer import AUDIENCE, IssuerServer, Key, new_key

@@ -1,4 +1,4 @@
-"""Fetch the JSON documents that an issuer publishes: its metadata and its keys."""
+"""Fetch JSON documents over HTTP: an issuer's metadata and keys, and answers of token endpoints."""
 
 import asyncio
 import json
@@ -58,7 +58,7 @@ class Fetcher:
             raise ConfigError([f"ca_file: can't use {ca_file}: {error.strerror}"]) from None
         self._session: aiohttp.ClientSession | None = None
 
-    async def get(self, url: str) -> dict[str, Any]:
+    async def get(self, url: str, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Return the JSON object at a URL.
 
         Redirects are not followed: the URL comes from the configuration or from the issuer's own
@@ -68,7 +68,7 @@ class Fetcher:
             IssuerUnavailable: there was no answer within ``SECONDS``, or it was not a JSON object
                 of at most ``MAX_BYTES``.
         """
-        return _object(url, await self._answer(url, "GET", None, None))
+        return _object(url, await self._answer(url, "GET", None, headers))
 
     async def get_with_token(self, url: str, token: Secret) -> dict[str, Any]:
         """Return the JSON object at a URL that asks for an access token; errors as ``get``."""
@@ -85,17 +85,25 @@ class Fetcher:
         """
         return _object(url, await self._answer(url, "POST", form, headers, (200, 400, 401)))
 
+    async def post_json(
+        self, url: str, values: Mapping[str, object], headers: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """Send a JSON object and return that of the answer; answers and errors as ``post``."""
+        sent = {**(headers or {}), "Content-Type": "application/json"}
+        body = json.dumps(values).encode()
+        return _object(url, await self._answer(url, "POST", body, sent, (200, 400, 401)))
+
     async def _answer(
         self,
         url: str,
         method: str,
-        form: Mapping[str, str] | None,
+        body: Mapping[str, str] | bytes | None,
         headers: Mapping[str, str] | None,
         statuses: Sequence[int] = (200,),
     ) -> bytes:
         try:
             async with asyncio.timeout(SECONDS):
-                return await self._read(url, method, form, headers, statuses)
+                return await self._read(url, method, body, headers, statuses)
         except TimeoutError:
             raise IssuerUnavailable(f"{url} did not answer within {SECONDS:g} s") from None
         # ValueError: a host name that can't be one.
@@ -112,7 +120,7 @@ class Fetcher:
         self,
         url: str,
         method: str,
-        form: Mapping[str, str] | None,
+        body: Mapping[str, str] | bytes | None,
         headers: Mapping[str, str] | None,
         statuses: Sequence[int],
     ) -> bytes:
@@ -126,17 +134,17 @@ class Fetcher:
                 auto_decompress=False,
             )
         request = self._session.request(
-            method, URL(url, encoded=True), data=form, headers=headers, allow_redirects=False
+            method, URL(url, encoded=True), data=body, headers=headers, allow_redirects=False
         )
         async with request as response:
             if response.status not in statuses:
                 raise IssuerUnavailable(f"{url} answered {response.status}")
-            body = bytearray()
+            answer = bytearray()
             async for piece in response.content.iter_any():
-                body += piece
-                if len(body) > MAX_BYTES:
+                answer += piece
+                if len(answer) > MAX_BYTES:
                     raise IssuerUnavailable(f"{url} is longer than {MAX_BYTES // 1024} KiB")
-            return bytes(body)
+            return bytes(answer)
 
 
 def _object(url: str, body: bytes) -> dict[str, Any]:
