@@ -27,7 +27,8 @@ RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /dist . 
     && /opt/sbom/bin/cyclonedx-py environment --output-reproducible --output-file /opt/authz/sbom.cdx.json /opt/authz \
     && find /opt/authz/lib -type f '(' -name '*.c' -o -name '*.h' -o -name '*.pxd' -o -name '*.pyi' -o -name '*.pyx' ')' -delete \
     && /opt/authz/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/authz/lib \
-    && find /opt/authz -exec touch --no-dereference --date=@$SOURCE_DATE_EPOCH {} +
+    && mkdir -p /image/opt && mv /opt/authz /image/opt/ \
+    && find /image -exec touch --no-dereference --date=@$SOURCE_DATE_EPOCH {} +
 
 FROM ${PYTHON_IMAGE}
 ARG SOURCE_DATE_EPOCH
@@ -51,7 +52,8 @@ RUN echo authz:x:10001: >>/etc/group \
        /run/certificates /run/certificates/authz /run/certificates/envoy \
     && touch --date=@$SOURCE_DATE_EPOCH /etc /etc/group /etc/passwd /run /var/lib /var/lib/authz /run/envoy \
        /run/database /run/certificates /run/certificates/authz /run/certificates/envoy
-COPY --from=build /opt/authz /opt/authz
+# From a folder above, because the folder that is named here would get the time of the build.
+COPY --from=build /image/ /
 # Byte code is compiled already; the root file system may be read-only.
 ENV PATH=/opt/authz/bin:$PATH PYTHONDONTWRITEBYTECODE=1 AUTHZ_CONFIG=/etc/authz/gateway.yaml
 USER 10001:10001
