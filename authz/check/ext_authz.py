@@ -22,8 +22,8 @@ METHOD = "/envoy.service.auth.v3.Authorization/Check"
 METADATA_NAMESPACE = "envoy.filters.http.ext_authz"
 """Envoy stores the metadata of a response under this name; the access log reads it there."""
 
-TOKEN_END_HEADER = "x-coder-ai-gateway-token-expires"
-"""The response header with the end of a token, as RFC 3339 in UTC, within ``TELLS_BEFORE`` of it."""
+TOKEN_END_HEADER = "x-coder-ai-gateway-token-expires"  # noqa: S105 - a name
+"""The response header with the end of a token, RFC 3339 in UTC, within ``TELLS_BEFORE`` of it."""
 TELLS_BEFORE = timedelta(days=1)
 
 METADATA_ENTRY = "entry"

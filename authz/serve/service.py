@@ -127,7 +127,7 @@ async def _start(
     metrics = Metrics()
     source = await _open_source(config, metrics)
     parts.push_async_callback(source.close)
-    own_store = OwnStore(config.identity, config.audit_keep_days)
+    own_store = OwnStore(config.identity, config.audit_keep_days, config.tokens.max_per_user)
     parts.push_async_callback(own_store.close)
 
     ids = EntryIds()
