@@ -160,7 +160,7 @@ def _client_secret_problems(config: Config, environ: Mapping[str, str]) -> list[
 def _webhook_secret_problems(config: Config, environ: Mapping[str, str]) -> list[str]:
     """Return the problems with the secret that signs notices."""
     notices = config.tokens.notices if known(config.tokens, "notices") else None
-    if notices is None or not known(notices, "webhook"):
+    if notices is None or not known(notices, "webhook") or not known(notices.webhook, "secret"):
         return []
     where = "tokens.notices.webhook.secret"
     try:

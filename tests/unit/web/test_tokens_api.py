@@ -346,7 +346,7 @@ async def test_a_token_is_rotated(any_api: Api) -> None:
 
 
 async def test_whose_tokens_may_be_rotated(api: Api) -> None:
-    """Those of others are 404, administrators may, and a limited token and a bad overlap may not."""
+    """Those of others are 404, administrators may; limited tokens and bad overlaps may not."""
     path = f"/users/bot/keys/{api.tokens['bot'][:10]}/rotate"
     assert (await api.call("alice", "POST", path, json={})).status_code == 404
     for overlap in (-1, 1.5, "1h", 2**63):
