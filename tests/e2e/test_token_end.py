@@ -40,8 +40,8 @@ def test_a_response_tells_the_end_within_a_day(gateway: Pair) -> None:
         json={"overlap": 7_200_000_000_000},
     )
     new = response.json()["key"]
-    ends = [_end_in(gateway, token) for _ in range(2)]
-    assert ends[0] == ends[1] is not None
+    ends = [_end_in(gateway, token) or "" for _ in range(2)]
+    assert ends[0] == ends[1]
     left = datetime.fromisoformat(ends[0]) - datetime.now(UTC)
     assert timedelta(hours=1) < left <= timedelta(hours=2)
     assert _end_in(gateway, new) is None
