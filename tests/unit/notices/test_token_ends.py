@@ -184,10 +184,15 @@ async def test_a_replica_that_ends_while_it_sends(
     [claimed] = await first.store.part(NoticeStore).claim_notices(first.now, 9)
     assert await second.deliver() == 0
     second.now += LEASE
-    assert await second.deliver() == 1
-    await first.store.part(NoticeStore).postpone_notice(claimed, first.now)
+    receiver.statuses = [500]
     assert await second.deliver() == 0
-    assert receiver.ids == [f"token-{key.id}-86400"]
+    late = first.store.part(NoticeStore)
+    await late.postpone_notice(claimed, first.now)
+    assert await second.deliver() == 0
+    await late.finish_notice(claimed, first.now)
+    second.now += PAUSES[1]
+    assert await second.deliver() == 1
+    assert receiver.ids == [f"token-{key.id}-86400"] * 2
 
 
 async def test_a_removed_token_is_not_told_of(replica: Replica, receiver: Receiver) -> None:
