@@ -2,9 +2,12 @@
 
 import asyncio
 import json
+import re
+import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +21,7 @@ from authz.notices.delivery import PAUSES, deliver
 from authz.notices.sending import TokenNoticeSender
 from authz.notices.token_ends import note_ending_tokens
 from authz.notices.webhook import Webhook
+from tests.support.postgres import PostgresServer
 
 from .conftest import SECRET, Receiver
 
@@ -233,3 +237,24 @@ async def test_the_sender_does_all_of_it(replica: Replica, receiver: Receiver) -
     assert await replica.sender.send_due() == 1
     assert await replica.sender.send_due() == 0
     assert receiver.ids == [f"token-{key.id}-604800"]
+
+
+async def test_the_documented_rights_are_enough(
+    postgres: PostgresServer, own_tables: str, receiver: Receiver
+) -> None:
+    """A role with the rights in docs/identity-postgresql.md creates tokens and tells of them."""
+    name, role = postgres.database(own_tables), f"manages_{secrets.token_hex(4)}"
+    page = (Path(__file__).parents[3] / "docs/identity-postgresql.md").read_text()
+    grants = re.findall(r"^(GRANT .*\b)token_admins;", page, re.MULTILINE)
+    grants = [grant for grant in grants if "own_keys" not in grant]
+    assert len(grants) == 4
+    postgres.sql(name, f"CREATE ROLE {role} LOGIN", *(f"{grant}{role}" for grant in grants))
+    replica = await _open(postgres.url(name, user=role), receiver)
+    try:
+        _, key = await _token(replica)
+        replica.now = key.expires_at - DAY
+        assert (await replica.note(), await replica.deliver()) == (1, 1)
+        assert await replica.sender.send_due() == 0
+    finally:
+        await replica.sender.close()
+        await replica.store.close()
