@@ -14,7 +14,7 @@ from authz.cli import session
 from authz.config.loading import load
 from authz.config.settings import Config
 from authz.config.uses import Uses
-from authz.core.tokens import parse
+from authz.core.tokens import MAX_PER_USER, parse
 from authz.errors import StoreError
 from authz.identity.accounts import User
 from authz.identity.open import open_store
@@ -60,18 +60,21 @@ def run_async(coroutine: Coroutine[Any, Any, _T]) -> _T:
 
 
 @asynccontextmanager
-async def opened_store(identity: str, *, create: bool = False) -> AsyncIterator[Store]:
+async def opened_store(
+    identity: str, *, create: bool = False, max_tokens: int = MAX_PER_USER
+) -> AsyncIterator[Store]:
     """Open the store for the length of a block.
 
     Args:
         identity: the configuration's ``identity``.
         create: create the store if it does not exist.
+        max_tokens: the number of tokens that a user may have.
 
     Raises:
         ConfigError: Coder manages the users and tokens.
         StoreError: the store can't be opened.
     """
-    store = await open_store(identity, create=create)
+    store = await open_store(identity, create=create, max_tokens=max_tokens)
     try:
         yield store
     finally:

@@ -96,7 +96,8 @@ def create(
         raise click.UsageError(str(error)) from None
 
     async def work() -> None:
-        async with opened_store(config.identity) as store:
+        most = config.tokens.max_per_user
+        async with opened_store(config.identity, max_tokens=most) as store:
             owner = await choose_user(store, config.identity, user)
             text, _ = await store.create_token(owner, name, lifetime, rules)
             click.echo(text)
@@ -181,9 +182,11 @@ def rotate(token: str, overlap: timedelta, user: str | None, config_path: Path |
     The new token has the name, limits and lifetime of the old one.
     The old one gets another name and ends after the overlap.
     """
+    config = config_of_store(config_path)
 
     async def work() -> None:
-        async with opened_store(identity_of(config_path)) as store:
+        most = config.tokens.max_per_user
+        async with opened_store(config.identity, max_tokens=most) as store:
             owner = None if user is None else await store.get_user(user)
             key = await store.find_token(token, owner)
             if key is None:

@@ -46,9 +46,9 @@ def matching(pattern: re.Pattern[str], *examples: str) -> WithJsonSchema:
     return WithJsonSchema({**schema, "examples": list(examples)} if examples else schema)
 
 
-def _duration(number: str) -> WithJsonSchema:
+def _duration(number: str, minimum: int = 0, maximum: int = 86_400) -> WithJsonSchema:
     """Return the JSON Schema of a number of seconds or a duration."""
-    seconds = {"type": number, "minimum": 0, "maximum": 86_400}
+    seconds = {"type": number, "minimum": minimum, "maximum": maximum}
     text = {"type": "string", "pattern": f"^{_DURATION.pattern}$", "examples": ["5m"]}
     return WithJsonSchema({"anyOf": [seconds, text]})
 
@@ -126,6 +126,13 @@ WholeSeconds = Annotated[
     int, BeforeValidator(_whole_seconds), Field(le=86_400), _duration("integer")
 ]
 """The same without fractions, for Envoy's settings; each field says the least."""
+LongSeconds = Annotated[
+    int,
+    BeforeValidator(_whole_seconds),
+    Field(ge=3600, le=31_536_000),
+    _duration("integer", 3600, 31_536_000),
+]
+"""From an hour to a year."""
 ProviderName = Annotated[StrictStr, AfterValidator(_provider_name), matching(_NAME, "anthropic")]
 TypeName = Annotated[
     StrictStr,

@@ -59,6 +59,8 @@ def load(
         said += _external_secret_problems(config, environ)
     if Uses.KEYS in uses and known(config, "sign_in"):
         said += _client_secret_problems(config, environ)
+    if Uses.KEYS in uses and known(config, "tokens"):
+        said += _webhook_secret_problems(config, environ)
     said += broken_files(config, uses)
     if Uses.PROXY_CA in uses:
         said += _ca_problems(config)
@@ -153,6 +155,21 @@ def _client_secret_problems(config: Config, environ: Mapping[str, str]) -> list[
         except ValueError as error:
             found.append(f"{where}: {error}")
     return found
+
+
+def _webhook_secret_problems(config: Config, environ: Mapping[str, str]) -> list[str]:
+    """Return the problems with the secret that signs notices."""
+    notices = config.tokens.notices if known(config.tokens, "notices") else None
+    if notices is None or not known(notices, "webhook") or not known(notices.webhook, "secret"):
+        return []
+    where = "tokens.notices.webhook.secret"
+    try:
+        notices.webhook.open_secret(environ)
+    except OSError as error:
+        return [f"{where}.file: {notices.webhook.secret.file}: {error.strerror}"]
+    except ValueError as error:
+        return [f"{where}: {error}"]
+    return []
 
 
 def _ca_problems(config: Config) -> list[str]:

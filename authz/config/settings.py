@@ -39,6 +39,7 @@ from authz.config.providers import AccountHeaders, Aws, CredentialHeaders, Extra
 from authz.config.proxy import Proxy
 from authz.config.service import Service
 from authz.config.sign_in import SignIn
+from authz.config.tokens import Tokens
 from authz.config.workload import PROVIDERS_OF_WORKLOAD
 from authz.core.providers import PROVIDER_TYPES, AllowedPath, ProviderType
 from authz.database.url import CoderURL, parse_identity_url
@@ -220,6 +221,7 @@ class Config(Section):
         usage: records of requests and token counts.
         limits: request rates of users.
         sign_in: ways to get a token of authz's own store.
+        tokens: limits and notices of the tokens in authz's own store (docs/tokens.md).
         log: formats and level of the logs.
         tracing: OpenTelemetry traces. Unset means that there are no traces.
         authz: settings of the authz process.
@@ -243,6 +245,7 @@ class Config(Section):
     usage: Usage = Usage()
     limits: Limits = Limits()
     sign_in: SignIn = SignIn()
+    tokens: Tokens = Tokens()
     log: Log = Log()
     tracing: Tracing | None = None
     authz: Service = Service()
@@ -299,6 +302,11 @@ class Config(Section):
                 raise ValueError(
                     "own_keys: needs a store of authz (identity: sqlite://… or postgresql://…), "
                     "because users of Coder store their keys in Coder"
+                )
+            if self.tokens != Tokens():
+                raise ValueError(
+                    "tokens: needs a store of authz's own (identity: sqlite://… or postgresql://…):"
+                    " Coder manages the tokens of this gateway"
                 )
             for key in ("machines", "oidc"):
                 if getattr(self.sign_in, key):

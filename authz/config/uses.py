@@ -50,6 +50,8 @@ def broken_files(config: Config, uses: Uses) -> Iterator[str]:
         yield from _authorities("identity_ca_file", _at(config, "identity_ca_file"))
         yield from _served(config)
         yield from _issuers(config)
+        receiver = _at(config, "tokens", "notices", "webhook", "ca_file")
+        yield from _authorities("tokens.notices.webhook.ca_file", receiver)
     if Uses.ENVOY_FILES in uses:
         yield from _presented(config)
     if uses & (Uses.AUTHZ_FILES | Uses.ENVOY_FILES):

@@ -12,6 +12,12 @@ from authz.secret import Secret
 ID_LENGTH = 10
 SECRET_LENGTH = 22
 ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
+MAX_PER_USER = 1000
+"""The tokens of a user that are valid at once, unless ``tokens.max_per_user`` says otherwise.
+
+A person has a few. A script that creates one for each of its runs is stopped before the lists that
+people read get slow.
+"""
 _TOKEN = re.compile(rf"([0-9A-Za-z]{{{ID_LENGTH}}})-([0-9A-Za-z]{{{SECRET_LENGTH}}})")
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from authz.core.identity import IdentitySource
+from authz.core.tokens import MAX_PER_USER
 from authz.database.interface import Database
 from authz.database.sqlite import SQLiteDatabase
 from authz.database.sqlite_file import make
@@ -61,13 +62,14 @@ def coder_base(url: str) -> str | None:
     return parsed.base if isinstance(parsed, CoderURL) else None
 
 
-async def open_store(url: str, *, create: bool) -> Store:
+async def open_store(url: str, *, create: bool, max_tokens: int = MAX_PER_USER) -> Store:
     """Return the store of users and tokens.
 
     Args:
         url: the configuration's ``identity``.
         create: create a SQLite file that does not exist. In PostgreSQL only ``make_store`` creates
             tables, because that needs rights that the role of the service need not have.
+        max_tokens: the number of tokens that a user may have.
 
     Raises:
         ConfigError: the URL is malformed, or names Coder's API.
@@ -77,7 +79,7 @@ async def open_store(url: str, *, create: bool) -> Store:
     parsed = _store_url(url)
     if create and isinstance(parsed, SQLiteURL):
         make(parsed.path, IDENTITY)
-    return Store(await open_database(url))
+    return Store(await open_database(url), max_tokens=max_tokens)
 
 
 async def open_database(url: str) -> Database:

@@ -11,6 +11,7 @@ from authz.database.interface import Dialect
 from authz.database.migration import Schema, Statements
 from authz.database.sqlite_tables import APPLICATION_ID
 from authz.identity.schema_device import POSTGRESQL_DEVICE, SQLITE_DEVICE
+from authz.identity.schema_notices import POSTGRESQL_NOTICES, SQLITE_NOTICES
 
 _LOGIN_TYPES = "('password', 'github', 'oidc', 'token', 'none', 'oauth2_provider_app')"
 _AUDIT = (
@@ -289,6 +290,7 @@ IDENTITY = Schema(
         3: {Dialect.SQLITE: _SQLITE_GROUPS, Dialect.POSTGRESQL: _POSTGRESQL_GROUPS},
         4: {Dialect.SQLITE: _SQLITE_LINKS, Dialect.POSTGRESQL: _POSTGRESQL_LINKS},
         5: {Dialect.SQLITE: SQLITE_DEVICE, Dialect.POSTGRESQL: POSTGRESQL_DEVICE},
+        6: {Dialect.SQLITE: SQLITE_NOTICES, Dialect.POSTGRESQL: POSTGRESQL_NOTICES},
     },
     store_version=_store_version,
 )

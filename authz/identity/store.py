@@ -7,23 +7,20 @@ not even one that was given in the wrong place.
 from datetime import UTC, datetime, timedelta
 
 from authz import lifetimes
-from authz.core import tokens
 from authz.core.identity import Identity
 from authz.core.rules import NO_RULES, TokenRules
 from authz.core.tokens import CoderToken
-from authz.database.interface import Conflict, Queries
+from authz.database.interface import Conflict
 from authz.errors import StoreError
-from authz.identity import audit
-from authz.identity.accounts import ApiKey, User, rfc3339
-from authz.identity.audit import Action, Change, Resource
+from authz.identity.accounts import ApiKey, User
+from authz.identity.audit import Action
 from authz.identity.names import check_token_name, invent_token_name, rotated_name
 from authz.identity.record import SELECT_RECORD, TokenRecord, check
 from authz.identity.roles import longest_lifetime
-from authz.identity.store_base import SELECT_KEY
 from authz.identity.store_groups import GroupStore
+from authz.identity.store_keys import KeyWriter, NameTaken, NotRotated
 from authz.identity.store_links import LinkStore
 from authz.identity.store_machines import MachineTokenStore
-from authz.identity.store_purge import PurgeStore
 from authz.identity.store_reveal import RevealStore
 from authz.identity.store_sessions import SessionStore
 from authz.identity.store_tokens import TokenReader
@@ -32,20 +29,12 @@ from authz.identity.store_users import UserStore
 _INVENTIONS = 20
 
 
-class NameTaken(StoreError):  # noqa: N818 - the API answers it with a status of its own
-    """The user has a token with this name."""
-
-
-class OwnerChanged(StoreError):  # noqa: N818
-    """The owner of a new key was deleted or suspended meanwhile, or has another password."""
-
-
 class Store(
+    KeyWriter,
     UserStore,
     GroupStore,
     SessionStore,
     RevealStore,
-    PurgeStore,
     TokenReader,
     MachineTokenStore,
     LinkStore,
@@ -60,6 +49,7 @@ class Store(
         rules: TokenRules = NO_RULES,
         *,
         digest: bytes | None = None,
+        for_machine: bool = False,
     ) -> tuple[str, ApiKey]:
         """Create a long-lived token.
 
@@ -71,15 +61,29 @@ class Store(
             rules: the limits of the token.
             digest: stored instead of the secret's digest. The token then works only after
                 ``reveal_token``.
+            for_machine: the token is one of a rule for machines, which have a limit of their own.
 
         Returns:
             The token's text, which the store can't return again, and its record.
+
+        Raises:
+            NameTaken: the user has a token with this name.
+            TooManyTokens: the user has as many tokens as a user may have.
+            OwnerChanged: the owner is not active.
         """
         if name is not None:
             if problem := check_token_name(name):
                 raise StoreError(problem)
             try:
-                return await self._insert(user, name, lifetime, "token", rules, digest=digest)
+                return await self._insert(
+                    user,
+                    name,
+                    lifetime,
+                    "token",
+                    rules,
+                    digest=digest,
+                    is_counted=not for_machine,
+                )
             except Conflict:
                 raise NameTaken(
                     f'A token with name "{name}" already exists: choose another name, or remove it'
@@ -88,7 +92,9 @@ class Store(
         for _ in range(_INVENTIONS):
             try:
                 name = invent_token_name()
-                return await self._insert(user, name, lifetime, "token", rules, digest=digest)
+                return await self._insert(
+                    user, name, lifetime, "token", rules, digest=digest, is_counted=True
+                )
             except Conflict:
                 continue
         raise StoreError("found no free name for the token: choose one with --name")
@@ -126,7 +132,12 @@ class Store(
         )
 
     async def rotate_token(
-        self, user: User, key: ApiKey, overlap: timedelta = lifetimes.OVERLAP
+        self,
+        user: User,
+        key: ApiKey,
+        overlap: timedelta = lifetimes.OVERLAP,
+        *,
+        digest: bytes | None = None,
     ) -> tuple[str, ApiKey]:
         """Replace a token by a new one with its name, limits and lifetime.
 
@@ -137,153 +148,40 @@ class Store(
             user: the owner of the token, who has to be active.
             key: the token, which must not have ended.
             overlap: how long both tokens work; zero ends the old one at once.
+            digest: as for ``create_token``.
 
         Returns:
             The new token's text, which the store can't return again, and its record.
+
+        Raises:
+            NotRotated: the token can't be rotated.
+            TooManyTokens: the user has more tokens than a user may have, not counting this one.
+            OwnerChanged: the owner is not active.
         """
         if key.login_type != "token":
-            raise StoreError("a session can't be rotated: sign in again")
+            raise NotRotated("a session can't be rotated: sign in again")
         if overlap < timedelta(0):
-            raise StoreError("an overlap must not be negative")
+            raise NotRotated("an overlap must not be negative")
         lifetime = min(
             timedelta(seconds=max(1, key.lifetime_seconds)),
             longest_lifetime(user),
         )
-        return await self._insert(
-            user, key.token_name, lifetime, "token", key.rules, rotated=(key, overlap)
-        )
-
-    async def _insert(
-        self,
-        user: User,
-        name: str,
-        lifetime: timedelta,
-        login_type: str,
-        rules: TokenRules,
-        *,
-        proven_by: bytes | None = None,
-        instead_of: str | None = None,
-        digest: bytes | None = None,
-        rotated: tuple[ApiKey, timedelta] | None = None,
-    ) -> tuple[str, ApiKey]:
-        if not timedelta(0) < lifetime <= lifetimes.MAXIMUM:
-            raise StoreError("a lifetime must be greater than 0 and at most 876600h")
-        if lifetime > (longest := longest_lifetime(user)):
-            hours = longest // timedelta(hours=1)
-            raise StoreError(
-                f"{user.username} is an owner: the lifetime of owners' tokens is at most {hours}h"
-            )
-        await self._purge()
-        async with self._database.transaction() as transaction:
-            return await self._write_key(
-                transaction,
+        try:
+            return await self._insert(
                 user,
-                name,
+                key.token_name,
                 lifetime,
-                login_type,
-                rules,
-                proven_by=proven_by,
-                instead_of=instead_of,
+                "token",
+                key.rules,
                 digest=digest,
-                rotated=rotated,
+                rotated=(key, overlap),
+                is_counted=True,
             )
-
-    async def _write_key(
-        self,
-        transaction: Queries,
-        user: User,
-        name: str,
-        lifetime: timedelta,
-        login_type: str,
-        rules: TokenRules,
-        *,
-        proven_by: bytes | None = None,
-        instead_of: str | None = None,
-        digest: bytes | None = None,
-        rotated: tuple[ApiKey, timedelta] | None = None,
-    ) -> tuple[str, ApiKey]:
-        text, token = tokens.generate()
-        now = datetime.now(UTC)
-        await self._check_actor(transaction, user)
-        await self._check_owner(transaction, user, proven_by)
-        if rotated is not None:
-            await self._retire(transaction, *rotated, now=now, successor=token.id)
-        await transaction.execute(
-            "INSERT INTO api_keys (id, hashed_secret, user_id, expires_at, created_at,"
-            " updated_at, login_type, lifetime_seconds, token_name, authz_rules)"
-            " VALUES ($1, $2, $3, $4, $5, $5, $6, $7, $8, $9)",
-            token.id,
-            digest or token.digest,
-            user.id,
-            now + lifetime,
-            now,
-            login_type,
-            int(lifetime.total_seconds()),
-            name,
-            rules.as_text(),
-        )
-        if rotated is not None:
-            # The new token must not be wider than the old one.
-            await transaction.execute(
-                "UPDATE api_keys SET scopes = (SELECT scopes FROM api_keys WHERE id = $2),"
-                " allow_list = (SELECT allow_list FROM api_keys WHERE id = $2) WHERE id = $1",
-                token.id,
-                rotated[0].id,
-            )
-        if instead_of is not None:
-            await transaction.execute(
-                "DELETE FROM api_keys WHERE id = $1 AND user_id = $2 AND login_type <> 'token'",
-                instead_of,
-                user.id,
-            )
-        rows = await transaction.fetch(f"{SELECT_KEY} WHERE k.id = $1", token.id)
-        key = ApiKey.of(rows[0])
-        action = Action.CREATE if login_type == "token" else Action.LOGIN
-        details = {"lifetime_seconds": key.lifetime_seconds, "rules": rules.as_json()}
-        await self._note_key(transaction, action, key, **details)
-        return text, key
-
-    async def _retire(
-        self,
-        transaction: Queries,
-        old: ApiKey,
-        overlap: timedelta,
-        *,
-        now: datetime,
-        successor: str,
-    ) -> None:
-        end = min(old.expires_at, now + overlap)
-        # The condition fails if another call has ended or rotated the token meanwhile.
-        retired = await transaction.execute(
-            "UPDATE api_keys SET token_name = $1, expires_at = $2, updated_at = $3"
-            " WHERE id = $4 AND token_name = $5 AND expires_at = $6 AND expires_at > $3",
-            rotated_name(old.token_name, old.id),
-            end,
-            now,
-            old.id,
-            old.token_name,
-            old.expires_at,
-        )
-        if not retired:
-            raise StoreError(
-                "the token has ended or was changed meanwhile: 'authz tokens list' shows the"
-                " tokens that work, 'authz tokens create' creates a new one"
-            )
-        details = {"successor": successor, "expires_at": rfc3339(end)}
-        await self._note_key(transaction, Action.ROTATE, old, **details)
-
-    async def _check_owner(self, transaction: Queries, user: User, proven_by: bytes | None) -> None:
-        rows = await transaction.fetch(
-            "SELECT status, hashed_password FROM users WHERE id = $1 AND deleted = false", user.id
-        )
-        if not rows:
-            raise OwnerChanged(f"the user {user.username} was deleted")
-        if (status := rows[0]["status"]) != "active":
-            raise OwnerChanged(
-                f"the user {user.username} is {status}: 'authz users activate {user.username}'"
-            )
-        if proven_by is not None and bytes(rows[0]["hashed_password"]) != proven_by:
-            raise OwnerChanged("the password was changed meanwhile")
+        except Conflict:
+            name = rotated_name(key.token_name, key.id)
+            raise NotRotated(
+                f'the old token would get the name "{name}", which another token has: remove that'
+            ) from None
 
     async def expire_token(self, key: ApiKey) -> bool:
         """Expire a token now and keep its record, as ``coder tokens remove`` does.
@@ -317,19 +215,6 @@ class Store(
             if gone:
                 await self._note_key(transaction, Action.DELETE, key)
         return bool(gone)
-
-    async def _note_key(
-        self, transaction: Queries, action: Action, key: ApiKey, **fields: object
-    ) -> None:
-        change = Change(
-            action,
-            Resource.API_KEY,
-            key.id,
-            key.token_name,
-            key.username,
-            {"login_type": key.login_type, **fields},
-        )
-        await audit.record(transaction, self._actor, change)
 
     async def owner_of(self, token: CoderToken) -> User | None:
         """Return the active user whom the token proves, or None."""

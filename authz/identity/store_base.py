@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Self, TypeVar
 
+from authz.core.tokens import MAX_PER_USER
 from authz.database.interface import Database, Queries
 from authz.errors import StoreError
 from authz.identity import audit
@@ -29,9 +30,11 @@ class _Memory:
 
     Attributes:
         purged_at: the last time at which records of expired keys were deleted.
+        max_tokens: the number of tokens that a user may have.
     """
 
     purged_at: datetime = _NEVER
+    max_tokens: int = MAX_PER_USER
 
 
 class StoreBase:
@@ -40,13 +43,16 @@ class StoreBase:
     Args:
         database: the store closes it.
         actor: the actor in the audit log; None means the operating system's user.
+        max_tokens: the number of tokens that a user may have.
     """
 
-    def __init__(self, database: Database, actor: Actor | None = None) -> None:
+    def __init__(
+        self, database: Database, actor: Actor | None = None, max_tokens: int = MAX_PER_USER
+    ) -> None:
         self._database = database
         self._actor = actor or Actor.of_os()
         self._roles: tuple[str, ...] | None = None
-        self._memory = _Memory()
+        self._memory = _Memory(max_tokens=max_tokens)
 
     def acting(self, actor: Actor, roles: tuple[str, ...] | None = None) -> Self:
         """Return the same store with another actor.

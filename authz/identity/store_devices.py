@@ -19,7 +19,7 @@ from authz.core.rules import TokenRules
 from authz.database.interface import Conflict, Queries, Row
 from authz.identity.accounts import User
 from authz.identity.roles import longest_lifetime
-from authz.identity.store import OwnerChanged
+from authz.identity.store_keys import OwnerChanged
 from authz.identity.store_refresh import Issued, RefreshStore
 
 EXPIRES_SECONDS = 600

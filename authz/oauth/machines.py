@@ -22,7 +22,8 @@ from authz.fetcher import IssuerUnavailable
 from authz.identity.accounts import User
 from authz.identity.audit import Actor
 from authz.identity.names import check_token_name
-from authz.identity.store import NameTaken, OwnerChanged, Store
+from authz.identity.store import Store
+from authz.identity.store_keys import NameTaken, OwnerChanged
 from authz.oauth.claims import matches
 from authz.oauth.issuers import Claims, InvalidJwt, Issuer, issuer_of
 from authz.oauth.token_endpoint import Grant, OAuthError, TokenRequest
@@ -161,7 +162,7 @@ class MachineGrants:
         try:
             token, key = await store.create_token(
                 user, token_name(rule.name, subject, mark), timedelta(seconds=rule.lifetime),
-                rule.rules,
+                rule.rules, for_machine=True,
             )  # fmt: skip
         except NameTaken:
             message = "The JWT was exchanged before. Get a new one." if single else "Try again."

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import signal
 import socket
 from collections.abc import Callable, Sequence
@@ -127,7 +128,7 @@ async def _start(
     metrics = Metrics()
     source = await _open_source(config, metrics)
     parts.push_async_callback(source.close)
-    own_store = OwnStore(config.identity, config.audit_keep_days)
+    own_store = OwnStore(config.identity, config.audit_keep_days, config.tokens.max_per_user)
     parts.push_async_callback(own_store.close)
 
     ids = EntryIds()
@@ -188,6 +189,7 @@ async def _start(
     for server in http_servers:
         parts.callback(server.stop)
     parts.callback(asyncio.create_task(own_store.keep_audit_short()).cancel)
+    _start_notices(config, own_store, worker, parts)
     reloadable.start()
     parts.callback(reloadable.stop)
     loop.add_signal_handler(signal.SIGHUP, reloadable.reload_soon)
@@ -206,6 +208,20 @@ async def _tell_ready(source: IdentitySource, notifier: Notifier) -> None:
         notifier.waiting("the identity source")
         await asyncio.sleep(LASTS_SECONDS)
     notifier.ready()
+
+
+def _start_notices(
+    config: Config, own_store: OwnStore, worker: Worker | None, parts: AsyncExitStack
+) -> None:
+    """Send notices of tokens that end soon, from one worker of this replica."""
+    if config.tokens.notices is None or (worker is not None and worker.index != 0):
+        return
+    # Imported late: most gateways send none.
+    from authz.notices.sending import TokenNoticeSender
+
+    sender = TokenNoticeSender(config.tokens.notices, own_store.get, os.environ)
+    parts.push_async_callback(sender.close)
+    parts.callback(asyncio.create_task(sender.run()).cancel)
 
 
 def _pages(config: Config, pages: Pages, parts: AsyncExitStack) -> Starlette:

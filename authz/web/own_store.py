@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from authz.core.tokens import MAX_PER_USER
 from authz.errors import ManagedByCoder, StoreError
 from authz.identity.open import coder_base, open_store
 from authz.identity.store import Store
@@ -20,11 +21,13 @@ class OwnStore:
     Args:
         identity: the ``identity`` URL of the configuration.
         audit_keep_days: number of days to keep entries of the audit log.
+        max_tokens: the number of tokens that a user may have.
     """
 
-    def __init__(self, identity: str, audit_keep_days: int) -> None:
+    def __init__(self, identity: str, audit_keep_days: int, max_tokens: int = MAX_PER_USER) -> None:
         self._identity = identity
         self._keep = timedelta(days=audit_keep_days)
+        self._max_tokens = max_tokens
         self._store: Store | None = None
         self._lock = asyncio.Lock()
         self.coder = coder_base(identity)
@@ -40,7 +43,9 @@ class OwnStore:
             raise ManagedByCoder(f"users and tokens are managed by Coder: {self.coder}")
         async with self._lock:
             if self._store is None:
-                self._store = await open_store(self._identity, create=False)
+                self._store = await open_store(
+                    self._identity, create=False, max_tokens=self._max_tokens
+                )
             return self._store
 
     async def close(self) -> None:

@@ -19,7 +19,8 @@ from authz.identity.accounts import ApiKey, User
 from authz.identity.audit import Actor
 from authz.identity.names import check_email, check_user_name
 from authz.identity.passwords import check_password, proves_password
-from authz.identity.store import OwnerChanged, Store
+from authz.identity.store import Store
+from authz.identity.store_keys import OwnerChanged
 from authz.identity.store_sessions import Authenticated, AuthenticationFailed
 from authz.secret import Secret
 from authz.web.sign_in_limits import Limit

@@ -229,6 +229,17 @@ class CreateToken(Body):
     rules: AskedRules | None = None
 
 
+class RotateToken(Body):
+    """The properties of a rotation, all of them optional.
+
+    Attributes:
+        overlap: how long the old token works beside the new one, in nanoseconds; absent gives an
+            hour.
+    """
+
+    overlap: Annotated[StrictInt, Field(ge=0, le=_INT64)] | None = None
+
+
 class NewKey(Body):
     """The text of a new token. It is returned once."""
 

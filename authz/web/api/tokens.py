@@ -10,10 +10,10 @@ from authz.core.rules import NO_RULES, TokenRules, make_rules
 from authz.identity.accounts import ApiKey, User
 from authz.identity.names import check_token_name
 from authz.identity.roles import longest_lifetime
-from authz.identity.store import NameTaken, OwnerChanged
+from authz.identity.store_keys import NameTaken, NotRotated, OwnerChanged, TooManyTokens
 from authz.web.api.call import UserCall
 from authz.web.api.errors import ApiError, empty, json_response, not_found
-from authz.web.api.models import AllowListElement, AskedRules, CreateToken
+from authz.web.api.models import AllowListElement, AskedRules, CreateToken, RotateToken
 from authz.web.sign_in import LIMITED_TOKEN
 
 _EVERYTHING = {"all", "coder:all"}
@@ -39,8 +39,23 @@ async def create_token(call: UserCall) -> Response:
             f'A token with name "{name}" already exists.',
             validations={"name": "This value is already in use and should be unique."},
         ) from None
-    except OwnerChanged as error:
+    except (OwnerChanged, TooManyTokens) as error:
         raise ApiError(400, "Failed to create API key.", str(error)) from None
+    return json_response(201, {"key": text})
+
+
+async def rotate_token(call: UserCall) -> Response:
+    """Replace a token by a new one, and let the old one end. Only this response has its text."""
+    key, owner = await _key(call), await call.token_owner()
+    _check_may_create(call)
+    body = await call.read(RotateToken)
+    overlap = lifetimes.OVERLAP
+    if body.overlap is not None:
+        overlap = timedelta(microseconds=body.overlap // 1000)
+    try:
+        text, _ = await call.store.rotate_token(owner, key, overlap)
+    except (NameTaken, NotRotated, OwnerChanged, TooManyTokens) as error:
+        raise ApiError(400, "Failed to rotate API key.", str(error)) from None
     return json_response(201, {"key": text})
 
 

@@ -69,6 +69,7 @@ _PAGES = (
         for route in (
             Page(f"{prefix}/new", tokens.show_new, tokens.create),
             Page(f"{prefix}/{{key}}/created", tokens.show_created),
+            Page(f"{prefix}/{{key}}/rotate", tokens.ask_rotate, tokens.rotate),
             Page(f"{prefix}/{{key}}/delete", tokens.ask_delete, tokens.delete),
             Page(f"{prefix}/{{key}}/expire", tokens.ask_expire, tokens.expire),
         )

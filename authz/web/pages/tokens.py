@@ -6,10 +6,10 @@ from starlette.responses import Response
 
 from authz import lifetimes
 from authz.core.rules import Mode, TokenRules, make_rules
-from authz.identity.accounts import User
+from authz.identity.accounts import ApiKey, User
 from authz.identity.names import check_token_name
 from authz.identity.roles import longest_lifetime
-from authz.identity.store import NameTaken, OwnerChanged
+from authz.identity.store_keys import NameTaken, NotRotated, OwnerChanged, TooManyTokens
 from authz.secret import Secret
 from authz.web.pages.context import PageContext
 from authz.web.pages.forms import reveal_digest
@@ -25,6 +25,13 @@ _PRESETS = (
     ("1y", "1 year"),
 )
 _PRESET = "7d"
+_OVERLAPS = (
+    ("0s", "no longer"),
+    ("1h", "1 hour more"),
+    ("1d", "1 day more"),
+    ("7d", "7 days more"),
+)
+_OVERLAP = "1h"
 _MODES = (
     (Mode.CENTRALIZED, "the company's key"),
     (Mode.BYOK, "the user's own key or subscription"),
@@ -66,6 +73,8 @@ async def create(context: PageContext) -> Response:
             problems["name"] = "A token with this name exists. Choose another name."
         except OwnerChanged:
             problems["name"] = "This user is not active. Activate the user first."
+        except TooManyTokens as error:
+            problems["name"] = f"{error}."
         else:
             # A redirect, so that a reload does not send the form again and create another token.
             return see(f"{_path(context, owner)}/{key.id}/created")
@@ -95,6 +104,44 @@ async def show_created(context: PageContext) -> Response:
         text=text,
         snippets=shown,
         path=_path(context, owner),
+        back=_back(context, owner),
+    )
+
+
+async def ask_rotate(context: PageContext) -> Response:
+    """Show the form that replaces a token by a new one."""
+    owner, key = await context.key()
+    return _rotation(context, owner, key)
+
+
+async def rotate(context: PageContext) -> Response:
+    """Replace a token by a new one and redirect to the page that shows it."""
+    owner, key = await context.key()
+    overlap = dict(_OVERLAPS).get(context.given("overlap"))
+    if overlap is None:
+        return _rotation(context, owner, key, "Choose how long the old token works.")
+    try:
+        _, new = await context.store.rotate_token(
+            owner,
+            key,
+            lifetimes.parse_duration(context.given("overlap")),
+            digest=reveal_digest(context.secret),
+        )
+    except OwnerChanged:
+        return _rotation(context, owner, key, "This user is not active. Activate the user first.")
+    except (NameTaken, NotRotated, TooManyTokens) as error:
+        return _rotation(context, owner, key, f"The token was not rotated: {error}.")
+    return see(f"{_path(context, owner)}/{new.id}/created")
+
+
+def _rotation(context: PageContext, owner: User, key: ApiKey, problem: str = "") -> Response:
+    return context.show(
+        "rotate.html",
+        400 if problem else 200,
+        key=key,
+        problem=problem,
+        overlaps=_OVERLAPS,
+        chosen=_OVERLAP,
         back=_back(context, owner),
     )
 

@@ -284,3 +284,15 @@ def test_rotate_prints_the_new_token_alone(run: Run) -> None:
     assert isinstance(identity, Identity)
     assert identity.token_name == "laptop"
     assert isinstance(_verify(new), Rejection)
+
+
+def test_a_user_gets_no_more_tokens_than_configured(run: Run) -> None:
+    """`tokens.max_per_user` counts for create and rotate; the error says what to do."""
+    run("users", "create", "alice")
+    for name in ("laptop", "ci"):
+        run("tokens", "create", "-n", name)
+    Path("gateway.yaml").write_text("tokens: {max_per_user: 1}\n")
+    for command in (("create",), ("rotate", "laptop")):
+        error = run("tokens", *command, fails=StoreError).exception
+        assert "at most 1 are allowed" in str(error)
+        assert "tokens.max_per_user" in str(error)

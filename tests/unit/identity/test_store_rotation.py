@@ -11,6 +11,7 @@ from authz.core.tokens import CoderToken, parse
 from authz.errors import StoreError
 from authz.identity.names import check_token_name, rotated_name
 from authz.identity.store import Store
+from authz.identity.store_keys import NotRotated
 
 _HOUR = timedelta(hours=1)
 
@@ -113,3 +114,13 @@ async def test_a_rotation_is_audited(any_store: Store) -> None:
 def test_a_long_name_stays_within_the_limit() -> None:
     """The name of a rotated token is a valid token name, however long it was."""
     assert check_token_name(rotated_name("x" * 64, "a" * 10)) is None
+
+
+async def test_a_taken_name_of_the_old_token_is_an_error(any_store: Store) -> None:
+    """Nothing is changed if another token has the name that the old one would get."""
+    user = await any_store.create_user("alice")
+    _, old = await any_store.create_token(user, "laptop")
+    await any_store.create_token(user, rotated_name("laptop", old.id))
+    with pytest.raises(NotRotated, match="remove that"):
+        await any_store.rotate_token(user, old)
+    assert await any_store.find_key(user, old.id) == old

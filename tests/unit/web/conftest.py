@@ -33,6 +33,7 @@ class Api:
         client: comes as Envoy does, on its own listener.
         sign_in: its clock stands still.
         app: for who comes without Envoy.
+        own_store: the store that the API uses.
     """
 
     client: httpx.AsyncClient
@@ -41,6 +42,7 @@ class Api:
     users: dict[str, User]
     tokens: dict[str, str]
     app: Starlette
+    own_store: OwnStore
 
     async def call(
         self, who: str | None, method: str, path: str, **options: object
@@ -77,7 +79,7 @@ async def _filled(url: str) -> AsyncIterator[Api]:
     app = create_app(source, Metrics(), api=create_api(services))
     transport = httpx.ASGITransport(from_envoy(app), client=(PEER, 1234))
     async with httpx.AsyncClient(transport=transport, base_url="https://gateway.test") as client:
-        yield Api(client, store, sign_in, users, tokens, app)
+        yield Api(client, store, sign_in, users, tokens, app, own_store)
     await own_store.close()
     await source.close()
     await store.close()

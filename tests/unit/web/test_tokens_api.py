@@ -323,3 +323,49 @@ async def test_other_paths_and_methods(api: Api, method: str, url: str, status: 
     assert answer.headers["content-type"] == "application/json; charset=utf-8"
     assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_a_token_is_rotated(any_api: Api) -> None:
+    """The new token has the name, and the old one ends after the overlap of an hour."""
+    old = await _create(any_api, token_name="laptop", rules={"providers": ["openai"]})
+    path = f"{KEYS}/{old[:10]}"
+    answer = await any_api.call("alice", "POST", f"{path}/rotate", json={})
+    assert answer.status_code == 201
+    assert list(answer.json()) == ["key"]
+    new = (await any_api.call("alice", "GET", f"{KEYS}/tokens/laptop")).json()
+    assert new["id"] == answer.json()["key"][:10] != old[:10]
+    kept = (await any_api.call("alice", "GET", path)).json()
+    ends = datetime.fromisoformat(kept["expires_at"]) - datetime.fromisoformat(new["created_at"])
+    assert ends == timedelta(hours=1)
+    assert kept["token_name"] == f"laptop-old-{old[:10]}"
+    again = await any_api.call("alice", "POST", f"{KEYS}/{new['id']}/rotate", json={"overlap": 0})
+    assert again.status_code == 201
+    ended = await any_api.call("alice", "POST", f"{KEYS}/{new['id']}/rotate", json={})
+    assert (ended.status_code, ended.json()["message"]) == (400, "Failed to rotate API key.")
+    assert "has ended" in ended.json()["detail"]
+
+
+async def test_whose_tokens_may_be_rotated(api: Api) -> None:
+    """Those of others are 404, administrators may; limited tokens and bad overlaps may not."""
+    path = f"/users/bot/keys/{api.tokens['bot'][:10]}/rotate"
+    assert (await api.call("alice", "POST", path, json={})).status_code == 404
+    for overlap in (-1, 1.5, "1h", 2**63):
+        answer = await api.call("helper", "POST", path, json={"overlap": overlap})
+        assert answer.status_code == 400, overlap
+    assert (await api.call("helper", "POST", path, json={})).status_code == 201
+    limited = await _create(api, token_name="limited", rules={"providers": ["openai"]})
+    api.tokens["limited"] = limited
+    answer = await api.call("limited", "POST", f"{KEYS}/{limited[:10]}/rotate", json={})
+    assert answer.status_code == 403
+
+
+async def test_too_many_tokens_are_refused(api: Api) -> None:
+    """The error has Coder's shape and says what to do."""
+    (await api.own_store.get())._memory.max_tokens = 1
+    answer = await api.call("alice", "POST", f"{KEYS}/tokens", json={})
+    assert answer.status_code == 400
+    assert answer.json() == {
+        "message": "Failed to create API key.",
+        "detail": "alice has 1 valid tokens, and at most 1 are allowed: remove some, or let an"
+        " administrator raise tokens.max_per_user",
+    }

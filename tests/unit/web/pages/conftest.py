@@ -36,6 +36,7 @@ class Site:
     users: dict[str, User]
     config: Config
     usage: UsageRows
+    own_store: OwnStore
 
     def browser(self) -> Browser:
         """Return a browser that has never been here."""
@@ -77,7 +78,8 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     own_store, source = OwnStore(url, 365), await open_source(url)
     usage = UsageRows(lambda: config)
     pages = create_pages(Pages(own_store, SignIn(clock=lambda: 0.0), True, lambda: config, usage))
-    yield Site(create_app(source, Metrics(), pages=pages), store, users, config, usage)
+    app = create_app(source, Metrics(), pages=pages)
+    yield Site(app, store, users, config, usage, own_store)
     await usage.close()
     await own_store.close()
     await source.close()

@@ -342,3 +342,52 @@ async def test_no_other_site_gets_into_the_lines_to_paste(site: Site, referer: s
     assert "evil.test" not in answer.text
     assert "ftp:" not in answer.text
     assert "export ANTHROPIC_BASE_URL=" in answer.text
+
+
+async def test_a_token_is_rotated(site: Site) -> None:
+    """The new token is shown once and has the name; the old one works for the chosen time."""
+    alice = await site.signed_in("alice")
+    old = (await alice.post(NEW, name="laptop", provider="openai")).one("pre", id="token").text
+    listed = await alice.get("/ui/account/tokens")
+    [rotate] = [a for a in listed.all("a") if a.attributes["href"].endswith("/rotate")]
+    asked = await alice.get(rotate.attributes["href"])
+    assert "Rotate the token laptop?" in asked.one("h1").text
+    new = (await alice.post(rotate.attributes["href"], overlap="1h")).one("pre", id="token").text
+    assert await _works(site, new)
+    assert await _works(site, old)
+    key = await site.store.find_key(site.users["alice"], new[:10])
+    assert key is not None
+    assert (key.token_name, str(key.rules)) == ("laptop", "openai")
+    listed = await alice.get("/ui/account/tokens")
+    assert f"laptop-old-{old[:10]}" in alice.last.text
+    again = f"/ui/account/tokens/{new[:10]}/rotate"
+    newest = (await alice.post(again, overlap="0s")).one("pre", id="token").text
+    assert await _works(site, newest)
+    assert not await _works(site, new)
+
+
+async def test_a_refused_rotation(site: Site) -> None:
+    """Another user's token is 404; a bad time and a token that has ended are errors in words."""
+    alice = await site.signed_in("alice")
+    text = (await alice.post(NEW, name="laptop")).one("pre", id="token").text
+    path = f"/ui/account/tokens/{text[:10]}/rotate"
+    bob = await site.signed_in("bob")
+    await bob.get(path)
+    assert bob.last.status_code == 404
+    page = await alice.post(path, overlap="1y")
+    assert alice.last.status_code == 400
+    assert "Choose how long" in page.one("p", role="alert").text
+    await alice.post(f"/ui/account/tokens/{text[:10]}/expire")
+    page = await alice.post(path, overlap="1h")
+    assert alice.last.status_code == 400
+    assert "has ended" in page.one("p", role="alert").text
+
+
+async def test_too_many_tokens_are_refused(site: Site) -> None:
+    """The form says how many a user may have."""
+    alice = await site.signed_in("alice")
+    (await site.own_store.get())._memory.max_tokens = 1
+    await alice.post(NEW, name="laptop")
+    page = await alice.post(NEW, name="more")
+    assert alice.last.status_code == 400
+    assert "at most 1 are allowed" in page.one("p", id="name-problem").text

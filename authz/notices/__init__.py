@@ -1,0 +1,1 @@
+"""Notices to the receiver of a webhook: signed, sent again until they arrive, each one once."""
