@@ -16,6 +16,7 @@ from tests.clients.running import _folder
 from tests.clients.terminal import Terminal, terminal
 from tests.e2e.test_device_login import approve
 from tests.support.certificates import Authority
+from tests.support.chromium import HAS_CHROMIUM, approve_code, chromium
 from tests.support.pair import CENTRAL_KEYS, Pair, Provider, pair, stand_in
 
 ANSWER = "Hello from the stand-in provider"
@@ -64,6 +65,16 @@ def world() -> Iterator[World]:
         tls = {"cert_file": str(cert_file), "key_file": str(key_file)}
         with pair(provider, sign_in=sign_in, tls=tls) as gateway:
             yield World(gateway, provider, claude, authority.ca_file)
+
+
+def _approve(world: World, token: str, code: str) -> None:
+    """Approve a code, in a real Chromium where there is one."""
+    if not HAS_CHROMIUM:
+        approve(world.url, token, code, world.ca_file)
+        return
+    # The CA of the test is not one of the system's.
+    with chromium("--ignore-certificate-errors") as driver:
+        approve_code(driver, world.url, token, code)
 
 
 def _press(shown: Terminal, key: str) -> None:
@@ -116,7 +127,7 @@ def test_login_prompt_and_removal(world: World) -> None:
         }
         with terminal(["claude"], cwd=work, environ=environ) as shown:
             code = _to_the_code(shown)
-            approve(world.url, gateway.create_token("dora"), code, world.ca_file)
+            _approve(world, gateway.create_token("dora"), code)
             shown.clear()
             _answer(shown, READY)
             world.provider.take()
