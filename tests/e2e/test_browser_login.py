@@ -25,7 +25,7 @@ def gateway(provider: Provider) -> Iterator[Pair]:
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def browser() -> Iterator[Chrome]:
     """A browser that was never here."""
     with chromium() as driver:
@@ -53,7 +53,6 @@ def test_authz_login(gateway: Pair, browser: Chrome, tmp_path: Path, *, is_devic
     option = "--device" if is_device else "--no-browser"
     command = [sys.executable, "-m", "authz", "login", option, "--url", gateway.url]
     environ = {k: v for k, v in os.environ.items() if not k.startswith(("AUTHZ_", "CODER_"))}
-    browser.delete_all_cookies()
     with log.open("wb") as stderr:
         process = subprocess.Popen(command, cwd=tmp_path, stderr=stderr, env=environ)
     try:

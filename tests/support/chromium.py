@@ -84,6 +84,11 @@ def approve_code(driver: Chrome, url: str, token: str, code: str) -> None:
     """Sign in with a token as a person, open the link with a code, and approve it."""
     driver.get(f"{url}/ui/device/{code}")
     sign_in(driver, token)
+    approve_shown_code(driver, code)
+
+
+def approve_shown_code(driver: Chrome, code: str) -> None:
+    """Approve a code on the page that the browser shows."""
     field = driver.find_element(By.ID, "code")
     assert field.get_attribute("value") == code
     submit(driver, "Continue")
