@@ -101,6 +101,8 @@ def _to_the_code(shown: Terminal) -> str:
     _answer(shown, CODE)
     found = CODE.search(shown.text())
     assert found is not None
+    # Before the approval, after which Claude Code goes on at once.
+    shown.clear()
     return found[0]
 
 
@@ -192,7 +194,6 @@ def _claude(world: World) -> Iterator[tuple[Terminal, Path]]:
 
 def _prompt(world: World, shown: Terminal) -> None:
     """Ask for an answer, which the provider gives for the central key."""
-    shown.clear()
     _answer(shown, READY)
     world.provider.take()
     _say(shown, "Hello")
