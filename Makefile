@@ -56,7 +56,7 @@ format: $(VENV)/.test
 
 soak: $(VENV)/.test  ## long tests: deletes, tokens, failing replicas, the matrix over every transport
 	AUTHZ_DELETES=1000 AUTHZ_SOAK=1 $(BIN)/python -m pytest -s tests/e2e/test_revocation.py tests/unit/identity/test_postgres_rows.py tests/unit/identity/test_sqlite_rows.py
-	AUTHZ_SOAK=1 $(BIN)/python -m pytest -s tests/e2e/test_replicas.py tests/e2e/test_memory.py tests/e2e/test_reload.py tests/e2e/proxy/test_reload.py tests/e2e/test_page.py
+	AUTHZ_SOAK=1 $(BIN)/python -m pytest -s tests/e2e/test_replicas.py tests/e2e/test_memory.py tests/e2e/test_reload.py tests/e2e/proxy/test_reload.py tests/e2e/test_page.py tests/e2e/test_browser_login.py tests/unit/oidc/test_keycloak.py
 	for transport in grpcio http2-tls grpcio-tls; do \
 		AUTHZ_TRANSPORT=$$transport $(BIN)/python -m pytest tests/conformance || exit 1; \
 	done

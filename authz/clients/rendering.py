@@ -112,7 +112,9 @@ def paste(client: Client, config: Config) -> str:
 
 def _gateway_login(config: Config) -> list[str]:
     """Return the managed settings with which Claude Code signs in to this gateway by itself."""
-    settings = {"forceLoginMethod": "gateway", "forceLoginGatewayUrl": base_url(config)}
+    public = config.sign_in.url
+    url = base_url(config) if public is None else str(public).rstrip("/")
+    settings = {"forceLoginMethod": "gateway", "forceLoginGatewayUrl": url}
     return [
         "# With a sign-in in the browser instead of a token (docs/claude-code-login.md):",
         "# managed-settings.json of the developers' machines",

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, StrictBool, StrictStr, model_validator
 
-from authz.config.fields import ProviderName, Seconds, Section, WholeSeconds
+from authz.config.fields import FilePath, ProviderName, Seconds, Section, Url, WholeSeconds
 
 _DAY = 86_400
 
@@ -33,6 +33,25 @@ class GatewayModel(Section):
     display_name: Annotated[StrictStr, Field(min_length=1, max_length=256)] | None = None
 
 
+class Telemetry(Section):
+    """The collector that gets what Claude Code reports about itself.
+
+    Attributes:
+        otlp: URL of the collector for OTLP over HTTP, such as ``http://collector:4318``. Envoy
+            appends ``/v1/metrics``, ``/v1/logs`` or ``/v1/traces``.
+        ca_file: PEM file with the CA of the collector. Unset means the system's trusted roots.
+    """
+
+    otlp: Url
+    ca_file: FilePath | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.ca_file is not None and not self.otlp.tls:
+            raise ValueError("ca_file: needs otlp to begin with https://")
+        return self
+
+
 class ClaudeCode(Section):
     """Sign-in from Claude Code (``/login``, Cloud gateway) and ``authz login --device``.
 
@@ -47,6 +66,8 @@ class ClaudeCode(Section):
         managed_settings: Claude Code's managed settings by group; the first entry that is for the
             user counts.
         models: models that Claude Code lists. Empty means its own list.
+        telemetry: the collector that gets Claude Code's metrics, logs and traces. Unset means that
+            Envoy accepts and drops them.
     """
 
     enabled: StrictBool = True
@@ -56,6 +77,7 @@ class ClaudeCode(Section):
     sign_in_days: Annotated[int, Field(strict=True, ge=1, le=365)] = 30
     managed_settings: tuple[ManagedSettings, ...] = ()
     models: tuple[GatewayModel, ...] = ()
+    telemetry: Telemetry | None = None
 
     @model_validator(mode="after")
     def _reachable(self) -> Self:

@@ -38,6 +38,13 @@ def warnings(config: Config) -> Iterator[str]:
         yield (
             f"listen: {config.listen} is reachable from other machines without TLS, so tokens and "
             "prompts cross the network in clear: set tls, unless TLS is terminated in front"
+            f"{_and_url(config)}"
+        )
+    url = config.sign_in.url
+    if url is not None and not url.tls and not TcpAddress(url.host, url.port).is_loopback:
+        yield (
+            "sign_in.url: passwords and tokens cross the network in clear, and Claude Code signs "
+            "in over https:// only: use https://"
         )
     proxy = config.proxy
     if proxy is not None and proxy.tls is None and not proxy.listen.is_loopback:
@@ -62,6 +69,17 @@ def warnings(config: Config) -> Iterator[str]:
                 "use https:// if the provider supports it"
             )
     yield from _base_urls(config, base_url_warning)
+
+
+def _and_url(config: Config) -> str:
+    """Return what else to set, where pages and metadata would name http:// URLs."""
+    is_ours = not isinstance(parse_identity_url(config.identity), CoderURL)
+    if not is_ours or config.sign_in.url is not None:
+        return ""
+    return (
+        ": then set sign_in.url to the https:// URL of the gateway, or sign-in with Claude Code, "
+        "authz login and OpenID providers is led to http://"
+    )
 
 
 def addresses(config: Config) -> dict[str, Address]:

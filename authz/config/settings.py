@@ -273,6 +273,12 @@ class Config(Section):
         return sorted(providers, key=lambda one: one.name != settings.provider)
 
     @property
+    def is_public_over_tls(self) -> bool:
+        """True if clients on other machines connect over TLS, also if it ends in front of Envoy."""
+        url = self.sign_in.url
+        return self.tls is not None or (url is not None and url.tls)
+
+    @property
     def _managed_by_coder(self) -> bool:
         return isinstance(parse_identity_url(self.identity), CoderURL)
 

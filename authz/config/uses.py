@@ -125,6 +125,8 @@ def _presented(config: Config) -> Iterator[str]:
     yield from _pair("proxy.tls", _at(config, "proxy", "tls"))
     for index, provider in enumerate(_at(config, "providers") or ()):
         yield from _authorities(f"providers[{index}].ca_file", _at(provider, "ca_file"))
+    telemetry = _at(config, "sign_in", "claude_code", "telemetry", "ca_file")
+    yield from _authorities("sign_in.claude_code.telemetry.ca_file", telemetry)
     client_tls = _at(config, "authz", "client_tls")
     if client_tls is None:
         yield from _pair("authz.tls", _at(config, "authz", "tls"))

@@ -19,7 +19,7 @@ from authz.identity.store_devices import (
     TooManyCodes,
 )
 from authz.oauth.server_metadata import METADATA_PATH, request_origin, server_metadata
-from authz.oauth.token_endpoint import OAuthError, oauth_response, read_form
+from authz.oauth.token_endpoint import NO_STORE, OAuthError, oauth_response, read_form
 from authz.web.api.authentication import peer
 from authz.web.own_store import OwnStore
 from authz.web.pages.responses import BASE
@@ -52,19 +52,23 @@ def device_routes(
         grants: the grants that are switched on.
         providers: returns the names of the providers; the first one is that of the root.
         page_origin: the origin under which browsers reach the pages. None means that of the
-            request.
+            request. With ``https``, clients on other machines reach all of the gateway over TLS.
     """
 
+    def origin_of(request: Request) -> str | None:
+        return request_origin(request, is_https=(page_origin or "").startswith("https://"))
+
     async def authorize(request: Request, store: DeviceStore) -> Response:
-        return await _authorize(request, store, providers(), page_origin)
+        origin = page_origin or origin_of(request)
+        return await _authorize(request, store, providers(), origin)
 
     device = _endpoint(own_store, authorize)
     revoke = _endpoint(own_store, _revoke)
 
     async def metadata(request: Request) -> Response:
-        origin = request_origin(request)
+        origin = origin_of(request)
         if origin is None:
-            return Response(status_code=400)
+            return Response(status_code=400, headers=NO_STORE)
         provider = request.path_params.get("provider")
         base = f"/{provider}" if provider else ""
         document = server_metadata(f"{origin}{base}", grants, _ENDPOINTS)
@@ -107,11 +111,10 @@ def _endpoint(own_store: OwnStore, handler: Handler) -> Callable[[Request], Awai
 
 
 async def _authorize(
-    request: Request, store: DeviceStore, providers: Sequence[str], page_origin: str | None
+    request: Request, store: DeviceStore, providers: Sequence[str], origin: str | None
 ) -> Response:
     """Begin a sign-in (RFC 8628 section 3.1). Unknown parameters are ignored."""
     form = await read_form(request)
-    origin = page_origin or request_origin(request)
     if origin is None:
         raise OAuthError("invalid_request", "The Host header is not valid.")
     is_session = form.get("client_id") == SESSION_CLIENT

@@ -1,19 +1,27 @@
 """The routes of Claude Code's sign-in: at the gateway's root, and below each provider's base."""
 
+from datetime import timedelta
+
 from envoy_data_plane.envoy.config.core.v3 import DataSource
 from envoy_data_plane.envoy.config.route.v3 import (
     DirectResponseAction,
     HeaderMatcher,
+    RetryPolicy,
     Route,
+    RouteAction,
     RouteMatch,
 )
-from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
+from envoy_data_plane.envoy.type.matcher.v3 import RegexMatchAndSubstitute, StringMatcher
 
 from authz.check.ext_authz import CONTEXT_KIND, KIND_AUTHZ
+from authz.config.claude_code import Telemetry
 from authz.config.settings import Config, Provider
+from authz.core.header_names import ACCOUNT_HEADERS
 from authz.core.providers.anthropic import MESSAGE_PATHS
 from authz.envoy.api_routes import to_authz
+from authz.envoy.collector import TELEMETRY_CLUSTER
 from authz.envoy.filters import EXT_AUTHZ
+from authz.envoy.http1 import NO_UPGRADE
 from authz.envoy.mounts import Mount
 from authz.envoy.packing import regex, set_header
 from authz.envoy.provider_routes import method_is, no_websocket, packed_context, served
@@ -45,7 +53,7 @@ def root_routes(config: Config) -> list[Route]:
     routes = [
         *(_to_authz("", path, path) for path in _OAUTH_PATHS[1:]),
         _to_authz("", "/managed/settings", "/managed/settings"),
-        *_telemetry(""),
+        *_telemetry("", config),
         *messages,
     ]
     if config.sign_in.claude_code.models:
@@ -61,7 +69,7 @@ def below_provider(provider: Provider, mount: Mount, config: Config) -> list[Rou
         *(_to_authz(mount.prefix, path, f"{path}/{provider.name}") for path in _OAUTH_PATHS),
         _to_authz(mount.prefix, "/oauth/token", "/oauth/token"),
         _to_authz(mount.prefix, "/managed/settings", "/managed/settings"),
-        *_telemetry(mount.prefix),
+        *_telemetry(mount.prefix, config),
     ]
 
 
@@ -80,7 +88,46 @@ def _to_authz(prefix: str, path: str, asked: str) -> Route:
     return route
 
 
-def _telemetry(prefix: str) -> list[Route]:
+def _telemetry(prefix: str, config: Config) -> list[Route]:
+    settings = config.sign_in.claude_code.telemetry
+    forwarded = [] if settings is None else [_forwarded(prefix, settings, config)]
+    return [*forwarded, *_dropped(prefix)]
+
+
+def _forwarded(prefix: str, settings: Telemetry, config: Config) -> Route:
+    """Send OTLP over HTTP on to the collector, for callers with a token.
+
+    authz's answer removes every credential header, and the filters after it those of the gateway.
+    A query could hold a credential, so a request with one does not go on.
+    """
+    further = {name for provider in config.providers for name in provider.credential_headers}
+    url = settings.otlp
+    has_no_query = HeaderMatcher(
+        name=":path", string_match=StringMatcher(safe_regex=regex(r"[^?]*"))
+    )
+    return Route(
+        name=f"{_NAME} telemetry to the collector",
+        match=RouteMatch(
+            safe_regex=regex(f"{prefix}{_TELEMETRY}"), headers=[method_is("POST"), has_no_query]
+        ),
+        route=RouteAction(
+            cluster=TELEMETRY_CLUSTER,
+            regex_rewrite=RegexMatchAndSubstitute(
+                pattern=regex(f"^.*({_TELEMETRY})$"),
+                substitution=url.path.rstrip("/").replace("\\", r"\\") + r"\1",
+            ),
+            host_rewrite_literal=url.authority,
+            timeout=timedelta(seconds=10),
+            # A client of OTLP tries again by itself.
+            retry_policy=RetryPolicy(),
+            upgrade_configs=[NO_UPGRADE],
+        ),
+        request_headers_to_remove=sorted({*further, *ACCOUNT_HEADERS}),
+        typed_per_filter_config={EXT_AUTHZ: packed_context({CONTEXT_KIND: KIND_AUTHZ})},
+    )
+
+
+def _dropped(prefix: str) -> list[Route]:
     """Accept OTLP over HTTP from callers with a token, and keep nothing of it.
 
     Any other answer would make the client log an error each time. Envoy answers without reading

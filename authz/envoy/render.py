@@ -16,7 +16,7 @@ from envoy_data_plane.envoy.extensions.bootstrap.internal_listener.v3 import Int
 from authz.config.settings import Config
 from authz.envoy.authz_clusters import authz_clusters
 from authz.envoy.clusters import clusters, has_upstream_proxy
-from authz.envoy.collector import collector_cluster
+from authz.envoy.collector import collector_cluster, telemetry_cluster
 from authz.envoy.cors import nowhere_cluster
 from authz.envoy.egress import egress_listeners
 from authz.envoy.intercept import intercept_clusters, intercept_listeners
@@ -56,6 +56,8 @@ def bootstrap(config: Config) -> Bootstrap:
         cluster_list.append(admin_cluster(config))
     if config.tracing is not None:
         cluster_list.append(collector_cluster(config.tracing))
+    if config.claude_code_providers and config.sign_in.claude_code.telemetry is not None:
+        cluster_list.append(telemetry_cluster(config.sign_in.claude_code.telemetry))
     if config.cors is not None:
         cluster_list.append(nowhere_cluster())
     if config.proxy is not None:

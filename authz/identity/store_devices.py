@@ -129,33 +129,32 @@ class DeviceStore(RefreshStore):
         Raises:
             TooManyCodes: the address has guessed too often.
         """
-        now = datetime.now(UTC)
-        async with self._database.transaction() as transaction:
-            rows = await transaction.fetch(
-                "SELECT count(*) AS wrong FROM device_attempts WHERE ip = $1 AND time > $2",
-                ip,
-                now - _WINDOW,
-            )
-            if rows[0]["wrong"] >= ATTEMPTS:
-                raise TooManyCodes
-            rows = await transaction.fetch(
-                "SELECT * FROM device_codes WHERE user_code = $1 AND status = 'pending'"
-                " AND expires_at > $2",
-                user_code,
-                now,
-            )
-            if not rows:
-                await transaction.execute(
-                    "DELETE FROM device_attempts WHERE time < $1", now - _WINDOW
-                )
-                await transaction.execute(
-                    "INSERT INTO device_attempts (id, ip, time) VALUES ($1, $2, $3)",
-                    str(uuid.uuid4()),
-                    ip,
-                    now,
-                )
-                return None
-        return DeviceRequest.of(rows[0])
+        now, attempt = datetime.now(UTC), str(uuid.uuid4())
+        await self._database.execute("DELETE FROM device_attempts WHERE time < $1", now - _WINDOW)
+        # Written before it is counted, in a statement of its own: each of many guesses at once
+        # counts those before it.
+        await self._database.execute(
+            "INSERT INTO device_attempts (id, ip, time) VALUES ($1, $2, $3)", attempt, ip, now
+        )
+        counts = await self._database.fetch(
+            "SELECT count(*) AS guesses FROM device_attempts WHERE ip = $1 AND time > $2",
+            ip,
+            now - _WINDOW,
+        )
+        is_allowed = counts[0]["guesses"] <= ATTEMPTS
+        rows = await self._database.fetch(
+            "SELECT * FROM device_codes WHERE user_code = $1 AND status = 'pending'"
+            " AND expires_at > $2",
+            user_code,
+            now,
+        )
+        if rows or not is_allowed:
+            # A right code is no wrong guess, and waiting must not last longer for a person who
+            # tries while they wait.
+            await self._database.execute("DELETE FROM device_attempts WHERE id = $1", attempt)
+        if not is_allowed:
+            raise TooManyCodes
+        return DeviceRequest.of(rows[0]) if rows else None
 
     async def decide_device_request(self, user_code: str, user: User, *, approve: bool) -> bool:
         """Approve or deny a sign-in that waits, once; return whether it still waited."""
@@ -241,12 +240,18 @@ class DeviceStore(RefreshStore):
         async with self._database.transaction() as transaction:
             await self._take(transaction, device_code)
             try:
-                text, _ = await self._write_key(
-                    transaction, user, "", lifetime, "password", TokenRules()
-                )
+                kind = await self._session_kind(transaction, user)
+                text, _ = await self._write_key(transaction, user, "", lifetime, kind, TokenRules())
             except OwnerChanged:
                 raise PollRefused("access_denied") from None
         return Issued(text, "", int(lifetime.total_seconds()), user)
+
+    async def _session_kind(self, transaction: Queries, user: User) -> str:
+        """Return ``oidc`` for a user of an identity provider: the session ends when unlinked."""
+        linked = await transaction.fetch(
+            "SELECT 1 FROM user_links WHERE user_id = $1 LIMIT 1", user.id
+        )
+        return "oidc" if linked else "password"
 
     async def _take(self, transaction: Queries, device_code: str) -> None:
         taken = await transaction.execute(

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from authz.addresses import TcpAddress
 from authz.oauth.token_endpoint import TOKEN_PATH
 from authz.web.server import is_from_envoy
 
@@ -59,10 +60,14 @@ def metadata_route(
     return Route(METADATA_PATH, endpoint, methods=["GET"])
 
 
-def request_origin(request: Request) -> str | None:
+def request_origin(request: Request, *, is_https: bool = False) -> str | None:
     """Return scheme and authority of the URL that a client asked for, or None for a bad ``Host``.
 
     Envoy sends the scheme of its own connection; a header of a client does not reach authz.
+
+    Args:
+        request: the request.
+        is_https: clients on other machines connect over TLS, which may end in front of Envoy.
     """
     host = request.headers.get("host", "")
     if _HOST.fullmatch(host) is None:
@@ -70,4 +75,11 @@ def request_origin(request: Request) -> str | None:
     scheme = request.url.scheme
     if is_from_envoy(request):
         scheme = "https" if request.headers.get("x-forwarded-proto") == "https" else "http"
+    if is_https and not _is_loopback(host):
+        scheme = "https"
     return f"{scheme}://{host}"
+
+
+def _is_loopback(host: str) -> bool:
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
+    return TcpAddress(name.strip("[]").lower(), 80).is_loopback

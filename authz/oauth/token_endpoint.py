@@ -24,7 +24,7 @@ PER_PEER = 60
 """Refused requests in a minute from one address. Those that succeed don't count."""
 MAX_BODY_BYTES = 64 * 1024
 _FORM = "application/x-www-form-urlencoded"
-_NO_STORE = {"cache-control": "no-store", "pragma": "no-cache", "x-content-type-options": "nosniff"}
+NO_STORE = {"cache-control": "no-store", "pragma": "no-cache", "x-content-type-options": "nosniff"}
 
 
 class OAuthError(AuthzError):
@@ -165,4 +165,4 @@ def oauth_response(
     status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
 ) -> Response:
     """Return JSON that is not cached."""
-    return JSONResponse(dict(body), status, headers={**_NO_STORE, **(headers or {})})
+    return JSONResponse(dict(body), status, headers={**NO_STORE, **(headers or {})})

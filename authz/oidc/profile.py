@@ -66,8 +66,10 @@ def read_profile(claims: Mapping[str, Any], names: OidcClaims) -> Profile:
         subject=subject,
         username=user_name(_text(claims, names.username), email, subject),
         email=email,
-        # Some providers send the text "true".
-        email_verified=bool(email) and verified in (True, "true"),
+        # Some providers send the text "true". It is about the claim email and no other.
+        email_verified=(verified is True or verified == "true")
+        and bool(email)
+        and email == _text(claims, "email"),
         name=full_name,
         groups=_groups(claims, names.groups),
     )

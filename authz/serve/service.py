@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -27,7 +28,7 @@ from authz.errors import StartError
 from authz.identity.caching_source import CachingSource
 from authz.identity.open import open_source
 from authz.metrics import Metrics
-from authz.oauth.server_metadata import metadata_route
+from authz.oauth.server_metadata import metadata_route, request_origin
 from authz.oauth.token_endpoint import Grant, token_route
 from authz.sds.leaves import make_leaves
 from authz.sds.secret_files import write_secrets
@@ -146,7 +147,7 @@ async def _start(
             usage.record, reloadable.key_refused, usage.report, reloadable.record_kinds
         )
     sign_in = SignIn(passwords=config.sign_in.passwords)
-    secure = config.tls is not None
+    secure = config.is_public_over_tls
     api = create_api(
         Services(
             own_store,
@@ -261,7 +262,8 @@ def _oauth_routes(
         )
         routes += claude_routes(own_store, config.sign_in.claude_code)
     elif grants:
-        routes.append(metadata_route(grants))
+        origin = partial(request_origin, is_https=config.is_public_over_tls)
+        routes.append(metadata_route(grants, origin=origin))
     return [token_route(grants, own_store), *routes] if grants else []
 
 

@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 
 from cryptography import x509
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from authz.certificates.ca import certificate_pem
@@ -79,6 +80,15 @@ def create_app(
             *routes,
             *([Mount("/api/v2", app=api)] if api else []),
             *([Route(BASE, to_pages), Mount(BASE, app=pages)] if pages else []),
-        ]
+        ],
+        exception_handlers={HTTPException: _on_http_error},
     )
     return without_slash_redirects(app)
+
+
+async def _on_http_error(_request: Request, error: Exception) -> Response:
+    """Return the error for an unknown path or method, in the form of RFC 6749 section 5.2."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered only for it
+    body = {"error": "invalid_request", "error_description": f"{error.detail}."}
+    headers = {**(error.headers or {}), "cache-control": "no-store"}
+    return JSONResponse(body, error.status_code, headers=headers)

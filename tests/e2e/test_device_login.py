@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from tests.support.browsing import Parsed
+from tests.support.origin import Origin
 from tests.support.pair import CENTRAL_KEYS, Pair, Provider, pair, wait_until
 
 DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
@@ -27,9 +28,17 @@ BODY = {
 
 
 @pytest.fixture(scope="module")
-def gateway(provider: Provider) -> Iterator[Pair]:
-    """A pair with managed settings for every user."""
-    settings = {"managed_settings": [{"settings": MANAGED}]}
+def collector() -> Iterator[Origin]:
+    """A collector of OTLP over HTTP."""
+    with Origin("{}") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def gateway(provider: Provider, collector: Origin) -> Iterator[Pair]:
+    """A pair with managed settings for every user, and a collector."""
+    url = f"http://127.0.0.1:{collector.port}/otlp"
+    settings = {"managed_settings": [{"settings": MANAGED}], "telemetry": {"otlp": url}}
     with pair(provider, sign_in={"claude_code": settings}) as running:
         yield running
 
@@ -84,7 +93,8 @@ def test_from_the_code_to_an_answer(gateway: Pair, provider: Provider, base: str
     assert settings.json()["settings"] == MANAGED
     for signal, kind in (("metrics", "json"), ("logs", "x-protobuf"), ("traces", "json")):
         sent = {**headers, "content-type": f"application/{kind}"}
-        url = f"{gateway.url}{base}/v1/{signal}"
+        # With a query it is not for the collector.
+        url = f"{gateway.url}{base}/v1/{signal}?a=b"
         answer = httpx.post(url, headers=sent, content=b"x" * 100_000)
         assert (answer.status_code, answer.content) == (200, b"{}" if kind == "json" else b"")
         assert httpx.post(url, content=b"{}").status_code == 401
@@ -98,6 +108,34 @@ def test_from_the_code_to_an_answer(gateway: Pair, provider: Provider, base: str
     assert httpx.get(settings.url, headers=headers).status_code == 401
     form = {"grant_type": "refresh_token", "refresh_token": body["refresh_token"]}
     assert httpx.post(f"{gateway.url}{base}/oauth/token", data=form).status_code == 401
+
+
+@pytest.mark.parametrize("base", ["", "/anthropic"])
+def test_telemetry_reaches_the_collector(gateway: Pair, collector: Origin, base: str) -> None:
+    """The collector gets the body of a caller with a token, and neither token nor other secret."""
+    name = f"user{time.monotonic_ns()}"
+    gateway.create_user(name)
+    token = gateway.create_token(name)
+    secrets = {
+        "authorization": f"Bearer {token}",
+        "cookie": "a=secret-1",
+        "x-api-key": "secret-2",
+        "proxy-authorization": "Basic secret-3",
+        "anthropic-workspace-id": "secret-4",
+    }
+    for signal in ("metrics", "logs", "traces"):
+        url = f"{gateway.url}{base}/v1/{signal}"
+        headers = {**secrets, "content-type": "application/json", "content-encoding": "gzip"}
+        collector.heads.clear()
+        assert httpx.post(url, content=b"{}").status_code == 401
+        assert httpx.post(f"{url}?a=b", headers=headers, content=b"{}").status_code == 200
+        assert collector.heads == []
+        assert httpx.post(url, headers=headers, content=b"{}").status_code == 200
+        (head,) = collector.heads
+        assert f"POST /otlp/v1/{signal} HTTP/1.1\r\n".encode() in head
+        assert b"\r\ncontent-encoding: gzip" in head
+        assert b"secret" not in head
+        assert token.encode() not in head
 
 
 def test_nothing_more_is_open(gateway: Pair) -> None:

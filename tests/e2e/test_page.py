@@ -1,40 +1,30 @@
 """The page of a real pair: through Envoy, and in a real Chromium where there is one."""
 
 import asyncio
-import contextlib
 import os
 import re
-import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from selenium.common.exceptions import StaleElementReferenceException
-from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 from authz.identity.open import open_database
 from authz.usage.entry import Tokens, Usage, UsageEntry
 from authz.usage.store import UsageStore
 from tests.support.browsing import Parsed
+from tests.support.chromium import chromium, fill, is_gone, needs_chromium, submit
 from tests.support.pair import Pair, Provider, pair
 
 PASSWORD = "correct horse battery"
 IMAGES = os.environ.get("AUTHZ_SCREENSHOTS")
 """A folder to keep pictures in, such as docs/images."""
-
-_CHROMIUM, _DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-needs_chromium = pytest.mark.skipif(
-    _CHROMIUM is None or _DRIVER is None or not os.environ.get("AUTHZ_SOAK"),
-    reason="in `make soak` only, with Debian's packages chromium and chromium-driver",
-)
 
 
 @pytest.fixture(scope="module")
@@ -168,55 +158,10 @@ def test_what_is_no_browser_and_no_page_gets_json(page_pair: Pair) -> None:
     assert httpx.get(f"{page_pair.url}/uix", headers=HTML).json()["type"] == "error"
 
 
-@contextlib.contextmanager
-def chromium(*arguments: str) -> Iterator[Chrome]:
-    """Run a Chromium without a screen."""
-    folder = tempfile.mkdtemp(prefix="chromium-")
-    options = ChromeOptions()
-    options.binary_location = str(_CHROMIUM)
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        f"--user-data-dir={folder}",
-        *arguments,
-    ):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = Chrome(options=options, service=ChromeService(str(_DRIVER)))
-    try:
-        yield driver
-    finally:
-        driver.quit()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def _picture(driver: Chrome, name: str, width: int = 1100, height: int = 760) -> None:
     if IMAGES:
         driver.set_window_size(width, height)
         driver.save_screenshot(str(Path(IMAGES) / f"page-{name}.png"))
-
-
-def _fill(driver: Chrome, **fields: str) -> None:
-    for name, value in fields.items():
-        driver.find_element(By.ID, name).send_keys(value)
-
-
-def _submit(driver: Chrome, text: str) -> None:
-    """Press the button of that text by keyboard, and wait for the next page."""
-    [button] = [b for b in driver.find_elements(By.TAG_NAME, "button") if b.text == text]
-    body = driver.find_element(By.TAG_NAME, "html")
-    button.send_keys(Keys.ENTER)
-    WebDriverWait(driver, 10).until(lambda _: _is_gone(body))
-
-
-def _is_gone(element: WebElement) -> bool:
-    try:
-        element.is_enabled()
-    except StaleElementReferenceException:
-        return True
-    return False
 
 
 def _follow(driver: Chrome, name: str) -> None:
@@ -225,13 +170,13 @@ def _follow(driver: Chrome, name: str) -> None:
     [link] = [link for link in links if link.accessible_name == name]
     body = driver.find_element(By.TAG_NAME, "html")
     link.send_keys(Keys.ENTER)
-    WebDriverWait(driver, 10).until(lambda _: _is_gone(body))
+    WebDriverWait(driver, 10).until(lambda _: is_gone(body))
 
 
 def _sign_in(driver: Chrome, running: Pair) -> None:
     driver.get(f"{running.url}/ui/")
-    _fill(driver, name="admin", password=PASSWORD)
-    _submit(driver, "Sign in")
+    fill(driver, name="admin", password=PASSWORD)
+    submit(driver, "Sign in")
     assert driver.find_element(By.TAG_NAME, "h1").text == "Tokens"
 
 
@@ -281,9 +226,9 @@ def test_from_the_sign_in_to_an_answer_and_back(
         _picture(driver, "sign-in", 1100, 620)
         _sign_in(driver, page_pair)
         _follow(driver, "Create a token")
-        _fill(driver, name="laptop")
+        fill(driver, name="laptop")
         _picture(driver, "new-token", 1100, 1000)
-        _submit(driver, "Create the token")
+        submit(driver, "Create the token")
         lines = driver.find_element(By.ID, "curl-anthropic").text
         assert f"{page_pair.url}/api/v2/ai-gateway/anthropic" in lines
         driver.find_element(By.CSS_SELECTOR, "button[data-copy=token]").send_keys(Keys.ENTER)
@@ -307,7 +252,7 @@ def test_from_the_sign_in_to_an_answer_and_back(
             _picture(driver, place, 1100, 1000)
         driver.get(f"{page_pair.url}/ui/account/tokens")
         _follow(driver, "Delete laptop")
-        _submit(driver, "Delete the token")
+        submit(driver, "Delete the token")
         assert _run(lines).endswith("\n401")
         # Whatever the policy of the page forbids would be here.
         assert driver.get_log("browser") == []  # type: ignore[no-untyped-call]

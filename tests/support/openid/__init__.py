@@ -39,6 +39,14 @@ class OpenIdProvider:
     issuer: str
     accounts: Path
 
+    def subject(self, account: str) -> str:
+        """Return the subject of an account."""
+        return account
+
+    def login(self, account: str) -> str:
+        """Return the name to sign in with."""
+        return account
+
     def set_account(self, account: str, /, **claims: Any) -> None:
         """Set the claims of an account, whose subject is its name."""
         known: dict[str, Mapping[str, Any]] = json.loads(self.accounts.read_text())

@@ -178,3 +178,10 @@ def test_pages_are_fresh() -> None:
 def test_readme_is_fresh() -> None:
     """README.md has the table that ``authz.clients.pages.summary`` makes."""
     assert summary(list(clients().values())) in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.usefixtures("folder")
+def test_login_at_the_public_url() -> None:
+    """The managed settings of Claude Code name the public URL where one is set."""
+    Path("gateway.yaml").write_text("sign_in: {url: https://gateway.example}\n")
+    assert '"forceLoginGatewayUrl": "https://gateway.example"' in _print("claude-code").output

@@ -186,6 +186,9 @@ def test_a_provider_in_no_proxy() -> None:
         ({"listen": "0.0.0.0:8080"}, "listen"),
         ({"listen": "[::]:8080"}, "listen"),
         ({"listen": "gateway.example:443"}, "listen"),
+        ({"sign_in": {"url": "http://gateway.example"}}, "sign_in.url"),
+        ({"sign_in": {"url": "https://gateway.example"}}, None),
+        ({"sign_in": {"url": "http://localhost:8080"}}, None),
         ({"proxy": {"listen": "0.0.0.0:8888"}}, "proxy.listen"),
         ({"envoy": {"admin": "0.0.0.0:9901"}}, "envoy.admin"),
         ({"identity": "http://coder.example:7080"}, "identity"),
@@ -207,3 +210,15 @@ def test_warnings(values: dict[str, Any], key: str | None) -> None:
     """What crosses the network in clear is a warning, since TLS may be terminated in front."""
     found = list(warnings(Config.model_validate(values)))
     assert [text.partition(": ")[0] for text in found] == ([] if key is None else [key])
+
+
+def test_public_url_behind_a_balancer() -> None:
+    """Where TLS may end in front, the warning asks for the public URL until it is set."""
+
+    def text(**values: Any) -> str:
+        return "".join(warnings(Config.model_validate({"listen": "0.0.0.0:8080", **values})))
+
+    assert "set sign_in.url" in text()
+    assert "sign_in.url" not in text(sign_in={"url": "https://gateway.example"})
+    assert "sign_in.url" not in text(identity="https://coder.example")
+    assert text(tls={"cert_file": "c.pem", "key_file": "k.pem"}) == ""

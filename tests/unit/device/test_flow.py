@@ -1,6 +1,7 @@
 """The device flow as Claude Code uses it, over two replicas and on both stores."""
 
 import asyncio
+import contextlib
 import hashlib
 import json
 from datetime import timedelta
@@ -9,7 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
+from authz.core.device import read_user_code
 from authz.core.tokens import parse
+from authz.identity.store_devices import DeviceStore, TooManyCodes
+from authz.identity.store_links import Subject
 from authz.identity.store_sessions import Authenticated
 from tests.unit.device.conftest import ORIGIN, SETTINGS, Flow
 
@@ -163,6 +167,39 @@ async def test_guessing_codes(flow: Flow) -> None:
     assert other.last.status_code == 429
     elsewhere = await flow.browser(ip="198.51.100.4")
     assert (await flow.decide(begun, browser=elsewhere)).status_code == 200
+
+
+async def test_guessing_at_once(flow: Flow) -> None:
+    """Many guesses at once learn no more than ten; a right code is refused then as well."""
+    begun = await flow.begin()
+    code = read_user_code(begun["user_code"])
+    assert code is not None
+    devices = flow.store.part(DeviceStore)
+
+    async def guess() -> bool:
+        with contextlib.suppress(TooManyCodes):
+            return await devices.find_device_request("BCDFGHJK", "192.0.2.9") is None
+        return False
+
+    learnt = sum(await asyncio.gather(*(guess() for _ in range(30))))
+    assert learnt <= 10
+    for _ in range(10 - learnt):
+        assert await guess()
+    with pytest.raises(TooManyCodes):
+        await devices.find_device_request(code, "192.0.2.9")
+    assert await devices.find_device_request(code, "192.0.2.10") is not None
+
+
+async def test_session_of_a_linked_user(flow: Flow) -> None:
+    """A session that a device got for a user of an identity provider ends when unlinked."""
+    alice = await flow.store.get_user("alice")
+    await flow.store.link_user(alice, Subject("https://idp.test", "1"))
+    begun = await flow.begin(client_id="authz")
+    await flow.decide(begun)
+    token = (await flow.poll(begun)).json()["access_token"]
+    assert await _owner(flow, token) == "alice"
+    await flow.store.unlink_user(alice)
+    assert await _owner(flow, token) is None
 
 
 async def test_asking_for_codes(flow: Flow) -> None:

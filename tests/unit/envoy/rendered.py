@@ -121,11 +121,12 @@ def _list(matched: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _matches(match: dict[str, Any], method: str, path: str) -> bool:
     for header in match.get("headers", []):
-        if header["name"] != ":method":
+        value = {":method": method, ":path": path}.get(header["name"])
+        if value is None:
             return False  # a plain request has no Upgrade header
         wanted = header["string_match"]
         pattern = wanted.get("safe_regex", {}).get("regex") or re.escape(wanted["exact"])
-        if not re.fullmatch(pattern, method):
+        if not re.fullmatch(pattern, value):
             return False
     if "path" in match:
         return bool(match["path"] == path)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from authz.check.ext_authz import CONTEXT_KIND, KIND_AUTHZ
-from tests.unit.envoy.rendered import chosen, facts, rendered, upstream_path
+from tests.unit.envoy.rendered import chosen, cluster, facts, rendered, upstream_path
 
 OTHER: list[dict[str, Any]] = [
     {"name": "first", "type": "anthropic", "base_url": "https://a.test/"},
@@ -48,6 +48,25 @@ def test_telemetry_is_accepted_after_a_check(base: str) -> None:
         assert route["direct_response"]["status"] == 200
         assert facts(route) == {CONTEXT_KIND: KIND_AUTHZ}
         assert chosen(document, "GET", f"{base}/v1/{signal}")["direct_response"]["status"] == 404
+
+
+@pytest.mark.parametrize("base", ["", "/first"])
+def test_telemetry_for_a_collector(base: str) -> None:
+    """With a collector, telemetry goes there after the check, in TLS with its own CA."""
+    telemetry = {"otlp": "https://collector.test/below", "ca_file": "/ca.pem"}
+    providers = [*OTHER[1:], {**OTHER[0], "credential_headers": ["x-team-key"]}]
+    document = rendered(providers=providers, sign_in={"claude_code": {"telemetry": telemetry}})
+    for signal in ("metrics", "logs", "traces"):
+        path = f"{base}/v1/{signal}"
+        route = chosen(document, "POST", path)
+        assert route["route"]["cluster"] == "telemetry"
+        assert upstream_path(route, path) == f"/below/v1/{signal}"
+        assert facts(route) == {CONTEXT_KIND: KIND_AUTHZ}
+        assert "x-team-key" in route["request_headers_to_remove"]
+        assert chosen(document, "GET", path)["direct_response"]["status"] == 404
+    socket = cluster(document, "telemetry")["transport_socket"]["typed_config"]
+    trusted = socket["common_tls_context"]["validation_context"]["trusted_ca"]
+    assert trusted == {"filename": "/ca.pem"}
 
 
 @pytest.mark.parametrize(

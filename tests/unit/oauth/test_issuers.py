@@ -175,14 +175,18 @@ async def test_a_key_signs_in_its_own_way_only(issuer: Issuer, server: IssuerSer
     del keys[-1]["alg"]
     server.jwks = json.dumps({"keys": keys}).encode()
     assert await issuer.verify(Secret(server.sign(rsa, {"alg": "RS256"})), AUDIENCE)
-    for algorithm, kid in (
-        ("PS256", "rsa"),
-        ("ES256", "rsa"),
-        ("ES384", "one"),
-        ("RS256", "one"),
-        ("EdDSA", "x"),
-    ):
+    for algorithm, kid in (("ES384", "one"), ("EdDSA", "x")):
         assert await refusal(issuer, _unsigned(server, {"alg": algorithm, "kid": kid}, "AAAA"))
+    # These keys are not even tried.
+    for algorithm, kid in (("PS256", "rsa"), ("ES256", "rsa"), ("RS256", "one")):
+        text = _unsigned(server, {"alg": algorithm, "kid": kid}, "AAAA")
+        assert await refusal(issuer, text) == "the issuer has no such signing key"
+
+
+async def test_a_jwt_that_is_too_long(issuer: Issuer, server: IssuerServer) -> None:
+    """A JWT of more than 16 KiB is refused before it is read, though the signature is right."""
+    assert await issuer.verify(Secret(server.sign(x="x" * 11_000)), AUDIENCE)
+    assert await refusal(issuer, server.sign(x="x" * 13_000)) == "it is longer than 16 KiB"
 
 
 async def test_an_end_that_is_no_time(issuer: Issuer, server: IssuerServer) -> None:

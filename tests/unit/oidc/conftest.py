@@ -95,7 +95,8 @@ class Person(Browser):
                 for one in Parsed(self.last.text).all("input")
                 if "name" in one.attributes
             }
-            data = {**fields, "login": account, "password": "any"}
+            # oidc-provider calls it login, Keycloak username.
+            data = {**fields, "login": account, "username": account, "password": "any"}
             url, method = urljoin(url, form.attributes["action"]), "POST"
         raise AssertionError(self.visited)
 

@@ -123,6 +123,7 @@ async def test_mix_up(gateway: Gateway, honest: ScriptedProvider, evil: Scripted
     code = honest.begin(await _begin(gateway.person()))
     query = urlencode({"code": code, "state": evil_state})
     await _is_refused(person, f"{_CALLBACK}?{query}")
+    assert honest.forms == []
     forged = urlencode({"code": code, "state": evil_state, "iss": honest.url})
     text = await _is_refused(person, f"{ORIGIN}/ui/sign-in/evil/callback?{forged}")
     assert "another identity provider" in text
@@ -239,6 +240,8 @@ async def test_errors_of_the_provider(gateway: Gateway, honest: ScriptedProvider
     assert "twice" in await _is_refused(person, twice)
     await _is_refused(person, f"{_CALLBACK}?state={state}")
     await _is_refused(person, f"{_CALLBACK}?state={state}&code={'x' * 5000}")
+    long = f"{_CALLBACK}?state={state}&code=a&x={'x' * 17_000}"
+    assert "too long" in await _is_refused(person, long)
     await _is_refused(person, f"{ORIGIN}/ui/sign-in/unknown/callback?state={state}", 404)
 
 

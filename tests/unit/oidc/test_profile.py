@@ -94,6 +94,26 @@ def test_too_many_groups_for_the_token() -> None:
         read_profile(claims, _NAMES)
 
 
+@pytest.mark.parametrize(
+    ("claims", "is_verified"),
+    [
+        ({"email_verified": True}, True),
+        ({"email_verified": "true"}, True),
+        ({"email_verified": 1}, False),
+        ({"email_verified": "yes"}, False),
+        ({"email_verified": ["true"]}, False),
+        ({}, False),
+        ({"email_verified": True, "upn": "b@example.com"}, False),
+        ({"email_verified": True, "upn": "a@example.com"}, True),
+    ],
+)
+def test_email_verified_is_about_the_email(claims: dict[str, Any], is_verified: bool) -> None:
+    """Only JSON's true or that text verifies an address, and only that of the claim email."""
+    names = OidcClaims(email="upn") if "upn" in claims else _NAMES
+    found = read_profile({"sub": "1", "email": "a@example.com", **claims}, names)
+    assert found.email_verified is is_verified
+
+
 def _profile(**changed: Any) -> Profile:
     values: dict[str, Any] = {
         "subject": "1",

@@ -26,10 +26,10 @@ async def test_first_sign_in(any_gateway: Gateway, openid: OpenIdProvider) -> No
     page = await ada.get("/ui/sign-in")
     link = page.one("a", href="/ui/sign-in/company")
     assert "Acme" in link.text
-    await ada.enter("first-1")
+    await ada.enter(openid.login("first-1"))
     assert ada.last.status_code == 200, ada.last.text
     assert ada.last.url == f"{ORIGIN}/ui/account/tokens"
-    user = await any_gateway.store.find_linked(Subject(openid.issuer, "first-1"))
+    user = await any_gateway.store.find_linked(Subject(openid.issuer, openid.subject("first-1")))
     assert user is not None
     assert (user.username, user.name, user.email) == ("ada", "Ada Lovelace", "ada@example.com")
     assert (user.login_type, user.status, user.roles) == ("oidc", "active", ())
@@ -41,9 +41,9 @@ async def test_first_sign_in(any_gateway: Gateway, openid: OpenIdProvider) -> No
     # The same person again is the same user, whose name and groups follow the provider.
     openid.set_account("first-1", preferred_username="other", name="A. King", groups=["dev"])
     again = any_gateway.person()
-    await again.enter("first-1")
+    await again.enter(openid.login("first-1"))
     assert again.last.status_code == 200, again.last.text
-    changed = await any_gateway.store.find_linked(Subject(openid.issuer, "first-1"))
+    changed = await any_gateway.store.find_linked(Subject(openid.issuer, openid.subject("first-1")))
     assert changed is not None
     assert (changed.id, changed.username, changed.name) == (user.id, "ada", "A. King")
     assert [one.name for one in await any_gateway.store.groups_of(user)] == ["dev"]
@@ -75,19 +75,19 @@ async def test_back_to_the_page(gateway: Gateway, openid: OpenIdProvider) -> Non
     """The person gets to the page that asked for the sign-in."""
     openid.set_account("back-1", preferred_username="back")
     person = gateway.person()
-    await person.enter("back-1", "/ui/sign-in/company?next=/ui/usage")
+    await person.enter(openid.login("back-1"), "/ui/sign-in/company?next=/ui/usage")
     assert person.last.url.path == "/ui/usage"
 
 
 async def test_roles_of_groups(any_gateway: Gateway, openid: OpenIdProvider) -> None:
     """Groups give a role at each sign-in, in the audit log; a role given locally stays."""
-    subject = Subject(openid.issuer, "roles-1")
 
     async def enter(*groups: str) -> tuple[str, ...]:
         openid.set_account("roles-1", preferred_username="rose", groups=["dev", *groups])
         person = any_gateway.person()
-        await person.enter("roles-1")
+        await person.enter(openid.login("roles-1"))
         assert person.last.status_code == 200, person.last.text
+        subject = Subject(openid.issuer, openid.subject("roles-1"))
         user = await any_gateway.store.find_linked(subject)
         assert user is not None
         return user.roles
@@ -160,18 +160,18 @@ async def test_suspended_stays_out(any_gateway: Gateway, openid: OpenIdProvider)
     """A user who is suspended stays out, whatever the provider says; a deleted one starts anew."""
     openid.set_account("out-1", preferred_username="otto", groups=["dev"])
     person = any_gateway.person()
-    await person.enter("out-1")
+    await person.enter(openid.login("out-1"))
     user = await any_gateway.store.get_user("otto")
     await any_gateway.store.set_status(user, "suspended")
     await person.get("/ui/account/tokens")
     assert person.last.url.path == "/ui/sign-in"
     openid.set_account("out-1", preferred_username="otto", groups=["dev", "admins"])
-    await person.enter("out-1")
+    await person.enter(openid.login("out-1"))
     assert person.last.status_code == 403
     assert "suspended" in person.last.text
     assert (await any_gateway.store.get_user("otto")).roles == ()
     await any_gateway.store.delete_user(user)
-    await person.enter("out-1")
+    await person.enter(openid.login("out-1"))
     assert person.last.status_code == 200
     assert (await any_gateway.store.get_user("otto")).id != user.id
 
