@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -12,6 +13,7 @@ from tests.support import raw
 from tests.support.pair import CENTRAL_KEYS, OWN_CREDENTIALS, TYPES, Pair
 from tests.support.provider import RecordedRequest
 from tests.support.raw import Answer, Closed, Headers
+from tests.support.together import together
 
 BODY = (
     b'{"model":"claude-sonnet-4-5","max_tokens":8,"messages":[{"role":"user","content":"Hello"}]}'
@@ -104,6 +106,21 @@ class Target:
         except Closed:
             answer = None
         return self.outcome(answer)
+
+    def send_each_h2(self, requests: Sequence[Headers], body: bytes = BODY) -> list[Outcome]:
+        """Send HTTP/2 requests at the same time, each on a connection of its own.
+
+        What reaches the provider is in the first outcome.
+        """
+
+        def ask(headers: Headers) -> Answer | None:
+            try:
+                return raw.ask_h2(self.gateway.port, headers, body)
+            except Closed:
+                return None
+
+        self.gateway.provider.take()
+        return [self.outcome(answer) for answer in together(ask, requests)]
 
     def outcome(self, answer: Answer | None, *, head: bool = False) -> Outcome:
         """Check the promise for an answer and for all that has reached the provider."""

@@ -1,6 +1,7 @@
 """Frames that no HTTP/2 client sends: floods, and CONNECT in its two forms."""
 
 import contextlib
+import itertools
 import socket
 import struct
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from authz.transport.http2.frames import PREFACE
 from tests.attack.target import BODY, MESSAGES, Target
 from tests.support.pair import Pair
 from tests.support.raw import Headers
+from tests.support.together import together
 
 _DATA, _HEADERS, _RST, _SETTINGS, _PING, _GOAWAY, _CONTINUATION = 0, 1, 3, 4, 6, 7, 9
 _END_STREAM, _ACK, _END_HEADERS = 1, 1, 4
@@ -182,23 +184,27 @@ def test_flood_of_control_frames(target: Target, kind: int) -> None:
     assert _memory(target.gateway) - before < 50_000_000
 
 
-@pytest.mark.parametrize("protocol", ["websocket", "connect-udp", "connect-ip", ""])
-@pytest.mark.parametrize("authenticated", [True, False])
-def test_extended_connect(target: Target, protocol: str, authenticated: bool) -> None:
+def test_extended_connect(target: Target) -> None:
     """Extended CONNECT is not offered, and refused without a byte for the provider."""
-    headers = [
-        (":method", "CONNECT"),
-        (":protocol", protocol),
-        (":scheme", "http"),
-        (":authority", "gateway"),
-        (":path", "/openai/v1/responses"),
-        *(target.valid() if authenticated else []),
-        ("sec-websocket-version", "13"),
-    ]
-    with _wire(target) as wire:
-        wire.send(_frame(_HEADERS, _END_HEADERS, 1, _block(headers)))
-        wire.send(_frame(_DATA, 0, 1, b"GET /anthropic/v1/models HTTP/1.1\r\n\r\n"))
-        assert wire.end_of(1) in ("reset", "closed", "400", "403", "404")
+
+    def ask(case: tuple[str, bool]) -> None:
+        protocol, authenticated = case
+        headers = [
+            (":method", "CONNECT"),
+            (":protocol", protocol),
+            (":scheme", "http"),
+            (":authority", "gateway"),
+            (":path", "/openai/v1/responses"),
+            *(target.valid() if authenticated else []),
+            ("sec-websocket-version", "13"),
+        ]
+        with _wire(target) as wire:
+            wire.send(_frame(_HEADERS, _END_HEADERS, 1, _block(headers)))
+            wire.send(_frame(_DATA, 0, 1, b"GET /anthropic/v1/models HTTP/1.1\r\n\r\n"))
+            assert wire.end_of(1) in ("reset", "closed", "400", "403", "404")
+
+    protocols = ("websocket", "connect-udp", "connect-ip", "")
+    together(ask, itertools.product(protocols, (True, False)))
     assert target.reached() == []
 
 

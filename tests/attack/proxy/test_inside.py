@@ -13,6 +13,7 @@ from tests.support.pair import CENTRAL_KEYS, OWN_KEYS, wait_until
 from tests.support.raw import Closed, Headers
 from tests.support.requests import CREDENTIAL_HEADERS, leaks
 from tests.support.tls import Connect, basic, credentials, trusting
+from tests.support.together import together
 
 ANTHROPIC = HOSTS["anthropic"]
 OPENAI = HOSTS["openai"]
@@ -310,25 +311,21 @@ def test_other_host_over_http2(proxied: Proxied) -> None:
     assert proxied.provider.take() == []
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        _models(),
-        b"SSH-2.0-OpenSSH_9.6\r\n",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    ],
-    ids=["HTTP", "SSH", "HTTP/2"],
-)
-def test_plain_bytes(proxied: Proxied, data: bytes) -> None:
+def test_plain_bytes(proxied: Proxied) -> None:
     """What is no TLS is not served in a provider's tunnel, on port 80 neither."""
-    port = 80 if data.startswith(b"GET") else 443
+
+    def ask(data: bytes) -> None:
+        port = 80 if data.startswith(b"GET") else 443
+        with Connect(proxied.port, f"{ANTHROPIC}:{port}", credentials(proxied.token)) as connection:
+            assert connection.status == 200
+            with contextlib.suppress(Closed):
+                connection.send(data)
+            assert b"HTTP/" not in connection.receive()
+            assert connection.is_closed(20)
+
     proxied.provider.take()
-    with Connect(proxied.port, f"{ANTHROPIC}:{port}", credentials(proxied.token)) as connection:
-        assert connection.status == 200
-        with contextlib.suppress(Closed):
-            connection.send(data)
-        assert b"HTTP/" not in connection.receive()
-        assert connection.is_closed(3)
+    ssh, http2 = b"SSH-2.0-OpenSSH_9.6\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+    together(ask, (_models(), ssh, http2))
     assert proxied.provider.take() == []
 
 

@@ -1,6 +1,7 @@
 """Inside the tunnel: where a request ends, HTTP/2, WebSockets, and whose tunnel it is."""
 
 import contextlib
+import itertools
 import re
 import ssl
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from tests.support.pair import CENTRAL_KEYS, wait_until
 from tests.support.raw import Answer, Closed, Headers
 from tests.support.requests import leaks
 from tests.support.tls import Connect, ConnectH2, credentials, trusting
+from tests.support.together import together
 
 ANTHROPIC = HOSTS["anthropic"]
 OPENAI = HOSTS["openai"]
@@ -25,16 +27,20 @@ BODY = b'{"model":"claude-test","max_tokens":8,"messages":[{"role":"user","conte
 
 
 @contextlib.contextmanager
-def _inside(proxied: Proxied, host: str = ANTHROPIC, alpn: str = "http/1.1") -> Iterator[Connect]:
+def _inside(
+    proxied: Proxied, host: str = ANTHROPIC, alpn: str = "http/1.1", *, forget: bool = True
+) -> Iterator[Connect]:
     with Connect(proxied.port, f"{host}:443", credentials(proxied.token)) as connection:
         connection.start_tls(trusting(proxied.ca_file, alpn=(alpn,)), host)
-        proxied.provider.take()
+        if forget:
+            proxied.provider.take()
         yield connection
 
 
-@pytest.mark.parametrize(
-    "length",
-    [
+def test_length_that_can_be_read_in_two_ways(proxied: Proxied) -> None:
+    """A body whose end is not certain is refused inside, and what it hides is no request."""
+    hidden = raw.request("GET", "/v1/models?hidden", host=ANTHROPIC)
+    lengths = (
         "content-length: 5\r\ntransfer-encoding: chunked",
         "transfer-encoding: chunked\r\ncontent-length: 5",
         "content-length: 5\r\ncontent-length: 6",
@@ -44,19 +50,20 @@ def _inside(proxied: Proxied, host: str = ANTHROPIC, alpn: str = "http/1.1") -> 
         "transfer-encoding: chunked, identity",
         "transfer-encoding : chunked",
         "transfer-encoding:\r\n chunked\r\ncontent-length: 5",
-    ],
-)
-@pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/1.0"])
-def test_length_that_can_be_read_in_two_ways(proxied: Proxied, length: str, version: str) -> None:
-    """A body whose end is not certain is refused inside, and what it hides is no request."""
-    hidden = raw.request("GET", "/v1/models?hidden", host=ANTHROPIC)
-    head = f"POST /v1/messages {version}\r\nhost: {ANTHROPIC}\r\n{length}\r\n\r\n"
-    with _inside(proxied) as connection:
-        connection.send(head.encode() + b"0\r\n\r\n" + hidden)
-        with contextlib.suppress(Closed):
-            assert connection.read().status in (400, 426, 501)
-            # Envoy closes a second later.
-            assert connection.is_closed(20)
+    )
+
+    def ask(case: tuple[str, str]) -> None:
+        length, version = case
+        head = f"POST /v1/messages {version}\r\nhost: {ANTHROPIC}\r\n{length}\r\n\r\n"
+        with _inside(proxied, forget=False) as connection:
+            connection.send(head.encode() + b"0\r\n\r\n" + hidden)
+            with contextlib.suppress(Closed):
+                assert connection.read().status in (400, 426, 501)
+                # Envoy closes a second later.
+                assert connection.is_closed(20)
+
+    proxied.provider.take()
+    together(ask, itertools.product(lengths, ("HTTP/1.1", "HTTP/1.0")))
     assert proxied.provider.take() == []
 
 
@@ -76,8 +83,10 @@ def test_transfer_coding_of_http_1_0(proxied: Proxied) -> None:
     assert not [visit for visit in seen if visit.path == "/v1/messages" and visit.query]
 
 
-def _h2(proxied: Proxied, headers: Headers, body: bytes = b"") -> Answer | None:
-    with _inside(proxied, alpn="h2") as connection:
+def _h2(
+    proxied: Proxied, headers: Headers, body: bytes = b"", *, forget: bool = True
+) -> Answer | None:
+    with _inside(proxied, alpn="h2", forget=forget) as connection:
         assert connection.tls.selected_alpn_protocol() == "h2"
         try:
             return raw.exchange_h2(connection.tls, headers, body)
@@ -104,9 +113,9 @@ def test_http2(proxied: Proxied) -> None:
     assert len(proxied.provider.take()) == 1
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
+def test_http2_that_is_something_else_in_http1(proxied: Proxied) -> None:
+    """What would be another request once it is written as HTTP/1 is refused inside."""
+    cases: list[Headers] = [
         _post(("transfer-encoding", "chunked")),
         _post(("content-length", "5")),
         _post(("content-length", "0")),
@@ -133,12 +142,14 @@ def test_http2(proxied: Proxied) -> None:
             (":authority", f"{ANTHROPIC}\t"),
             (":path", f"https://{OPENAI}/v1/models"),
         ],
-    ],
-)
-def test_http2_that_is_something_else_in_http1(proxied: Proxied, headers: Headers) -> None:
-    """What would be another request once it is written as HTTP/1 is refused inside."""
-    answer = _h2(proxied, headers, BODY)
-    assert answer is None or answer.status in (400, 404, 421)
+    ]
+
+    def ask(headers: Headers) -> None:
+        answer = _h2(proxied, headers, BODY, forget=False)
+        assert answer is None or answer.status in (400, 404, 421)
+
+    proxied.provider.take()
+    together(ask, cases)
     assert proxied.provider.take() == []
 
 
@@ -157,19 +168,24 @@ def test_host_beside_the_authority(proxied: Proxied, host: str) -> None:
         assert seen == []
 
 
-@pytest.mark.parametrize("protocol", ["websocket", "bytestream", "connect-udp"])
-@pytest.mark.parametrize("authority", [ANTHROPIC, OPENAI, f"{OPENAI}:443"])
-def test_extended_connect_inside(proxied: Proxied, protocol: str, authority: str) -> None:
+def test_extended_connect_inside(proxied: Proxied) -> None:
     """An extended CONNECT inside the tunnel opens nothing."""
-    headers = [
-        (":method", "CONNECT"),
-        (":protocol", protocol),
-        (":scheme", "https"),
-        (":path", "/v1/responses"),
-        (":authority", authority),
-    ]
-    answer = _h2(proxied, headers)
-    assert answer is None or answer.status in (400, 403, 404, 405, 421)
+
+    def ask(case: tuple[str, str]) -> None:
+        protocol, authority = case
+        headers = [
+            (":method", "CONNECT"),
+            (":protocol", protocol),
+            (":scheme", "https"),
+            (":path", "/v1/responses"),
+            (":authority", authority),
+        ]
+        answer = _h2(proxied, headers, forget=False)
+        assert answer is None or answer.status in (400, 403, 404, 405, 421)
+
+    protocols = ("websocket", "bytestream", "connect-udp")
+    proxied.provider.take()
+    together(ask, itertools.product(protocols, (ANTHROPIC, OPENAI, f"{OPENAI}:443")))
     assert proxied.provider.take() == []
 
 
