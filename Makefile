@@ -3,9 +3,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # Each file that an Envoy watches needs an inotify instance. Linux allows 128 for each user unless
-# root raises the limit, and three test processes with their Envoys may need more.
+# root raises the limit, and four test processes with their Envoys may need more.
 INOTIFY := /proc/sys/fs/inotify/max_user_instances
-PROCESSES = $(shell (echo 1024 > $(INOTIFY)) 2>/dev/null; [ "$$(cat $(INOTIFY) 2>/dev/null || echo 0)" -ge 512 ] && echo 3 || echo 2)
+PROCESSES = $(shell (echo 1024 > $(INOTIFY)) 2>/dev/null; [ "$$(cat $(INOTIFY) 2>/dev/null || echo 0)" -ge 512 ] && echo 4 || echo 2)
 
 .PHONY: run test test-clients test-containers test-gateways test-chart test-kubernetes chaos manifests audit lint format soak bench docs docs-reference image release-check lock clean
 .DEFAULT_GOAL := run
@@ -13,8 +13,8 @@ PROCESSES = $(shell (echo 1024 > $(INOTIFY)) 2>/dev/null; [ "$$(cat $(INOTIFY) 2
 run: $(VENV)/.run  ## the gateway in the foreground, with fake providers
 	$(BIN)/authz up --demo
 
-# Three processes and the commands that tests start import the same modules, so Python keeps their
-# bytecode. Files go to processes in the order of their names: the default order leaves the files
+# Four processes, because many tests wait for a peer. They and the commands that tests start import
+# the same modules, so Python keeps their bytecode. Files go to processes in the order of their names: the default order leaves the files
 # with few and long tests for the end, where one process works and the others have nothing to do.
 test: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)/.test  ## every test, against a real Envoy

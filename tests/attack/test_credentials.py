@@ -115,7 +115,7 @@ def test_space_in_token(target: Target, header: str, space: bytes) -> None:
 
 def test_odd_byte_in_http2(target: Target) -> None:
     """HTTP/2 can carry any byte in a value: one outside visible ASCII never passes."""
-    requests = [
+    requests: list[raw.Headers] = [
         [*H2, (header, target.value(header).encode() + byte)]
         for header in CREDENTIAL_HEADERS
         for byte in (b"\x00", b"\r", b"\n", b"\r\nx-api-key: x", b"\x80")

@@ -26,7 +26,8 @@ QUIET, UNDER_FLOOD = 20, 60
 ROUNDS = 4
 NOISE_SECONDS = 0.001
 """Added to twice the median of the quiet machine, because the process that floods runs on the same
-cores as the gateway. Floods that are not delayed add 4 to 250 ms."""
+cores as the gateway. Floods that are not delayed add 4 to 250 ms. Where other processes take the
+machine, and a request takes longer without a flood too, as much as that is added."""
 
 _SIGN_IN = raw.request(
     "POST",
@@ -48,13 +49,9 @@ FLOODS = {
 }
 ASKING = ("readyz", "buildinfo", "sign-in", "API token", "invented tokens")
 """The floods that may cost work at the identity source. The others run with one source only."""
-CELLS = [
-    *(("sqlite", name) for name in FLOODS),
-    *((source, name) for source in ("postgresql", "coder") for name in ASKING),
-]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=["sqlite", "postgresql", "coder"])
 def source(request: pytest.FixtureRequest) -> Iterator[tuple[str, Coder | None]]:
     """The URL of an identity source of each kind."""
     with contextlib.ExitStack() as stack:
@@ -91,11 +88,24 @@ def attacked(
         yield running, token, coder
 
 
-@pytest.mark.parametrize(("source", "name"), CELLS, indirect=["source"])
+@pytest.mark.parametrize("name", ASKING)
 async def test_a_flood_harms_no_good_token(
     attacked: tuple[Pair, str, Coder | None], name: str
 ) -> None:
     """Under 400 connections without a token a good one is served almost as fast as without them."""
+    await _flood(attacked, name)
+
+
+@pytest.mark.parametrize("source", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("name", [name for name in FLOODS if name not in ASKING])
+async def test_a_flood_that_asks_no_source(
+    attacked: tuple[Pair, str, Coder | None], name: str
+) -> None:
+    """The same of a flood for which authz needs no identity source."""
+    await _flood(attacked, name)
+
+
+async def _flood(attacked: tuple[Pair, str, Coder | None], name: str) -> None:
     running, token, coder = attacked
     port = PROXY if name == "CONNECT" else running.port
     excess: list[float] = []
@@ -122,7 +132,8 @@ async def test_a_flood_harms_no_good_token(
             assert coder.calls[USERS_ME] <= UNDER_FLOOD + WORKERS * (BURST + A_SECOND * (took + 2))
         lines = running.stderr[log:].splitlines()
         assert len(lines) <= WORKERS * (200 + 100 * (took + 2)), lines[-3:]
-        excess.append(under_flood.median - 2 * quiet.median)
-        if excess[-1] <= NOISE_SECONDS:
+        noise = max(NOISE_SECONDS, quiet.median)
+        excess.append(under_flood.median - 2 * quiet.median - noise)
+        if excess[-1] <= 0:
             break
-    assert min(excess) <= NOISE_SECONDS
+    assert min(excess) <= 0
