@@ -122,6 +122,21 @@ def test_terminated_and_restarted(running: Parts, values: Values) -> None:
     _recovers(running, values)
 
 
+def test_an_envoy_without_a_header_table(running: Parts, values: Values) -> None:
+    """Envoy with ``hpack_table_size: 0`` gets its checks answered, not 503 for each."""
+    config = running.folder / "envoy.yaml"
+    asked = "explicit_http_config: {http2_protocol_options: {%s}}"
+    text = config.read_text()
+    assert asked % "" in text
+    assert running.envoy is not None
+    running.envoy.kill()
+    running.envoy.wait()
+    config.write_text(text.replace(asked % "", asked % "hpack_table_size: 0"))
+    running._launch_envoy()
+    wait_until(lambda: running._asks(401), 20, "checks being answered")
+    _recovers(running, values)
+
+
 def test_a_quick_restart_fails_no_request(running: Parts, values: Values) -> None:
     """Checks wait for an authz that is back within their retries."""
     load = SteadyLoad(running.port, {values.tokens["alice"]: 200, values.tokens["deleted"]: 401})

@@ -7,6 +7,7 @@ from hpack import Decoder
 from hpack.exceptions import HPACKError, OversizedHeaderListError
 
 from authz.transport.http2.frames import ConnectionFailed, ErrorCode
+from authz.transport.http2.grpc import HttpError
 
 MAX_HEADER_BLOCK_BYTES = 16_384
 """The header block of a check has a few hundred bytes."""
@@ -42,8 +43,10 @@ class Blocks:
         self._cached: dict[bytes, str] = {}
         self.traceparent = b""
 
-    def path_of(self, block: bytes) -> str | None:
-        """Return the ``:path`` of a request's block, empty for trailers, None for others.
+    def path_of(self, block: bytes) -> str | HttpError | None:
+        """Return the ``:path`` of a request's block, empty for trailers, None if malformed.
+
+        A request that is valid HTTP but not gRPC gives the status of its response.
 
         The caller must pass every block of a connection, in order, since each may change the table
         for the next one.
@@ -70,7 +73,7 @@ class Blocks:
         if is_update or len(table) != length or (table and table[0] is not first):
             self._cached.clear()
         elif (
-            path is not None
+            isinstance(path, str)
             and not self.traceparent
             and len(block) + len(path) <= _MAX_CACHED_BYTES
         ):
@@ -79,15 +82,8 @@ class Blocks:
             self._cached[block] = path
         return path
 
-    def _put(self, block: bytes, path: str) -> None:
-        if len(block) + len(path) > _MAX_CACHED_BYTES:
-            return
-        if len(self._cached) >= _MAX_CACHED:
-            self._cached.clear()
-        self._cached[block] = path
 
-
-def _path(fields: Iterable[tuple[bytes, bytes]]) -> str | None:
+def _path(fields: Iterable[tuple[bytes, bytes]]) -> str | HttpError | None:
     """Return the path of a header list, by the rules of RFC 9113 8.2 and 8.3 and of gRPC."""
     pseudo: dict[bytes, bytes] = {}
     content_type = b""
@@ -109,8 +105,11 @@ def _path(fields: Iterable[tuple[bytes, bytes]]) -> str | None:
             content_type = value
     if not pseudo:
         return ""
-    if pseudo.get(b":method") != b"POST" or not pseudo.get(b":scheme"):
+    method, path = pseudo.get(b":method"), pseudo.get(b":path")
+    if not method or not pseudo.get(b":scheme") or not path:
         return None
+    if method != b"POST":
+        return HttpError.METHOD_NOT_ALLOWED
     if not content_type.startswith(b"application/grpc"):
-        return None
-    return pseudo.get(b":path", b"").decode("ascii", "replace") or None
+        return HttpError.UNSUPPORTED_MEDIA_TYPE
+    return path.decode("ascii", "replace")

@@ -11,7 +11,7 @@ from authz.delayed import DelayedResponse
 from authz.transport.common import ClientStream, Methods, UnaryMethod
 from authz.transport.http2 import frames, grpc
 from authz.transport.http2.frames import ConnectionFailed, ErrorCode, StreamFailed
-from authz.transport.http2.grpc import CallFailed, Status
+from authz.transport.http2.grpc import CallFailed, HttpError, Status
 from authz.transport.http2.sending import Sender
 
 _log = structlog.get_logger(__name__)
@@ -64,7 +64,12 @@ class Calls:
             raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "frame on an idle stream")
 
     def headers(
-        self, stream: int, path: str | None, *, ended: bool, traceparent: bytes = b""
+        self,
+        stream: int,
+        path: str | HttpError | None,
+        *,
+        ended: bool,
+        traceparent: bytes = b"",
     ) -> None:
         """Handle a header block: a new call, or the trailers of one.
 
@@ -83,9 +88,12 @@ class Calls:
             return
         self.last_stream = stream
         if not path:
-            raise StreamFailed(stream, ErrorCode.PROTOCOL_ERROR)
+            raise StreamFailed(stream, ErrorCode.PROTOCOL_ERROR, "malformed request")
+        if isinstance(path, HttpError):
+            self._fail(stream, path, ended=ended)
+            return
         if self._out.open_streams >= MAX_STREAMS:
-            raise StreamFailed(stream, ErrorCode.REFUSED_STREAM)
+            raise StreamFailed(stream, ErrorCode.REFUSED_STREAM, "too many calls at once")
         self._out.open(stream)
         method = self._methods.get(path)
         if method is None:
@@ -106,7 +114,7 @@ class Calls:
         call = self._calls.get(stream)
         if call is None or call.ended:
             if self._out.is_open(stream):
-                raise StreamFailed(stream, ErrorCode.STREAM_CLOSED)
+                raise StreamFailed(stream, ErrorCode.STREAM_CLOSED, "data after the end")
             return
         call.size += len(data)
         self._held += len(data)
@@ -152,15 +160,15 @@ class Calls:
         for stream in tuple(self._calls):
             self.drop(stream)
 
-    def _trailers(self, stream: int, path: str | None, *, ended: bool) -> None:
+    def _trailers(self, stream: int, path: str | HttpError | None, *, ended: bool) -> None:
         call = self._calls.get(stream)
         if path and not self._out.is_open(stream):
             # Late trailers are legal, but a second request on a stream is not (RFC 9113 5.1.1).
             raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "stream used again")
         if call is None or call.ended:
-            raise StreamFailed(stream, ErrorCode.STREAM_CLOSED)
+            raise StreamFailed(stream, ErrorCode.STREAM_CLOSED, "headers after the end")
         if path != "" or not ended:
-            raise StreamFailed(stream, ErrorCode.PROTOCOL_ERROR)
+            raise StreamFailed(stream, ErrorCode.PROTOCOL_ERROR, "malformed trailers")
         self._complete(stream, call, b"")
 
     def _receive(self, stream: int, call: _Call, method: ClientStream, data: bytes) -> None:
@@ -252,9 +260,8 @@ class Calls:
         if call is not None:
             self._fail(stream, error, ended=call.ended)
 
-    def _fail(self, stream: int, error: CallFailed, *, ended: bool) -> None:
-        self._out.close(stream)
-        self._out.write(grpc.failure(stream, error))
+    def _fail(self, stream: int, error: CallFailed | HttpError, *, ended: bool) -> None:
+        self._out.fail(stream, error)
         if not ended:
             # This stops the rest of the request (RFC 9113 8.1).
             self._out.write(frames.reset(stream, ErrorCode.NO_ERROR))

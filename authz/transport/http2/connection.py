@@ -3,16 +3,15 @@
 import asyncio
 from typing import cast
 
-import structlog
-
 from authz.transport.common import Methods
 from authz.transport.http2 import frames
 from authz.transport.http2.blocks import MAX_HEADER_BLOCK_BYTES, Blocks
 from authz.transport.http2.calls import MAX_MESSAGE_BYTES, MAX_STREAMS, Calls
 from authz.transport.http2.frames import ConnectionFailed, ErrorCode, StreamFailed
+from authz.transport.http2.problems import ProblemLog
 from authz.transport.http2.sending import Sender
 
-_log = structlog.get_logger(__name__)
+_problems = ProblemLog()
 
 STREAM_WINDOW = MAX_MESSAGE_BYTES + 1024
 """A whole message fits in the window, so that a stream never needs an update."""
@@ -83,7 +82,7 @@ class Connection(asyncio.Protocol):
         except ConnectionFailed as error:
             self._fail(error)
         except Exception as error:
-            _log.error("http2 connection failed", error=type(error).__name__)
+            _problems.log("http2 connection failed", type(error).__name__)
             self._fail(ConnectionFailed(ErrorCode.INTERNAL_ERROR, "internal error"))
         else:
             self._flush()
@@ -146,6 +145,7 @@ class Connection(asyncio.Protocol):
             try:
                 self._frame(kind, flags, stream, payload)
             except StreamFailed as error:
+                _problems.log("http2 call ended", str(error), code=error.code.name)
                 self._calls.drop(error.stream)
                 self._out.write(frames.reset(error.stream, error.code))
         self._buffer = data[offset:]
@@ -160,8 +160,9 @@ class Connection(asyncio.Protocol):
         elif kind == frames.CONTINUATION:
             self._on_continuation(flags, stream, payload)
         elif kind == frames.RST_STREAM:
-            frames.uint32(payload)
+            code = frames.uint32(payload)
             self._calls.require_known(stream)
+            _problems.log_peer("http2 call ended by the peer", code)
             self._calls.drop(stream)
         elif kind == frames.WINDOW_UPDATE:
             self._on_window_update(stream, payload)
@@ -177,6 +178,9 @@ class Connection(asyncio.Protocol):
                 raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "GOAWAY on a stream")
             if len(payload) < 8:
                 raise ConnectionFailed(ErrorCode.FRAME_SIZE_ERROR, "GOAWAY cut")
+            # Without the debug data behind the code, which may quote headers.
+            code = int.from_bytes(payload[4:8], "big")
+            _problems.log_peer("http2 connection ended by the peer", code)
         elif kind == frames.PUSH_PROMISE:
             raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "clients must not push")
         # Endpoints must ignore unknown frames (RFC 9113 5.5).
@@ -235,7 +239,7 @@ class Connection(asyncio.Protocol):
         if stream:
             self._calls.require_known(stream)
             if increment == 0:
-                raise StreamFailed(stream, ErrorCode.PROTOCOL_ERROR)
+                raise StreamFailed(stream, ErrorCode.PROTOCOL_ERROR, "window update of 0")
         elif increment == 0:
             raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "window update of 0")
         self._out.widen(stream, increment)
@@ -254,8 +258,11 @@ class Connection(asyncio.Protocol):
         if self._settings_count > MAX_SETTINGS_PER_SECOND:
             raise ConnectionFailed(ErrorCode.ENHANCE_YOUR_CALM, "too many SETTINGS")
         self._expected = None
-        self._out.apply(frames.read_settings(payload))
+        settings = frames.read_settings(payload)
+        self._out.apply(settings)
         self._out.write(frames.frame(frames.SETTINGS, frames.ACK, 0))
+        if frames.SETTINGS_HEADER_TABLE_SIZE in settings:
+            self._out.shrink_table(settings[frames.SETTINGS_HEADER_TABLE_SIZE])
 
     def _on_ping(self, flags: int, stream: int, payload: bytes) -> None:
         if stream:
@@ -275,7 +282,7 @@ class Connection(asyncio.Protocol):
         if len(payload) != 5:
             # This is a stream error, but a stream that was never opened can't be reset.
             self._calls.require_known(stream)
-            raise StreamFailed(stream, ErrorCode.FRAME_SIZE_ERROR)
+            raise StreamFailed(stream, ErrorCode.FRAME_SIZE_ERROR, "PRIORITY is not 5 bytes")
 
     def _flush(self) -> None:
         data = self._out.take()
@@ -284,9 +291,9 @@ class Connection(asyncio.Protocol):
         if data:
             self._transport.write(data)
         if self._out.held + self._transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
-            _log.warning("http2 connection cut", why="the peer does not read")
+            _problems.log("http2 connection cut", "the peer does not read")
             self._transport.abort()
 
     def _fail(self, error: ConnectionFailed) -> None:
-        _log.warning("http2 connection ended", why=str(error), code=error.code.name)
+        _problems.log("http2 connection ended", str(error), code=error.code.name)
         self.close(error.code)

@@ -7,6 +7,8 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEADER_LENGTH = 9
 DEFAULT_WINDOW = 65_535
 DEFAULT_FRAME_SIZE = 16_384
+DEFAULT_TABLE_SIZE = 4_096
+"""The dynamic table of HPACK, before any SETTINGS (RFC 9113 6.5.2)."""
 MAX_WINDOW = 2**31 - 1
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS = 0, 1, 2, 3, 4
@@ -17,6 +19,7 @@ END_HEADERS = 0x4
 PADDED = 0x8
 PRIORITY_FLAG = 0x20
 
+SETTINGS_HEADER_TABLE_SIZE = 1
 SETTINGS_ENABLE_PUSH = 2
 SETTINGS_MAX_CONCURRENT_STREAMS = 3
 SETTINGS_INITIAL_WINDOW_SIZE = 4
@@ -28,18 +31,22 @@ _SETTING = struct.Struct(">HL")
 
 
 class ErrorCode(IntEnum):
-    """Error codes that the server sends (RFC 9113 section 7)."""
+    """Error codes (RFC 9113 section 7)."""
 
     NO_ERROR = 0
     PROTOCOL_ERROR = 1
     INTERNAL_ERROR = 2
     FLOW_CONTROL_ERROR = 3
+    SETTINGS_TIMEOUT = 4
     STREAM_CLOSED = 5
     FRAME_SIZE_ERROR = 6
     REFUSED_STREAM = 7
     CANCEL = 8
     COMPRESSION_ERROR = 9
+    CONNECT_ERROR = 10
     ENHANCE_YOUR_CALM = 11
+    INADEQUATE_SECURITY = 12
+    HTTP_1_1_REQUIRED = 13
 
 
 class ConnectionFailed(Exception):  # noqa: N818 - the state of the connection
@@ -53,8 +60,8 @@ class ConnectionFailed(Exception):  # noqa: N818 - the state of the connection
 class StreamFailed(Exception):  # noqa: N818 - the state of the stream
     """The peer broke the protocol on one stream, which ends with an RST_STREAM."""
 
-    def __init__(self, stream: int, code: ErrorCode) -> None:
-        super().__init__(code.name)
+    def __init__(self, stream: int, code: ErrorCode, why: str) -> None:
+        super().__init__(why)
         self.stream = stream
         self.code = code
 
@@ -83,6 +90,9 @@ def settings(values: dict[int, int]) -> bytes:
 def read_settings(payload: bytes) -> dict[int, int]:
     """Read the payload of a SETTINGS frame.
 
+    The last value of a setting counts. The smallest one counts for HPACK's table, since an encoder
+    must also follow a size that the peer raises again at once (RFC 7541 4.2).
+
     Raises:
         ConnectionFailed: the payload is cut, or a setting has a value out of range.
     """
@@ -96,6 +106,8 @@ def read_settings(payload: bytes) -> dict[int, int]:
             raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "maximum frame size out of range")
         if name == SETTINGS_ENABLE_PUSH and value > 1:
             raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "ENABLE_PUSH must be 0 or 1")
+        if name == SETTINGS_HEADER_TABLE_SIZE:
+            value = min(value, values.get(name, value))
         values[name] = value
     return values
 

@@ -20,6 +20,13 @@ class Status(IntEnum):
     UNAVAILABLE = 14
 
 
+class HttpError(IntEnum):
+    """HTTP statuses for requests that are valid HTTP but not gRPC."""
+
+    METHOD_NOT_ALLOWED = 405
+    UNSUPPORTED_MEDIA_TYPE = 415
+
+
 class CallFailed(Exception):  # noqa: N818 - the state of the call
     """A call that ends with a status other than OK and without a message.
 
@@ -85,6 +92,8 @@ def _literal(name: bytes, value: bytes) -> bytes:
 _RESPONSE = b"\x88" + _literal(b"content-type", b"application/grpc")
 _ACCEPTED = _literal(b"grpc-accept-encoding", b"identity")
 _OK_TRAILERS = _literal(b"grpc-status", b"0")
+# HPACK's table of size 0 (RFC 7541 6.3). The server never adds an entry, so it needs none.
+TABLE_SIZE_UPDATE = b"\x20"
 # The parts of the frame headers before the stream id.
 _HEADERS_BEGIN = frames.frame(frames.HEADERS, frames.END_HEADERS, 0, _RESPONSE)[:5]
 _TRAILERS_BEGIN = frames.frame(
@@ -92,9 +101,14 @@ _TRAILERS_BEGIN = frames.frame(
 )[:5]
 
 
-def response_headers(stream: int) -> bytes:
-    """Write the headers of a response with a message."""
-    return frames.frame(frames.HEADERS, frames.END_HEADERS, stream, _RESPONSE)
+def response_headers(stream: int, update: bytes) -> bytes:
+    """Write the headers of a response with a message.
+
+    Args:
+        stream: of the call.
+        update: ``TABLE_SIZE_UPDATE`` or empty, as in the functions below.
+    """
+    return frames.frame(frames.HEADERS, frames.END_HEADERS, stream, update + _RESPONSE)
 
 
 def whole_response(stream: int, data: bytes) -> bytes:
@@ -105,20 +119,29 @@ def whole_response(stream: int, data: bytes) -> bytes:
     return b"".join((*head, data, _TRAILERS_BEGIN, stream_id, _OK_TRAILERS))
 
 
-def ok_trailers(stream: int) -> bytes:
+def ok_trailers(stream: int, update: bytes) -> bytes:
     """Write the trailers of a response with a message."""
-    return frames.frame(
-        frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, stream, _OK_TRAILERS
-    )
+    return _last_headers(stream, update + _OK_TRAILERS)
 
 
-def failure(stream: int, error: CallFailed) -> bytes:
+def http_error(stream: int, error: HttpError, update: bytes) -> bytes:
+    """Write the whole response to a request that is not gRPC (gRPC's "Responses")."""
+    # A literal whose name has index 8 in the static table (RFC 7541 6.2.2).
+    return _last_headers(stream, update + b"\x08\x03%d" % error)
+
+
+def failure(stream: int, error: CallFailed, update: bytes) -> bytes:
     """Write the whole response of a failed call."""
     message = quote(str(error))[:100].encode("ascii")
     block = (
-        _RESPONSE
+        update
+        + _RESPONSE
         + _ACCEPTED
         + _literal(b"grpc-status", str(int(error.status)).encode("ascii"))
         + _literal(b"grpc-message", message)
     )
+    return _last_headers(stream, block)
+
+
+def _last_headers(stream: int, block: bytes) -> bytes:
     return frames.frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, stream, block)

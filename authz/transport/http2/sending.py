@@ -4,6 +4,7 @@ from collections import OrderedDict
 
 from authz.transport.http2 import frames, grpc
 from authz.transport.http2.frames import ConnectionFailed, ErrorCode, StreamFailed
+from authz.transport.http2.grpc import CallFailed, HttpError
 
 
 class Sender:
@@ -20,6 +21,10 @@ class Sender:
         self._frame_size = frames.DEFAULT_FRAME_SIZE
         self._window = frames.DEFAULT_WINDOW
         self._windows: dict[int, int] = {}
+        # The largest HPACK table that the peer takes this encoder to have, and what the next
+        # header block must begin with.
+        self._table_size = frames.DEFAULT_TABLE_SIZE
+        self._table_update = b""
         # The first waits for the window of its stream, the second only for the connection's, in
         # turn. With two collections a window update costs no more than the data that it frees.
         self._blocked: dict[int, memoryview] = {}
@@ -60,15 +65,44 @@ class Sender:
     def respond(self, stream: int, data: bytes) -> None:
         """Send a whole response: headers, data, trailers."""
         size = len(data)
-        if size <= self._window and size <= self._windows[stream] and size <= self._frame_size:
+        if (
+            size <= self._window
+            and size <= self._windows[stream]
+            and size <= self._frame_size
+            and not self._table_update
+        ):
             self._window -= size
             self._frames.append(grpc.whole_response(stream, data))
             del self._windows[stream]
             return
-        self._frames.append(grpc.response_headers(stream))
+        self._frames.append(grpc.response_headers(stream, self._take_table_update()))
         self.held += size
         self._queued[stream] = memoryview(data)
         self._pump()
+
+    def fail(self, stream: int, error: CallFailed | HttpError) -> None:
+        """Send the whole response of a call that failed, and drop its held data."""
+        self.close(stream)
+        update = self._take_table_update()
+        if isinstance(error, HttpError):
+            self._frames.append(grpc.http_error(stream, error, update))
+        else:
+            self._frames.append(grpc.failure(stream, error, update))
+
+    def shrink_table(self, size: int) -> None:
+        """Apply the peer's limit for HPACK's table; call this after the settings' ACK is written.
+
+        The first header block after the ACK must begin with an update if the table has become
+        smaller (RFC 7541 4.2). A peer such as Envoy ends the connection otherwise. The update is to
+        0, which is within every later limit.
+        """
+        if size < self._table_size:
+            self._table_size = 0
+            self._table_update = grpc.TABLE_SIZE_UPDATE
+
+    def _take_table_update(self) -> bytes:
+        update, self._table_update = self._table_update, b""
+        return update
 
     def apply(self, settings: dict[int, int]) -> None:
         """Apply the peer's settings.
@@ -103,7 +137,7 @@ class Sender:
         elif stream in self._windows:
             window = self._windows[stream] = self._windows[stream] + increment
             if window > frames.MAX_WINDOW:
-                raise StreamFailed(stream, ErrorCode.FLOW_CONTROL_ERROR)
+                raise StreamFailed(stream, ErrorCode.FLOW_CONTROL_ERROR, "window too large")
             if window > 0 and stream in self._blocked:
                 self._queued[stream] = self._blocked.pop(stream)
         if self._queued:
@@ -124,5 +158,5 @@ class Sender:
             if rest:
                 self._queued[stream] = rest
             else:
-                self._frames.append(grpc.ok_trailers(stream))
+                self._frames.append(grpc.ok_trailers(stream, self._take_table_update()))
                 del self._windows[stream]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from authz.transport.http2 import blocks
 from authz.transport.http2.blocks import Blocks
 from authz.transport.http2.frames import ConnectionFailed, ErrorCode
+from authz.transport.http2.grpc import HttpError
 from tests.unit.transport.http2.wire import plain_block, request_fields
 
 PATHS = ("/a/A", "/b/B", "/c/C")
@@ -21,7 +22,7 @@ class Reference:
     def __init__(self) -> None:
         self.decoder = hpack.Decoder(max_header_list_size=blocks.MAX_HEADER_BLOCK_BYTES)
 
-    def path_of(self, block: bytes) -> str | None:
+    def path_of(self, block: bytes) -> str | HttpError | None:
         """Return what ``Blocks.path_of`` has to return."""
         return blocks._path(self.decoder.decode(block, raw=True))
 
@@ -220,7 +221,6 @@ def test_trailers() -> None:
         request_fields(__path=None),
         request_fields(__path=""),
         request_fields(__method=None),
-        request_fields(__method="GET"),
         request_fields(__scheme=None),
         request_fields(__status="200"),
         [*request_fields(), (":path", "/other")],
@@ -228,8 +228,6 @@ def test_trailers() -> None:
         request_fields(te="gzip"),
         request_fields(connection="close"),
         request_fields(transfer_encoding="chunked"),
-        request_fields(content_type="text/plain"),
-        request_fields(content_type=None),
         [*request_fields(), ("X-Upper", "a")],
         [*request_fields(), ("x y", "a")],
         [*request_fields(), ("", "a")],
@@ -240,7 +238,7 @@ def test_trailers() -> None:
     ids=lambda fields: repr(fields)[-60:],
 )
 def test_malformed_lists(fields: list[tuple[str, str]]) -> None:
-    """What RFC 9113 8.2 and 8.3 or gRPC forbid is no request, and nothing else either."""
+    """A list that RFC 9113 8.2 or 8.3 forbids is neither a request nor trailers."""
     ours = Blocks()
     for _ in range(3):
         assert ours.path_of(plain_block(fields)) is None
@@ -251,3 +249,18 @@ def test_good_lists(content_type: str) -> None:
     """What gRPC clients send is a request, with what they add."""
     fields = request_fields("/a/A", content_type=content_type, grpc_timeout="100m", user_agent="x")
     assert Blocks().path_of(plain_block(fields)) == "/a/A"
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        (request_fields(__method="GET", content_type=None), 405),
+        (request_fields(content_type="text/plain"), 415),
+        (request_fields(content_type=None), 415),
+    ],
+)
+def test_http_without_grpc(fields: list[tuple[str, str]], status: int) -> None:
+    """A valid HTTP request that is not gRPC gets the status that names the reason."""
+    ours = Blocks()
+    for _ in range(3):
+        assert ours.path_of(plain_block(fields)) == HttpError(status)

@@ -220,7 +220,7 @@ async def test_stream_errors(sent: bytes, code: ErrorCode) -> None:
 
 MALFORMED = {
     "no path": headers(1, plain_block(request_fields(__path=None))),
-    "GET": headers(1, plain_block(request_fields(__method="GET"))),
+    "no method": headers(1, plain_block(request_fields(__method=None))),
     "no headers": headers(1, b"", ENDED),
     "headers of a connection": headers(1, plain_block(request_fields(connection="close"))),
     "trailers without an end": headers(1) + headers(1, b""),
