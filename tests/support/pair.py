@@ -183,7 +183,7 @@ class Pair:
         """Make an active user."""
         asyncio.run(self._create_user(name))
 
-    def create_token(self, user: str, lifetime: timedelta = timedelta(hours=1)) -> str:
+    def create_token(self, user: str, lifetime: timedelta = timedelta(days=2)) -> str:
         """Make a token and return its text."""
         return asyncio.run(self._create_token(user, lifetime))
 
