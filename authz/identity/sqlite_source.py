@@ -7,6 +7,7 @@ from typing import Any
 
 from cachetools import FIFOCache
 
+from authz.arrivals import ARRIVAL
 from authz.core.identity import Identity, Rejection
 from authz.core.tokens import CoderToken
 from authz.database.sqlite_file import SQLiteFile
@@ -45,6 +46,7 @@ class SQLiteSource:
         # Records, and the state of the file in which they were read.
         self._records: FIFOCache[str, TokenRecord] = FIFOCache(_MAX_RECORDS)
         self._state: tuple[sqlite3.Connection, int] | None = None
+        self._arrival = 0
         self._own_keys = own_keys
         self._select = SELECT_RECORD
 
@@ -66,7 +68,12 @@ class SQLiteSource:
         self._file.close()
 
     def _read(self, token_id: str) -> TokenRecord | None:
+        arrival = ARRIVAL.number
         try:
+            if arrival and arrival == self._arrival and self._state is not None:
+                # Another check of the same read has looked, after this one had arrived. A record
+                # that is not cached is read now, and is at least as new as that look.
+                return self._record(self._state[0], token_id)
             connection = self._file.connection()
             # The version changes with each commit of other connections, and costs half as much as a
             # query. While it is the same, a cached record is what a query would return.
@@ -77,12 +84,8 @@ class SQLiteSource:
                 self._forget()
                 self._select = self._select_of(connection)
                 self._state = connection, version
-            record = self._records.get(token_id)
-            if record is None:
-                rows = connection.execute(self._select, {"1": token_id}).fetchall()
-                if rows:
-                    record = _record_of(rows[0])
-                    self._records[token_id] = record
+            self._arrival = arrival
+            return self._record(connection, token_id)
         except StoreError as error:
             self._forget()
             raise IdentityUnreachable(str(error)) from error
@@ -90,6 +93,14 @@ class SQLiteSource:
             self._forget()
             self._file.close()
             raise IdentityUnreachable(f"can't read the store {self._file.path}: {error}") from error
+
+    def _record(self, connection: sqlite3.Connection, token_id: str) -> TokenRecord | None:
+        record = self._records.get(token_id)
+        if record is None:
+            rows = connection.execute(self._select, {"1": token_id}).fetchall()
+            if rows:
+                record = _record_of(rows[0])
+                self._records[token_id] = record
         return record
 
     def _forget(self) -> None:

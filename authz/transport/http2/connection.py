@@ -3,6 +3,7 @@
 import asyncio
 from typing import cast
 
+from authz.arrivals import ARRIVAL
 from authz.transport.common import Methods
 from authz.transport.http2 import frames
 from authz.transport.http2.blocks import MAX_HEADER_BLOCK_BYTES, Blocks
@@ -77,6 +78,7 @@ class Connection(asyncio.Protocol):
         """Handle bytes from the peer."""
         if self._is_closed:
             return
+        ARRIVAL.begin()
         try:
             self._read(self._buffer + data if self._buffer else data)
         except ConnectionFailed as error:
@@ -86,6 +88,8 @@ class Connection(asyncio.Protocol):
             self._fail(ConnectionFailed(ErrorCode.INTERNAL_ERROR, "internal error"))
         else:
             self._flush()
+        finally:
+            ARRIVAL.end()
 
     @property
     def is_finished(self) -> bool:
@@ -115,8 +119,7 @@ class Connection(asyncio.Protocol):
         self._flush()
         self._transport.close()
         # Closing waits until all data is sent, which takes forever if the peer does not read.
-        loop = asyncio.get_running_loop()
-        self._abort = loop.call_later(CLOSE_SECONDS, self._transport.abort)
+        self._abort = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._transport.abort)
 
     def abort(self) -> None:
         """Close at once, without sending the remaining data."""
@@ -178,9 +181,7 @@ class Connection(asyncio.Protocol):
                 raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "GOAWAY on a stream")
             if len(payload) < 8:
                 raise ConnectionFailed(ErrorCode.FRAME_SIZE_ERROR, "GOAWAY cut")
-            # Without the debug data behind the code, which may quote headers.
-            code = int.from_bytes(payload[4:8], "big")
-            _problems.log_peer("http2 connection ended by the peer", code)
+            _problems.log_peer("http2 connection ended by the peer", frames.uint32(payload[4:8]))
         elif kind == frames.PUSH_PROMISE:
             raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "clients must not push")
         # Endpoints must ignore unknown frames (RFC 9113 5.5).
@@ -261,8 +262,7 @@ class Connection(asyncio.Protocol):
         settings = frames.read_settings(payload)
         self._out.apply(settings)
         self._out.write(frames.frame(frames.SETTINGS, frames.ACK, 0))
-        if frames.SETTINGS_HEADER_TABLE_SIZE in settings:
-            self._out.shrink_table(settings[frames.SETTINGS_HEADER_TABLE_SIZE])
+        self._out.shrink_table(settings)
 
     def _on_ping(self, flags: int, stream: int, payload: bytes) -> None:
         if stream:

@@ -48,6 +48,8 @@ class ProblemLog:
     def log_peer(self, event: str, code: int) -> None:
         """Log the error code of a peer, unless the peer only wants no more.
 
+        The debug data behind the code is left out, since it may quote headers.
+
         Args:
             event: the line's text.
             code: from an RST_STREAM or a GOAWAY, any number.

@@ -89,13 +89,14 @@ class Sender:
         else:
             self._frames.append(grpc.failure(stream, error, update))
 
-    def shrink_table(self, size: int) -> None:
+    def shrink_table(self, settings: dict[int, int]) -> None:
         """Apply the peer's limit for HPACK's table; call this after the settings' ACK is written.
 
         The first header block after the ACK must begin with an update if the table has become
         smaller (RFC 7541 4.2). A peer such as Envoy ends the connection otherwise. The update is to
         0, which is within every later limit.
         """
+        size = settings.get(frames.SETTINGS_HEADER_TABLE_SIZE, self._table_size)
         if size < self._table_size:
             self._table_size = 0
             self._table_update = grpc.TABLE_SIZE_UPDATE
