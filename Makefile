@@ -14,8 +14,9 @@ run: $(VENV)/.run  ## the gateway in the foreground, with fake providers
 	$(BIN)/authz up --demo
 
 # Four processes, because many tests wait for a peer. They and the commands that tests start import
-# the same modules, so Python keeps their bytecode. Files go to processes in the order of their names: the default order leaves the files
-# with few and long tests for the end, where one process works and the others have nothing to do.
+# the same modules, so Python keeps their bytecode. Files go to processes in the order of their
+# names: the default order leaves the files with few and long tests for the end, where one process
+# works and the others have nothing to do.
 test: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)/.test  ## every test, against a real Envoy
 	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
