@@ -118,9 +118,9 @@ def _partial_value(
 
 
 def _is_unusable(kind: Any, at: Location, wrong: set[Location]) -> bool:
-    """Return whether a section can't be used in part; of a key no part is of use."""
-    if issubclass(kind, KeyReference):
-        return _is_wrong(at, wrong)
+    """Return whether a section can't be used in part; of a workload no part is of use."""
+    if issubclass(kind, KeyReference) and _is_wrong((*at, "workload"), wrong):
+        return True
     return issubclass(kind, _INDIVISIBLE) and at in wrong
 
 
