@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from tests.containers.events import Event
-from tests.containers.stack import Stack
+from tests.containers.stack import WAIT, Stack
 from tests.support.load import Load
 from tests.support.pair import wait_until
 from tests.support.tokens import altered
@@ -54,7 +54,7 @@ def measure(stack: Stack, event: Event, seconds: float = 3.0) -> Result:
         repaired = time.monotonic()
         stack.wait_for(stack.token, 200)
         recovery = time.monotonic() - repaired
-        load.more(40)
+        load.more(40, WAIT)
     return Result(
         total=load.total,
         failed=Counter(load.failed),
@@ -74,5 +74,5 @@ def _refusal(stack: Stack) -> dict[str, str]:
             found.update(answer.headers)
         return bool(found)
 
-    wait_until(refused, 60, "a 503")
+    wait_until(refused, WAIT, "a 503")
     return found

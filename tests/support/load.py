@@ -57,10 +57,10 @@ class Load:
             for thread in threads:
                 thread.join(120)
 
-    def more(self, count: int) -> None:
+    def more(self, count: int, seconds: float = 60) -> None:
         """Wait for so many more answers."""
         wanted = self.total + count
-        wait_until(lambda: self.total >= wanted, 60, "answers")
+        wait_until(lambda: self.total >= wanted, seconds, "answers")
 
     def _work(self) -> None:
         while not self._stop.is_set():
