@@ -66,6 +66,8 @@ class Load:
         while not self._stop.is_set():
             with contextlib.suppress(OSError), raw.Connection(self.port, 60) as connection:
                 self._send_on(connection)
+            # Where nothing listens, this would otherwise take a processor.
+            self._stop.wait(self.pause)
 
     def _send_on(self, connection: raw.Connection) -> None:
         while not self._stop.is_set():
