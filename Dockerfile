@@ -8,7 +8,6 @@ ARG PYTHON_IMAGE=python:3.11.13-slim-bookworm
 ARG SOURCE_DATE_EPOCH=1577836800
 
 FROM ${PYTHON_IMAGE} AS build
-ARG SOURCE_DATE_EPOCH
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /src
 COPY requirements/build.txt requirements/sbom.txt requirements/serve.txt requirements/
@@ -20,6 +19,8 @@ RUN python -m venv /opt/build && python -m venv --without-pip /opt/authz && pyth
 COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY proto proto
 COPY authz authz
+# Not above, because it is different for each commit, and the packages are not.
+ARG SOURCE_DATE_EPOCH
 # Compiles proto/*.proto into the wheel (hatch_build.py). Byte code that names its source by hash does
 # not depend on when it was compiled. The sources of compiled modules are of no use at run time.
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /dist . \
