@@ -49,7 +49,7 @@ def _is_there(image: str) -> bool:
 def _pull(image: str) -> bool:
     try:
         run("docker", "pull", "--quiet", image, timeout=300)
-    except (Missing, subprocess.TimeoutExpired):
+    except Missing:
         return False
     return True
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.containers.events import EVENTS, Event
 from tests.containers.measuring import CONNECTIONS, Result, measure
-from tests.containers.stack import documented, find_token, new_stack
+from tests.containers.stack import new_stack
 
 _HEAD = """\
 | event | times | failed | slowest response | right answers again after |
@@ -26,8 +26,7 @@ def main() -> int:
         tempfile.TemporaryDirectory(prefix="authz-chaos-") as folder,
         new_stack(Path(folder)) as stack,
     ):
-        (start,) = documented("Start")
-        stack.token = find_token(stack.run(start))
+        stack.start()
         stack.scale(envoys=2, authzs=2)
         rows, allowed = [], 0
         for event in EVENTS:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from tests.containers.stack import PROJECT, Stack, documented
 
-Sees = Literal["nothing", "cuts", "503", "outage"]
+Sees = Literal["nothing", "cuts", "503", "outage", "start"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class Event:
         name: as docs/replicas.md words it.
         happens: breaks the stack, and repairs it at the end of the block.
         sees: what a client may see meanwhile: nothing; its connection cut, and no wrong answer; or
-            a 503 until the repair; or no connection until the repair.
+            a 503 until the repair; no connection until the repair; or no connection and then 503s
+            until all parts have started.
     """
 
     name: str
@@ -62,6 +63,12 @@ def _cut(service: str, network: str) -> Callable[[Stack], AbstractContextManager
                 stack.run(f"docker network connect --alias {service} {name} {container}")
 
     return happens
+
+
+@contextlib.contextmanager
+def _all_restarted(stack: Stack) -> Iterator[None]:
+    stack.run("docker compose restart")
+    yield
 
 
 @contextlib.contextmanager
@@ -120,5 +127,6 @@ EVENTS = (
     Event("every Envoy is replaced", lambda stack: _replaced(stack, "envoy"), "nothing"),
     Event("the balancer restarts", _command("restart --time 2", "", "front"), "outage"),
     Event("Prometheus restarts", _command("restart --time 5", "", "prometheus"), "nothing"),
+    Event("all containers restart", _all_restarted, "start"),
 )
 """Every row of the table "What happens when" that containers can have, and Envoy's own."""

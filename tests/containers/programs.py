@@ -21,14 +21,17 @@ class Missing(Exception):  # noqa: N818 - reads as what it says
 
 def run(*command: str, timeout: float = 600) -> str:
     """Return what a command prints; its error output is part of the error when it fails."""
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except subprocess.TimeoutExpired:
+        raise Missing(f"{' '.join(command)} had no end after {timeout:g} s") from None
     if done.returncode:
         raise Missing(f"{' '.join(command)} failed: {(done.stderr or done.stdout).strip()[-2000:]}")
     return done.stdout

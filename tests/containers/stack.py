@@ -6,6 +6,7 @@ import re
 import secrets
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from testcontainers.compose import DockerCompose
 
 PROJECT = "authz-tests"
+WAIT = 10
+"""Seconds that a wait takes at most on a quiet machine; `wait_until` waits ten times as long."""
 _TOKEN = re.compile(r"\b[0-9A-Za-z]{10}-[0-9A-Za-z]{22}\b")
 _PROVIDERS = {
     "https://api.anthropic.com/": "http://provider:9000/anthropic",
@@ -124,14 +127,28 @@ class Stack:
         }
         return DockerCompose(self.folder)
 
-    def run(self, script: str, timeout: float = 600) -> str:
+    def run(self, script: str, timeout: float = 150) -> str:
         """Run shell lines in the folder as a reader would paste them, and return the output."""
         done = subprocess.run(
-            ["sh", "-ec", script], cwd=self.folder, env=self.environment, timeout=timeout,
+            # `timeout` also ends what the lines have started, which would hold the pipes open.
+            ["timeout", "--kill-after=5", str(timeout), "sh", "-ec", script],
+            cwd=self.folder, env=self.environment,
             capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
-        assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}\n{self._state()}"
+        failed = f"no end after {timeout} s" if done.returncode == 124 else "failed"
+        assert done.returncode == 0, (
+            f"{failed}: {script}\n{done.stdout}\n{done.stderr}\n{self._state()}"
+        )
         return done.stdout
+
+    def start(self) -> float:
+        """Start it by the documented commands; return the seconds until the first answer."""
+        began = time.monotonic()
+        (commands,) = documented("Start")
+        self.token = find_token(self.run(commands, timeout=900))
+        answer = self.models(self.token)
+        assert answer.status_code == 200, answer.text
+        return time.monotonic() - began
 
     def authz(self, *arguments: str) -> str:
         """Run a command of authz in its container."""
@@ -154,13 +171,13 @@ class Stack:
 
     def get(self, path: str, headers: dict[str, str]) -> httpx.Response:
         """Ask through the balancer, Envoy and authz, on a connection of its own."""
-        return httpx.get(f"http://127.0.0.1:{self.port}{path}", headers=headers, timeout=30)
+        return httpx.get(f"http://127.0.0.1:{self.port}{path}", headers=headers, timeout=10)
 
     def models(self, token: str) -> httpx.Response:
         """Ask for the provider's models."""
         return self.get("/anthropic/v1/models", {"x-api-key": token})
 
-    def wait_for(self, token: str, status: int, seconds: float = 120) -> None:
+    def wait_for(self, token: str, status: int) -> None:
         """Wait until the gateway answers with a status."""
 
         def answers() -> bool:
@@ -169,7 +186,7 @@ class Stack:
             except httpx.HTTPError:
                 return False
 
-        wait_until(answers, seconds, f"status {status}")
+        wait_until(answers, WAIT, f"status {status}")
 
     def _state(self) -> str:
         command = "docker compose ps --all; docker compose logs --tail 15"

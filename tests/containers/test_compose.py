@@ -2,7 +2,7 @@
 
 import httpx
 
-from tests.containers.stack import Stack, documented, find_token
+from tests.containers.stack import WAIT, Stack, documented, find_token
 from tests.support.pair import wait_until
 
 MESSAGE = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hello"}]}
@@ -66,7 +66,7 @@ def test_both_scale_at_once(stack: Stack) -> None:
     (more,) = documented("More or fewer replicas")
     stack.run(more)
     assert (len(stack.containers("envoy")), len(stack.containers("authz"))) == (3, 4)
-    wait_until(lambda: stack.models(stack.token).status_code == 200, 30, "an answer")
+    wait_until(lambda: stack.models(stack.token).status_code == 200, WAIT, "an answer")
     stack.scale(envoys=3, authzs=2)
     assert (len(stack.containers("envoy")), len(stack.containers("authz"))) == (3, 2)
     stack.scale(envoys=2, authzs=2)
@@ -83,5 +83,5 @@ def test_prometheus_sees_every_replica(stack: Stack) -> None:
         seen = int(output.count('"1"]'))
         return seen >= len(stack.containers("envoy") + stack.containers("authz"))
 
-    wait_until(up, 60, "every replica being scraped")
+    wait_until(up, WAIT, "every replica being scraped")
     httpx.get(f"http://127.0.0.1:{stack.grafana_port}/api/health", timeout=10).raise_for_status()

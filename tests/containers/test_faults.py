@@ -25,6 +25,8 @@ def test_event(stack: Stack, event: Event) -> None:
             assert result.failed[0] <= 5 * CONNECTIONS
         case "outage":
             assert set(result.failed) <= {0}
+        case "start":
+            assert set(result.failed) <= {0, 503}
         case "503":
             assert set(result.failed) <= {503}
             assert int(result.refusal["retry-after"]) > 0

@@ -11,6 +11,7 @@ import pytest
 import authz
 from tests.containers.bases import REPOSITORY
 from tests.containers.programs import run
+from tests.containers.stack import WAIT
 from tests.support.pair import wait_until
 
 OURS = 120_000_000
@@ -46,7 +47,7 @@ def container(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     )
     with one as running:
         name = running.get_wrapped_container().id
-        wait_until(lambda: _inspect(name)["State"]["Health"]["Status"] == "healthy", 90, "health")
+        wait_until(lambda: _inspect(name)["State"]["Health"]["Status"] == "healthy", WAIT, "health")
         yield running
 
 

@@ -57,15 +57,17 @@ class Load:
             for thread in threads:
                 thread.join(120)
 
-    def more(self, count: int) -> None:
+    def more(self, count: int, seconds: float = 60) -> None:
         """Wait for so many more answers."""
         wanted = self.total + count
-        wait_until(lambda: self.total >= wanted, 60, "answers")
+        wait_until(lambda: self.total >= wanted, seconds, "answers")
 
     def _work(self) -> None:
         while not self._stop.is_set():
             with contextlib.suppress(OSError), raw.Connection(self.port, 60) as connection:
                 self._send_on(connection)
+            # Where nothing listens, this would otherwise take a processor.
+            self._stop.wait(self.pause)
 
     def _send_on(self, connection: raw.Connection) -> None:
         while not self._stop.is_set():
