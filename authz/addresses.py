@@ -77,6 +77,11 @@ class BaseUrl:
         return _is_ip(self.host, 4) or _is_ip(self.host, 6)
 
     @property
+    def is_in_clear(self) -> bool:
+        """True if what is sent there crosses a network without TLS."""
+        return not self.tls and not TcpAddress(self.host, self.port).is_loopback
+
+    @property
     def authority(self) -> str:
         """The ``Host`` header for this provider, with the port unless it is the default."""
         host = f"[{self.host}]" if ":" in self.host else self.host

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, StrictBool, StrictStr, model_validator
 
-from authz.addresses import TcpAddress, parse_base_url
+from authz.addresses import parse_base_url
 from authz.config.fields import FilePath, Section, WholeSeconds
 from authz.config.shared_issuers import too_wide
 from authz.core.rules import TokenRules, make_rules
@@ -35,7 +35,7 @@ class MachineIssuer(Section):
     @model_validator(mode="after")
     def _safe(self) -> Self:
         url = parse_base_url(self.issuer)
-        if not url.tls and not TcpAddress(url.host, url.port).is_loopback:
+        if url.is_in_clear:
             raise ValueError("issuer: must begin with https://")
         return self
 

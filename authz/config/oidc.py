@@ -5,7 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, StrictStr, model_validator
 
-from authz.addresses import TcpAddress, parse_base_url
+from authz.addresses import parse_base_url
 from authz.config.fields import FilePath, Section
 from authz.config.key_reference import StoredSecret
 
@@ -89,7 +89,7 @@ class OidcIssuer(Section):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         url = parse_base_url(self.issuer)
-        if not url.tls and not TcpAddress(url.host, url.port).is_loopback:
+        if url.is_in_clear:
             raise ValueError("issuer: must begin with https://")
         if "openid" not in self.scopes or not all(map(_SCOPE.fullmatch, self.scopes)):
             raise ValueError("scopes: must be words without spaces, and one must be openid")

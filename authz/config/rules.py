@@ -41,7 +41,7 @@ def warnings(config: Config) -> Iterator[str]:
             f"{_and_url(config)}"
         )
     url = config.sign_in.url
-    if url is not None and not url.tls and not TcpAddress(url.host, url.port).is_loopback:
+    if url is not None and url.is_in_clear:
         yield (
             "sign_in.url: passwords and tokens cross the network in clear, and Claude Code signs "
             "in over https:// only: use https://"
@@ -63,7 +63,7 @@ def warnings(config: Config) -> Iterator[str]:
             yield "identity: tokens go to Coder in clear: use https://"
     for index, provider in enumerate(config.providers):
         url = provider.base_url
-        if not url.tls and not TcpAddress(url.host, url.port).is_loopback:
+        if url.is_in_clear:
             yield (
                 f"providers[{index}].base_url: credentials and prompts go to {url.host} in clear: "
                 "use https:// if the provider supports it"

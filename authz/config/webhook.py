@@ -7,7 +7,6 @@ from typing import Self
 
 from pydantic import model_validator
 
-from authz.addresses import TcpAddress
 from authz.config.fields import FilePath, Section, Url
 from authz.config.key_reference import KeyReference
 from authz.keys.sources import CentralKey
@@ -35,11 +34,11 @@ class Webhook(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if not self.url.tls and not TcpAddress(self.url.host, self.url.port).is_loopback:
+        if self.url.is_in_clear:
             raise ValueError("url: must begin with https://, because notices name people")
         if self.ca_file is not None and not self.url.tls:
             raise ValueError("ca_file: needs url to begin with https://")
-        if self.secret.exec is not None:
+        if self.secret.is_obtained:
             raise ValueError("secret: must be {env: NAME} or {file: PATH}")
         return self
 

@@ -2,9 +2,9 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, StrictStr
+from pydantic import AfterValidator, Field, StrictStr, model_validator
 
 from authz.config.fields import FilePath, Section, Url
 
@@ -51,6 +51,12 @@ class _Workload(Section):
 
 class _WithJwt(_Workload):
     token_file: Path
+
+    @model_validator(mode="after")
+    def _in_clear(self) -> Self:
+        if self.token_url is not None and self.token_url.is_in_clear:
+            raise ValueError("token_url: must begin with https://, because it gets the JWT")
+        return self
 
 
 class AnthropicWorkload(_WithJwt):
@@ -168,6 +174,12 @@ class GoogleWorkload(_WithJwt):
     service_account: Id | None = None
     scope: Id = _GOOGLE_SCOPE
     impersonation_url: Url | None = None
+
+    @model_validator(mode="after")
+    def _impersonation_in_clear(self) -> Self:
+        if self.impersonation_url is not None and self.impersonation_url.is_in_clear:
+            raise ValueError("impersonation_url: must begin with https://, as it gets a credential")
+        return self
 
     def exchange(self, refresh: float, timeout: float) -> "Exchange":
         """Return the exchange that these settings describe."""

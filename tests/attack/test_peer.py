@@ -34,7 +34,9 @@ def running(request: pytest.FixtureRequest, provider: Provider) -> Iterator[Pair
 def _sign_in(url: str, name: str, password: str, peer: str) -> int:
     body = {"email": name, "password": password}
     headers = {"x-authz-peer": peer, "x-forwarded-for": peer, "forwarded": f"for={peer}"}
-    return httpx.post(f"{url}/api/v2/users/login", json=body, headers=headers).status_code
+    return httpx.post(
+        f"{url}/api/v2/users/login", json=body, headers=headers, timeout=60
+    ).status_code
 
 
 def test_the_audit_log_has_no_invented_address(running: Pair) -> None:

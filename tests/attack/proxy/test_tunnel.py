@@ -110,7 +110,8 @@ def test_http2(proxied: Proxied) -> None:
     answer = _h2(proxied, _post(), BODY)
     assert answer is not None
     assert answer.status == 200
-    assert len(proxied.provider.take()) == 1
+    # The hidden one of an earlier test may arrive late.
+    assert [seen.query for seen in proxied.provider.take() if seen.query != "hidden"] == [""]
 
 
 def test_http2_that_is_something_else_in_http1(proxied: Proxied) -> None:
