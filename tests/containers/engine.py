@@ -97,7 +97,7 @@ def _started() -> Iterator[str]:
         deadline = time.monotonic() + _SECONDS
         while not _answers(address):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise Missing(f"the Docker engine did not start:\n{log.read_text()[-3000:]}")
+                raise Missing(f"the Docker engine did not start: {_problems(log)}")
             time.sleep(0.2)
         _empty(address)
         yield address
@@ -126,6 +126,12 @@ def _launch(folder: Path, address: str, network: Network, log: Path) -> subproce
             # Ctrl-C is for the run, which ends its containers first.
             start_new_session=True, preexec_fn=ends_with_us,
         )  # fmt: skip
+
+
+def _problems(log: Path) -> str:
+    """Return what an engine's log has besides its progress."""
+    lines = [line for line in log.read_text().splitlines() if " level=info " not in line]
+    return "\n".join(lines)[-2000:].strip()
 
 
 def _answers(address: str) -> bool:
