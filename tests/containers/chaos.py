@@ -16,7 +16,7 @@ from tests.containers.stack import new_stack
 _HEAD = """\
 | event | times | failed | slowest response | right answers again after |
 | --- | --- | --- | --- | --- |"""
-_NAMES = {0: "cut", 503: "503"}
+_NAMES = {0: "cut", 503: "with 503"}
 
 
 def main() -> int:
