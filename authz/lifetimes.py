@@ -25,7 +25,7 @@ DEFAULT = timedelta(hours=168)
 SESSION = timedelta(hours=168)
 """The lifetime of a session; ``coder login`` uses the default lifetime of tokens."""
 OVERLAP = timedelta(hours=1)
-"""How long a rotated token works beside the new one: enough to restart what uses it."""
+"""The time for which a rotated token works beside the new one: enough to restart its users."""
 RETENTION = timedelta(days=7)
 """Coder's ``CODER_API_KEYS_RETENTION``, after which the record of an expired key is deleted."""
 BROWSER_SESSION = timedelta(hours=24)

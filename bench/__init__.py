@@ -1,1 +1,1 @@
-"""What the pair costs, measured on the machine at hand; ``bench/README.md`` says how to read it."""
+"""Measurements of what the pair costs on this machine; ``bench/README.md`` says how to read it."""

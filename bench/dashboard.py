@@ -163,7 +163,7 @@ def _draw(target: Path, url: str, began: float, ended: float) -> None:
         place.grid(alpha=0.3)
         place.legend(loc="upper left", fontsize=6, framealpha=0.6)
     figure.savefig(target, metadata={"Date": None})
-    # A tenth of a point is seen by nobody, and makes half of the file.
+    # A tenth of a point is invisible, and takes half of the file.
     text = _LONG.sub(r"\1", target.read_text())
     target.write_text("\n".join(line.rstrip() for line in text.splitlines()) + "\n")
 

@@ -25,7 +25,7 @@ class LoadError(Exception):
 
 @dataclass(frozen=True)
 class Job:
-    """What to send.
+    """The requests to send.
 
     Attributes:
         request: a whole HTTP/1.1 request, sent as it is.
@@ -41,7 +41,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came back.
+    """The results of a load.
 
     Attributes:
         requests: answered requests.

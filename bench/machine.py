@@ -17,7 +17,7 @@ _LOOK_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class State:
-    """How busy the machine was before the run.
+    """The load of the machine before the run.
 
     Attributes:
         load: the load average of the last minute; it takes minutes to fall.
@@ -29,7 +29,7 @@ class State:
 
     @property
     def quiet(self) -> bool:
-        """Whether latencies can be trusted."""
+        """True if latencies can be trusted."""
         return self.busy <= QUIET
 
     def __str__(self) -> str:
@@ -38,7 +38,7 @@ class State:
 
 
 def look(seconds: float = _LOOK_SECONDS) -> State:
-    """Look at the machine for a moment, before anything of ours runs."""
+    """Look at the machine for a moment, before the run starts anything."""
     begin, busy = time.monotonic(), machine_busy_seconds()
     time.sleep(seconds)
     used = (machine_busy_seconds() - busy) / (time.monotonic() - begin)

@@ -1,6 +1,6 @@
-"""What mitmproxy runs to do the proxy's job: check the token, put the central key in.
+"""The add-on with which mitmproxy does the proxy's job: check the token, set the central key.
 
-Loaded by ``mitmdump`` in an environment of its own, so it imports nothing of ours. A dictionary
+Loaded by ``mitmdump`` in its own environment, so it imports nothing of this project. A dictionary
 stands for the look-up, which favours mitmproxy.
 """
 

@@ -13,7 +13,7 @@ _VARIABLES = ("HOME", "LANG", "PATH", "TZ", "LD_LIBRARY_PATH")
 
 
 class Watched:
-    """A process and its descendants, whoever started them.
+    """A process and its descendants, including those that others started.
 
     Args:
         pid: of the first one.
@@ -37,7 +37,7 @@ class Watched:
 
 
 class Process(Child, Watched):
-    """A child of ours, which the kernel ends when we die.
+    """A child process, which the kernel ends when this one dies.
 
     Args:
         name: for messages and for the report.

@@ -25,7 +25,7 @@ class StreamError(Exception):
 
 @dataclass(frozen=True)
 class Job:
-    """What to open.
+    """The streams to open.
 
     Attributes:
         request: a whole HTTP/1.1 request, sent as it is.
@@ -45,7 +45,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came back; times by percentile.
+    """The results of streams; times by percentile.
 
     Attributes:
         failures: streams that were refused, were cut, or lack an event.

@@ -1,4 +1,4 @@
-"""Fixtures that every folder of tests uses."""
+"""Fixtures that the tests of every folder use."""
 
 import contextlib
 import functools
@@ -20,7 +20,8 @@ from tests.support.pair import Pair, Provider, pair, stand_in
 from tests.support.transports import transport_settings
 
 _INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
-"""Each file that an Envoy watches takes one of a user's 128, and tests run many Envoys."""
+"""The limit on inotify instances: each file that an Envoy watches takes one of a user's 128, and
+tests run many Envoys."""
 with contextlib.suppress(OSError, ValueError):
     if int(_INSTANCES.read_text()) < 1024:
         # Allowed to root, as in a CI container; others have to do with what there is.
@@ -34,10 +35,10 @@ hypothesis.settings.load_profile("busy")
 
 
 def _trust_once() -> None:
-    """Let all clients of httpx that trust the public CAs share them.
+    """Let all clients of httpx that trust the public CAs share one context.
 
-    Reading them takes 20 ms, which every client and every ``httpx.get`` of a test would spend. Only
-    tests use httpx: nothing in authz does.
+    Reading the CAs takes 20 ms, which every client and every ``httpx.get`` of a test would spend.
+    Only tests use httpx: nothing in authz does.
     """
     transport: Any = httpx._transports.default
     create: Callable[..., ssl.SSLContext] = transport.create_ssl_context
@@ -99,7 +100,7 @@ def every_upstream() -> Iterator[Provider]:
 def every_type(
     every_upstream: Provider, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Pair]:
-    """A pair with a provider of every other type, which tells models who asks."""
+    """A pair with a provider of every other type, which tells models the name of the user."""
     folder = tmp_path_factory.mktemp("every-type")
     with every.pair_of_every_type(every_upstream, folder, send_actor_headers=True) as running:
         yield running
@@ -109,7 +110,7 @@ def every_type(
 def every_type_without_byok(
     every_upstream: Provider, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Pair]:
-    """The same with BYOK switched off, and nobody told who asks."""
+    """The same with BYOK switched off, and without users' names for models."""
     folder = tmp_path_factory.mktemp("every-type-without-byok")
     with every.pair_of_every_type(every_upstream, folder, allow_byok=False) as running:
         yield running

@@ -59,7 +59,7 @@ async def browser_login(url: BaseUrl, ca_file: Path | None, *, opens: bool) -> S
         opens: open the browser; else only print the URL.
 
     Raises:
-        StoreError: nobody approved in time, or the gateway refused.
+        StoreError: the sign-in was not approved in time, or the gateway refused.
     """
     base = str(url).rstrip("/")
     verifier, state = secrets.token_urlsafe(32), secrets.token_urlsafe(32)

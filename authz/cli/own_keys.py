@@ -128,6 +128,7 @@ def remove(provider: str, user_name: str | None, config_path: Path | None) -> No
 def rotate(config_path: Path | None) -> None:
     """Encrypt every stored key again with the first master key of own_keys.keys.
 
+    Every running authz must have read that key before: reload them first.
     Afterwards the other master keys can be removed from own_keys.keys.
     """
 

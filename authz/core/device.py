@@ -39,8 +39,8 @@ def read_user_code(text: str) -> str | None:
 class RefreshToken:
     """A refresh token: ``<id>.<family>.<secret>``.
 
-    A replacement has the same id and family and another secret. So whoever sends a known family
-    with a secret that is not the current one has an earlier token of the same sign-in.
+    A replacement has the same id and family and another secret. So a client that sends a known
+    family with a secret that is not the current one has an earlier token of the same sign-in.
 
     Attributes:
         id: of the access token's record.

@@ -37,7 +37,7 @@ class Origin(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """What tells it from others, for the memory that workers share; no secret."""
+        """The identity of the command in the memory that workers share; no secret."""
         ...
 
     def obtain(self, environ: Mapping[str, str], is_stopped: Callable[[], bool]) -> bytes:
@@ -65,7 +65,7 @@ class Command:
 
     @property
     def fingerprint(self) -> str:
-        """What tells this command from others, for the memory that workers share."""
+        """The identity of this command in the memory that workers share."""
         return json.dumps((self.arguments, self.pass_env))
 
     def obtain(self, environ: Mapping[str, str], is_stopped: Callable[[], bool]) -> bytes:

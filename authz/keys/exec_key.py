@@ -21,7 +21,7 @@ RETRY_SECONDS = 15.0
 STOP_SECONDS = 1.0
 """The longest wait for a thread at the end. It takes a twentieth of a second."""
 _SHARE_SECONDS = 2.0
-"""How often a worker looks for a key that another worker has got."""
+"""The time between two looks for a key that another worker obtained."""
 
 
 class ExecKey:

@@ -1,4 +1,4 @@
-"""What manifests lack, and what that costs."""
+"""Findings: settings that manifests lack, with the consequences."""
 
 from dataclasses import dataclass
 

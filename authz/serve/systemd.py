@@ -40,7 +40,7 @@ class Notifier:
 
     @property
     def watchdog_seconds(self) -> float | None:
-        """How often ``alive`` has to be called: thrice in the time after which systemd acts."""
+        """The seconds between calls of ``alive``: a third of the time after which systemd acts."""
         return self._watchdog / 3 if self._watchdog and self.is_on else None
 
     def waiting(self, what: str) -> None:

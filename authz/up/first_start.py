@@ -70,7 +70,7 @@ def make_first_code(config: Config) -> Secret | None:
     Raises:
         OSError: the state folder can't be written to.
     """
-    # The link sets a password, which nobody could sign in with.
+    # The link sets a password, which is useless where passwords are off.
     passwords = config.sign_in.passwords
     if not passwords or not asyncio.run(_needs_first_owner(config.identity)):
         first_link.forget(config)

@@ -23,9 +23,9 @@ _WARM_SECONDS = 10.0
 _POLL_SECONDS = 0.02
 BLIND_SECONDS = 3.0
 LINGER_SECONDS = 3.0
-"""How long unreferenced clusters are kept. A request gets its route before its check, and its
-cluster after it. A check may take two seconds: ``CHECK_SECONDS`` in ``authz/envoy/filters.py``,
-which is not imported here because that takes a second."""
+"""The time for which unreferenced clusters are kept. A request gets its route before its check,
+and its cluster after it. A check may take two seconds: ``CHECK_SECONDS`` in
+``authz/envoy/filters.py``, which is not imported here because that takes a second."""
 
 
 class Watcher(Protocol):

@@ -58,7 +58,7 @@ class Exchange(ABC):
 
     @property
     def fingerprint(self) -> str:
-        """What tells this exchange from others, for the memory that workers share."""
+        """The identity of this exchange in the memory that workers share."""
         values = {**asdict(self), "refresh": None, "timeout": None}
         return json.dumps([type(self).__name__, values], default=str)
 

@@ -1,1 +1,1 @@
-"""What a user would take instead of Envoy and authz, doing the same job in the same run."""
+"""Alternatives to Envoy and authz, which do the same job in the same run."""

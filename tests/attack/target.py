@@ -1,4 +1,4 @@
-"""A gateway under attack, and what no attack may bring about."""
+"""A gateway under attack, and checks of what no attack may cause."""
 
 import itertools
 import re
@@ -29,7 +29,7 @@ _marks = itertools.count()
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an attack brought: an answer, or None for a closed connection; and what got through."""
+    """The result of an attack: an answer, or None for a closed connection; and what got through."""
 
     answer: Answer | None
     seen: list[RecordedRequest]

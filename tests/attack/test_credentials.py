@@ -26,7 +26,7 @@ def _refused(outcome_status: int | None, error_type: str) -> None:
     "spell", [str.lower, str.title, str.upper], ids=["lower", "title", "upper"]
 )
 def test_doubled_header(target: Target, header: str, spell: type[str]) -> None:
-    """A credential header that comes twice is 400, however its name is written."""
+    """A credential header that is sent twice is 400, however its name is spelled."""
     value = target.value(header)
     seconds = [value, target.value(header, target.other)]
     if header != "authorization":
@@ -39,7 +39,7 @@ def test_doubled_header(target: Target, header: str, spell: type[str]) -> None:
 
 
 def test_empty_second_authorization(target: Target) -> None:
-    """Envoy drops an empty second Authorization unseen: the provider still gets one credential."""
+    """The provider gets one credential, although Envoy silently drops an empty Authorization."""
     own = f"Bearer {OWN_KEYS['openai']}"
     for first, second in ((own, ""), ("", own)):
         outcome = target.post(
@@ -55,7 +55,7 @@ def test_empty_second_authorization(target: Target) -> None:
 
 @pytest.mark.parametrize("header", CREDENTIAL_HEADERS)
 def test_doubled_header_in_http2(target: Target, header: str) -> None:
-    """In HTTP/2 too a credential header that comes twice is 400."""
+    """A credential header that is sent twice is 400 in HTTP/2 too."""
     first, second = target.value(header), target.value(header, target.other)
     outcome = target.send_h2([*H2, (header, first), (header, second)])
     _refused(outcome.status, outcome.error_type)
@@ -71,7 +71,7 @@ def test_further_doubled_header(target: Target, header: str) -> None:
 
 
 def test_doubled_header_before_byok_is_refused(target_without_byok: Target) -> None:
-    """A doubled own key is 400 where BYOK is off, since nobody can say what was meant."""
+    """A doubled own key is 400 even if BYOK is off, since it is ambiguous."""
     own = OWN_KEYS["anthropic"]
     headers = [(GOVERNANCE, target_without_byok.token), ("x-api-key", own), ("x-api-key", own)]
     outcome = target_without_byok.post(headers)
@@ -82,7 +82,7 @@ def test_doubled_header_before_byok_is_refused(target_without_byok: Target) -> N
 @pytest.mark.parametrize("byte", [b"\x80", b"\xa0", b"\xff", b"\xc3\xa9", b"\xe2\x80\x8b"])
 @pytest.mark.parametrize("where", ["before", "inside", "behind"])
 def test_byte_outside_ascii(target: Target, header: str, byte: bytes, where: str) -> None:
-    """A byte outside ASCII in a credential header is 400, wherever in the token it stands."""
+    """A byte outside ASCII in a credential header is 400, at any position in the token."""
     token = target.token.encode()
     token = {
         "before": byte + token,
@@ -107,14 +107,14 @@ def test_control_byte(target: Target, header: str, byte: bytes) -> None:
 @pytest.mark.parametrize("header", CREDENTIAL_HEADERS)
 @pytest.mark.parametrize("space", [b" ", b"\t", b"\r", b"\r\t"])
 def test_space_in_token(target: Target, header: str, space: bytes) -> None:
-    """White space ends a token, so what has it inside is no token: never a pass."""
+    """White space ends a token, so a value with white space inside never passes."""
     outcome = target.post([(header, target.value(header).encode() + space + b"x")])
     assert outcome.status in (400, 401)
     assert outcome.seen == []
 
 
 def test_odd_byte_in_http2(target: Target) -> None:
-    """HTTP/2 can carry any byte in a value: one outside visible ASCII never passes."""
+    """A value with a byte outside visible ASCII, which HTTP/2 can carry, never passes."""
     requests: list[raw.Headers] = [
         [*H2, (header, target.value(header).encode() + byte)]
         for header in CREDENTIAL_HEADERS
@@ -137,7 +137,7 @@ def test_odd_byte_in_http2(target: Target) -> None:
 )
 @pytest.mark.parametrize("header", CREDENTIAL_HEADERS)
 def test_line_break_in_token(target: Target, header: str, injected: bytes) -> None:
-    """A line break behind a bad token makes no second header that anything is decided on."""
+    """A line break behind a bad token does not add a header that a decision is based on."""
     bad = target.value(header, target.token[:-1] + "!").encode()
     outcome = target.post([(header, bad + injected)])
     assert outcome.status in (400, 401)
@@ -147,7 +147,7 @@ def test_line_break_in_token(target: Target, header: str, injected: bytes) -> No
 @pytest.mark.parametrize("header", [GOVERNANCE, "x-api-key"])
 @pytest.mark.parametrize("comma", [",", ", ", " ,"])
 def test_tokens_joined_by_comma(target: Target, header: str, comma: str) -> None:
-    """Two good tokens joined by a comma are no token."""
+    """Two good tokens joined by a comma are not a valid token."""
     outcome = target.post([(header, f"{target.token}{comma}{target.other}")])
     assert (outcome.status, outcome.error_type) == (401, "authentication_error")
     assert outcome.seen == []
@@ -183,7 +183,7 @@ def test_token_of_wrong_length(target: Target, header: str, length: int) -> None
     ],
 )
 def test_authorization_that_is_no_bearer(target: Target, value: str) -> None:
-    """Anything but exactly ``Bearer`` and a token is no credential."""
+    """A value other than exactly ``Bearer`` and a token is not a credential."""
     outcome = target.post([("authorization", value.format(token=target.token))])
     assert (outcome.status, outcome.error_type) == (401, "authentication_error")
     assert outcome.seen == []
@@ -191,7 +191,7 @@ def test_authorization_that_is_no_bearer(target: Target, value: str) -> None:
 
 @pytest.mark.parametrize("header", CREDENTIAL_HEADERS)
 def test_connection_names_the_token_header(target: Target, header: str) -> None:
-    """A token that ``Connection`` marks as meant for the next hop only is no token: 401."""
+    """A token that ``Connection`` marks as meant for the next hop only does not count: 401."""
     for listed in (header, header.upper(), f"keep-alive, {header}", ", ".join(CREDENTIAL_HEADERS)):
         outcome = target.post([(header, target.value(header)), ("connection", listed)])
         assert (outcome.status, outcome.error_type) == (401, "authentication_error")
@@ -202,7 +202,7 @@ def test_connection_names_the_token_header(target: Target, header: str) -> None:
     ("listed", "status"), [("x-api-key", 200), (GOVERNANCE, 401), (f"x-api-key, {GOVERNANCE}", 401)]
 )
 def test_connection_names_a_header_of_byok(target: Target, listed: str, status: int) -> None:
-    """Dropping one of two credentials by ``Connection`` never sends the wrong one on."""
+    """A credential that ``Connection`` drops never causes the wrong one to be sent on."""
     outcome = target.post(
         [(GOVERNANCE, target.token), ("x-api-key", OWN_KEYS["anthropic"]), ("connection", listed)]
     )
@@ -213,7 +213,7 @@ def test_connection_names_a_header_of_byok(target: Target, listed: str, status: 
 
 
 def test_connection_does_not_switch_byok_on(target_without_byok: Target) -> None:
-    """Where BYOK is off, an own key that ``Connection`` drops reaches no provider."""
+    """An own key that ``Connection`` drops reaches no provider if BYOK is off."""
     headers = [(GOVERNANCE, target_without_byok.token), ("authorization", f"Bearer {SUBSCRIPTION}")]
     outcome = target_without_byok.post([*headers, ("connection", "authorization")])
     assert [visit.credential for visit in outcome.seen] == [CENTRAL_KEYS["anthropic"]]
@@ -224,7 +224,7 @@ def test_connection_does_not_switch_byok_on(target_without_byok: Target) -> None
 
 @pytest.mark.parametrize("name", ["x_api_key", "X_Api_Key", "x-coder_ai-governance-token", "a_b"])
 def test_underscore_in_header_name(target: Target, name: str) -> None:
-    """A header name that some servers read as another one is dropped, and is no credential."""
+    """A header name that some servers read as another one is dropped, and is not a credential."""
     pseudo = [(":method", "POST"), (":scheme", "http"), (":authority", "g"), (":path", MESSAGES)]
     rest = [(name.lower(), target.other), ("content-type", "application/json")]
     for outcome in (
@@ -242,7 +242,7 @@ def test_underscore_in_header_name(target: Target, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["session_id", "conversation_id"])
 def test_underscored_headers_of_clients(target: Target, name: str) -> None:
-    """The headers of Codex, pi and opencode with an underscore cost the request nothing."""
+    """Underscored headers of Codex, pi and opencode are dropped, and the request is served."""
     outcome = target.post([*target.valid(), (name, "0199a213-81c0")])
     assert outcome.status == 200
     assert [visit.all(name) for visit in outcome.seen] == [[]]
@@ -252,7 +252,7 @@ def test_underscored_headers_of_clients(target: Target, name: str) -> None:
     "name", ["x-api-key ", " x-api-key", "x-api-key\t", "x api key", "x-api-key\x00"]
 )
 def test_space_in_header_name(target: Target, name: str) -> None:
-    """A header name with a space or NUL is 400 or no header; never a credential."""
+    """A header name with a space or NUL is 400 or ignored; it is never a credential."""
     outcome = target.post([(name, target.token)])
     assert outcome.status in (400, 401)
     assert outcome.seen == []
@@ -260,7 +260,7 @@ def test_space_in_header_name(target: Target, name: str) -> None:
 
 @pytest.mark.parametrize("fold", [b"\r\n ", b"\r\n\t", b"\n "])
 def test_folded_header(target: Target, fold: bytes) -> None:
-    """A token on a folded line counts in no header: neither as its own nor as the line above."""
+    """A token on a folded line never counts, neither as its own header nor with the line above."""
     head = b"POST /anthropic/v1/messages HTTP/1.1\r\nhost: gateway\r\ncontent-length: 2\r\n"
     token = target.token.encode()
     for lines in (
@@ -286,7 +286,7 @@ def test_folded_header(target: Target, fold: bytes) -> None:
     ],
 )
 def test_token_of_the_request_in_url(target: Target, path: str) -> None:
-    """The request's own Coder token in the URL is 400, for a URL is logged along the way."""
+    """The request's own Coder token in the URL is 400, since URLs are logged along the way."""
     outcome = target.get(path.format(token=target.token))
     assert outcome.status == 400
     assert outcome.error_type == "invalid_request_error"
@@ -307,7 +307,7 @@ def test_token_of_the_request_in_url(target: Target, path: str) -> None:
 )
 @pytest.mark.parametrize("path", ["/anthropic/v1/models?key=", "/anthropic/v1/models/"])
 def test_escaped_token_in_url(target: Target, path: str, encode: "type[str]") -> None:
-    """Percent-encoding does not smuggle the Coder token to the provider, however often."""
+    """A percent-encoded Coder token does not reach the provider, however often it is encoded."""
     outcome = target.get(path + encode(target.token))
     assert (outcome.status, outcome.error_type) == (400, "invalid_request_error")
     assert outcome.seen == []
@@ -327,7 +327,7 @@ def test_escaped_token_in_a_header(target: Target, header: str, escape: str) -> 
 
 @pytest.mark.parametrize("path", ["/anthropic/v1/models?key=", "/anthropic/v1/models/"])
 def test_further_token_in_url(target: Target, path: str) -> None:
-    """A Coder token in the URL beside another one in the header is 400 too."""
+    """A Coder token in the URL is 400 too if another one is in the header."""
     outcome = target.get(path + target.other)
     assert (outcome.status, outcome.error_type) == (400, "invalid_request_error")
     assert outcome.seen == []
@@ -335,7 +335,7 @@ def test_further_token_in_url(target: Target, path: str) -> None:
 
 @pytest.mark.parametrize("headers", [[], [("authorization", "Basic eDp5")]])
 def test_token_in_url_alone(target: Target, headers: raw.Headers) -> None:
-    """A Coder token that stands in the URL alone authenticates nobody."""
+    """A Coder token in the URL alone does not authenticate."""
     for path in ("/anthropic/v1/models?coder_session_token=", "/anthropic/v1/models/"):
         outcome = target.get(path + target.token, headers)
         assert outcome.status in (400, 401)
@@ -347,7 +347,7 @@ def test_token_in_url_alone(target: Target, headers: raw.Headers) -> None:
     ["x-other", "referer", "cookie", "coder-session-token", "x-coder-token", "user-agent", "x-a"],
 )
 def test_token_in_another_header(target: Target, header: str) -> None:
-    """A Coder token in whatever other header does not reach the provider."""
+    """A Coder token in any other header does not reach the provider."""
     for token in (target.token, target.other):
         outcome = target.post([*target.valid(), (header, f"prefix {token} suffix")])
         assert outcome.status == 200
@@ -357,7 +357,7 @@ def test_token_in_another_header(target: Target, header: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["Bearer", "Basic"])
 def test_other_coder_token_as_provider_credential(target: Target, scheme: str) -> None:
-    """Another person's Coder token in the provider's place is dropped; the central key serves."""
+    """Another person's Coder token in the provider's header is dropped; the central key is used."""
     headers = [(GOVERNANCE, target.token), ("authorization", f"{scheme} {target.other}")]
     for path in (MESSAGES, "/openai/v1/chat/completions"):
         outcome = target.post(headers, path)

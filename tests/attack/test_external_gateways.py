@@ -147,7 +147,7 @@ def _recomputing(config: str) -> str:
 
 @pytest.fixture(scope="module")
 def evil() -> Iterator[Provider]:
-    """The author's own backend, which takes what it gets."""
+    """The author's own backend, which accepts every request."""
     with stand_in() as running:
         yield running
 
@@ -180,7 +180,7 @@ def running(
 
 @pytest.mark.parametrize("number", range(len(ATTACKS)), ids=list(ATTACKS))
 def test_the_author_gets_no_key(running: ExternalGateways, evil: Provider, number: int) -> None:
-    """No route of the author's reaches its backend: authz refuses it before the token is used."""
+    """None of the author's routes reaches its backend: authz refuses before the token is used."""
     token = running.create_token("alice")
     evil.take()
     for path in (f"/evil{number}/v1/messages", f"/evil{number}/anthropic/v1/messages"):
@@ -199,8 +199,8 @@ def test_the_author_gets_no_key(running: ExternalGateways, evil: Provider, numbe
 def test_a_host_proves_nothing(running: ExternalGateways, evil: Provider) -> None:
     """A binding by host trusts everyone who may add a route for that host.
 
-    No attack on authz: nothing in such a check says whose route it is. So hosts are for gateways
-    whose hosts belong to one namespace, and another host is refused as ever.
+    This is not an attack on authz: such a check does not say whose route it is. So hosts are for
+    gateways whose hosts belong to one namespace, and any other host is refused as usual.
     """
     token = running.create_token("alice")
     path = f"/evil{list(ATTACKS).index('no metadata, nothing at all')}/v1/messages"
@@ -213,7 +213,7 @@ def test_a_host_proves_nothing(running: ExternalGateways, evil: Provider) -> Non
 
 
 def test_a_route_that_is_chosen_again(running: ExternalGateways, evil: Provider) -> None:
-    """A gateway that chooses the route again after the check finds none, so no key is misled.
+    """A gateway that chooses the route again after the check finds no route, so no key is misled.
 
     authz can't see `recomputeRoute`. But Envoy matches no route without `X-Forwarded-Proto`, which
     authz removes with the other headers of this kind.

@@ -92,7 +92,7 @@ def attacked(
 async def test_a_flood_harms_no_good_token(
     attacked: tuple[Pair, str, Coder | None], name: str
 ) -> None:
-    """Under 400 connections without a token a good one is served almost as fast as without them."""
+    """A flood on 400 connections without a token hardly delays the requests of a good token."""
     await _flood(attacked, name)
 
 
@@ -101,7 +101,7 @@ async def test_a_flood_harms_no_good_token(
 async def test_a_flood_that_asks_no_source(
     attacked: tuple[Pair, str, Coder | None], name: str
 ) -> None:
-    """The same of a flood for which authz needs no identity source."""
+    """A good token is served almost as fast under a flood that needs no identity source."""
     await _flood(attacked, name)
 
 

@@ -1,4 +1,4 @@
-"""Headers that only the gateway itself may set, and facts that a client makes up."""
+"""Headers that only the gateway itself may set, and facts that a client invents."""
 
 import json
 import time
@@ -65,7 +65,7 @@ METADATA = (
 
 @pytest.mark.parametrize(("name", "value"), FORGED)
 def test_forged_header_ends_here(target: Target, name: str, value: str) -> None:
-    """A header of the gateway's or of Coder's changes nothing and does not reach the provider."""
+    """A header of the gateway or of Coder has no effect and does not reach the provider."""
     for spelling in (name, name.upper()):
         outcome = target.post([*target.valid(), (spelling, value)])
         assert outcome.status == 200
@@ -76,7 +76,7 @@ def test_forged_header_ends_here(target: Target, name: str, value: str) -> None:
 
 @pytest.mark.parametrize(("name", "value"), FORGED)
 def test_forged_header_is_no_token(target: Target, name: str, value: str) -> None:
-    """No header but the three that may carry a Coder token lets a request pass."""
+    """A request passes only with a Coder token in one of the three headers that may carry one."""
     for text in (value, target.token):
         outcome = target.post([(name, text)])
         assert outcome.status in (400, 401)
@@ -85,7 +85,7 @@ def test_forged_header_is_no_token(target: Target, name: str, value: str) -> Non
 
 @pytest.mark.parametrize(("name", "value"), METADATA)
 def test_forged_facts(target: Target, name: str, value: str) -> None:
-    """What a client says about its user, provider or route is not believed."""
+    """Claims of a client about its user, provider or route are not believed."""
     outcome = target.post([(name, value)])
     assert (outcome.status, outcome.error_type) == (401, "authentication_error")
     outcome = target.post([*target.valid(), (name, value)], "/anthropic/v1/organizations")
@@ -95,7 +95,7 @@ def test_forged_facts(target: Target, name: str, value: str) -> None:
 
 
 def test_only_known_headers_reach_the_provider(target: Target) -> None:
-    """The provider sees the client's own headers, one credential and its own Host alone."""
+    """The provider sees only the client's own headers, one credential and its own Host."""
     outcome = target.post([*target.valid(), ("anthropic-version", "2023-06-01"), ("x-mine", "1")])
     (visit,) = outcome.seen
     names = sorted(name for name, _ in visit.headers)
@@ -128,7 +128,7 @@ def test_request_id_of_a_refusal_is_in_the_log(target: Target, kind: str) -> Non
 
 
 def test_answer_tells_nothing_of_a_bad_token(target: Target) -> None:
-    """Unknown id and wrong secret get the same words, and all that is no token others."""
+    """Unknown ids and wrong secrets get one text, and values that are not tokens get another."""
     identifier, _, secret = target.token.partition("-")
     assert _words(target, [f"{identifier}-{secret[::-1]}", f"{'0' * 10}-{'0' * 22}"]) != _words(
         target, [f"{identifier}-{'!' * 22}", f"{'0' * 10}-{'!' * 22}"]
@@ -145,7 +145,7 @@ def test_answer_tells_nothing_of_a_bad_token(target: Target) -> None:
 
 
 def _words(target: Target, bad: list[str]) -> str:
-    """Return the one body that all of them get."""
+    """Return the one body that all bad tokens get."""
     bodies = set()
     for token in bad:
         outcome = target.post([("x-api-key", token)])
@@ -160,7 +160,7 @@ def _words(target: Target, bad: list[str]) -> str:
 
 
 def test_refused_value_is_not_repeated(target: Target) -> None:
-    """An answer never repeats what stood in a credential header."""
+    """A response never repeats the value of a credential header."""
     secret = "canary-5b1f0e2d"
     own = OWN_KEYS["anthropic"] + secret
     for headers in (
@@ -178,7 +178,7 @@ def test_refused_value_is_not_repeated(target: Target) -> None:
 
 
 def test_url_with_token_is_not_logged(target: Target) -> None:
-    """A Coder token in the URL is in no log line, neither in the path nor in the query."""
+    """A Coder token in the URL appears in no log line, neither in the path nor in the query."""
     for path in (
         "/anthropic/v1/models?key=",
         "/anthropic/v1/models/",
@@ -204,7 +204,7 @@ def test_url_with_token_is_not_logged(target: Target) -> None:
 
 
 def test_upgrade_url_with_token_is_not_logged(target: Target) -> None:
-    """Where Envoy refuses before it asks authz, a Coder token in the path is not logged either."""
+    """A Coder token in the path is not logged either if Envoy refuses before it asks authz."""
     token = target.gateway.create_token("alice")
     headers = [("connection", "upgrade"), ("upgrade", "websocket")]
     target.get(f"/copilot/{token}", headers)

@@ -1,4 +1,4 @@
-"""Where one request ends and the next begins, how large it is, and how long it takes."""
+"""The ends of requests, their sizes, and how long they may take."""
 
 import time
 
@@ -38,7 +38,7 @@ def _key(target: Target) -> bytes:
     ],
 )
 def test_length_that_can_be_read_in_two_ways(target: Target, length: bytes) -> None:
-    """A body whose end is not certain is refused, and nothing behind it counts as a request."""
+    """A body with an uncertain end is refused, and nothing behind it counts as a request."""
     hidden = HIDDEN + _key(target) + b"\r\n"
     outcome = target.send(POST + _key(target) + length + b"\r\n0\r\n\r\n" + hidden)
     assert outcome.status in (400, 501)
@@ -57,7 +57,7 @@ def test_malformed_chunk(target: Target, chunk: bytes) -> None:
 
 
 def test_odd_chunk_extension(target: Target) -> None:
-    """Whatever Envoy makes of a NUL in a chunk extension, what stands behind is decided by itself.
+    """A request behind a NUL in a chunk extension is decided on its own, however Envoy reads it.
 
     Envoy may take it for an extension, which it does not pass on, and end the chunk where the
     client does; then the request behind is one of its own, and has no token here.
@@ -70,7 +70,7 @@ def test_odd_chunk_extension(target: Target) -> None:
 
 
 def test_request_in_the_body_of_a_refused_one(target: Target) -> None:
-    """What stands in a refused request's body is never taken for the next request."""
+    """The body of a refused request is never taken for the next request."""
     hidden = HIDDEN + _key(target) + b"\r\n"
     with Connection(target.gateway.port) as connection:
         connection.send(POST + b"content-length: %d\r\n\r\n" % len(hidden) + hidden)
@@ -106,7 +106,7 @@ def test_request_behind_a_refused_one(target: Target) -> None:
 
 
 def test_token_of_the_request_before(target: Target) -> None:
-    """A connection has no memory: after a good request one without a token is 401."""
+    """A request without a token is 401 even after a good request on the same connection."""
     with Connection(target.gateway.port) as connection:
         for _ in range(2):
             connection.send(raw.request("POST", MESSAGES, target.valid(), BODY))
@@ -128,7 +128,7 @@ def test_token_deleted_between_two_requests(target: Target) -> None:
 
 
 def test_trailer_with_a_credential(target: Target) -> None:
-    """A token or key in a trailer authenticates nobody and does not reach the provider."""
+    """A token or key in a trailer does not authenticate, and does not reach the provider."""
     chunked = b"transfer-encoding: chunked\r\ncontent-type: application/json\r\n"
     body = b"%x\r\n%s\r\n0\r\n" % (len(BODY), BODY)
     trailer = _key(target) + b"x-coder-ai-governance-token: " + target.token.encode() + b"\r\n\r\n"
@@ -187,7 +187,7 @@ def test_many_headers(target: Target, count: int) -> None:
 
 
 def test_far_too_many_headers(target: Target) -> None:
-    """What exceeds the connection manager's own limits is 431, or a reset over HTTP/2."""
+    """A request above the connection manager's own limits is 431, or a reset over HTTP/2."""
     headers = [*target.valid(), *((f"x-many-{number}", "1") for number in range(200))]
     outcome = target.post(headers)
     assert (outcome.status, outcome.error_type) == (431, "invalid_request_error")
@@ -199,7 +199,7 @@ def test_far_too_many_headers(target: Target) -> None:
 
 @pytest.mark.parametrize("hosts", [("a", "b"), ("gateway", "evil.test"), ("a", "a")])
 def test_two_hosts(target: Target, hosts: tuple[str, str]) -> None:
-    """Two Hosts decide nothing: the provider gets its own, or the request is refused."""
+    """A second Host has no effect: the provider gets its own Host, or the request is refused."""
     outcome = target.post([("host", hosts[1]), *target.valid()])
     assert outcome.status in (200, 400)
     for visit in outcome.seen:
@@ -211,7 +211,7 @@ def test_two_hosts(target: Target, hosts: tuple[str, str]) -> None:
 
 @pytest.mark.parametrize("host", [None, "a b", "a/b", "a\x00b"])
 def test_malformed_host(target: Target, host: str | None) -> None:
-    """A request without a Host, or with one that is none, is 400."""
+    """A request without a Host, or with an invalid one, is 400."""
     outcome = target.send(raw.request("POST", MESSAGES, target.valid(), BODY, host=host))
     assert (outcome.status, outcome.error_type) == (400, "invalid_request_error")
     assert outcome.seen == []
@@ -230,7 +230,7 @@ def test_other_version(target: Target, version: str) -> None:
 
 @pytest.mark.parametrize("host", ["gateway.test", None])
 def test_http_1_0(target: Target, host: str | None) -> None:
-    """HTTP/1.0 is served as HTTP/1.1 is, with a Host and without one."""
+    """HTTP/1.0 is served like HTTP/1.1, with a Host and without one."""
     for path, headers, status in (
         ("/healthz", [], 200),
         ("/anthropic/v1/models", [], 401),
@@ -258,7 +258,7 @@ def test_stream_over_http_1_0(target: Target) -> None:
 
 @pytest.mark.parametrize("keep_alive", [True, False])
 def test_request_behind_one_of_http_1_0(target: Target, keep_alive: bool) -> None:
-    """What stands behind an HTTP/1.0 request counts where it asked to go on, and has no token."""
+    """A request behind an HTTP/1.0 one is read only after keep-alive, and has no token."""
     headers = [*target.valid(), *([("connection", "keep-alive")] if keep_alive else [])]
     first = raw.request("POST", MESSAGES, headers, BODY, version="HTTP/1.0")
     target.gateway.provider.take()
@@ -273,7 +273,7 @@ def test_request_behind_one_of_http_1_0(target: Target, keep_alive: bool) -> Non
 
 
 def test_http_1_0_without_length(target: Target) -> None:
-    """An HTTP/1.0 request without a length has no body, and what follows is no request."""
+    """An HTTP/1.0 request without a length has no body, and bytes behind it are not a request."""
     head = POST.replace(b"HTTP/1.1", b"HTTP/1.0") + _key(target)
     outcome = target.send(head + b"\r\n" + HIDDEN + _key(target) + b"\r\n")
     assert [visit.query for visit in outcome.seen if visit.query] == []
@@ -293,7 +293,7 @@ def test_upgrade_over_http_1_0(target: Target) -> None:
     "version", ["HTTP/1.2", "HTTP/11", "HTPP/1.1", "http/1.1", "HTTP/1.1x", ""]
 )
 def test_malformed_version(target: Target, version: str) -> None:
-    """A version that is none is refused, or its request decided on like any other."""
+    """A request with an invalid version is refused, or decided on like any other."""
     outcome = target.send(raw.request("POST", MESSAGES, target.valid(), BODY, version=version))
     assert outcome.status in (None, 200, 400, 401, 426)
     assert len(outcome.seen) == (outcome.status == 200)
@@ -318,7 +318,7 @@ def test_no_http_at_all(target: Target, data: bytes) -> None:
 
 
 def test_expect_continue(target: Target) -> None:
-    """With ``Expect: 100-continue`` a request without a token ends in 401, one with it in 200."""
+    """A request with ``Expect: 100-continue`` is 401 without a token, and 200 with one."""
     expect = ("expect", "100-continue")
     outcome = target.post([expect])
     assert (outcome.status, outcome.error_type) == (401, "authentication_error")
@@ -364,7 +364,7 @@ _UNKNOWN = ["TLS/1.2", "tls/1.2", "TLS/1.2, TLS/1.3", "connect-udp", "x", ",", "
 @pytest.mark.parametrize("upgrade", [*_UNKNOWN, "xwebsocket", "websocket/13", "h2c, TLS/1.2"])
 @pytest.mark.parametrize("connection", ["Upgrade", "keep-alive, upgrade"])
 def test_unknown_upgrade(target: Target, upgrade: str, connection: str) -> None:
-    """An upgrade to an unknown protocol is ignored, and its request decided on like any other."""
+    """An upgrade to an unknown protocol is ignored, and the request is decided on as usual."""
     offer = [("connection", connection), ("upgrade", upgrade)]
     assert target.get("/healthz", offer).status == 200
     assert target.post(offer).status == 401
@@ -376,7 +376,7 @@ def test_unknown_upgrade(target: Target, upgrade: str, connection: str) -> None:
 
 @pytest.mark.parametrize("framing", ["length", "chunked", "none"])
 def test_request_behind_an_ignored_upgrade(target: Target, framing: str) -> None:
-    """Behind an ignored upgrade HTTP goes on: the next request is read as one, without a token."""
+    """The next request behind an ignored upgrade is read as HTTP and has no token."""
     offer = b"connection: upgrade\r\nupgrade: TLS/1.2\r\nupgrade: foo\r\n"
     data = {
         "length": b"content-length: %d\r\n\r\n" % len(BODY) + BODY,
@@ -393,7 +393,7 @@ def test_request_behind_an_ignored_upgrade(target: Target, framing: str) -> None
 
 @pytest.mark.parametrize("authenticated", [True, False])
 def test_upgrade_to_http2(target: Target, authenticated: bool) -> None:
-    """An upgrade to HTTP/2 in clear is ignored, and its request decided on like any other."""
+    """An upgrade to cleartext HTTP/2 is ignored, and the request is decided on as usual."""
     headers = [
         ("connection", "upgrade, http2-settings"),
         ("upgrade", "h2c"),
@@ -440,7 +440,7 @@ def test_large_upload_waits_for_its_answer(target: Target) -> None:
 
 
 def test_slow_headers(target: Target) -> None:
-    """Headers that are not whole after 10 s get 408, also when a byte comes every second."""
+    """Headers that are incomplete after 10 s get 408, even if a byte comes every second."""
     started = time.monotonic()
     port = target.gateway.port
     with Connection(port, 60) as silent, Connection(port, 60) as trickling:

@@ -98,7 +98,7 @@ def _memory(gateway: Pair) -> int:
 
 @pytest.mark.parametrize("payload", [b"", b"x"], ids=["empty", "one byte"])
 def test_continuation_flood(target: Target, payload: bytes) -> None:
-    """Continuations without an end close the connection before they cost anything."""
+    """Endless continuations close the connection before they cost anything."""
     fragment = payload and _block([("x-flood", "a" * 200)])
     before = _memory(target.gateway)
     with _wire(target) as wire:
@@ -114,7 +114,7 @@ def test_continuation_flood(target: Target, payload: bytes) -> None:
 
 
 def test_continuation_flood_of_many(target: Target) -> None:
-    """Fifty connections that flood at the same time leave the gateway to the others."""
+    """The gateway serves other clients while fifty connections flood it at the same time."""
     wires = [Wire(target.gateway.port) for _ in range(50)]
     try:
         start = _frame(_HEADERS, _END_STREAM, 1, _block(_PSEUDO))
@@ -132,7 +132,7 @@ def test_continuation_flood_of_many(target: Target) -> None:
 
 
 def test_continuation_of_another_stream(target: Target) -> None:
-    """A continuation that is not of the stream before it ends the connection."""
+    """A continuation of another stream than the header block's ends the connection."""
     block = _block([*_PSEUDO, *target.valid()])
     with _wire(target) as wire:
         wire.send(_frame(_HEADERS, 0, 1, block[:10]))
@@ -185,7 +185,7 @@ def test_flood_of_control_frames(target: Target, kind: int) -> None:
 
 
 def test_extended_connect(target: Target) -> None:
-    """Extended CONNECT is not offered, and refused without a byte for the provider."""
+    """Extended CONNECT is refused, and no byte of it reaches the provider."""
 
     def ask(case: tuple[str, bool]) -> None:
         protocol, authenticated = case

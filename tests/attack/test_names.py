@@ -57,7 +57,7 @@ def test_no_row_is_forged_on_a_terminal(named: Pair) -> None:
 
 
 def test_no_cell_is_a_formula(named: Pair) -> None:
-    """No cell of the CSV begins as a formula does, and there is a row for each model."""
+    """No CSV cell could be read as a formula, and there is a row for each model."""
     text = named.command("usage", "--by", "model", "-o", "csv").stdout
     rows = list(csv.reader(io.StringIO(text)))
     assert len(rows) == 1 + len(MODELS)
@@ -73,7 +73,7 @@ def test_no_label_is_forged(named: Pair) -> None:
 
 
 def test_no_log_line_is_forged(named: Pair) -> None:
-    """Whatever a client sends, and a provider answers, each line of both logs is JSON of one."""
+    """Nothing that a client sends or a provider answers forges a line of either log."""
     before = len(named.stdout.split("\n"))
     for method, path in (("GET", "/%1B%5B2J%0Aforged%E2%80%AE"), ("FORGED", "/\x9b2J")):
         data = raw.request(method, path, [("user-agent", "\x9b2J"), ("x-request-id", "\x9b2J")])

@@ -116,7 +116,7 @@ def test_signature_in_the_query(
 
 
 def test_signature_in_a_header(every_type_without_byok: Pair, token: str) -> None:
-    """A signature of the client's own in headers is refused or replaced."""
+    """A client's own signature in headers is refused or replaced."""
     mine: Headers = [("x-api-key", token)]
     signature = f"AWS4-HMAC-SHA256 Credential={MARKER}/x SignedHeaders=host Signature=0"
     for own in (
@@ -138,7 +138,7 @@ def test_signature_in_a_header(every_type_without_byok: Pair, token: str) -> Non
 def test_what_is_behind_a_chunked_body(
     every_type_without_byok: Pair, token: str, version: str, coding: str
 ) -> None:
-    """What stands behind a chunked body, in HTTP/1.0 too, is a request without a token."""
+    """A request that follows a chunked body has no token, in HTTP/1.0 too."""
     pair = every_type_without_byok
     head = (
         f"POST /openai/v1/chat/completions {version}\r\nhost: x\r\nconnection: keep-alive\r\n"

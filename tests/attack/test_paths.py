@@ -1,4 +1,4 @@
-"""Paths that look like another one, and targets that are no path."""
+"""Paths that look like another one, and targets that are not paths."""
 
 import pytest
 
@@ -135,7 +135,7 @@ BELOW_MODELS = (
     "a%2F../../../files",
     "a%2F%2e%2e/files",
 )
-"""Ways out of a list of models, for whoever decodes once more."""
+"""Paths that climb out of a list of models if they are decoded once more."""
 MALFORMED = (
     b"/anthropic/v1/messages%00",
     b"/anthropic/v1/messages%00.json",
@@ -172,7 +172,7 @@ def test_path_that_is_the_same(target: Target, path: str) -> None:
 
 @pytest.mark.parametrize("path", SAME_AS_MESSAGES)
 def test_path_that_is_the_same_needs_a_token(target: Target, path: str) -> None:
-    """No way of writing a served path passes without a token."""
+    """Every spelling of a served path needs a token."""
     outcome = target.post([], path)
     assert (outcome.status, outcome.error_type) == (401, "authentication_error")
     assert outcome.seen == []
@@ -194,7 +194,7 @@ def test_path_that_is_not_served(target: Target, path: str) -> None:
 @pytest.mark.parametrize("name", ["mistralai%2Fmistral-7b", "a%2fb%2Fc", "org%2Fm-1.5:free"])
 @pytest.mark.parametrize("at", ["openai", "anthropic", "chatgpt"])
 def test_a_slash_in_the_name_of_a_model(target: Target, at: str, name: str) -> None:
-    """It reaches the provider as it came, and needs a token as all."""
+    """A model name with an escaped slash reaches the provider unchanged, and needs a token."""
     headers = target.valid()
     if at == "chatgpt":
         own = f"Bearer {OWN_KEYS[at]}"
@@ -210,7 +210,7 @@ def test_a_slash_in_the_name_of_a_model(target: Target, at: str, name: str) -> N
 @pytest.mark.parametrize("rest", BELOW_MODELS)
 @pytest.mark.parametrize("at", ["openai", "anthropic", "nope"])
 def test_a_way_out_of_the_list_of_models(target: Target, at: str, rest: str) -> None:
-    """A name that could climb when it is decoded once more leads nowhere."""
+    """A model name that could climb out when it is decoded once more is refused."""
     for prefix in ("", "/api/v2/ai-gateway"):
         for headers, statuses in ((target.valid(), (400, 404)), ([], (400, 401))):
             outcome = target.get(f"{prefix}/{at}/v1/models/{rest}", headers)
@@ -220,14 +220,14 @@ def test_a_way_out_of_the_list_of_models(target: Target, at: str, rest: str) -> 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 def test_a_slash_in_the_name_of_a_model_is_for_reading(target: Target, method: str) -> None:
-    """No other method gets there."""
+    """A model name with an escaped slash is served with GET only."""
     outcome = target.send(raw.request(method, "/openai/v1/models/a%2Fb", target.valid()))
     assert (outcome.status, outcome.error_type) == (404, "not_found_error")
     assert outcome.seen == []
 
 
 def test_an_escaped_slash_is_explained(target: Target) -> None:
-    """The text says what is wrong and where it would not be."""
+    """The error for an escaped slash says what is wrong, and where one would be allowed."""
     outcome = target.get("/openai/v1/files/a%2Fb")
     assert outcome.answer is not None
     assert "%2F" in outcome.answer.error["message"]
@@ -248,7 +248,7 @@ def test_an_escaped_slash_is_explained(target: Target) -> None:
     ],
 )
 def test_path_of_no_route_of_the_api(target: Target, path: str) -> None:
-    """A path below the API's is a 404 of the API: it reaches no provider and no metrics."""
+    """An unknown path below the API's is the API's own 404, and reaches no provider or metrics."""
     for headers in (target.valid(), []):
         target.gateway.provider.take()
         answer = raw.ask(target.gateway.port, raw.request("POST", path, headers))
@@ -289,7 +289,7 @@ def test_climbing_path_in_disguise(target: Target, path: str) -> None:
     "path", ["/copilot/../anthropic/v1/messages", "/chatgpt/../openai/v1/models"]
 )
 def test_climbing_from_a_provider_without_central_key(target: Target, path: str) -> None:
-    """A path decides for the provider it leads to, not for the one it begins with."""
+    """The decision is for the provider that a path leads to, not for the one it begins with."""
     method = "POST" if path.endswith("messages") else "GET"
     outcome = target.send(
         raw.request(method, path, target.valid(), BODY if method == "POST" else b"")
@@ -300,7 +300,7 @@ def test_climbing_from_a_provider_without_central_key(target: Target, path: str)
 
 
 def test_own_key_of_another_provider(target: Target) -> None:
-    """A path to another provider does not take an own credential out of a header of the first."""
+    """A path to another provider does not use an own credential from a header of the first one."""
     headers = [
         ("x-coder-ai-governance-token", target.token),
         ("x-api-key", OWN_KEYS["anthropic"]),
@@ -316,7 +316,7 @@ def test_own_key_of_another_provider(target: Target) -> None:
     "path", ["/healthz", "/readyz", "/healthz?x=y", "//healthz", "/x/../readyz"]
 )
 def test_health_needs_no_token(target: Target, path: str) -> None:
-    """The health paths answer 200 with no body and no token, and nothing goes to a provider."""
+    """The health paths answer an empty 200 without a token, and nothing goes to a provider."""
     outcome = target.get(path, [])
     assert outcome.status == 200
     assert outcome.answer is not None
@@ -337,7 +337,7 @@ def test_query_is_passed_as_it_came(target: Target, query: str) -> None:
     "method", ["TRACE", "OPTIONS", "PUT", "PATCH", "DELETE", "PROPFIND", "PURGE"]
 )
 def test_method_that_is_not_served(target: Target, method: str) -> None:
-    """Another method than a path is served with is 404 with a good token and 401 without one."""
+    """A method that a path is not served with is 404 with a good token and 401 without one."""
     for path in (MESSAGES, "/openai/v1/models/gpt-5", "/anthropic/v1/models/claude-opus-4-5"):
         outcome = target.send(raw.request(method, path, target.valid()))
         assert (outcome.status, outcome.error_type) == (404, "not_found_error")
@@ -358,7 +358,7 @@ def test_malformed_method(target: Target, method: str) -> None:
 
 @pytest.mark.parametrize("method", ["TRACE", "PROPFIND", "LINK"])
 def test_method_on_a_provider_without_allow_list(target: Target, method: str) -> None:
-    """Where every path is served, a method that no API uses still is not."""
+    """A method that no API uses is refused even if every path is served."""
     headers = [
         ("x-coder-ai-governance-token", target.token),
         ("authorization", f"Bearer {OWN_KEYS['copilot']}"),
@@ -372,7 +372,7 @@ def test_method_on_a_provider_without_allow_list(target: Target, method: str) ->
     "override", ["x-http-method-override", "x-http-method", "x-method-override", "x-original-url"]
 )
 def test_method_override(target: Target, override: str) -> None:
-    """A header that asks for another method or path decides nothing."""
+    """A header that asks for another method or path has no effect."""
     value = "/healthz" if override == "x-original-url" else "GET"
     outcome = target.send(
         raw.request("DELETE", "/anthropic/v1/models/x", [*target.valid(), (override, value)])
@@ -383,7 +383,7 @@ def test_method_override(target: Target, override: str) -> None:
 
 @pytest.mark.parametrize("target_", ["http://evil.test?/anthropic/v1/messages", "?/anthropic/v1/x"])
 def test_target_without_path(target: Target, target_: str) -> None:
-    """A target that has a query and no path is refused before anything is decided."""
+    """A target with a query but no path is refused before any decision."""
     outcome = target.get(target_)
     assert (outcome.status, outcome.error_type) in (
         (400, "invalid_request_error"),
@@ -395,7 +395,7 @@ def test_target_without_path(target: Target, target_: str) -> None:
 @pytest.mark.parametrize("authority", ["api.anthropic.com:443", "127.0.0.1:22", "gateway.test"])
 @pytest.mark.parametrize("authenticated", [True, False])
 def test_connect(target: Target, authority: str, authenticated: bool) -> None:
-    """The base-URL listener is no proxy: CONNECT is refused and opens nothing."""
+    """The base-URL listener is not a proxy: CONNECT is refused and opens nothing."""
     headers = target.valid() if authenticated else []
     outcome = target.send(raw.request("CONNECT", authority, headers))
     assert outcome.status in (400, 401, 404)

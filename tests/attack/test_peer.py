@@ -1,4 +1,4 @@
-"""Who may say where a request comes from: Envoy, and no one who connects past it."""
+"""The source address of a request: only Envoy may set it, and no client that bypasses Envoy."""
 
 import json
 import stat
@@ -40,7 +40,7 @@ def _sign_in(url: str, name: str, password: str, peer: str) -> int:
 
 
 def test_the_audit_log_has_no_invented_address(running: Pair) -> None:
-    """Past Envoy and through it, the audit log has the address of the connection."""
+    """The audit log has the address of the connection, through Envoy and when bypassing it."""
     for url in (running.url, f"http://127.0.0.1:{running.http_port}"):
         assert _sign_in(url, "alice", PASSWORD, "192.0.2.66") == 201
     log = running.command("audit", "--user", "alice", "-o", "json").stdout

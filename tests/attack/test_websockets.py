@@ -1,4 +1,4 @@
-"""What a WebSocket's subprotocols may say to a provider: no account, no credential."""
+"""WebSocket subprotocols that reach a provider: they carry no account and no credential."""
 
 import contextlib
 from collections.abc import Iterator
@@ -77,7 +77,7 @@ def _open(sockets: Pair, upstream: WebSocketProvider, headers: Headers) -> Hands
 def test_no_account_with_the_central_key(
     sockets: Pair, upstream: WebSocketProvider, token: str, offered: str
 ) -> None:
-    """A subprotocol that chooses an account of the provider is removed beside the central key."""
+    """A subprotocol that chooses an account of the provider is removed with the central key."""
     headers = [("authorization", f"Bearer {token}"), (SUBPROTOCOL, offered)]
     handshake = _open(sockets, upstream, headers)
     assert isinstance(handshake, Handshake), handshake
@@ -91,7 +91,7 @@ def test_no_account_with_the_central_key(
 def test_account_in_a_second_header(
     sockets: Pair, upstream: WebSocketProvider, token: str, offered: str
 ) -> None:
-    """Beside the Coder token in the subprotocols, and in a header of its own, it is removed too."""
+    """An account subprotocol in a header of its own, next to the Coder token's, is removed too."""
     headers = [
         (SUBPROTOCOL, f"openai-insecure-api-key.{token}"),
         (SUBPROTOCOL, offered),
@@ -107,7 +107,7 @@ def test_account_in_a_second_header(
 def test_account_with_ones_own_key(
     sockets: Pair, upstream: WebSocketProvider, token: str, offered: str
 ) -> None:
-    """With the user's own key the account is theirs to choose."""
+    """A user with their own key may choose the account."""
     headers = [
         (GOVERNANCE, token),
         ("authorization", f"Bearer {OWN_KEYS['openai']}"),
@@ -132,7 +132,7 @@ def _places(token: str) -> dict[str, str]:
 def test_token_in_a_subprotocol(
     sockets: Pair, upstream: WebSocketProvider, token: str, place: str
 ) -> None:
-    """However a Coder token stands in the subprotocols, it does not reach the provider."""
+    """A Coder token in the subprotocols does not reach the provider, in any spelling."""
     headers = [("x-api-key", token), (SUBPROTOCOL, _places(token)[place])]
     handshake = _open(sockets, upstream, headers)
     if isinstance(handshake, Handshake):
@@ -156,13 +156,13 @@ def test_token_in_a_subprotocol(
 def test_key_in_a_subprotocol(
     sockets: Pair, upstream: WebSocketProvider, token: str, offered: str
 ) -> None:
-    """A key of the user's own in the subprotocols is refused, however it is written."""
+    """A user's own key in the subprotocols is refused, in any spelling."""
     headers = [("x-api-key", token), (SUBPROTOCOL, offered.format(token=token))]
     assert _open(sockets, upstream, headers) == 400
 
 
 def test_deleted_token_in_a_subprotocol(sockets: Pair, upstream: WebSocketProvider) -> None:
-    """A token that was deleted meanwhile opens no further WebSocket."""
+    """A token that has been deleted opens no further WebSocket."""
     token = sockets.create_token("bob")
     headers = [(SUBPROTOCOL, f"realtime, openai-insecure-api-key.{token}")]
     assert isinstance(_open(sockets, upstream, headers), Handshake)
@@ -173,7 +173,7 @@ def test_deleted_token_in_a_subprotocol(sockets: Pair, upstream: WebSocketProvid
 def test_bytes_behind_a_refused_handshake(
     sockets: Pair, upstream: WebSocketProvider, token: str
 ) -> None:
-    """What stands behind a refused handshake is no frame and takes nobody's token."""
+    """Bytes behind a refused handshake are not read as a frame, and reach no provider."""
     upstream.take()
     bad = raw.request("GET", "/openai/v1/realtime", [*UPGRADE, ("x-api-key", "x")])
     good = raw.request("GET", "/openai/v1/realtime", [*UPGRADE, ("x-api-key", token)])

@@ -1,4 +1,4 @@
-"""Anthropic's host as Claude Code knows it on a terminal: beside messages, what a log-in asks."""
+"""Anthropic's host as Claude Code uses it on a terminal: messages, and the requests of a log-in."""
 
 import json
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ ANSWERS: dict[str, object] = {
     "/api/claude_cli/bootstrap": {},
     "/v1/mcp_servers": {"data": [], "has_more": False},
 }
-"""By path what the log-in's own token gets. A path below ``/api/`` that is not here gets ``{}``."""
+"""Answers to the log-in's own token, by path. Any other path below ``/api/`` gets ``{}``."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Asked:
 
 
 class AnthropicHost:
-    """Messages are the stand-in's; other paths want the log-in's token, and ``/api/hello`` none."""
+    """Leaves messages to the stand-in; other paths but ``/api/hello`` need the log-in's token."""
 
     def __init__(self) -> None:
         self.asked: list[Asked] = []
@@ -86,13 +86,13 @@ class AnthropicHost:
             await self._stand_in({**scope, **below}, receive, send)
 
     def take(self) -> list[Asked]:
-        """Return what was asked since the last call."""
+        """Return the requests since the last call."""
         taken, self.asked[:] = list(self.asked), []
         return taken
 
 
 class ClaudeHost:
-    """Claude's other host, which a client only has to reach through a tunnel."""
+    """Claude's other host, which a client only needs to reach through a tunnel."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -100,7 +100,7 @@ class ClaudeHost:
 
 
 def log_in() -> str:
-    """Return what Claude Code keeps of a log-in in ``.claude/.credentials.json``."""
+    """Return the content of ``.claude/.credentials.json`` after a log-in to Claude Code."""
     return json.dumps(
         {
             "claudeAiOauth": {

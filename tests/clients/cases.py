@@ -1,4 +1,4 @@
-"""One client in one mode: its pasted lines, and what has to come of them."""
+"""One client in one mode: its pasted lines, and checks of the result."""
 
 import re
 from typing import Any
@@ -16,19 +16,19 @@ from tests.support.requests import CREDENTIAL_HEADERS, leaks
 ANSWER = "Hello from the stand-in provider"
 ENDING = "You said:"
 EVENTS = "/api/event_logging/"
-"""Where Claude Code with a subscription sends no credential, so that the central key serves it."""
+"""The path of requests that have no credential even with a subscription; the central key serves."""
 REFUSED = "The Coder token is not valid"
 QUICK = 30.0
 """Seconds within which a client has to give up on a deleted token."""
 STREAMED = 0.1
-"""Seconds from a streamed answer's first byte to its last, at the least: the stand-in waits four
+"""The minimum seconds from a streamed answer's first byte to its last: the stand-in waits four
 times between its pieces."""
 SLOW = 0.6
-"""Seconds between pieces at which a client shows whether it gets them one by one. A client takes a
-second or more for its first event, asked without a gateway, too; a shorter answer is there by
-then, and looks as if it had been held back."""
+"""Seconds between pieces that are long enough to show whether a client gets them one by one. A
+client takes a second or more for its first event, also without a gateway; a shorter answer is
+complete by then, and looks as if it had been held back."""
 AT_ONCE = ("claude-code", "codex", "opencode")
-"""Clients that print an answer when it is whole."""
+"""Clients that print an answer only when it is complete."""
 _WAIT = 15.0
 
 
@@ -111,7 +111,7 @@ def _check_served(ran: Ran, proxy: Proxied, mode: str, kind: str, token: str) ->
 
 
 def _check_streamed(proxy: Proxied, before: int) -> None:
-    """An answer took its time from the first byte to the last."""
+    """Assert that an answer took its time from the first byte to the last."""
 
     def streams() -> bool:
         return any(_is_streamed(entry) for entry in proxy.log()[before:])
@@ -129,7 +129,7 @@ def _is_streamed(entry: dict[str, Any]) -> bool:
 
 
 def _right(mode: str, kind: str) -> list[tuple[str, str]]:
-    """Return the credentials of which the provider has to see one."""
+    """Return the credentials that are right for the provider to see, one at a time."""
     if mode.endswith("subscription"):
         token = SUBSCRIPTION if kind == "anthropic" else OWN_KEYS["chatgpt"]
         return [("authorization", f"Bearer {token}")]

@@ -1,4 +1,4 @@
-"""Notes what came of each client; ``AUTHZ_RECORD=1`` writes it into the data file."""
+"""Fixtures that record the result of each client; ``AUTHZ_RECORD=1`` writes the data file."""
 
 import datetime
 import os
@@ -21,14 +21,14 @@ _HEAD = """\
 
 @pytest.fixture(scope="session")
 def proxied(request: pytest.FixtureRequest) -> pairs.Proxied:
-    """A pair with the proxy on, which other folders use, too; its gateway serves base URLs."""
+    """A pair with the proxy on, shared with other folders; its gateway serves base URLs."""
     ready: pairs.Proxied = pairs.shared(request, pairs.proxied)
     return ready
 
 
 @pytest.fixture(scope="session")
 def record() -> Iterator[Callable[[str, str, str, str], None]]:
-    """Call it with client, mode, provider and what came of it."""
+    """A function that records a result, called with client, mode, provider and result."""
     results: dict[str, dict[str, dict[str, str]]] = {}
 
     def _record(client: str, mode: str, kind: str, result: str) -> None:

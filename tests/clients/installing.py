@@ -1,4 +1,4 @@
-"""Puts the clients into a cache outside the repository, each in a folder of its own."""
+"""Installs the clients into a cache outside the repository, each in its own folder."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ _SECONDS = 900
 
 @dataclass(frozen=True)
 class Installed:
-    """A client that is there.
+    """An installed client.
 
     Attributes:
         programs: the folder of its programs, for PATH.
@@ -29,15 +29,15 @@ class Installed:
 
 
 class NotInstalledError(Exception):
-    """A client can't be installed; the text says why."""
+    """A client can't be installed; the text gives the reason."""
 
 
 class NpmMissingError(NotInstalledError):
-    """This machine has no npm, so that the clients from there are left out."""
+    """This machine has no npm, so clients from npm are left out."""
 
 
 def install(client: Client, seconds: float = _SECONDS) -> Installed:
-    """Return the client, installed unless this version is there already.
+    """Return the client, installed unless this version is already in the cache.
 
     Args:
         client: which.

@@ -1,4 +1,4 @@
-"""Claude Code's own sign-in at the gateway, on a terminal; by ``make test-clients``."""
+"""Claude Code's own sign-in at the gateway, on a terminal; run by ``make test-clients``."""
 
 import contextlib
 import json
@@ -63,7 +63,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    """Run all of it."""
+    """Run the gateway, its provider and Claude Code."""
     try:
         claude = install(clients()["claude-code"])
     except NpmMissingError as error:
@@ -78,7 +78,7 @@ def world() -> Iterator[World]:
 
 
 def _approve(world: World, token: str, code: str) -> None:
-    """Approve a code, in a real Chromium where there is one."""
+    """Approve a code, in a real Chromium if one is installed."""
     if not HAS_CHROMIUM:
         approve(world.url, token, code, world.ca_file)
         return
@@ -97,7 +97,7 @@ def _press(shown: Terminal, key: str) -> None:
 
 
 def _to_the_code(shown: Terminal) -> str:
-    """Answer what a first start asks, up to the code of the sign-in, and return the code."""
+    """Answer the questions of a first start, up to the code of the sign-in, and return the code."""
     _answer(shown, CODE)
     found = CODE.search(shown.text())
     assert found is not None
@@ -120,7 +120,7 @@ def _answer(shown: Terminal, until: re.Pattern[str]) -> None:
 
 
 def test_login_prompt_and_removal(world: World) -> None:
-    """A person signs in, managed settings arrive, a prompt is answered; it ends with the user."""
+    """A person signs in, gets managed settings and an answer, and is refused once deleted."""
     gateway = world.gateway
     gateway.create_user("dora")
     with _claude(world) as (shown, home):
@@ -137,7 +137,7 @@ def test_login_prompt_and_removal(world: World) -> None:
 
 @pytest.mark.skipif(not HAS_CHROMIUM, reason="needs Debian's packages chromium, chromium-driver")
 def test_login_with_keycloak(world: World, tmp_path: Path) -> None:
-    """A person whom only Keycloak knows signs in, and usage has their name and group."""
+    """A person known only to Keycloak signs in, and usage has their name and group."""
     gateway = world.gateway
     tls = gateway.settings["tls"]
     certificate = (Path(tls["cert_file"]), Path(tls["key_file"]))

@@ -1,7 +1,7 @@
-"""Claude Code as a person starts it, on a terminal and in an empty home; by ``make test-clients``.
+"""Claude Code on a terminal and in an empty home, as people start it; run by ``make test-clients``.
 
-``claude -p`` skips all of this: it never asks whether its hosts can be reached, nor anything about
-the log-in.
+``claude -p`` skips all of this: it does not check that its hosts can be reached, and asks nothing
+about the log-in.
 """
 
 import os
@@ -36,7 +36,7 @@ LISTED = [
     for path in PROVIDER_TYPES["anthropic"].paths
     if path.pattern != KEYLESS
 ]
-"""Where the central key may go."""
+"""The paths that the central key may be used on."""
 pytestmark = pytest.mark.timeout(900)
 
 
@@ -51,7 +51,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    """Run all of it, with Claude Code installed."""
+    """Run the gateway and both hosts, with Claude Code installed."""
     try:
         claude = install(clients()["claude-code"])
     except NpmMissingError as error:
@@ -67,7 +67,7 @@ Start = Callable[..., AbstractContextManager[Terminal]]
 
 @pytest.fixture
 def start(world: World) -> Start:
-    """Start Claude Code in an empty home, or in one that a log-in has left something in."""
+    """Start Claude Code in an empty home, or in one with the files of a log-in."""
 
     @contextmanager
     def _start(lines: str, *, logged_in: bool = False) -> Iterator[Terminal]:
@@ -102,7 +102,7 @@ def _authorities(world: World) -> list[Path]:
 
 
 def _to_the_prompt(shown: Terminal) -> None:
-    """Answer what a first start asks, up to the prompt."""
+    """Answer the questions of a first start, up to the prompt."""
     questions = {
         "Choose the text style": "\r",
         "Press Enter to continue": "\r",
@@ -119,7 +119,7 @@ def _to_the_prompt(shown: Terminal) -> None:
 
 
 def _press(shown: Terminal, key: str) -> None:
-    """Press a key, and Enter where the key alone only selects."""
+    """Press a key, and Enter if the key alone only selects."""
     # A program that has just drawn a question may not read yet.
     time.sleep(1)
     shown.type(key)
@@ -145,7 +145,7 @@ def _until_asked(host: AnthropicHost, path: str, shown: Terminal) -> None:
 
 
 def _check(world: World, asked: list[Asked], *own: tuple[str, str]) -> None:
-    """Assert that each request had a right credential, and nothing of Coder's."""
+    """Assert that each request had a right credential, and nothing that belongs to Coder."""
     for one in asked:
         where = f"{one.method} {one.path}: {[name for name, _ in one.credentials]}"
         if one.path == KEYLESS:
@@ -159,7 +159,7 @@ def _check(world: World, asked: list[Asked], *own: tuple[str, str]) -> None:
 
 
 def test_the_first_start_reaches_the_log_in(world: World, start: Start) -> None:
-    """Without any credential Claude Code finds its hosts and offers to log in."""
+    """Claude Code without any credential reaches its hosts and offers to log in."""
     with start('eval "$(authz proxy env)"') as shown:
         assert shown.wait("Choose the text style", UNREACHABLE) != UNREACHABLE, shown.text()
         _press(shown, "\r")
@@ -175,7 +175,7 @@ def test_the_first_start_reaches_the_log_in(world: World, start: Start) -> None:
     ids=["proxy", "base URL"],
 )
 def test_a_session_with_the_companys_key(world: World, start: Start, base: str) -> None:
-    """With the Coder token a first start ends at the prompt, and a message is answered."""
+    """A first start with the Coder token ends at the prompt, and a message is answered."""
     base = base.format(url=world.proxy.pair.url)
     with start(f'{base}\nexport ANTHROPIC_AUTH_TOKEN="$CODER_TOKEN"') as shown:
         _to_the_prompt(shown)
@@ -187,7 +187,7 @@ def test_a_session_with_the_companys_key(world: World, start: Start, base: str) 
 
 
 def test_a_session_with_a_log_in(world: World, start: Start) -> None:
-    """A subscription's own token reaches every path it is for, and the central key none of them."""
+    """A subscription's own token reaches all of its paths, and the central key is used on none."""
     before = len(world.proxy.log())
     with start('eval "$(authz proxy env)"', logged_in=True) as shown:
         _to_the_prompt(shown)

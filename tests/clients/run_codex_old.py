@@ -1,4 +1,4 @@
-"""Older Codex, whose headers have names with underscores; run by ``make test-clients``.
+"""Older versions of Codex, which send headers with underscores; run by ``make test-clients``.
 
 Newer ones are in ``run_clients.py``.
 """
@@ -22,7 +22,7 @@ UNDERSCORED = {
     "0.36.0": {"conversation_id", "session_id"},
     "0.58.0": {"conversation_id", "session_id"},
 }
-"""By version the headers that it sends."""
+"""The headers that each version sends."""
 pytestmark = pytest.mark.timeout(900)
 
 
@@ -73,7 +73,7 @@ def _underscored(seen: list[tuple[str, str]]) -> set[str]:
 def test_headers_with_underscores(
     proxied: Proxied, codex: Installed, version: str, way: str
 ) -> None:
-    """The gateway serves the request, and the provider gets none of them."""
+    """The gateway serves the request, and no header with an underscore reaches the provider."""
     proxied.provider.take()
     if way == "base URL":
         lines = _lines(f"{proxied.pair.url}/openai/v1", "$CODER_TOKEN")
@@ -91,7 +91,7 @@ def test_headers_with_underscores(
 
 
 def test_it_is_such_a_version(proxied: Proxied, codex: Installed, version: str) -> None:
-    """Asked without a gateway, the provider sees the headers: the test above is about them."""
+    """The provider sees the headers without a gateway, so the test above is about them."""
     proxied.provider.take()
     url = f"{proxied.provider.server.url}/openai/v1"
     trust = f"export SSL_CERT_FILE={proxied.pair.settings['providers'][0]['ca_file']}\n"

@@ -1,4 +1,4 @@
-"""HTTP clients with habits of their own, as they come; run by ``make test-clients``."""
+"""HTTP clients with unusual defaults, unchanged; run by ``make test-clients``."""
 
 import hashlib
 import json
@@ -49,7 +49,7 @@ pytestmark = pytest.mark.timeout(900)
 
 @pytest.fixture
 def token(gateway: Pair) -> str:
-    """Make a token of alice's, after which the provider has seen nothing."""
+    """Create a token of alice's, and forget the provider's earlier requests."""
     gateway.provider.take()
     return gateway.create_token("alice")
 
@@ -79,7 +79,7 @@ def _java(program: str, class_path: Path | None, *arguments: str) -> str:
 
 
 def _offer_of(run: Callable[[str], object]) -> str:
-    """Return the ``Upgrade`` header that a client sends to a server of no other interest."""
+    """Return the ``Upgrade`` header that a client sends to a server."""
     offers: list[str] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

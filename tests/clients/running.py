@@ -1,4 +1,4 @@
-"""Runs the lines that a person would paste, in a home folder of their own."""
+"""Runs the lines that a person would paste, in a home folder created for them."""
 
 import base64
 import codecs
@@ -40,7 +40,7 @@ _SECONDS = 100
 
 @dataclass(frozen=True)
 class Ran:
-    """What came of the lines.
+    """The result of running the lines.
 
     Attributes:
         pieces: the output as it came: seconds since the beginning, and text.
@@ -73,7 +73,7 @@ class Ran:
 def run(
     client: str, lines: str, installed: Installed, proxy: Proxied, token: str, mode: str
 ) -> Ran:
-    """Run the lines in bash, with the client on PATH and nothing else of ours around."""
+    """Run the lines in bash, with the client on PATH and nothing else of this project around."""
     with _folder() as folder:
         work, home, programs = folder / "work", folder / "home", folder / "bin"
         for each in (work, home, programs):
@@ -135,7 +135,7 @@ class _Reader(threading.Thread):
                 self._pieces.append((time.monotonic() - self._began, decoder.decode(piece)))
 
     def end(self) -> tuple[tuple[float, str], ...]:
-        """Return all of it; what a left-over child still holds open is not waited for."""
+        """Return all pieces, without waiting for output of children that are left over."""
         self.join(5)
         return tuple(self._pieces)
 
@@ -150,7 +150,7 @@ def _own(mode: str) -> dict[str, str]:
 
 
 def _authz(program: Path, folder: Path) -> None:
-    """Put our command on PATH, in the folder of the pair and without the tests' Python."""
+    """Put the ``authz`` command on PATH, in the pair's folder and without the tests' Python."""
     program.write_text(
         f"#!/bin/sh\ncd {shlex.quote(str(folder))}\nexec {shlex.quote(sys.executable)} -m authz "
         '"$@"\n'
@@ -159,7 +159,7 @@ def _authz(program: Path, folder: Path) -> None:
 
 
 def _log_in(home: Path) -> None:
-    """Leave what a log-in with ChatGPT leaves, of Codex and of opencode."""
+    """Write the files that a log-in with ChatGPT leaves, for Codex and for opencode."""
     claims = {
         "email": "alice@example.com",
         "exp": int(time.time()) + 86_400,

@@ -47,7 +47,7 @@ class Terminal:
             self._written.clear()
 
     def has(self, text: str) -> bool:
-        """Say whether a text was written; blanks don't count."""
+        """Return whether a text was written, ignoring blanks."""
         return "".join(text.split()) in self.text()
 
     def wait(self, *texts: str, seconds: float = 120) -> str:

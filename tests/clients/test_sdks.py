@@ -1,7 +1,7 @@
-"""The clients that are quickly there, run by ``make test``: the SDKs in Python and in Node.
+"""The clients that are quick to install, run by ``make test``: the SDKs in Python and in Node.
 
-The lines are those of their pages in docs/clients. The other clients come with
-``make test-clients``, as do the modes of the Python SDKs that tests/e2e has already.
+The lines are those of their pages in docs/clients. ``make test-clients`` tests the other clients,
+and the modes of the Python SDKs that tests/e2e already covers.
 """
 
 import sys
@@ -40,7 +40,7 @@ def node_sdks() -> dict[str, Installed]:
 
 @pytest.mark.parametrize(("name", "mode", "kind"), _cases(PYTHON, PYTHON_MODES))
 def test_python(name: str, mode: str, kind: str, proxied: Proxied) -> None:
-    """The lines for this SDK, of the test extra, bring a streamed answer or our refusal."""
+    """The lines for this SDK, of the test extra, yield a streamed answer or a refusal by authz."""
     there = Installed(Path(sys.executable).parent)
     check(clients()[name], mode, kind, there, proxied)
 
@@ -49,5 +49,5 @@ def test_python(name: str, mode: str, kind: str, proxied: Proxied) -> None:
 def test_node(
     node_sdks: dict[str, Installed], name: str, mode: str, kind: str, proxied: Proxied
 ) -> None:
-    """The lines for this SDK, from npm, bring a streamed answer or our refusal."""
+    """The lines for this SDK, from npm, yield a streamed answer or a refusal by authz."""
     check(clients()[name], mode, kind, node_sdks[name], proxied)

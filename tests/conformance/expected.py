@@ -1,7 +1,7 @@
 """The request matrix as data, and the expected result of each cell, as plain rules.
 
-This module states the rules of ``docs/coder.md`` a second time and imports nothing of authz, so
-that a mistake in one of the two shows.
+This module states the rules of ``docs/coder.md`` a second time and imports nothing from authz, so
+that a mistake in one of the two is noticed.
 """
 
 import itertools
@@ -23,7 +23,7 @@ OWN_SOURCES = {
     "chatgpt": ("authorization",),
     "copilot": ("authorization",),
 }
-"""Headers in which the user's own credential may stand, the one that wins first."""
+"""Headers that may carry the user's own credential, by precedence."""
 
 CENTRAL_SOURCES = {"anthropic": "x-api-key", "openai": "authorization"}
 """The header of the central key, for providers that have one."""
@@ -41,7 +41,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """The cell as a header value, to find it at the provider."""
+        """The cell as a header value, by which the provider's request is found."""
         fields = (self.governance, self.authorization, self.x_api_key, self.byok, self.provider)
         return "/".join(str(field) for field in fields).replace(" ", "-")
 
@@ -103,7 +103,7 @@ def expected(cell: Cell) -> Refused | Forwarded:
 
 
 def _own(cell: Cell) -> Forwarded | None:
-    """Return the use of the own credential; without a governance header there is none."""
+    """Return the use of the own credential, or None, as without a governance header."""
     if cell.governance == "none":
         return None
     for header in OWN_SOURCES[cell.provider]:

@@ -1,4 +1,4 @@
-"""Every way round the one credential that a provider type has, through a real pair."""
+"""Attempts to bypass the one credential that a provider type has, through a real pair."""
 
 import httpx
 import pytest
@@ -27,7 +27,7 @@ FURTHER_OWN = [
     ("compat", "x-bf-vk"),
     ("compat", "x-team-key"),
 ]
-"""Headers that the provider, or what is in front of it, takes a credential from."""
+"""Further headers with a credential that the provider, or a gateway before it, accepts."""
 NEVER = [
     "x-goog-iam-authorization-token",
     "x-goog-iam-authority-selector",
@@ -86,7 +86,7 @@ def test_an_own_credential_in_a_further_header(
     name: str,
     header: str,
 ) -> None:
-    """It is the one credential that the provider gets, and 403 where BYOK is off."""
+    """An own credential in a further header is the only one sent, and is 403 with BYOK off."""
     own = {header: OWN[name]}
     exchanged = one(every_type, "GET", PATHS[name], {GOVERNANCE: token, **own})
     (seen,) = exchanged.seen
@@ -103,7 +103,7 @@ def test_an_own_credential_in_a_further_header(
 def test_no_credential_passes_beside_the_central_key(
     every_type_without_byok: Pair, token_without_byok: str, name: str
 ) -> None:
-    """Without a governance header none of them is a credential, and none reaches the provider."""
+    """Without a governance header no further header is a credential or reaches the provider."""
     further = {header for _, header in FURTHER_OWN} - {"x-goog-api-key"}
     headers = dict.fromkeys((*further, *NEVER), "sk-smuggled")
     headers |= ACCOUNTS | OVERRIDES
@@ -121,7 +121,7 @@ def test_no_credential_passes_beside_the_central_key(
 def test_what_is_no_own_credential_goes_to_nobody(
     every_type: Pair, token: str, name: str, header: str
 ) -> None:
-    """Beside the user's own key, too: a request has one credential and one method."""
+    """Further credentials and method overrides are removed even if the user's own key is sent."""
     headers = {GOVERNANCE: token, "authorization": f"Bearer {OWN[name]}", header: "x"}
     (seen,) = one(every_type, "GET", PATHS[name], headers).seen
     assert seen.all(header) == []
@@ -129,7 +129,7 @@ def test_what_is_no_own_credential_goes_to_nobody(
 
 
 def test_the_providers_settings_choose_the_account(every_type: Pair, token: str) -> None:
-    """A centralized request gets the configuration's values, one with an own key the user's."""
+    """A centralized request gets the configured account, and one with an own key the user's."""
     headers = {"authorization": f"Bearer {token}", **ACCOUNTS}
     for sent in (headers, {"authorization": f"Bearer {token}"}):
         (central,) = one(every_type, "GET", PATHS["compat"], sent).seen
@@ -157,7 +157,7 @@ def test_the_providers_settings_choose_the_account(every_type: Pair, token: str)
     ],
 )
 def test_a_query_that_replaces_headers(every_type: Pair, token: str, name: str, query: str) -> None:
-    """Google's APIs take headers and the method from there, so it is a 400 in both modes."""
+    """A query that sets headers or the method at Google's APIs is a 400 in both modes."""
     for headers in (
         {"authorization": f"Bearer {token}"},
         {GOVERNANCE: token, "authorization": f"Bearer {OAUTH['gemini']}"},
@@ -169,7 +169,7 @@ def test_a_query_that_replaces_headers(every_type: Pair, token: str, name: str, 
 
 
 def test_a_query_that_chooses_an_account(every_type: Pair, token: str) -> None:
-    """It is removed beside the central key and kept beside one's own."""
+    """An account in the query is removed with the central key, and kept with one's own."""
     query = "userProject=p&$quotaUser=q&alt=sse"
     (central,) = _raw_query(every_type, PATHS["gemini"], query, {"x-api-key": token}).seen
     assert central.query == "alt=sse"
@@ -197,7 +197,7 @@ def test_an_own_key_in_the_query(
     name: str,
     query: str,
 ) -> None:
-    """Beside the governance header it is refused with a text: the company must not pay for it."""
+    """An own key in the query is refused with a text, since the company must not pay for it."""
     exchanged = one(every_type, "GET", f"{PATHS[name]}?{query}", {GOVERNANCE: token})
     assert exchanged.answer.status_code == 400
     assert exchanged.seen == []
@@ -219,7 +219,7 @@ def test_an_own_key_in_the_query(
 def test_a_coder_token_in_the_query_alone(
     every_type: Pair, token: str, name: str, key: str
 ) -> None:
-    """It is 400, under whatever name, since a URL is logged along the way."""
+    """A Coder token in the query is 400 under any name, since URLs are logged along the way."""
     exchanged = one(every_type, "GET", f"{PATHS[name]}?{key}={token}")
     assert exchanged.answer.status_code == 400
     assert "The Coder token is part of the URL" in exchanged.answer.json()["error"]["message"]

@@ -44,7 +44,7 @@ def _wrong_secret(pair: Pair) -> str:
     ids=["suspended user", "dormant user", "deleted user", "wrong secret", "unknown id"],
 )
 def test_no_answer_says_why_a_token_is_bad(gateway: Pair, make: Callable[[Pair], str]) -> None:
-    """A token of nobody, with a wrong secret or of an inactive user gets one and the same 401."""
+    """An unknown token, a wrong secret and a token of an inactive user all get the same 401."""
     bad = make(gateway)
     reference = one(gateway, "GET", MODELS["anthropic"], {"x-api-key": made_up_token()})
     exchanged = one(gateway, "GET", MODELS["anthropic"], {"x-api-key": bad})
@@ -61,7 +61,7 @@ def test_no_answer_says_why_a_token_is_bad(gateway: Pair, make: Callable[[Pair],
 
 
 def test_no_token_has_a_text_of_its_own(gateway: Pair) -> None:
-    """No token, something else in its place, and a bad token have texts of their own."""
+    """A missing token, another value in its place, and a bad token each get a text of their own."""
     none = one(gateway, "GET", MODELS["openai"])
     key = one(gateway, "GET", MODELS["openai"], {"authorization": "Bearer sk-proj-own"})
     bad = one(gateway, "GET", MODELS["openai"], {"authorization": f"Bearer {made_up_token()}"})
@@ -80,7 +80,7 @@ def test_no_token_has_a_text_of_its_own(gateway: Pair) -> None:
 def test_a_foreign_bearer_beside_the_token(
     gateway: Pair, token: str, upstream: str, foreign: str
 ) -> None:
-    """What a client's log-in left in Authorization does not hide the token in X-Api-Key."""
+    """A client's old log-in in Authorization does not hide the token in X-Api-Key."""
     headers = {"authorization": f"Bearer {foreign}", "x-api-key": token}
     exchanged = one(gateway, "GET", MODELS[upstream], headers)
     assert exchanged.answer.status_code == 200, exchanged.answer.text
@@ -91,14 +91,14 @@ def test_a_foreign_bearer_beside_the_token(
 @pytest.mark.parametrize("header", [GOVERNANCE, "x-api-key"])
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER "])
 def test_a_scheme_before_the_token(gateway: Pair, token: str, header: str, scheme: str) -> None:
-    """It is no part of the token, where a tool writes one into a header that needs none."""
+    """A scheme before the token is ignored, even in headers that need none."""
     exchanged = one(gateway, "GET", MODELS["openai"], {header: f"{scheme} {token}"})
     assert exchanged.answer.status_code == 200, exchanged.answer.text
     assert exchanged.credentials == CENTRAL_OPENAI
 
 
 def test_a_scheme_before_somebody_elses_token(gateway: Pair, token: str) -> None:
-    """Another person's Coder token behind any scheme is no provider credential."""
+    """Another person's Coder token with any scheme is not a provider credential."""
     other = gateway.create_token("bob")
     for value in (f"Bearer {other}", f"Token {other}", f"key={other}"):
         exchanged = one(
@@ -110,7 +110,7 @@ def test_a_scheme_before_somebody_elses_token(gateway: Pair, token: str) -> None
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "bEaReR"])
 @pytest.mark.parametrize("name", [b"Authorization", b"authorization", b"AUTHORIZATION"])
 def test_case_does_not_matter(gateway: Pair, token: str, name: bytes, scheme: str) -> None:
-    """Scheme and header name are read in any case."""
+    """Scheme and header name are case-insensitive."""
     exchanged = one(gateway, "GET", MODELS["openai"], [(name, f"{scheme} {token}".encode())])
     assert exchanged.answer.status_code == 200
     assert exchanged.credentials == CENTRAL_OPENAI
@@ -118,7 +118,7 @@ def test_case_does_not_matter(gateway: Pair, token: str, name: bytes, scheme: st
 
 @pytest.mark.parametrize("name", [b"X-API-KEY", b"x-api-key", b"X-CODER-AI-GOVERNANCE-TOKEN"])
 def test_case_of_the_other_sources_does_not_matter(gateway: Pair, token: str, name: bytes) -> None:
-    """Header names of raw tokens are read in any case."""
+    """The names of headers with raw tokens are case-insensitive."""
     exchanged = one(gateway, "GET", MODELS["anthropic"], [(name, token.encode())])
     assert exchanged.credentials == CENTRAL_ANTHROPIC
 
@@ -128,7 +128,7 @@ def test_case_of_the_other_sources_does_not_matter(gateway: Pair, token: str, na
 def test_an_authorization_that_is_no_bearer_is_skipped(
     gateway: Pair, token: str, upstream: str, value: str
 ) -> None:
-    """The token is then taken from X-Api-Key, and nothing of Authorization reaches the provider."""
+    """A non-Bearer Authorization is skipped and removed; the token is read from X-Api-Key."""
     headers = {"authorization": value.format(token=token), "x-api-key": token}
     exchanged = one(gateway, "GET", MODELS[upstream], headers)
     assert exchanged.answer.status_code == 200, exchanged.answer.text
@@ -150,7 +150,7 @@ def test_a_blank_governance_header_is_none(gateway_without_byok: Pair) -> None:
 
 
 def test_an_own_api_key_wins_over_an_own_bearer(gateway: Pair, token: str) -> None:
-    """Claude Code with both set means the API key; the Bearer is dropped."""
+    """An own API key overrides an own Bearer, which is dropped."""
     exchanged = one(
         gateway,
         "GET",
@@ -178,7 +178,7 @@ def test_a_subscription_passes_as_a_bearer(gateway: Pair, token: str) -> None:
 
 
 def test_a_log_in_in_both_headers_of_an_api_key_helper(gateway: Pair, token: str) -> None:
-    """Anthropic refuses a log-in's token in X-Api-Key, so it arrives as a Bearer alone."""
+    """A log-in's token arrives only as a Bearer, since Anthropic refuses it in X-Api-Key."""
     for headers in (
         {"authorization": f"Bearer {SUBSCRIPTION}", "x-api-key": SUBSCRIPTION},
         {"x-api-key": SUBSCRIPTION},
@@ -189,7 +189,7 @@ def test_a_log_in_in_both_headers_of_an_api_key_helper(gateway: Pair, token: str
 
 
 def test_both_headers_of_an_api_key_helper(gateway: Pair, token: str) -> None:
-    """Claude Code's apiKeyHelper sends its value twice; with a Coder token that is centralized."""
+    """A Coder token in both headers, as Claude Code's apiKeyHelper sends it, means centralized."""
     headers = {"authorization": f"Bearer {token}", "x-api-key": token}
     exchanged = one(gateway, "GET", MODELS["anthropic"], headers)
     assert exchanged.answer.headers["x-demo-credential-kind"] == "centralized"
@@ -219,7 +219,7 @@ def test_both_headers_of_an_api_key_helper(gateway: Pair, token: str) -> None:
 def test_a_coder_token_in_another_header_stays_here(
     gateway: Pair, token: str, upstream: str, name: str, text: str
 ) -> None:
-    """A copy of the token is removed wherever a client puts it, in both modes."""
+    """A copy of the token is removed from any header that a client puts it in, in both modes."""
     headers = {GOVERNANCE: token, name: text.format(token=token)}
     if upstream == "copilot":
         headers["authorization"] = f"Bearer {OWN_KEYS['copilot']}"
@@ -239,7 +239,7 @@ def test_a_coder_token_in_another_header_stays_here(
     ],
 )
 def test_a_coder_token_in_the_url_is_refused(gateway: Pair, token: str, path: str) -> None:
-    """It would reach the provider and its logs, so the client has to take it out of there."""
+    """A Coder token in the URL is refused, since it would reach the provider and its logs."""
     path = path.format(token=token, escaped=token.replace("-", "%2D"))
     exchanged = one(gateway, "GET", path, {"authorization": f"Bearer {token}"})
     error = check_refusal(exchanged, 400, "invalid_request_error", "openai")
@@ -249,7 +249,7 @@ def test_a_coder_token_in_the_url_is_refused(gateway: Pair, token: str, path: st
 
 
 def test_a_token_in_the_query_alone_is_no_token(gateway: Pair, token: str) -> None:
-    """Coder's own API reads tokens from the query and cookies; the gateway does not."""
+    """A token in the query or in cookies is not read, unlike in Coder's own API."""
     for name in ("coder_session_token", "key", "api_key", "anything"):
         path = f"/anthropic/v1/models?{name}={token}"
         exchanged = one(gateway, "GET", path)
@@ -278,7 +278,7 @@ def test_a_provider_without_a_central_key_asks_for_the_users_own(
 
 
 def test_byok_off_names_the_setting(gateway_without_byok: Pair) -> None:
-    """The 403 says which setting is off, for an administrator to find it."""
+    """The 403 names the setting that is off, so that an administrator can find it."""
     token = gateway_without_byok.create_token("alice")
     exchanged = one(
         gateway_without_byok,

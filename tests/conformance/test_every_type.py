@@ -1,4 +1,4 @@
-"""Azure, Gemini and Bedrock: which credential reaches them, for every place of one."""
+"""Azure, Gemini and Bedrock: the credential that reaches them, for every combination of headers."""
 
 import itertools
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ MODELS = {
     "mantle": "/mantle/v1/models",
 }
 SDK_HEADERS = {"azure": "api-key", "gemini": "x-goog-api-key"}
-"""Where the SDK puts its key; for Bedrock it is one of the other places."""
+"""The header in which each SDK sends its key; for Bedrock it is one of the other headers."""
 OWN_SOURCES = {
     "azure": ("api-key", "authorization"),
     "gemini": ("x-goog-api-key", "authorization"),
@@ -36,7 +36,7 @@ KINDS = ("none", "token", "own")
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in the four places of a credential, by header."""
+    """The kinds of values in the four credential headers."""
 
     provider: str
     byok: bool
@@ -105,7 +105,7 @@ def _check(cell: Cell, exchanged: Exchange, token: str, url: str) -> None:
 
 @pytest.mark.parametrize(("name", "byok"), list(itertools.product(MODELS, (True, False))))
 def test_every_cell(name: str, byok: bool, every_type: Pair, every_type_without_byok: Pair) -> None:
-    """Each of the 81 combinations gets its status, and the provider one credential."""
+    """Each of the 81 combinations gets its status, and the provider gets one credential."""
     pair = every_type if byok else every_type_without_byok
     token = pair.create_token("alice")
     cells = list(_cells(name, byok))

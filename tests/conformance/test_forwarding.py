@@ -91,14 +91,14 @@ ACCOUNTS = {
     "openai-project": "proj-1",
     "x-goog-user-project": "p1",
 }
-"""The client chooses them with its own credential only."""
+"""Headers that choose an account; a client may set them only with its own credential."""
 
 
 @pytest.mark.parametrize("upstream", ["anthropic", "openai", "copilot"])
 def test_nothing_of_coder_or_the_gateway_reaches_the_provider(
     gateway: Pair, token: str, upstream: str
 ) -> None:
-    """Each header of the removal list is gone, whatever the mode, sent or not."""
+    """Each header of the removal list is removed, in every mode."""
     headers = {**REMOVED, "X-Coder-AI-Governance-Token": token}
     if upstream == "copilot":
         headers["Authorization"] = f"Bearer {OWN_KEYS['copilot']}"
@@ -126,7 +126,7 @@ def test_everything_else_passes_as_it_came(gateway: Pair, token: str, upstream: 
 def test_an_account_is_chosen_with_ones_own_credential_only(
     gateway: Pair, token: str, upstream: str
 ) -> None:
-    """With the central key the company's account pays, whatever a client asks for."""
+    """The company's account is used with the central key, whatever account a client asks for."""
     headers = {**ACCOUNTS, "x-coder-ai-governance-token": token}
     (central,) = one(gateway, "GET", MODELS[upstream], headers).seen
     assert not {name for name, _ in central.headers} & {*ACCOUNTS}
@@ -136,7 +136,7 @@ def test_an_account_is_chosen_with_ones_own_credential_only(
 
 
 def test_the_provider_is_addressed_by_its_own_name(gateway: Pair, token: str) -> None:
-    """Host is the base URL's, and the body arrives unchanged."""
+    """The Host header is the base URL's, and the body arrives unchanged."""
     body = (
         b'{"model":"claude-sonnet-4-5","max_tokens":8,"messages":[{"role":"user","content":"A"}]}'
     )

@@ -13,7 +13,7 @@ from tests.support.requests import MODELS, Exchange, check_refusal, exchange, le
 
 @pytest.fixture(scope="module")
 def values(gateway: Pair, gateway_without_byok: Pair) -> dict[bool, Values]:
-    """The tokens of both pairs, by whether BYOK is on."""
+    """The tokens of both pairs, with BYOK on and off."""
     return {True: Values.of(gateway), False: Values.of(gateway_without_byok)}
 
 
@@ -62,7 +62,7 @@ def test_every_cell(
     gateway_without_byok: Pair,
     values: dict[bool, Values],
 ) -> None:
-    """Each of the 343 combinations of headers gets its status, and the provider one credential."""
+    """Each of the 343 combinations gets its status, and the provider gets one credential."""
     pair = gateway if byok else gateway_without_byok
     chosen = [cell for cell in cells() if (cell.provider, cell.byok) == (name, byok)]
     requests = [_request(pair, cell, values[byok]) for cell in chosen]

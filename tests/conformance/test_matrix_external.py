@@ -34,7 +34,7 @@ class _Key:
 
 
 def _authorizers(*, byok: bool) -> tuple[Authorizer, Authorizer]:
-    """Return one for our own Envoy, and one for external gateways."""
+    """Return an authorizer for our own Envoy, and one for external gateways."""
     routes = [{"httproute": f"ai/{name}", "path": f"/{name}", "provider": name} for name in TYPES]
     # With usage records, Accept-Encoding is removed, too.
     values = {"external_gateways": {"routes": routes}, "usage": {"enabled": False}}
@@ -50,7 +50,7 @@ def _authorizers(*, byok: bool) -> tuple[Authorizer, Authorizer]:
 
 
 def _comparable(message: bytes) -> tuple[pb.CheckResponse, set[str]]:
-    """Return a response without its number, and the headers that it removes."""
+    """Return a response without its entry id, and the headers that it removes."""
     response = answer(message)
     response.dynamic_metadata.fields["entry"].string_value = ""
     removed = set(response.ok_response.headers_to_remove)

@@ -68,7 +68,7 @@ def _mismatch(cell: Cell) -> str | None:
 
 
 def cell_kind(cell: Cell, header: str) -> str:
-    """Return the kind that stands in one of a cell's two provider headers."""
+    """Return the kind of value in one of a cell's two provider headers."""
     return {"authorization": cell.authorization, "x-api-key": cell.x_api_key}[header]
 
 
@@ -82,7 +82,7 @@ def test_every_cell(name: str, byok: bool) -> None:
 
 
 def test_the_matrix_holds_every_outcome() -> None:
-    """Each outcome of the rules has cells, and they sum up to all of them."""
+    """Each outcome of the rules has cells, and their numbers add up to all cells."""
     outcomes = [expected(cell) for cell in cells()]
     assert len(outcomes) == 7 * 7 * 7 * 2 * 4 == 2744
     codes = {decision.code for decision in outcomes if isinstance(decision, Refused)}
@@ -99,7 +99,7 @@ def test_the_matrix_holds_every_outcome() -> None:
 
 
 def test_the_providers_are_those_of_the_defaults() -> None:
-    """The matrix speaks of the four providers that a fresh installation has."""
+    """The matrix covers the four providers of a fresh installation."""
     found = {provider.name: provider.type for provider in DEFAULT_PROVIDERS}
     assert found == PROVIDER_TYPE_NAMES
     assert {p.base_url for p in DEFAULT_PROVIDERS} >= {

@@ -38,7 +38,7 @@ NOT_SERVED = [
 def test_what_is_not_listed_is_404(
     gateway: Pair, token: str, method: str, path: str, shape: str
 ) -> None:
-    """The answer names method, path and what to do; the provider never hears of it."""
+    """The 404 names method, path and what to do, and the provider gets no request."""
     exchanged = one(gateway, method, path, {"x-api-key": token})
     error = check_refusal(exchanged, 404, "not_found_error", shape)
     shown = path
@@ -50,7 +50,7 @@ def test_what_is_not_listed_is_404(
 
 @pytest.mark.parametrize(("method", "path", "shape"), NOT_SERVED)
 def test_without_a_token_it_is_401(gateway: Pair, method: str, path: str, shape: str) -> None:
-    """Nobody learns without a token which routes exist."""
+    """A caller without a token can't find out which routes exist."""
     exchanged = one(gateway, method, path)
     check_refusal(exchanged, 401, "authentication_error", shape)
 
@@ -66,7 +66,7 @@ def test_without_a_token_it_is_401(gateway: Pair, method: str, path: str, shape:
 def test_what_is_no_route_of_coders_api_is_coders_404(
     gateway: Pair, token: str, method: str, path: str
 ) -> None:
-    """With a token and without one the answer is that of Coder's API, from authz."""
+    """An unknown path of Coder's API is its own 404 from authz, with a token and without one."""
     for headers in ({"x-api-key": token}, {}):
         exchanged = one(gateway, method, path, headers)
         assert exchanged.answer.status_code == 404
@@ -75,7 +75,7 @@ def test_what_is_no_route_of_coders_api_is_coders_404(
 
 
 def test_own_credentials_open_no_further_paths(gateway: Pair, token: str) -> None:
-    """The list of paths is the same for BYOK."""
+    """BYOK requests have the same list of paths."""
     headers = {
         "x-coder-ai-governance-token": token,
         "authorization": f"Bearer {OWN_KEYS['openai']}",
@@ -88,7 +88,7 @@ def test_own_credentials_open_no_further_paths(gateway: Pair, token: str) -> Non
     "path", ["/anthropic", "/anthropic/", "/api/v2/ai-gateway/anthropic", "/api/v2/aibridge/openai"]
 )
 def test_a_probe_without_a_credential(gateway: Pair, path: str) -> None:
-    """Claude Code's first request, a HEAD on the base URL, gets a plain 401, logged at info."""
+    """Claude Code's first request, a HEAD on the base URL, gets an empty 401, logged at info."""
     exchanged = one(gateway, "HEAD", f"{path}?probe")
     answer = exchanged.answer
     assert answer.status_code == 401
@@ -103,7 +103,7 @@ def test_a_probe_without_a_credential(gateway: Pair, path: str) -> None:
 
 
 def test_a_refusal_is_logged(gateway: Pair, token: str) -> None:
-    """With the true reason, which the client is not told."""
+    """A refusal is logged with its true reason, which the client is not told."""
     exchanged = one(gateway, "GET", "/openai/v1/models", {"x-api-key": f"{token[:11]}{'x' * 22}"})
     request_id = exchanged.answer.headers["x-request-id"]
     lines = [json.loads(line) for line in gateway.stderr.splitlines() if request_id in line]
@@ -114,7 +114,7 @@ def test_a_refusal_is_logged(gateway: Pair, token: str) -> None:
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 def test_health_needs_no_token(gateway: Pair, path: str) -> None:
-    """Load balancers ask without a credential and get an empty 200; the provider is not asked."""
+    """Health checks without a credential get an empty 200, and the provider is not asked."""
     exchanged = one(gateway, "GET", path)
     assert exchanged.answer.status_code == 200
     assert exchanged.answer.content == b""
@@ -122,7 +122,7 @@ def test_health_needs_no_token(gateway: Pair, path: str) -> None:
 
 
 def test_a_path_that_climbs_is_not_served(gateway: Pair, token: str) -> None:
-    """Dots and escaped slashes open no path that is not listed."""
+    """A path with dots or escaped slashes opens no unlisted path."""
     for path in (
         "/anthropic/v1/models/../organizations",
         "/openai/v1/models/..%2forganization",
@@ -138,7 +138,7 @@ def test_a_path_that_climbs_is_not_served(gateway: Pair, token: str) -> None:
 
 
 def test_duplicate_credential_headers_are_refused(gateway: Pair, token: str) -> None:
-    """Two values in one credential header could be read in two ways, so nobody reads them."""
+    """A credential header with two values is refused, since it could be read in two ways."""
     for name in (b"authorization", b"x-api-key", b"x-coder-ai-governance-token"):
         value = (b"Bearer " if name == b"authorization" else b"") + token.encode()
         exchanged = one(gateway, "GET", "/openai/v1/models", [(name, value), (name, value)])

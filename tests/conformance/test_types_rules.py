@@ -1,4 +1,4 @@
-"""Rules of Azure, Gemini, Bedrock, Copilot and further paths beside the credential's header."""
+"""Rules of Azure, Gemini, Bedrock, Copilot and further paths, beside the credential header's."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -73,7 +73,7 @@ def _post(pair: Pair, path: str, headers: dict[str, str], body: Any = ASK) -> Ex
     ],
 )
 def test_a_key_in_the_query_is_removed(every_type: Pair, token: str, query: str, left: str) -> None:
-    """What else is in the query arrives as it came."""
+    """A key in the query is removed, and all other parameters reach the provider unchanged."""
     exchanged = one(every_type, "GET", f"/gemini/v1beta/models?{query}", {"x-goog-api-key": token})
     assert exchanged.answer.status_code == 200, exchanged.answer.text
     (seen,) = exchanged.seen
@@ -86,7 +86,7 @@ def test_a_key_in_the_query_is_removed(every_type: Pair, token: str, query: str,
 def test_a_key_in_another_spelling_is_refused(
     every_type: Pair, token: str, query: str, name: str
 ) -> None:
-    """Envoy would not find it, and the provider might."""
+    """A key with another spelling in the query is refused, since Envoy would not find it."""
     path = {"gemini": "/gemini/v1beta/models", "google": "/google/v1/models"}[name]
     request = httpx.Request("GET", f"{every_type.url}{path}", headers={"x-api-key": token})
     request.url = request.url.copy_with(raw_path=f"{path}?{query}".encode())
@@ -97,7 +97,7 @@ def test_a_key_in_another_spelling_is_refused(
 
 
 def test_azures_key_in_the_query(every_type: Pair, token: str) -> None:
-    """Azure takes one there, too; its version stays."""
+    """A key for Azure in the query is removed, and the API version stays."""
     path = "/azure/openai/models?api-version=2025-04-01&api-key=K&subscription-key=L"
     exchanged = one(every_type, "GET", path, {"api-key": token})
     assert exchanged.seen[0].query == "api-version=2025-04-01"
@@ -107,7 +107,7 @@ def test_azures_key_in_the_query(every_type: Pair, token: str) -> None:
 
 @pytest.mark.parametrize("name", ["azure", "gemini"])
 def test_an_oauth_token_of_ones_own(every_type: Pair, token: str, name: str) -> None:
-    """Entra ID and Google's OAuth come as a Bearer; with both, the key wins."""
+    """Own tokens of Entra ID and Google are sent as a Bearer, and an own key overrides them."""
     path = {"azure": "/azure/openai/v1/models", "gemini": "/gemini/v1/models"}[name]
     header = {"azure": "api-key", "gemini": "x-goog-api-key"}[name]
     bearer = {GOVERNANCE: token, "authorization": f"Bearer {OAUTH[name]}"}
@@ -151,7 +151,7 @@ def test_an_oauth_token_of_ones_own(every_type: Pair, token: str, name: str) -> 
     ],
 )
 def test_what_is_not_listed_is_404(every_type: Pair, token: str, method: str, path: str) -> None:
-    """No other path is reached, with the central key or one's own."""
+    """No other path is served, with the central key or with one's own."""
     for headers in (
         {"x-api-key": token},
         {GOVERNANCE: token, "authorization": f"Bearer {OWN[path.split('/')[1]]}"},
@@ -176,7 +176,7 @@ def test_googles_errors(every_type: Pair, token: str) -> None:
 
 
 def test_bedrocks_paths(every_type: Pair, token: str) -> None:
-    """Anthropic's format is below /anthropic there, and the signature is for that path."""
+    """Bedrock serves Anthropic's format below /anthropic, and the signature covers that path."""
     url = every_type.provider.server.url
     messages = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "Ghent?"}]}
     for path, upstream, body in (
@@ -198,7 +198,7 @@ def test_bedrocks_paths(every_type: Pair, token: str) -> None:
 
 
 def test_the_verifier_of_signatures_can_say_no(every_type: Pair, token: str) -> None:
-    """A signature is for one request and one secret."""
+    """A signature is valid only for its own request and secret."""
     url = every_type.provider.server.url
     exchanged = one(every_type, "GET", "/bedrock/v1/models/a%20b:c?x=1&y=%2F", {"x-api-key": token})
     (seen,) = exchanged.seen
@@ -211,7 +211,7 @@ def test_the_verifier_of_signatures_can_say_no(every_type: Pair, token: str) -> 
 
 
 def test_a_clients_own_signature_counts_for_nothing(every_type: Pair, token: str) -> None:
-    """Neither in Authorization nor in AWS's other headers does anything of it reach AWS."""
+    """No part of a client's own signature reaches AWS, in Authorization or in other headers."""
     forged = {
         "authorization": "AWS4-HMAC-SHA256 Credential=AKIAFORGED/20260101/x/y/aws4_request, "
         f"SignedHeaders=host;x-amz-date Signature={'0' * 64}",
@@ -235,7 +235,7 @@ def test_a_clients_own_signature_counts_for_nothing(every_type: Pair, token: str
 
 
 def test_nothing_is_buffered_to_be_signed(every_type: Pair, token: str) -> None:
-    """A body that Envoy could never keep passes, signed and unchanged."""
+    """A body too large for Envoy to buffer passes unchanged, and its request is signed."""
     size = 30 * 1024 * 1024
     headers = {"x-api-key": token, "content-type": "application/octet-stream"}
     exchanged = one(every_type, "POST", "/bedrock/v1/messages", headers, content=b"x" * size)
@@ -244,7 +244,7 @@ def test_nothing_is_buffered_to_be_signed(every_type: Pair, token: str) -> None:
 
 
 def test_aws_credentials_are_rotated(every_upstream: Provider, tmp_path: Path) -> None:
-    """A file that is put in the place of the old one counts without a restart."""
+    """A replaced credentials file is used without a restart."""
     with pair_of_every_type(every_upstream, tmp_path) as pair:
         token = pair.create_token("alice")
 
@@ -260,7 +260,7 @@ def test_aws_credentials_are_rotated(every_upstream: Provider, tmp_path: Path) -
 
 
 def test_bedrock_without_aws_credentials(every_type: Pair, token: str) -> None:
-    """Where nothing is configured to sign with, the user is asked for a credential."""
+    """The user is asked for a credential if nothing is configured to sign with."""
     exchanged = one(every_type, "GET", "/mantle/v1/models", {"x-api-key": token})
     assert exchanged.answer.status_code == 401
     error = exchanged.answer.json()["error"]
@@ -270,7 +270,7 @@ def test_bedrock_without_aws_credentials(every_type: Pair, token: str) -> None:
 
 @pytest.mark.parametrize("place", ["x-api-key", "authorization", GOVERNANCE])
 def test_copilots_ping_needs_no_credential(every_type: Pair, token: str, place: str) -> None:
-    """With a good token it passes without any; with a bad one it does not."""
+    """The ping passes without a credential of the user's own, if the Coder token is good."""
     scheme = "Bearer " if place == "authorization" else ""
     exchanged = one(every_type, "GET", "/copilot/_ping", {place: f"{scheme}{token}"})
     assert exchanged.answer.text == "OK"
@@ -284,14 +284,14 @@ def test_copilots_ping_needs_no_credential(every_type: Pair, token: str, place: 
 
 
 def test_copilots_ping_keeps_a_credential(every_type: Pair, token: str) -> None:
-    """One that is there goes along."""
+    """A credential sent with the ping reaches the provider."""
     headers = {GOVERNANCE: token, "authorization": f"Bearer {OWN['copilot']}"}
     exchanged = one(every_type, "GET", "/copilot/_ping", headers)
     assert exchanged.credentials == [("authorization", f"Bearer {OWN['copilot']}")]
 
 
 def test_a_further_path_is_for_ones_own_credential(every_type: Pair, token: str) -> None:
-    """The central key goes there only where the configuration says so."""
+    """The central key is used on a further path only if the configuration says so."""
     central = {"authorization": f"Bearer {token}"}
     own = {GOVERNANCE: token, "authorization": f"Bearer {OWN['openai']}"}
     denied = _post(every_type, "/openai/v1/batches", central)
@@ -324,7 +324,7 @@ FORGED = {
     ],
 )
 def test_models_are_told_who_asks(every_type: Pair, token: str, path: str, header: str) -> None:
-    """As authz has found out, in both modes, whatever the client says of itself."""
+    """Models are told who asks, as authz has verified it, in both modes and despite forgeries."""
     scheme = "Bearer " if header == "authorization" else ""
     name = path.split("/")[1]
     for headers in (
@@ -341,7 +341,7 @@ def test_models_are_told_who_asks(every_type: Pair, token: str, path: str, heade
 def test_nobody_else_is_told(
     every_type: Pair, every_type_without_byok: Pair, token: str, token_without_byok: str
 ) -> None:
-    """Neither other paths, nor any where the setting is off."""
+    """Users are not named on other paths, nor on any path if the setting is off."""
     for pair, method, path, bearer in (
         (every_type, "GET", "/openai/v1/models", token),
         (every_type, "GET", "/gemini/v1/models", token),
@@ -363,7 +363,7 @@ def test_nobody_else_is_told(
     ],
 )
 def test_a_key_as_a_websockets_subprotocol(every_type: Pair, token: str, value: str) -> None:
-    """It would go round the gate for own credentials, so it is refused, with or without token."""
+    """A key in a subprotocol would bypass the BYOK rules, so it is refused, token or not."""
     for headers in ({"authorization": f"Bearer {token}"}, {}):
         handshake = {
             "connection": "Upgrade",
@@ -390,7 +390,7 @@ def test_a_key_as_a_websockets_subprotocol(every_type: Pair, token: str, value: 
 def test_a_slash_in_the_name_of_a_model(
     every_type: Pair, token: str, path: str, upstream: str
 ) -> None:
-    """It reaches the provider as it came, and a signature counts for it."""
+    """A model name with an escaped slash reaches the provider unchanged, with a valid signature."""
     name = path.split("/")[1]
     headers = {"authorization": f"Bearer {token}"}
     (seen,) = one(every_type, "GET", path, headers).seen
@@ -410,7 +410,7 @@ def test_a_slash_in_the_name_of_a_model(
     ],
 )
 def test_inference_beside_chat(every_type: Pair, token: str, path: str) -> None:
-    """Vectors, images and speech come with the central key."""
+    """Embeddings, images and speech are served with the central key."""
     name = path.split("/")[1]
     call = {"model": "m", "input": "a"}
     exchanged = one(every_type, "POST", path, {"authorization": f"Bearer {token}"}, json=call)

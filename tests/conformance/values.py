@@ -13,14 +13,14 @@ SYMBOLS = string.ascii_letters + string.digits
 
 
 def made_up_token() -> str:
-    """Return a well-formed Coder token that no database has."""
+    """Return a well-formed Coder token that is in no database."""
     text = "".join(secrets.choice(SYMBOLS) for _ in range(32))
     return f"{text[:10]}-{text[10:]}"
 
 
 @dataclass(frozen=True)
 class Values:
-    """Text for each kind.
+    """The text for each kind of credential.
 
     Attributes:
         tokens: kind to Coder token.
@@ -32,7 +32,7 @@ class Values:
 
     @classmethod
     def made_up(cls) -> "Values":
-        """Return values that no database has."""
+        """Return values that are in no database."""
         return cls({kind: made_up_token() for kind in CODER_TOKENS})
 
     @classmethod

@@ -53,7 +53,7 @@ def _configuration() -> Iterator[Path]:
 
 
 def _run(command: list[str]) -> int:
-    """Run it to its end; a signal to us ends it first."""
+    """Run a command to its end; a signal to this process ends the command first."""
     process = subprocess.Popen(command)
     try:
         return process.wait()

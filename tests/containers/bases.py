@@ -1,6 +1,6 @@
-"""Images that docker-compose.yml and the Dockerfile name, or stand-ins where no registry answers.
+"""Images that docker-compose.yml and the Dockerfile name, or stand-ins if no registry answers.
 
-A stand-in has the same program at the same place: Python of Debian, Envoy and PostgreSQL out of the
+A stand-in has the same program at the same place: Python of Debian, Envoy and PostgreSQL from the
 wheels that the other tests run, Prometheus of Debian. Grafana's answers its health check only.
 """
 
@@ -55,7 +55,7 @@ def _pull(image: str) -> bool:
 
 
 def _stand_ins(names: set[str]) -> dict[str, str]:
-    """Build what is not there yet; an image's tag depends on what it is made from."""
+    """Build the missing stand-ins; an image's tag depends on its content."""
     debian = f"{_DEBIAN}:{_digest(_INCLUDED)}"
     made = {}
     for name in sorted(names):

@@ -1,6 +1,6 @@
 """Let every event happen to the stack, and print a table: ``make chaos``.
 
-``TIMES=3 make chaos`` repeats each. It touches only containers that it has made.
+``TIMES=3 make chaos`` repeats each one. It touches only containers that it has created.
 """
 
 import os
@@ -20,7 +20,7 @@ _NAMES = {0: "cut", 503: "with 503"}
 
 
 def main() -> int:
-    """Print the table, and return 1 if a wrong token was let in."""
+    """Print the table, and return 1 if a wrong token was accepted."""
     times = int(os.environ.get("TIMES", "1"))
     with (
         tempfile.TemporaryDirectory(prefix="authz-chaos-") as folder,

@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Let a skip fail where everything is provided."""
+    """Turn a skip into a failure if everything is provided."""
     report = yield
     if _ENABLED and report.skipped and _HERE in item.path.parents:
         report.outcome = "failed"

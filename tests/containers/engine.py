@@ -23,7 +23,7 @@ CACHE = Path(
     os.environ.get("AUTHZ_CONTAINERS_CACHE")
     or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "authz-containers"
 )
-"""Base images and build steps of our own engine stay here, so that the next run is quick."""
+"""The folder of our own engine's base images and build steps, so that the next run is quick."""
 
 _PR_SET_PDEATHSIG = 1
 _SECONDS = 60
@@ -49,7 +49,7 @@ class Network:
 
 @contextlib.contextmanager
 def engine() -> Iterator[str]:
-    """Yield the address of an engine; start one where none answers, and end it afterwards."""
+    """Yield the address of an engine; start one if none answers, and end it afterwards."""
     given = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
     if shutil.which("docker") and _answers(given):
         yield given
@@ -129,7 +129,7 @@ def _launch(folder: Path, address: str, network: Network, log: Path) -> subproce
 
 
 def _problems(log: Path) -> str:
-    """Return what an engine's log has besides its progress."""
+    """Return the lines of an engine's log that are more than progress."""
     lines = [line for line in log.read_text().splitlines() if " level=info " not in line]
     return "\n".join(lines)[-2000:].strip()
 
@@ -165,7 +165,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _remove_leftovers() -> None:
-    """End what a run left that was itself killed; the lock says that it is gone."""
+    """Clean up after a run that was killed; the lock shows that the run is gone."""
     notes = CACHE / "run.json"
     if not notes.exists():
         return
@@ -176,7 +176,7 @@ def _remove_leftovers() -> None:
 
 
 def _clean(folder: Path, network: Network) -> None:
-    """Remove an engine's processes, mounts, bridge, rules and folder, as far as they are there."""
+    """Remove an engine's processes, mounts, bridge, rules and folder, if they exist."""
     for name in ("pid", "exec/containerd/containerd.pid"):
         with contextlib.suppress(OSError, ValueError):
             _wait_for_end(int((folder / name).read_text()), str(folder))
@@ -192,7 +192,7 @@ def _clean(folder: Path, network: Network) -> None:
 
 
 def _wait_for_end(pid: int, mark: str) -> None:
-    """End a process of the engine in this folder; its number may be another's by now."""
+    """End a process of the engine in this folder; its id may belong to another one by now."""
     for number, seconds in ((signal.SIGTERM, 20), (signal.SIGKILL, 5)):
         deadline = time.monotonic() + seconds
         while mark.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
@@ -203,7 +203,7 @@ def _wait_for_end(pid: int, mark: str) -> None:
 
 
 def _remove_rules(network: Network) -> None:
-    """Remove the packet filter's rules of our own bridge and addresses, which an engine leaves."""
+    """Remove the packet filter rules of our bridge and addresses, which an engine leaves behind."""
     first = str(ipaddress.ip_network(network.subnet)[0]).rsplit(".", 2)[0] + "."
     for table in ("nat", "filter"):
         listed = subprocess.run(

@@ -1,4 +1,4 @@
-"""What happens to the stack: each event breaks a part, and repairs it when its block ends."""
+"""Events of the stack: each one breaks a part, and repairs it when its block ends."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -88,7 +88,7 @@ done
 
 @contextlib.contextmanager
 def _another_authority(stack: Stack) -> Iterator[None]:
-    """Give authz a certificate of another CA, which it shows to new connections."""
+    """Give authz a certificate of another CA for new connections, and renew it at the end."""
     stack.run(f"docker compose run --rm --no-deps -T --entrypoint sh prepare -ec '{_OTHER_CA}'")
     restart = "docker restart --time 5 " + " ".join(stack.containers("authz"))
     stack.run(restart)

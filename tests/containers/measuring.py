@@ -19,7 +19,7 @@ REFUSED_PAUSE = 0.1
 
 @dataclass
 class Result:
-    """What clients saw of an event.
+    """The effects of an event that clients saw.
 
     Attributes:
         failed: wrong answers by status; 0 is a connection that was cut.

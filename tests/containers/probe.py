@@ -1,6 +1,7 @@
-"""Try what these tests need of this machine's engine: ``python -m tests.containers.probe``.
+"""Check that this machine's engine can run these tests: ``python -m tests.containers.probe``.
 
-An engine in a sandbox may start and still have no network for its containers. CI says so in a line.
+An engine in a sandbox may start and still have no network for its containers. CI prints that in a
+line.
 """
 
 import os
@@ -20,7 +21,7 @@ _DOWNLOAD = "python -m venv /tmp/a && /tmp/a/bin/pip download --quiet --no-deps 
 
 
 def main() -> int:
-    """Return 1, with a line that says what does not work, if the tests could not run here."""
+    """Return 1 if the tests could not run here, after a line that says what does not work."""
     image = os.environ.get("PYTHON_IMAGE") or "python:3.11.13-slim-bookworm"
     try:
         run("docker", "compose", "version", timeout=_SECONDS)

@@ -12,7 +12,7 @@ PACKAGES = {
     "ip": "iproute2",
     "mmdebstrap": "mmdebstrap",
 }
-"""Debian's package of each program that an engine of our own and its base images need."""
+"""Debian's package for each program that our own engine and its base images need."""
 
 
 class Missing(Exception):  # noqa: N818 - reads as what it says
@@ -38,7 +38,7 @@ def run(*command: str, timeout: float = 600) -> str:
 
 
 def require(*programs: str) -> None:
-    """Install the Debian packages of the programs that are missing, where that is possible."""
+    """Install the Debian packages of the programs that are missing, if that is possible."""
     missing = [name for name in programs if shutil.which(name) is None]
     if not missing:
         return

@@ -1,4 +1,4 @@
-"""The stand-in provider in a container of authz's image. It accepts only the keys of a folder."""
+"""The stand-in provider in a container of authz's image. It accepts only the keys in a folder."""
 
 import asyncio
 from collections.abc import Iterator, Mapping
@@ -27,10 +27,10 @@ class _Keys(Mapping[str, str]):
 
 
 class _Exact(Accounts):
-    """No user's own key passes, so only a key that the gateway should send does."""
+    """Refuses users' own keys, so that only keys that the gateway should send are accepted."""
 
     def is_own_key(self, provider: str, value: str) -> bool:
-        """Return whether it is a further accepted key, as while one replaces another."""
+        """Return whether it is a further accepted key, as during the replacement of a key."""
         return value in (_FOLDER / provider).read_text().splitlines()
 
 

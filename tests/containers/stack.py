@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PROJECT = "authz-tests"
 WAIT = 10
-"""Seconds that a wait takes at most on a quiet machine; `wait_until` waits ten times as long."""
+"""The longest wait in seconds on a quiet machine; `wait_until` waits ten times as long."""
 _TOKEN = re.compile(r"\b[0-9A-Za-z]{10}-[0-9A-Za-z]{22}\b")
 _PROVIDERS = {
     "https://api.anthropic.com/": "http://provider:9000/anthropic",
@@ -32,7 +32,7 @@ _PROVIDERS = {
 
 
 def documented(heading: str) -> list[str]:
-    """Return the shell blocks of a section of docs/deployment.md, as they are written."""
+    """Return the shell blocks of a section of docs/deployment.md, unchanged."""
     page = (REPOSITORY / "docs/deployment.md").read_text()
     section = re.split(rf"^#+ {re.escape(heading)}$", page, flags=re.MULTILINE)[1]
     section = re.split(r"^##+ ", section, flags=re.MULTILINE)[0]
@@ -41,7 +41,7 @@ def documented(heading: str) -> list[str]:
 
 @contextlib.contextmanager
 def new_stack(folder: Path) -> Iterator["Stack"]:
-    """Yield a stack that is not started, and remove its containers, networks and volumes."""
+    """Yield a stack that is not started; in the end remove its containers, networks and volumes."""
     stack = Stack(folder)
     try:
         yield stack
@@ -72,7 +72,7 @@ class Stack:
     grafana_port: int = field(default_factory=free_port)
 
     def __post_init__(self) -> None:
-        """Copy what git knows, and point the providers at the stand-in."""
+        """Copy the files that git knows, and point the providers at the stand-in."""
         listed = subprocess.run(
             ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
             cwd=REPOSITORY, capture_output=True, text=True, check=True,
@@ -101,7 +101,7 @@ class Stack:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the documented commands find in their environment."""
+        """The environment of the documented commands."""
         return {
             **os.environ,
             "COMPOSE_FILE": "docker-compose.yml:tests/containers/override.yml",
@@ -117,7 +117,7 @@ class Stack:
 
     @cached_property
     def compose(self) -> "DockerCompose":
-        """The same project for what testcontainers does."""
+        """The same project, for testcontainers."""
         from testcontainers.compose import DockerCompose
 
         os.environ |= {

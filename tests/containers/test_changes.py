@@ -1,4 +1,4 @@
-"""What operators change while requests are on their way: nothing of it may fail a request."""
+"""Changes by operators while requests are on their way, none of which may fail a request."""
 
 import re
 from collections.abc import Iterator
@@ -47,7 +47,7 @@ def test_a_changed_gateway_file(stack: Stack, load: Load) -> None:
 
 
 def test_a_change_that_needs_new_processes(stack: Stack, load: Load) -> None:
-    """A setting that a reload does not apply comes with new containers of authz."""
+    """New containers of authz apply a setting that a reload does not apply."""
     stack.edit("deploy/compose/gateway.yaml", lambda text: f"{text}audit_keep_days: 364\n")
     change, replace_authz = documented("A changed gateway.yaml")
     # Without the last line, which replaces Envoy: an event of test_faults.py does that.
@@ -65,7 +65,7 @@ def test_a_change_that_needs_new_processes(stack: Stack, load: Load) -> None:
 
 
 def test_a_replaced_key(stack: Stack, load: Load) -> None:
-    """A key that is written in place, as documented, is used within seconds by every authz."""
+    """Every authz uses a key that is written in place, as documented, within seconds."""
     old, new = stack.keys["anthropic"], "sk-ant-" + "7" * 32
     stack.accept("anthropic", f"{old}\n{new}")
     (write,) = documented("A new provider key")
@@ -83,7 +83,7 @@ def test_a_replaced_key(stack: Stack, load: Load) -> None:
 
 
 def test_renewed_certificates(stack: Stack, load: Load) -> None:
-    """New certificates of a new CA are taken by both sides without a restart."""
+    """Both sides accept new certificates of a new CA without a restart."""
     renew(stack)
     load.more(200, WAIT)
     # The connections that are open keep the old ones, so new ones have to be made.

@@ -32,7 +32,7 @@ def test_a_stream_arrives(stack: Stack) -> None:
 
 
 def test_the_provider_refuses_a_wrong_key(stack: Stack) -> None:
-    """The stand-in provider is no yes-man: with another central key nothing is answered."""
+    """The stand-in provider refuses any other central key."""
     key = stack.keys["anthropic"]
     stack.accept("anthropic", "sk-ant-another")
     try:
@@ -54,7 +54,7 @@ def test_a_removed_token_is_refused(stack: Stack) -> None:
 
 
 def test_no_secret_is_in_a_log(stack: Stack) -> None:
-    """Neither a token nor a key nor a password is in what the containers print."""
+    """Neither a token nor a key nor a password is printed by the containers."""
     printed = "".join(stack.compose.get_logs())
     values = [stack.token, *stack.keys.values()]
     values += [path.read_text().strip() for path in (stack.folder / "secrets").iterdir()]

@@ -9,7 +9,7 @@ from tests.containers.stack import Stack
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.name.replace(" ", "-"))
 def test_event(stack: Stack, event: Event) -> None:
-    """A client sees no more than the event may show it, and no wrong token is ever let in."""
+    """A client sees no more of an event than is documented, and no wrong token is ever accepted."""
     if (stack.envoys, stack.authzs) != (2, 2):
         stack.scale(envoys=2, authzs=2)
     result = measure(stack, event)

@@ -21,7 +21,7 @@ def _make(folder: Path, *names: str) -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the script makes for two names of authz."""
+    """The certificates that the script creates for two names of authz."""
     path = tmp_path_factory.mktemp("certificates")
     assert _make(path, "authz", "authz.example").endswith("for authz authz.example\n")
     return path
@@ -38,7 +38,7 @@ def _context(folder: Path, side: str | None, purpose: ssl.Purpose) -> ssl.SSLCon
 
 
 def _shake_hands(folder: Path, client: str | None, name: str) -> None:
-    """Connect a client to authz, and get one byte through, which it is sent when it is trusted."""
+    """Connect a client to authz and receive one byte, which only a trusted client is sent."""
     ours, theirs = socket.socketpair()
     server = _context(folder, "authz", ssl.Purpose.CLIENT_AUTH)
 
@@ -62,19 +62,19 @@ def _shake_hands(folder: Path, client: str | None, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["authz", "authz.example"])
 def test_both_sides_trust_each_other(folder: Path, name: str) -> None:
-    """Envoy's certificate opens authz, which is there under each of its names."""
+    """Authz trusts Envoy's certificate, and Envoy trusts authz under each of its names."""
     _shake_hands(folder, "envoy", name)
 
 
 @pytest.mark.parametrize(("client", "name"), [(None, "authz"), ("envoy", "envoy")])
 def test_nobody_else_is_trusted(folder: Path, client: str | None, name: str) -> None:
-    """A client without a certificate is refused, and so is a server under another name."""
+    """A client without a certificate is refused, and so is a server with another name."""
     with pytest.raises((ssl.SSLError, ConnectionError)):
         _shake_hands(folder, client, name)
 
 
 def test_an_envoy_can_t_play_authz(folder: Path) -> None:
-    """Each certificate has the name of its own side only."""
+    """Each certificate has only the name of its own side."""
     for side, names in {"authz": ["authz", "authz.example"], "envoy": ["envoy"]}.items():
         certificate = x509.load_pem_x509_certificate((folder / side / "tls.crt").read_bytes())
         found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
@@ -82,14 +82,14 @@ def test_an_envoy_can_t_play_authz(folder: Path) -> None:
 
 
 def test_only_the_owner_reads_the_keys(folder: Path) -> None:
-    """Keys have mode 0600, and that of the CA is not kept."""
+    """Keys have mode 0600, and the CA's key is not kept."""
     keys = sorted(folder.rglob("*.key"))
     assert [str(path.relative_to(folder)) for path in keys] == ["authz/tls.key", "envoy/tls.key"]
     assert {stat.S_IMODE(path.stat().st_mode) for path in keys} == {0o600}
 
 
 def test_good_certificates_stay(folder: Path) -> None:
-    """A second run changes nothing; when one is missing, all are made anew together."""
+    """A second run changes nothing; if a file is missing, all of them are made anew together."""
     before = {path: path.read_bytes() for path in folder.rglob("*.*")}
     assert "are good" in _make(folder)
     assert {path: path.read_bytes() for path in folder.rglob("*.*")} == before

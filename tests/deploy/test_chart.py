@@ -31,14 +31,14 @@ def _pod(documents: list[dict[str, Any]], name: str) -> dict[str, Any]:
 
 
 def test_the_base_is_made_from_the_chart(helm: Helm) -> None:
-    """`make manifests` would change no file."""
+    """The checked-in base is what `make manifests` would write."""
     render = runpy.run_path(str(DEPLOY / "kubernetes" / "render.py"))["render"]
     for path, text in render(helm.path).items():
         assert (DEPLOY / "kubernetes" / path).read_text() == text, "run `make manifests`"
 
 
 def _comparable(documents: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the objects by name, without what only one of the two tools sets."""
+    """Return the objects by name, without the parts that only one of the two tools sets."""
     comparable: dict[str, Any] = {}
     for document in copy.deepcopy(documents):
         metadata = document["metadata"]
@@ -63,7 +63,7 @@ def _comparable(documents: list[dict[str, Any]]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("folder", ["base", "cert-manager"])
 def test_kustomize_and_helm_make_the_same(helm: Helm, kustomize: list[str], folder: str) -> None:
-    """Object by object, what `kubectl apply -k` and `helm install` make is equal."""
+    """The objects of `kubectl apply -k` and of `helm install` are equal."""
     values = "networkPolicy.namespaceDefaultDeny=true"
     issued = f"certManager.enabled={json.dumps(folder == 'cert-manager')}"
     charted = _comparable(helm.rendered("--set", f"{values},{issued}"))
@@ -76,7 +76,7 @@ def test_kustomize_and_helm_make_the_same(helm: Helm, kustomize: list[str], fold
 
 @pytest.mark.parametrize("values", [None, *VALUES], ids=lambda path: path.stem if path else "none")
 def test_kubernetes_knows_every_key(helm: Helm, values: Path | None) -> None:
-    """The schemas of the oldest and of the newest version accept it; unknown keys are errors."""
+    """The schemas of the oldest and of the newest version accept the objects and all their keys."""
     for document in helm.rendered("--values", values or CHART / "values.yaml"):
         if not document["apiVersion"].startswith(FOREIGN_GROUPS):
             for version in (OLDEST, NEWEST):
@@ -84,14 +84,14 @@ def test_kubernetes_knows_every_key(helm: Helm, values: Path | None) -> None:
 
 
 def test_lint(helm: Helm) -> None:
-    """`helm lint --strict` has no finding."""
+    """`helm lint --strict` has no findings."""
     done = helm.run("lint", "--strict", CHART)
     assert done.returncode == 0, done.stdout
     assert "[WARNING]" not in done.stdout
 
 
 def test_a_package_has_the_linked_files(helm: Helm, tmp_path: Path) -> None:
-    """The archive of `helm package` makes the same objects as the folder."""
+    """The archive of `helm package` produces the same objects as the folder."""
     done = helm.run("package", CHART, "--destination", tmp_path)
     assert done.returncode == 0, done.stderr
     (archive,) = tmp_path.iterdir()
@@ -100,7 +100,7 @@ def test_a_package_has_the_linked_files(helm: Helm, tmp_path: Path) -> None:
 
 
 def test_gateway_yaml_is_verbatim(helm: Helm, tmp_path: Path) -> None:
-    """The text of the value is the text of the file in the Pods, whatever is in it."""
+    """The file in the Pods has exactly the text of the value, whatever it contains."""
     text = f"\n# {{{{ .Values }}}} $HOME 'ä'\t\n{GATEWAY}\n\n  # the end"
     (tmp_path / "gateway.yaml").write_text(text)
     rendered = helm.rendered("--set-file", f"gateway={tmp_path / 'gateway.yaml'}")
@@ -108,7 +108,7 @@ def test_gateway_yaml_is_verbatim(helm: Helm, tmp_path: Path) -> None:
 
 
 def test_a_changed_gateway_yaml_rolls_both(helm: Helm, tmp_path: Path) -> None:
-    """Both Deployments' Pods change with it, and nothing else of them."""
+    """A changed gateway.yaml changes the checksum of both Deployments' Pods, and nothing else."""
     (tmp_path / "gateway.yaml").write_text(GATEWAY + "# another\n")
     before = helm.rendered()
     after = helm.rendered("--set-file", f"gateway={tmp_path / 'gateway.yaml'}")
@@ -120,7 +120,7 @@ def test_a_changed_gateway_yaml_rolls_both(helm: Helm, tmp_path: Path) -> None:
 
 
 def test_ports_and_times_are_those_of_gateway_yaml(helm: Helm) -> None:
-    """Services, containers, policies and the drain follow the file."""
+    """Services, containers, policies and the drain follow gateway.yaml."""
     rendered = helm.rendered("--values", VALUES[-1])
     service = _find(rendered, "Service/second-authz")["spec"]["ports"]
     assert [one["port"] for one in service] == [19001, 18081, 18082]
@@ -139,7 +139,7 @@ def test_ports_and_times_are_those_of_gateway_yaml(helm: Helm) -> None:
 
 
 def test_options_reach_both_pods(helm: Helm) -> None:
-    """What a cluster's rules need is set on both: labels, tolerations, pull secrets, volumes."""
+    """Options that a cluster's rules need are set on both Pods, such as labels and tolerations."""
     rendered = helm.rendered("--values", VALUES[-1], release="gateway")
     given = yaml.safe_load(VALUES[-1].read_text())["authz"]
     for name in ("second-authz", "second-envoy"):
@@ -181,7 +181,7 @@ def test_jobs_have_the_names_that_alerts_ask_for(helm: Helm) -> None:
 
 
 def test_an_empty_list_opens_nothing(helm: Helm) -> None:
-    """A NetworkPolicy's empty `from` or `to` means everybody, so such a rule is left out."""
+    """A rule with an empty list is left out, since an empty `from` or `to` would allow everyone."""
     empty = "networkPolicy.monitoring=[],networkPolicy.dns=[],authz.egress=[],envoy.egress=[]"
     rendered = helm.rendered("--set-json", empty)
     policies = [one["spec"] for one in rendered if one["kind"] == "NetworkPolicy"]
@@ -197,7 +197,7 @@ def test_an_empty_list_opens_nothing(helm: Helm) -> None:
 
 
 def test_without_a_database(helm: Helm) -> None:
-    """With Coder as identity no Pod asks for a database's Secret, and nothing is made in one."""
+    """With Coder as identity no Pod needs a database's Secret, and no container creates tables."""
     (coder,) = (path for path in VALUES if path.stem == "coder")
     rendered = helm.rendered("--values", coder)
     pod = _pod(rendered, "authz")["spec"]
@@ -208,7 +208,7 @@ def test_without_a_database(helm: Helm) -> None:
 
 
 def test_versions() -> None:
-    """The chart's version is the project's, and Envoy's is that of the base."""
+    """The chart's version is the project's, and Envoy's version is the base's."""
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert chart["version"] == chart["appVersion"] == authz.__version__
     images = yaml.safe_load((BASE / "kustomization.yaml").read_text())["images"]

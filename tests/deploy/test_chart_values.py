@@ -1,4 +1,4 @@
-"""The values of deploy/helm: which are refused, with which error, and what they may hold."""
+"""The values of deploy/helm: the ones that are refused, with the errors, and what they may hold."""
 
 import json
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("value", REFUSED)
 def test_bad_values(helm: Helm, value: str) -> None:
-    """The error names the value and what it may be."""
+    """The error for a bad value names it and says what it may be."""
     assert REFUSED[value] in helm.refusal("--set", value)
 
 
@@ -57,7 +57,7 @@ UNFIT = {
 def test_a_gateway_yaml_that_does_not_fit(
     helm: Helm, change: tuple[str, str], tmp_path: Path
 ) -> None:
-    """The error names the setting and its cure."""
+    """The error for an unfit gateway.yaml names the setting and its cure."""
     text = GATEWAY.replace(*change)
     assert text != GATEWAY
     (tmp_path / "gateway.yaml").write_text(text)
@@ -113,14 +113,14 @@ def _strings(value: object) -> Iterator[str]:
 
 @pytest.mark.parametrize("values", VALUES, ids=lambda path: path.stem)
 def test_the_values_files_have_a_gateway_yaml(values: Path) -> None:
-    """The settings' schema accepts what these tests deploy."""
+    """The settings' schema accepts the gateway.yaml of each values file."""
     gateway = yaml.safe_load(yaml.safe_load(values.read_text())["gateway"])
     schema = json.loads((REPOSITORY / "docs" / "gateway.schema.json").read_text())
     jsonschema.validate(gateway, schema)
 
 
 def test_no_value_is_a_secret() -> None:
-    """Secrets are named, never given: the schema has no place for their content."""
+    """Values hold only the names of secrets: the schema has no place for their content."""
     schema = json.loads((CHART / "values.schema.json").read_text())
     names = schema["definitions"]["secretName"]
     assert names["maxLength"] == 253

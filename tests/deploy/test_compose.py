@@ -1,4 +1,4 @@
-"""docker-compose.yml: valid, and each container has no more than it needs."""
+"""docker-compose.yml: valid, and no container has more than it needs."""
 
 import json
 from importlib.metadata import version
@@ -18,14 +18,14 @@ NON_ROOT_IMAGES = ("prom/prometheus", "grafana/grafana")
 
 
 def test_it_is_a_compose_file() -> None:
-    """The Compose Specification's own schema accepts it, whose unknown keys are errors."""
+    """The Compose Specification's own schema accepts the file, with unknown keys as errors."""
     schema = get_builtin_schema("vendor.compose-spec")
     jsonschema.validate(json.loads(json.dumps(compose())), schema)
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
 def test_containers_are_hardened(name: str) -> None:
-    """No root, no capability, no way to more rights, nothing to write outside of volumes."""
+    """Containers have no root, no capability, no way to more rights, and write only to volumes."""
     service = SERVICES[name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
@@ -37,7 +37,7 @@ def test_containers_are_hardened(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
 def test_images_are_pinned(name: str) -> None:
-    """Each has a version; Envoy's is the one that the tests run."""
+    """Each image has a version, and Envoy's is the one that the tests run."""
     image, _, tag = SERVICES[name]["image"].removesuffix("}").rpartition(":")
     assert any(character.isdigit() for character in tag)
     if image == "envoyproxy/envoy":
@@ -46,7 +46,7 @@ def test_images_are_pinned(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
 def test_health(name: str) -> None:
-    """What serves says whether it does; what runs once is waited for."""
+    """Each service has a health check, and others wait for each one-shot service to complete."""
     if name in ONE_SHOT:
         assert SERVICES[name]["restart"] == "no"
         waited_for = [
@@ -62,7 +62,7 @@ def test_health(name: str) -> None:
 
 
 def test_envoy_can_be_scaled() -> None:
-    """No port of the host belongs to an Envoy, so three of them don't clash."""
+    """Envoy publishes no port of the host, so that several of them don't clash."""
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     assert published == {
         "front": ["${GATEWAY_ADDRESS:-127.0.0.1}:${GATEWAY_PORT:-8080}:8080"],
@@ -72,7 +72,7 @@ def test_envoy_can_be_scaled() -> None:
 
 
 def test_who_has_which_secret() -> None:
-    """Provider keys are in authz's container alone, the database's password never is Envoy's."""
+    """Only authz's container has provider keys, and Envoy never has the database's password."""
     holders: dict[str, set[str]] = {}
     for name, service in SERVICES.items():
         for secret in service.get("secrets", []):
@@ -98,7 +98,7 @@ def test_who_has_which_secret() -> None:
 
 
 def test_who_reaches_whom() -> None:
-    """Authz and the database have no way to or from the Internet."""
+    """Authz and the database have no connection to or from the Internet."""
     networks = compose()["networks"]
     for name in ("authz", "postgres", "database-tables", "prometheus"):
         assert all(networks[network]["internal"] for network in SERVICES[name]["networks"])
@@ -106,7 +106,7 @@ def test_who_reaches_whom() -> None:
 
 
 def test_the_files_are_there() -> None:
-    """Every configuration file that is mounted is in the repository."""
+    """Every configuration file that is mounted exists in the repository."""
     for source in compose()["configs"].values():
         assert (REPOSITORY / source["file"]).is_file()
     mounted = {one["source"] for service in SERVICES.values() for one in service.get("configs", [])}

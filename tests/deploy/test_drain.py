@@ -79,7 +79,7 @@ def _passes(url: str) -> bool:
 
 
 def test_the_balancer_finds_an_envoy_that_starts_later(provider: Provider, tmp_path: Path) -> None:
-    """An Envoy that was not there at first gets connections soon after it is ready."""
+    """An Envoy that starts after the balancer gets connections soon after it is ready."""
     metrics = free_port()
     settings = {"metrics": f"127.0.0.1:{metrics}", "drain_timeout": 0}
     with (
@@ -92,7 +92,7 @@ def test_the_balancer_finds_an_envoy_that_starts_later(provider: Provider, tmp_p
 
 
 def test_streams_finish_and_the_balancer_sends_no_more(deployed: Deployed, tmp_path: Path) -> None:
-    """While an open stream goes on, new connections go elsewhere; the script ends after it."""
+    """New connections go elsewhere while an open stream goes on, and the script ends after it."""
     token = deployed.pair.create_token("alice")
     with (
         _front(deployed.pair.port, deployed.metrics_port, tmp_path) as front,
@@ -121,7 +121,7 @@ def test_the_drain_is_bounded(deployed: Deployed) -> None:
 
 
 def test_time_to_be_noticed(deployed: Deployed) -> None:
-    """Without an open request it still waits DRAIN_MIN_SECONDS for the endpoint to be taken out."""
+    """The script waits DRAIN_MIN_SECONDS for the endpoint's removal, even without open requests."""
     started = time.monotonic()
     with _draining(deployed.admin_port, DRAIN_MIN_SECONDS=2) as script:
         assert script.wait(60) == 0
@@ -129,6 +129,6 @@ def test_time_to_be_noticed(deployed: Deployed) -> None:
 
 
 def test_without_an_envoy_there_is_nothing_to_wait_for() -> None:
-    """An Envoy that has died already does not hold up the end of its container."""
+    """An Envoy that is already dead does not hold up the end of its container."""
     with _draining(free_port(), DRAIN_MIN_SECONDS=600) as script:
         assert script.wait(60) == 0

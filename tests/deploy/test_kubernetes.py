@@ -1,4 +1,4 @@
-"""deploy/kubernetes: valid, and each Pod has no more than it needs."""
+"""deploy/kubernetes: valid, and no Pod has more than it needs."""
 
 from typing import Any
 
@@ -30,12 +30,12 @@ def _containers(name: str) -> list[dict[str, Any]]:
     "document", manifests(), ids=lambda one: f"{one['kind']}-{one['metadata']['name']}"
 )
 def test_kubernetes_knows_every_key(document: dict[str, Any]) -> None:
-    """Kubernetes' own schema accepts it, with unknown keys as errors."""
+    """Kubernetes' own schema accepts each manifest, with unknown keys as errors."""
     kubernetes_validate.validate(document, VERSION, strict=True)
 
 
 def test_every_file_is_listed() -> None:
-    """A manifest that no kustomization names would be forgotten."""
+    """Every manifest is listed in a kustomization, since it would be forgotten otherwise."""
     for folder in KUSTOMIZATIONS:
         text = (folder / "kustomization.yaml").read_text()
         for path in folder.iterdir():
@@ -44,7 +44,7 @@ def test_every_file_is_listed() -> None:
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)
 def test_pods_are_restricted(name: str) -> None:
-    """They meet the Pod Security Standard `restricted`, and write to no root file system."""
+    """Pods meet the Pod Security Standard `restricted`, and can't write to a root file system."""
     security = _pod(name)["securityContext"]
     assert security["runAsNonRoot"] is True
     assert security["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -89,7 +89,7 @@ def test_envoy_is_given_the_time_to_drain() -> None:
 
 
 def test_each_pod_fits_its_limits() -> None:
-    """A number that follows the node's processors would get the container killed for its memory."""
+    """Workers, threads and heap are fixed; following the node, they could exceed the memory."""
     settings = yaml.safe_load((BASE / "gateway.yaml").read_text())
     assert settings["authz"]["workers"] == 1
     (envoy,) = _pod("envoy")["containers"]
@@ -100,7 +100,7 @@ def test_each_pod_fits_its_limits() -> None:
 
 
 def test_who_reaches_whom() -> None:
-    """Only Envoy's Pods reach authz's gRPC, and what no policy names does not pass."""
+    """Only Envoy's Pods reach authz's gRPC, and traffic that no policy allows does not pass."""
     assert manifest("NetworkPolicy", "default-deny")["spec"] == {
         "podSelector": {},
         "policyTypes": ["Ingress", "Egress"],
@@ -130,7 +130,7 @@ def test_who_has_which_secret() -> None:
 
 
 def test_autoscaling_decides_on_the_number_of_envoys() -> None:
-    """A `replicas` in the manifest would undo it with every `kubectl apply`."""
+    """Envoy's manifest has no `replicas`, which would undo autoscaling at every `kubectl apply`."""
     target = manifest("HorizontalPodAutoscaler", "envoy")["spec"]["scaleTargetRef"]
     assert (target["kind"], target["name"]) == ("Deployment", "envoy")
     assert "replicas" not in manifest("Deployment", "envoy")["spec"]

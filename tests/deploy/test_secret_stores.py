@@ -23,7 +23,7 @@ def _documents(path: Path) -> list[dict[str, Any]]:
 
 
 def test_every_overlay_is_here() -> None:
-    """A new folder gets these tests, and each file in it is named by its kustomization."""
+    """Every overlay is tested here, and each file in it is named by its kustomization."""
     assert sorted(path.name for path in FOLDER.iterdir()) == OVERLAYS
     for name in OVERLAYS:
         text = (FOLDER / name / "kustomization.yaml").read_text()
@@ -53,7 +53,7 @@ def test_the_files_are_those_of_the_configuration() -> None:
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not here")
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_kustomize_builds_it(name: str) -> None:
-    """Kubernetes' schema accepts what is built, and only the wanted volume has changed."""
+    """Kubernetes' schema accepts the built objects, and only the wanted volume has changed."""
     line = ["kubectl", "kustomize", str(FOLDER / name)]
     done = subprocess.run(line, capture_output=True, text=True, check=True)
     documents = list(yaml.safe_load_all(done.stdout))

@@ -30,7 +30,7 @@ def _unit(name: str) -> configparser.RawConfigParser:
 @needs_systemd
 @pytest.mark.parametrize("name", UNITS)
 def test_systemd_accepts_it(name: str, tmp_path: Path) -> None:
-    """Every line is known, once the programs are where the unit says."""
+    """Systemd knows every line of the unit, if the programs are in the unit's places."""
     text = (FOLDER / name).read_text()
     for program in ("/opt/authz/bin/authz", "/usr/local/bin/envoy"):
         text = text.replace(program, "/bin/true")
@@ -44,7 +44,7 @@ def test_systemd_accepts_it(name: str, tmp_path: Path) -> None:
 @needs_systemd
 @pytest.mark.parametrize("name", UNITS)
 def test_it_is_hardened(name: str) -> None:
-    """Systemd's own measure is 1.2 of 10: only the network and the file system are left."""
+    """Systemd rates the exposure at 1.2 of 10: only the network and the file system are left."""
     line = ["systemd-analyze", "security", "--offline=yes", "--threshold=15", str(FOLDER / name)]
     done = subprocess.run(line, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-300:]
@@ -52,7 +52,7 @@ def test_it_is_hardened(name: str) -> None:
 
 @pytest.mark.parametrize("name", UNITS)
 def test_the_hardening_is_the_same(name: str) -> None:
-    """A line that one unit has, the others have, too."""
+    """All units have the same hardening lines."""
     marker = "# --- what the process can't do ---"
     blocks = {
         unit: (FOLDER / unit).read_text().partition(marker)[2].partition("[Install]")[0]
@@ -62,7 +62,7 @@ def test_the_hardening_is_the_same(name: str) -> None:
 
 
 def test_the_configuration() -> None:
-    """It is valid, its keys are the unit's credentials, and the drain asks Envoy's own port."""
+    """The configuration is valid, and its keys, admin port and drain time match the units."""
     config = load(FOLDER / "gateway.yaml", uses=Uses.NOTHING, environ={})
     unit = _unit("authz.service")
     credentials = re.findall(r"LoadCredential=(\w+):", (FOLDER / "authz.service").read_text())

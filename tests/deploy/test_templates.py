@@ -25,7 +25,7 @@ def test_the_forms_are_valid(form: Path) -> None:
 
 @pytest.mark.parametrize("page", ["CONTRIBUTING.md", ".github/PULL_REQUEST_TEMPLATE.md"])
 def test_the_targets_of_make_exist(page: str) -> None:
-    """Every `make` target that the page names is in the Makefile."""
+    """The Makefile has every `make` target that the page names."""
     makefile = (REPOSITORY / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
     named = set(re.findall(r"`make ([a-z-]+)", (REPOSITORY / page).read_text()))
@@ -34,7 +34,7 @@ def test_the_targets_of_make_exist(page: str) -> None:
 
 
 def test_the_metadata() -> None:
-    """Authors and classifiers are set, and no address is made up."""
+    """The metadata has authors and classifiers, and no text has an invented address."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     assert project["authors"] == [{"name": "The authz maintainers"}]
     assert "Programming Language :: Python :: 3.11" in project["classifiers"]

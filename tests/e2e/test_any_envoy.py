@@ -25,7 +25,7 @@ BODY = b'{"model":"claude-sonnet-4-5","max_tokens":8,"messages":[{"role":"user",
 
 
 def _config(secret: str) -> str:
-    """Return the file with the ports of the tests, which ``ExternalGateways.add`` replaces."""
+    """Return the file with the tests' ports, which ``ExternalGateways.add`` replaces."""
     config: Any = yaml.safe_load(FILE.read_text().replace("secret: SECRET", f"secret: {secret}"))
     clusters = {one["name"]: one for one in config["static_resources"]["clusters"]}
     del clusters["anthropic"]["transport_socket"]
@@ -70,7 +70,7 @@ def _send(
 
 
 def test_credentials(running: ExternalGateways, token: str) -> None:
-    """The provider gets the central key or the own key, and no Coder token."""
+    """The provider gets the central key or the own key, and never a Coder token."""
     running.provider.take()
     own = OWN_KEYS["anthropic"]
     for headers, key in (
@@ -85,7 +85,7 @@ def test_credentials(running: ExternalGateways, token: str) -> None:
 
 
 def test_revoked_tokens_and_paths(running: ExternalGateways, token: str) -> None:
-    """A deleted token is dead at once, and only listed paths are served."""
+    """A deleted token is refused at once, and only listed paths are served."""
     running.provider.take()
     other = running.create_token("bob")
     assert _send(running, [("x-api-key", other)]).status == 200
@@ -103,7 +103,7 @@ def test_revoked_tokens_and_paths(running: ExternalGateways, token: str) -> None
 
 
 def test_usage(running: ExternalGateways) -> None:
-    """The tokens of a request are counted for its user, as those of our own Envoy."""
+    """The tokens of a request are counted for its user, as with our own Envoy."""
     token = running.create_token("bob")
     assert _send(running, [("x-api-key", token)]).status == 200
 
@@ -145,7 +145,7 @@ def test_without_authz(running: ExternalGateways, token: str) -> None:
 
 
 def test_the_log_is_that_of_the_manifests() -> None:
-    """The file sets the fields that the printed manifests set, and those of tokens."""
+    """The file sets the fields of the printed manifests, and those for tokens."""
     config = yaml.safe_load(FILE.read_text())
     (listener,) = config["static_resources"]["listeners"]
     (log,) = listener["filter_chains"][0]["filters"][0]["typed_config"]["access_log"]
@@ -164,7 +164,7 @@ def _is(running: ExternalGateways, name: str, status: int) -> bool:
 
 
 def test_the_own_envoy_beside_it(provider: Provider, tmp_path: Path) -> None:
-    """The project's own Envoy is metered as ever where other gateways ask the same authz."""
+    """The project's own Envoy is metered as usual if other gateways use the same authz."""
     (tmp_path / "secret").write_text("own-envoy-0123456789abcdef0123456789")
     external = {
         "routes": [{"httproute": "a/b", "path": "/anthropic", "provider": "anthropic"}],

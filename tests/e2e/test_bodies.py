@@ -1,4 +1,4 @@
-"""Bodies and streams: nothing is collected, nothing is asked twice, an abort is passed on."""
+"""Bodies and streams: nothing is buffered, nothing is sent twice, an abort is passed on."""
 
 import contextlib
 import re
@@ -21,7 +21,7 @@ MAY_GROW = 30 * MEGABYTE
 CHUNK = b"0123456789abcdef" * 4096
 PATH = "/v1/messages"
 WAIT = 0.7
-"""Seconds for which the reading side takes nothing of a large body: what came would pile up."""
+"""Seconds for which a large body is not read; a buffer would fill up meanwhile."""
 MODES = (
     "ok",
     "error",
@@ -40,7 +40,7 @@ _LENGTH = re.compile(rb"content-length: ([0-9]+)")
 
 
 class Scripted:
-    """A provider that does what the first segment of the path says, see ``MODES``.
+    """A provider that behaves as the first segment of the path says, see ``MODES``.
 
     Attributes:
         requests: the request lines of those that came, in order.
@@ -161,7 +161,7 @@ def scripted() -> Iterator[Scripted]:
 def bodies(
     provider: Provider, scripted: Scripted, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Pair]:
-    """A pair with a provider for each mode, and one at which nobody listens."""
+    """A pair with a provider for each mode, and one whose port is closed."""
     key_file = tmp_path_factory.mktemp("bodies") / "anthropic.key"
     key_file.write_text(CENTRAL_KEYS["anthropic"])
     urls = {mode: f"http://127.0.0.1:{scripted.port}/{mode}" for mode in MODES}
@@ -183,7 +183,7 @@ def token(bodies: Pair) -> str:
 
 
 class Memory:
-    """The most memory that a process has in use while the block runs, above what it began with."""
+    """The peak memory of a process while the block runs, relative to its start."""
 
     def __init__(self, pid: int) -> None:
         self._status = Path(f"/proc/{pid}/status")
@@ -193,7 +193,7 @@ class Memory:
 
     @property
     def grown(self) -> int:
-        """By how many bytes it grew."""
+        """The bytes by which it grew."""
         return self._highest - self._before
 
     def __enter__(self) -> Self:
@@ -229,7 +229,7 @@ def _large_body() -> Iterator[bytes]:
 
 
 def test_large_upload(bodies: Pair, scripted: Scripted, token: str) -> None:
-    """A hundred megabytes stream through to a provider that reads late; Envoy keeps none of it."""
+    """A hundred megabytes stream through to a provider that reads late; Envoy buffers nothing."""
     headers = {
         "x-api-key": token,
         "content-type": "application/octet-stream",
@@ -244,7 +244,7 @@ def test_large_upload(bodies: Pair, scripted: Scripted, token: str) -> None:
 
 
 def test_large_chunked_upload(bodies: Pair, token: str) -> None:
-    """A body whose length nobody knows passes whole, and Envoy keeps none of it either."""
+    """A body of unknown length passes whole, and Envoy buffers nothing of it either."""
     with Memory(bodies.children()["envoy"]) as memory:
         answer = _post(bodies, token, "stand-in", content=_large_body())
     assert answer.json()["bytes"] == LARGE
@@ -252,7 +252,7 @@ def test_large_chunked_upload(bodies: Pair, token: str) -> None:
 
 
 def test_large_answer(bodies: Pair, token: str) -> None:
-    """A client that reads late makes the provider wait; Envoy keeps none of the answer."""
+    """A client that reads late makes the provider wait, and Envoy buffers nothing of the answer."""
     headers = {"x-api-key": token}
     received = 0
     with (
@@ -269,7 +269,7 @@ def test_large_answer(bodies: Pair, token: str) -> None:
 
 
 def test_refused_upload(bodies: Pair, scripted: Scripted) -> None:
-    """Who has no token gets the 401 before the body is sent, and the provider nothing."""
+    """A client without a token gets the 401 before it sends the body; the provider gets nothing."""
     scripted.requests.clear()
     head = raw.request("POST", f"/ok{PATH}", [("content-length", str(LARGE))])
     began = time.monotonic()
@@ -281,7 +281,7 @@ def test_refused_upload(bodies: Pair, scripted: Scripted) -> None:
 
 @pytest.mark.parametrize("mode", ["endless", "silent"])
 def test_aborted_stream(bodies: Pair, scripted: Scripted, token: str, mode: str) -> None:
-    """A client that goes away ends the stream at the provider, even when nothing is said on it."""
+    """A client that disconnects ends the stream at the provider, even a silent one."""
     scripted.gone.clear()
     headers = {"x-api-key": token}
     url = f"{bodies.url}/{mode}{PATH}"
@@ -295,7 +295,7 @@ def test_aborted_stream(bodies: Pair, scripted: Scripted, token: str, mode: str)
 
 
 def test_aborted_upload(bodies: Pair, scripted: Scripted, token: str) -> None:
-    """A client that goes away while it sends ends the request at the provider."""
+    """A client that disconnects while it uploads ends the request at the provider."""
     scripted.gone.clear()
     scripted.requests.clear()
     headers = [("x-api-key", token), ("content-length", str(LARGE))]
@@ -309,7 +309,7 @@ def test_aborted_upload(bodies: Pair, scripted: Scripted, token: str) -> None:
 def test_error_is_not_asked_again(
     bodies: Pair, scripted: Scripted, token: str, mode: str, status: int
 ) -> None:
-    """A provider's 500 or 529 passes as it came, and no second request is made."""
+    """A provider's 500 or 529 is passed on unchanged, and the request is not sent again."""
     scripted.requests.clear()
     answer = _post(bodies, token, mode)
     assert (answer.status_code, answer.text) == (status, "oops")
@@ -321,7 +321,7 @@ def test_error_is_not_asked_again(
 def test_broken_answer_is_not_asked_again(
     bodies: Pair, scripted: Scripted, token: str, mode: str
 ) -> None:
-    """An answer that breaks off is broken for the client, too, and no second request is made."""
+    """An answer that breaks off does so for the client too, and the request is not sent again."""
     scripted.requests.clear()
     try:
         # Before a byte of the body has been passed on, Envoy may still answer for itself.
@@ -336,7 +336,7 @@ def test_broken_answer_is_not_asked_again(
 def test_lost_answer_is_not_asked_again(
     bodies: Pair, scripted: Scripted, token: str, mode: str
 ) -> None:
-    """A provider that closes without an answer may have done the work: 503, no second request."""
+    """A request without an answer is not sent again, since the work may have been done."""
     scripted.requests.clear()
     answer = _post(bodies, token, mode)
     assert answer.status_code in (502, 503)
@@ -347,7 +347,7 @@ def test_lost_answer_is_not_asked_again(
 
 
 def test_refused_connection(bodies: Pair, token: str) -> None:
-    """A provider at which nobody listens is a 503 in JSON, without the central key in it."""
+    """A provider whose port is closed is a 503 in JSON, without the central key in it."""
     answer = _post(bodies, token, "refused")
     assert answer.status_code == 503
     assert answer.headers["content-type"] == "application/json"
@@ -357,14 +357,14 @@ def test_refused_connection(bodies: Pair, token: str) -> None:
 
 
 def test_refused_connection_with_a_large_body(bodies: Pair, token: str) -> None:
-    """A body that is too large to be kept for a retry gets a JSON error all the same."""
+    """A body that is too large to be kept for a retry still gets a JSON error."""
     answer = _post(bodies, token, "refused", content=CHUNK * 64)
     assert answer.status_code in (503, 507)
     assert answer.json()["error"]["type"] == "api_error"
 
 
 def test_request_after_idling(bodies: Pair, scripted: Scripted, token: str) -> None:
-    """A client's idle connection is good for another request though the provider closed its own."""
+    """A client's idle connection stays usable although the provider closed its own."""
     scripted.requests.clear()
     connections = scripted.connections
     request = raw.request("POST", f"/closes-when-idle{PATH}", [("x-api-key", token)], b"{}")
@@ -378,7 +378,7 @@ def test_request_after_idling(bodies: Pair, scripted: Scripted, token: str) -> N
 
 
 def test_connections_are_kept(bodies: Pair, scripted: Scripted, token: str) -> None:
-    """Requests one after the other share connections to a provider that keeps them open."""
+    """Successive requests share connections to a provider that keeps them open."""
     connections = scripted.connections
     request = raw.request("POST", f"/ok{PATH}", [("x-api-key", token)], b"{}")
     with raw.Connection(bodies.port) as connection:

@@ -1,4 +1,4 @@
-"""``authz login`` with a real Chromium, which heeds the pages' policies as httpx does not."""
+"""``authz login`` with a real Chromium, which enforces the pages' policies unlike httpx."""
 
 import os
 import re
@@ -27,7 +27,7 @@ def gateway(provider: Provider) -> Iterator[Pair]:
 
 @pytest.fixture
 def browser() -> Iterator[Chrome]:
-    """A browser that was never here."""
+    """A browser without cookies or history."""
     with chromium() as driver:
         yield driver
 
@@ -46,7 +46,7 @@ def _whose(gateway: Pair, token: str) -> str:
 
 @pytest.mark.parametrize("is_device", [False, True])
 def test_authz_login(gateway: Pair, browser: Chrome, tmp_path: Path, *, is_device: bool) -> None:
-    """A person signs in on the page, approves in the browser, and the command has the session."""
+    """A person signs in on the page, approves in the browser, and the command gets the session."""
     name = f"user{time.monotonic_ns()}"
     gateway.create_user(name)
     log = tmp_path / "stderr"

@@ -1,4 +1,4 @@
-"""After a run with every kind of request, no secret is anywhere but where it belongs."""
+"""After a run with every kind of request, each secret is only where it belongs."""
 
 import base64
 import contextlib
@@ -84,7 +84,7 @@ class Run:
 
 @pytest.fixture(scope="module")
 def run(provider: Provider) -> Iterator[Run]:
-    """The pair, after the run and still up."""
+    """The pair after the run, still running."""
     metrics_port = free_port()
     with (
         collector() as collected,
@@ -172,7 +172,7 @@ def _ask_everything(run: Run, token: str) -> None:
 
 
 def _ask_oddly(run: Run, token: str) -> None:
-    """Put a token and a password where nobody should: in paths, queries and headers of any kind."""
+    """Send a token and a password in wrong places: paths, queries and headers of any kind."""
     encoded = "".join(f"%{ord(letter):02X}" for letter in token)
     paths = [
         f"/{token}",
@@ -202,7 +202,7 @@ def _ask_oddly(run: Run, token: str) -> None:
 
 
 def _faults(run: Run, token: str) -> None:
-    """Bring about 503s of each kind: authz stopped, and its database gone."""
+    """Cause each kind of 503: authz stopped, and its database gone."""
     authz = run.pair.children()["authz"]
     headers = {"x-api-key": token}
     database = run.pair.folder / "identity.db"
@@ -232,7 +232,7 @@ def _admin(run: Run, path: str) -> str:
 
 
 def test_answers(run: Run) -> None:
-    """No refusal, of authz's, Envoy's or the provider's, repeats a secret."""
+    """No refusal of authz, Envoy or the provider repeats a secret."""
     assert len(run.answers) > 100
     assert {b"503" in answer or b"identity_unavailable" in answer for answer in run.answers} == {
         True,
@@ -243,7 +243,7 @@ def test_answers(run: Run) -> None:
 
 
 def test_standard_output(run: Run) -> None:
-    """The banner and the access log hold no secret, the first token included."""
+    """The banner and the access log contain no secret, including the first token."""
     text = run.pair.stdout
     assert text.count("export CODER_TOKEN=") == 1
     assert '"user":"alice"' in text
@@ -252,7 +252,7 @@ def test_standard_output(run: Run) -> None:
 
 
 def test_standard_error(run: Run) -> None:
-    """Authz's log and Envoy's warnings hold no secret."""
+    """Authz's log and Envoy's warnings contain no secret."""
     text = run.pair.stderr
     assert "request refused" in text
     assert run.pair.first_token not in text
@@ -263,14 +263,14 @@ def test_standard_error(run: Run) -> None:
     "path", ["/stats", "/stats/prometheus", "/config_dump?include_eds", "/clusters", "/server_info"]
 )
 def test_admin(run: Run, path: str) -> None:
-    """Envoy's admin interface holds no secret."""
+    """Envoy's admin interface contains no secret."""
     text = _admin(run, path)
     assert len(text) > 500
     run.check(text, path)
 
 
 def test_metrics(run: Run) -> None:
-    """Neither authz's metrics nor Envoy's, of which users are a part here, hold a secret."""
+    """Neither authz's metrics nor Envoy's, which include users here, contain a secret."""
     authz = httpx.get(f"http://127.0.0.1:{run.pair.http_port}/metrics").text
     envoy = httpx.get(f"http://127.0.0.1:{run.metrics_port}/stats/prometheus").text
     assert 'user="alice"' in authz
@@ -280,7 +280,7 @@ def test_metrics(run: Run) -> None:
 
 
 def test_spans(run: Run) -> None:
-    """No span holds a secret, in whatever attribute; every request has spans."""
+    """No attribute of a span contains a secret, and every request has spans."""
     collected = run.collected
 
     def are_there() -> bool:
@@ -294,7 +294,7 @@ def test_spans(run: Run) -> None:
 
 
 def test_database(run: Run) -> None:
-    """Nothing in the rows of the database, recorded requests included, is a secret."""
+    """No row of the database contains a secret, including recorded requests."""
     with contextlib.closing(sqlite3.connect(run.pair.folder / "identity.db")) as database:
         dump = "\n".join(database.iterdump())
     assert "usage" in dump
@@ -303,14 +303,14 @@ def test_database(run: Run) -> None:
 
 
 def test_rendered_configuration(run: Run) -> None:
-    """What `authz envoy render` prints holds no secret."""
+    """The output of `authz envoy render` contains no secret."""
     text = run.pair.command("envoy", "render").stdout
     assert "static_resources" in text
     run.check(text, "Envoy's configuration")
 
 
 def test_command_lines(run: Run) -> None:
-    """What everybody on the machine can list of the three processes holds no secret."""
+    """The command lines of the three processes, which every user can list, contain no secret."""
     commands = running_in(run.pair.folder)
     assert len(commands) == 3
     for command in commands.values():
@@ -318,13 +318,13 @@ def test_command_lines(run: Run) -> None:
 
 
 def test_environment_of_envoy(run: Run) -> None:
-    """Envoy's environment holds no secret."""
+    """Envoy's environment contains no secret."""
     envoy = run.pair.children()["envoy"]
     run.check(Path(f"/proc/{envoy}/environ").read_bytes(), "Envoy's environment")
 
 
 def test_files(run: Run) -> None:
-    """No file in the pair's folder holds a secret, but for the key files."""
+    """No file in the pair's folder contains a secret, except the key files."""
     names = set()
     for file in run.pair.folder.rglob("*"):
         if not file.is_file() or file.suffix == ".key":
@@ -343,7 +343,7 @@ def test_database_keeps_hashes(run: Run) -> None:
 
 
 def test_secret_files_are_private(run: Run) -> None:
-    """Whoever is not the owner can read neither the database nor talk to a socket of the pair's."""
+    """Only the owner can read the database and connect to the pair's socket."""
     for pattern in ("identity.db*", "authz.sock"):
         files = list(run.pair.folder.glob(pattern))
         assert files
@@ -352,6 +352,6 @@ def test_secret_files_are_private(run: Run) -> None:
 
 
 def test_admin_socket_is_private(run: Run) -> None:
-    """Connecting to Envoy's admin socket, which takes write permission, is for the owner alone."""
+    """Only the owner can connect to Envoy's admin socket, as that needs write permission."""
     (file,) = run.pair.folder.glob("admin-*.sock")
     assert file.stat().st_mode & 0o022 == 0

@@ -1,4 +1,4 @@
-"""Calls from a web page in a browser, which asks with a preflight first."""
+"""Calls from a web page in a browser, which sends a preflight first."""
 
 from collections.abc import Iterator
 
@@ -64,19 +64,19 @@ def test_preflight(client: httpx.Client, cross: Pair, origin: str) -> None:
     ],
 )
 def test_preflight_of_another_origin(client: httpx.Client, origin: str) -> None:
-    """A preflight of any other origin is a request without a token: 401, and nothing allowed."""
+    """A preflight of any other origin is a 401 without a token, and allows nothing."""
     answer = client.options(PATH, headers={"origin": origin, **PREFLIGHT})
     assert answer.status_code == 401
     assert _allowed(answer) is None
 
 
 def test_options_without_preflight(client: httpx.Client) -> None:
-    """OPTIONS of a configured origin that is no preflight needs a token as anything does."""
+    """An OPTIONS of a configured origin that is not a preflight needs a token."""
     assert client.options(PATH, headers={"origin": ORIGIN}).status_code == 401
 
 
 def test_answer(client: httpx.Client, cross: Pair) -> None:
-    """The answer to a page of a configured origin may be read by it, a stream too."""
+    """A page of a configured origin may read its answer, including a stream."""
     headers = {"origin": ORIGIN, "x-api-key": cross.create_token("alice")}
     for stream in (False, True):
         answer = client.post(PATH, headers=headers, json={**CALL, "stream": stream})
@@ -105,7 +105,7 @@ def test_refusals(client: httpx.Client, path: str, headers: dict[str, str], stat
 
 
 def test_paths_that_are_not_served(client: httpx.Client, cross: Pair) -> None:
-    """A page may read the 404 of a path that is not served, and an upgrade is refused there."""
+    """A page may read the 404 of a path that is not served, also for an upgrade."""
     headers = {"origin": ORIGIN, "x-api-key": cross.create_token("alice")}
     upgrade = {"connection": "upgrade", "upgrade": "websocket"}
     for path in ("/nope", "/anthropic/v1/nope", "/anthropic/v1/messages/%2525"):
@@ -118,7 +118,7 @@ def test_paths_that_are_not_served(client: httpx.Client, cross: Pair) -> None:
 
 @pytest.mark.parametrize("path", ["/ui/", "/ui/sign-in", "/api/v2/users/me/keys"])
 def test_page_and_token_api(client: httpx.Client, path: str) -> None:
-    """The page and the token API, which know sessions, are not for pages of other origins."""
+    """The page and the token API, which use sessions, are closed to pages of other origins."""
     for method in ("GET", "OPTIONS"):
         answer = client.request(method, path, headers={"origin": ORIGIN, **PREFLIGHT})
         assert _allowed(answer) is None

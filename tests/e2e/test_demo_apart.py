@@ -1,4 +1,4 @@
-"""A demo and a real pair in one folder, one after the other, share nothing."""
+"""A demo and a real pair that run one after the other in one folder share nothing."""
 
 import re
 
@@ -27,7 +27,7 @@ def _link_works(running: Pair, code: str) -> bool:
 
 
 def test_a_demo_leaves_nothing_to_a_real_pair(provider: Provider) -> None:
-    """Users, tokens and the administrator's link of the demo are worth nothing after it."""
+    """Users, tokens and the administrator's link of the demo are invalid after it."""
     with pair(provider, start=False) as running:
         running.start("--demo")
         token, link = TOKEN.search(running.stdout), LINK.search(running.stdout)

@@ -1,4 +1,4 @@
-"""Claude Code's sign-in through a real Envoy, at the root and below a provider's base."""
+"""Claude Code's sign-in through a real Envoy, at the root and below a provider's base path."""
 
 import json
 import os
@@ -79,7 +79,7 @@ def _ask(gateway: Pair, base: str, token: str, path: str = "/v1/messages") -> ht
 
 @pytest.mark.parametrize("base", ["", "/anthropic"])
 def test_from_the_code_to_an_answer(gateway: Pair, provider: Provider, base: str) -> None:
-    """A sign-in asks the provider with the central key; with the user gone all of it is a 401."""
+    """A signed-in client is served with the central key, and gets a 401 once its user is gone."""
     body = _sign_in(gateway, base)
     token = body["access_token"]
     provider.take()
@@ -112,7 +112,7 @@ def test_from_the_code_to_an_answer(gateway: Pair, provider: Provider, base: str
 
 @pytest.mark.parametrize("base", ["", "/anthropic"])
 def test_telemetry_reaches_the_collector(gateway: Pair, collector: Origin, base: str) -> None:
-    """The collector gets the body of a caller with a token, and neither token nor other secret."""
+    """The collector gets the body from a caller with a token, but no token or other secret."""
     name = f"user{time.monotonic_ns()}"
     gateway.create_user(name)
     token = gateway.create_token(name)
@@ -139,14 +139,14 @@ def test_telemetry_reaches_the_collector(gateway: Pair, collector: Origin, base:
 
 
 def test_nothing_more_is_open(gateway: Pair) -> None:
-    """Paths beside those of the sign-in need a token, also those that authz has for Envoy alone."""
+    """Similar paths need a token, including those that authz has for Envoy alone."""
     for path in ("/oauth/device_authorization/anthropic", "/managed/settings/x", "/v1/metrics/x"):
         assert httpx.post(f"{gateway.url}{path}", data={"a": "b"}).status_code == 401
     assert _ask(gateway, "", "nothing").status_code == 401
 
 
 def test_authz_login_device(gateway: Pair, tmp_path: Path) -> None:
-    """``authz login --device`` prints a code, waits for the approval and keeps the session."""
+    """``authz login --device`` prints a code, waits for its approval and stores the session."""
     name = f"user{time.monotonic_ns()}"
     gateway.create_user(name)
     log = tmp_path / "stderr"

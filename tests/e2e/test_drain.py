@@ -1,4 +1,4 @@
-"""How a running pair stops: open streams finish, new connections are refused."""
+"""A running pair that stops: open streams finish, and new connections are refused."""
 
 import contextlib
 import json
@@ -35,7 +35,7 @@ class Stream:
         assert not self.error
 
     def join(self, seconds: float = 15) -> str:
-        """Return all of the stream once it has ended."""
+        """Return the whole stream once it has ended."""
         self._thread.join(seconds)
         assert not self._thread.is_alive()
         return self.text
@@ -75,7 +75,7 @@ def _is_refused(running: Pair) -> bool:
 
 @pytest.mark.parametrize(("number", "seconds"), [(signal.SIGTERM, 5), (signal.SIGINT, 2)])
 def test_open_stream_finishes(provider: Provider, number: int, seconds: int) -> None:
-    """After the first signal an open stream ends whole and new connections are refused."""
+    """After the first signal an open stream ends complete, and new connections are refused."""
     with _running(provider) as running:
         assert running.process is not None
         stream = Stream(running, seconds)
@@ -93,7 +93,7 @@ def test_open_stream_finishes(provider: Provider, number: int, seconds: int) -> 
 
 
 def test_stop_without_open_streams(provider: Provider) -> None:
-    """With nothing to wait for the pair is gone at once."""
+    """A pair with nothing to wait for ends at once."""
     with _running(provider) as running:
         started = time.monotonic()
         assert running.stop() == 0
@@ -102,7 +102,7 @@ def test_stop_without_open_streams(provider: Provider) -> None:
 
 
 def test_idle_connection_does_not_hold_up_the_end(provider: Provider) -> None:
-    """An idle keep-alive connection is no open request."""
+    """An idle keep-alive connection does not delay the end."""
     with _running(provider) as running, httpx.Client() as client:
         client.get(f"{running.url}/healthz")
         started = time.monotonic()
@@ -126,7 +126,7 @@ def test_second_signal_stops_at_once(provider: Provider) -> None:
 
 
 def test_drain_is_bounded(provider: Provider) -> None:
-    """A stream that outlasts ``drain_timeout`` is cut, and a line says so."""
+    """A stream that outlasts ``drain_timeout`` is cut, and a line reports it."""
     with _running(provider, drain_timeout=1) as running:
         stream = Stream(running, 300)
         started = time.monotonic()
@@ -138,7 +138,7 @@ def test_drain_is_bounded(provider: Provider) -> None:
 
 
 def test_authz_is_asked_while_draining(provider: Provider) -> None:
-    """A connection from before the drain is served once more, its token checked, and closed."""
+    """A connection from before the drain is served once more, with a check, and then closed."""
     with _running(provider) as running, httpx.Client(base_url=running.url) as client:
         assert running.process is not None
         assert client.get("/anthropic/v1/models").status_code == 401

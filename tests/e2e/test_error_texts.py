@@ -1,4 +1,4 @@
-"""What a client is told by Envoy's own answers: plain sentences, nothing of Envoy's internals."""
+"""The texts of Envoy's own answers: plain sentences without Envoy's internals."""
 
 import json
 import re
@@ -16,7 +16,7 @@ _INTERNAL = re.compile(r"_reset_|upstream_|http1\.|http2\.|[a-z]+_[a-z]+_[a-z]+|
 
 
 class Nonsense(Origin):
-    """Answers with no HTTP."""
+    """Answers with bytes that are not HTTP."""
 
     def _answer(self, connection: socket.socket, data: bytes) -> bytes:
         connection.sendall(b"nonsense\r\n\r\n")
@@ -24,7 +24,7 @@ class Nonsense(Origin):
 
 
 class Hanging(Origin):
-    """Closes instead of an answer."""
+    """Closes the connection instead of answering."""
 
     def _answer(self, connection: socket.socket, data: bytes) -> bytes:
         connection.shutdown(socket.SHUT_RDWR)
@@ -33,7 +33,7 @@ class Hanging(Origin):
 
 @pytest.fixture(scope="module")
 def failing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pair, dict[str, str]]]:
-    """A pair whose providers fail in all kinds of ways, and what is to be said of each."""
+    """A pair whose providers fail in all kinds of ways, and the expected text for each."""
     folder = tmp_path_factory.mktemp("failing")
     right, wrong = Authority(folder, "right"), Authority(folder, "wrong")
     with (
@@ -77,7 +77,7 @@ def failing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pair, di
     "name", ["refused", "local", "nonsense", "hanging", "no-address", "stranger", "no-tls"]
 )
 def test_no_answer(failing: tuple[Pair, dict[str, str]], name: str) -> None:
-    """An answer without a provider says in plain words why there is none."""
+    """A response without an answer of the provider gives the reason in plain words."""
     gateway, texts = failing
     headers = [("x-api-key", gateway.create_token("alice"))]
     data = raw.request("POST", f"/{name}/v1/messages", headers, b"{}")

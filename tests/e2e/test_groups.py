@@ -1,4 +1,4 @@
-"""Groups on a real pair, on SQLite and on PostgreSQL: rules count at once, usage names groups."""
+"""Groups on SQLite and on PostgreSQL: rules apply at once, and usage names groups."""
 
 import asyncio
 import json
@@ -57,7 +57,7 @@ def _post(gateway: Pair, token: str) -> httpx.Response:
 
 
 async def test_rules_of_a_group_count_with_the_next_request(gateway: Pair) -> None:
-    """A command's change refuses the next request; so does each change of many by the store."""
+    """The next request follows a rule changed by a command, and each of many store changes."""
     async with _store(gateway) as store:
         token, _ = await store.create_token(await store.get_user("alice"))
     assert _post(gateway, token).status_code == 200
@@ -85,7 +85,7 @@ async def test_rules_of_a_group_count_with_the_next_request(gateway: Pair) -> No
 
 
 async def test_usage_names_the_groups_of_the_time(gateway: Pair) -> None:
-    """Log and rows have the groups at the time of the request, whatever becomes of the group."""
+    """Log and rows have the groups at the time of the request, even if a group is deleted later."""
     async with _store(gateway) as store:
         bob = await store.create_user("bob")
         token, _ = await store.create_token(bob)

@@ -1,4 +1,4 @@
-"""OpenAI's format beside chat, with its SDK and the company's key: vectors, images, speech."""
+"""OpenAI's further calls, with its SDK and the company's key: embeddings, images, speech."""
 
 import hashlib
 import io
@@ -27,7 +27,7 @@ def _file(size: int = 1000) -> Any:
 
 
 def _upload(client: openai.OpenAI, path: str) -> dict[str, Any]:
-    """Do what the SDK does, without its warning that the path is old."""
+    """Upload a file as the SDK does, without its warning that the path is old."""
     answer = httpx.post(
         f"{client.base_url}{path}",
         headers={"authorization": f"Bearer {client.api_key}"},
@@ -38,7 +38,7 @@ def _upload(client: openai.OpenAI, path: str) -> dict[str, Any]:
 
 
 def test_every_inference_call(gateway: Pair, client: openai.OpenAI) -> None:
-    """Each reaches the provider at its path, with the central key."""
+    """Each call reaches the provider at its path, with the central key."""
     gateway.provider.take()
     assert len(client.embeddings.create(model="e", input=["a", "b"]).data) == 2
     assert not client.moderations.create(input="a").results[0].flagged
@@ -65,14 +65,14 @@ def test_every_inference_call(gateway: Pair, client: openai.OpenAI) -> None:
 
 
 def test_a_large_upload_streams(gateway: Pair, client: openai.OpenAI) -> None:
-    """A recording of 40 MB arrives whole."""
+    """A recording of 40 MB arrives complete."""
     text = client.audio.transcriptions.create(model="w", file=_file(40 * MEBIBYTE)).text
     size = int(text.split()[3])
     assert 40 * MEBIBYTE < size < 40 * MEBIBYTE + 2000
 
 
 def test_an_upload_begins_before_it_ends(gateway: Pair) -> None:
-    """The provider has the request while the client still sends it."""
+    """The provider receives the request while the client is still sending it."""
     gateway.provider.take()
     reached: list[bool] = []
 
@@ -97,7 +97,7 @@ def test_an_upload_begins_before_it_ends(gateway: Pair) -> None:
 
 
 def test_an_upload_is_not_changed(gateway: Pair) -> None:
-    """Byte for byte it is what the client has sent."""
+    """An upload reaches the provider byte for byte."""
     body = bytes(range(256)) * 20_000
     headers = {"content-type": "application/octet-stream", "x-api-key": gateway.create_token("bob")}
     url = f"{gateway.url}/openai/v1/embeddings"
@@ -106,7 +106,7 @@ def test_an_upload_is_not_changed(gateway: Pair) -> None:
 
 
 def test_a_model_with_a_slash(gateway: Pair, client: openai.OpenAI) -> None:
-    """The SDK escapes it, and so it arrives."""
+    """A slash in a model name, which the SDK escapes, reaches the provider escaped."""
     gateway.provider.take()
     assert client.models.retrieve("mistralai/mistral-7b").id == "mistralai/mistral-7b"
     (seen,) = gateway.provider.take()
@@ -121,7 +121,7 @@ def test_a_model_with_a_slash(gateway: Pair, client: openai.OpenAI) -> None:
     ],
 )
 def test_a_wrong_base_url(gateway: Pair, client: openai.OpenAI, base: str, advice: str) -> None:
-    """The SDK's error says how to mend it."""
+    """The SDK's error for a wrong base URL says how to correct it."""
     wrong = client.with_options(base_url=f"{gateway.url}{base}")
     with pytest.raises(openai.NotFoundError) as caught:
         wrong.embeddings.create(model="e", input="a")
@@ -129,7 +129,7 @@ def test_a_wrong_base_url(gateway: Pair, client: openai.OpenAI, base: str, advic
 
 
 def test_what_gives_more_rights_stays_out(client: openai.OpenAI) -> None:
-    """Files, batches and tuning are for an administrator to add, and the error says where."""
+    """Files, batches and tuning are off by default, and the error names the setting to add them."""
     for call in (
         lambda: client.files.list(),
         lambda: client.batches.list(),

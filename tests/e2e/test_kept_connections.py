@@ -1,4 +1,4 @@
-"""Connections to a provider that are kept for the next request."""
+"""Connections to a provider that are kept open for the next request."""
 
 from collections.abc import Iterator
 
@@ -37,7 +37,7 @@ def client(kept: Pair) -> Iterator[httpx.Client]:
 
 
 def test_get_is_sent_again(client: httpx.Client, origin: Impatient) -> None:
-    """A GET whose kept connection is reset without an answer is sent again on another one."""
+    """A GET whose kept connection is reset without an answer is sent again on a new one."""
     assert client.get("/models").status_code == 200
     before = len(origin.heads)
     assert client.get("/models").status_code == 200
@@ -47,7 +47,7 @@ def test_get_is_sent_again(client: httpx.Client, origin: Impatient) -> None:
 
 
 def test_post_is_not_sent_again(client: httpx.Client, origin: Impatient) -> None:
-    """A POST that the provider may have read is not sent again: it could be paid for twice."""
+    """A POST that the provider may have read is not sent again, as it could be paid for twice."""
     wait_until(lambda: origin.ended == origin.connections, 20, "no connection being kept")
     assert client.get("/models").status_code == 200
     before = len(origin.heads)
@@ -57,7 +57,7 @@ def test_post_is_not_sent_again(client: httpx.Client, origin: Impatient) -> None
 
 
 def test_unused_connection_is_closed_first(client: httpx.Client, origin: Impatient) -> None:
-    """Envoy closes an unused connection itself, before a server that waits longer does."""
+    """Envoy closes an idle connection before a server with a longer idle time does."""
     assert client.get("/models").status_code == 200
     wait_until(lambda: origin.ended == origin.connections, 15, "Envoy closing the connection")
     before = origin.connections

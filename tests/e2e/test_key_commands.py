@@ -56,7 +56,7 @@ def _metric(running: Pair, name: str) -> float:
 
 
 def test_all_processes_share_one_run(running: Pair) -> None:
-    """The provider gets the key; the check, the parent and two workers ran the command once."""
+    """The provider gets the key, and all processes together ran the command once."""
     token = running.create_token("alice")
     assert [_ask(running, token) for _ in range(10)] == [200] * 10
     assert {seen.credential for seen in running.provider.take()} == {GOOD}
@@ -64,7 +64,7 @@ def test_all_processes_share_one_run(running: Pair) -> None:
 
 
 def test_a_reload_gets_a_new_key(running: Pair) -> None:
-    """`authz reload` runs the command, and every worker has the new key soon after."""
+    """`authz reload` runs the command, and every worker soon has the new key."""
     token = running.create_token("alice")
     before = running.stderr.count("central key replaced by its command")
     (running.folder / "vault").write_text(WRONG)
@@ -83,7 +83,7 @@ def test_a_reload_gets_a_new_key(running: Pair) -> None:
 
 
 def test_a_failure_keeps_the_key(running: Pair) -> None:
-    """While the command fails the last key serves, and a metric counts; no log has a key."""
+    """The last key is used while the command fails; a metric counts, and no log has a key."""
     token = running.create_token("alice")
     (running.folder / "vault").unlink()
     running.command("reload")
@@ -101,7 +101,7 @@ def test_a_failure_keeps_the_key(running: Pair) -> None:
 
 
 def test_without_a_key_there_is_no_start(running: Pair, tmp_path: Path) -> None:
-    """`config check` and `serve` say that the command fails, with the place of its setting."""
+    """`config check` and `serve` report a failing command with the place of its setting."""
     (tmp_path / "gateway.yaml").write_text(yaml.safe_dump(running.settings))
     for command in (["config", "check"], ["serve"]):
         done = subprocess.run(
@@ -118,7 +118,7 @@ def test_without_a_key_there_is_no_start(running: Pair, tmp_path: Path) -> None:
 
 
 def test_stopping_ends_a_command_that_hangs(provider: Provider) -> None:
-    """A command that runs when the gateway stops is gone when the gateway is."""
+    """A command that is running when the gateway stops is ended with it."""
     with pair(provider, start=False) as made:
         _use(made)
         (made.folder / "vault").write_text(GOOD)

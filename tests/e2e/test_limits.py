@@ -33,7 +33,7 @@ def _statuses(gateway: Pair, token: str, count: int, own: str = "") -> list[int]
 
 
 def test_each_user_alone(limited: Pair) -> None:
-    """A user's tokens share one limit, in both modes; another user has another, one has none."""
+    """A user's tokens share one limit in both modes, and other users have their own or none."""
     first, second = (limited.create_token("alice") for _ in range(2))
     assert _statuses(limited, first, 2) == [200, 200]
     assert _statuses(limited, second, 2, OWN_KEYS["anthropic"]) == [200, 429]
@@ -42,14 +42,14 @@ def test_each_user_alone(limited: Pair) -> None:
 
 
 def test_refused_requests_do_not_count(limited: Pair) -> None:
-    """A bad token takes nothing from anybody, and is refused as ever."""
+    """A bad token is refused as usual, and uses up no limit."""
     token = limited.create_token("carol")
     assert _statuses(limited, altered(token), 5) == [401] * 5
     assert _statuses(limited, token, 3) == [200] * 3
 
 
 def test_the_sdks_understand_it(limited: Pair) -> None:
-    """429 with Retry-After, of the SDK's own error class; the log has who it was."""
+    """A 429 with Retry-After raises the SDKs' own error class, and the log names the user."""
     token = limited.create_token("dave")
     assert _statuses(limited, token, 4)[-1] == 429
     claude = anthropic.Anthropic(
@@ -73,7 +73,7 @@ def test_the_sdks_understand_it(limited: Pair) -> None:
 
 @pytest.mark.parametrize("limits", [{"requests_per_minute": 5}, {"users": {"bob": 5, "carol": 9}}])
 def test_a_token_that_can_not_read_its_user(provider: Provider, limits: dict[str, object]) -> None:
-    """A narrow token of Coder's has a limit of its own, and log and usage name the token."""
+    """A narrow token of Coder's has its own limit, and log and usage name the token."""
     with Coder().running() as coder:
         coder.state.create_user("alice")
         first, second = (

@@ -84,7 +84,7 @@ def _ask(gateway: Pair, token: str, path: str = "/anthropic/v1/messages") -> int
 
 
 def test_from_a_jwt_to_an_answer_and_back(gateway: Pair, server: tuple[IssuerServer, Path]) -> None:
-    """A CI job exchanges its JWT and asks a provider; after ``authz tokens remove`` it is a 401."""
+    """A CI job exchanges its JWT and is served; after ``authz tokens remove`` it gets a 401."""
     issuer, _ca = server
     response = _exchange(gateway, issuer.sign(**GITHUB))
     assert response.status_code == 200, response.text
@@ -101,7 +101,7 @@ def test_from_a_jwt_to_an_answer_and_back(gateway: Pair, server: tuple[IssuerSer
 
 
 def test_a_pod_while_the_issuer_is_down(gateway: Pair, server: tuple[IssuerServer, Path]) -> None:
-    """A pod's JWT works from cached keys; a suspended service account stops its tokens at once."""
+    """A pod's JWT is checked with cached keys, and a suspended service account stops at once."""
     issuer, _ca = server
     assert _exchange(gateway, issuer.sign(**KUBERNETES)).status_code == 200
     issuer.status = 503
@@ -125,7 +125,7 @@ def _segment(value: object) -> str:
 
 
 def test_forged_jwts(gateway: Pair, server: tuple[IssuerServer, Path]) -> None:
-    """No forged JWT gets a token, and neither the response nor the log shows it."""
+    """No forged JWT gets a token, and no JWT is in the response or the log."""
     issuer, _ca = server
     kid = issuer.key.kid or ""
     public = issuer.key.as_dict(private=False)
@@ -156,7 +156,7 @@ def test_forged_jwts(gateway: Pair, server: tuple[IssuerServer, Path]) -> None:
 
 
 def _run(script: str, gateway: Pair, ca_file: Path, **environ: str) -> str:
-    """Run the lines of a page in a shell, at this gateway, and return what they print."""
+    """Run the lines of a page in a shell against this gateway, and return the output."""
     done = subprocess.run(
         ["sh", "-euc", script.replace("=https://gateway.example.com\n", f"={gateway.url}\n")],
         env={"PATH": os.environ["PATH"], "CURL_CA_BUNDLE": str(ca_file), **environ},
@@ -175,7 +175,7 @@ def _run(script: str, gateway: Pair, ca_file: Path, **environ: str) -> str:
 def test_the_lines_of_the_page(
     gateway: Pair, server: tuple[IssuerServer, Path], tmp_path: Path
 ) -> None:
-    """The workflow of docs/machines.md gets a token that works, and so do the lines of a pod."""
+    """The workflow of docs/machines.md gets a working token, and so do the lines for a pod."""
     issuer, ca_file = server
     issuer.job = GITHUB
     page = (REPOSITORY / "docs" / "machines.md").read_text()
@@ -210,7 +210,7 @@ def test_the_lines_of_the_page(
 
 
 def test_metadata(gateway: Pair) -> None:
-    """The metadata names the endpoint as the client reached it, whatever the client claims."""
+    """The metadata names the endpoint as the client reached it, despite forged headers."""
     place = f"{gateway.url}/.well-known/oauth-authorization-server"
     found = httpx.get(place, headers={"x-forwarded-proto": "https"}).json()
     assert found["issuer"] == gateway.url

@@ -23,7 +23,7 @@ async def _show(request: Request) -> Response:
 
 @pytest.fixture(scope="module")
 def local() -> Iterator[Pair]:
-    """A pair in front of a model that shows what it was sent."""
+    """A pair in front of a model that echoes the request it was sent."""
     app = Starlette(routes=[Route("/{rest:path}", _show, methods=["GET", "POST"])])
     with served(app) as port:
         one = {
@@ -44,7 +44,7 @@ def _credentials(answer: httpx.Response) -> list[list[str]]:
 
 @pytest.mark.parametrize("header", ["authorization", "x-api-key", GOVERNANCE])
 def test_a_token_is_enough(local: Pair, header: str) -> None:
-    """It is removed, and no credential takes its place."""
+    """The token is removed, and no other credential takes its place."""
     token = local.create_token("alice")
     value = f"Bearer {token}" if header == "authorization" else token
     answer = httpx.post(f"{local.url}{CHAT}", headers={header: value}, json={})
@@ -54,7 +54,7 @@ def test_a_token_is_enough(local: Pair, header: str) -> None:
 
 
 def test_ones_own_credential(local: Pair) -> None:
-    """Beside the governance header it goes along, for a model that wants one after all."""
+    """An own credential beside the governance header is passed on, for a model that wants one."""
     headers = {GOVERNANCE: local.create_token("alice"), "authorization": "Bearer sk-own"}
     answer = httpx.post(f"{local.url}{CHAT}", headers=headers, json={})
     assert _credentials(answer) == [["authorization", "Bearer sk-own"]]
@@ -62,7 +62,7 @@ def test_ones_own_credential(local: Pair) -> None:
 
 @pytest.mark.parametrize("bad", ["none", "deleted"])
 def test_no_good_token(local: Pair, bad: str) -> None:
-    """Open to those with a good token is not open to everybody."""
+    """A missing or deleted token is a 401, even if the model takes no credential."""
     headers = {}
     if bad == "deleted":
         token = local.create_token("alice")
@@ -72,7 +72,7 @@ def test_no_good_token(local: Pair, bad: str) -> None:
 
 
 def test_what_is_said_of_it(local: Pair) -> None:
-    """The banner has lines for it, and the configuration is valid without a note."""
+    """The banner has lines for the provider, and the configuration is valid without a note."""
     assert "/local/v1" in local.stdout
     checked = local.command("config", "check")
     assert "note" not in checked.stdout

@@ -1,4 +1,4 @@
-"""Too much at once: a fast 503 with Retry-After, and what streams goes on."""
+"""Overload: a fast 503 with Retry-After, and streams continue."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ async def _ask(client: httpx.AsyncClient, gateway: Pair, token: str) -> tuple[in
 
 
 async def test_more_checks_than_fit(provider: Provider) -> None:
-    """While authz stands still, what does not fit into the queue is refused at once, not late."""
+    """Checks that don't fit into the queue of a stopped authz are refused at once, not late."""
     with pair(provider, envoy={"drain_timeout": 1, "max_checks": 4}) as running:
         await asyncio.to_thread(running.create_user, "alice")
         token = await asyncio.to_thread(running.create_token, "alice")

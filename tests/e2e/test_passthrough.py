@@ -1,4 +1,4 @@
-"""Answers of the provider pass as they came, and what changes counts for the next request."""
+"""Answers of a provider pass unchanged, and changes apply to the next request."""
 
 import asyncio
 import itertools
@@ -26,7 +26,7 @@ def token(gateway: Pair) -> str:
 
 @pytest.fixture(scope="module")
 def slow_gateway() -> Iterator[Pair]:
-    """A pair of its own, whose provider takes its time between two pieces of an answer."""
+    """A separate pair, whose provider pauses between two pieces of an answer."""
     with stand_in(chunk_delay=CHUNK_DELAY) as provider, pair(provider) as running:
         running.create_user("alice")
         yield running
@@ -69,7 +69,7 @@ def _comparable(answer: httpx.Response) -> tuple[int, dict[str, str], Any]:
 def test_a_providers_error_passes_as_it_came(
     gateway: Pair, token: str, name: str, status: int
 ) -> None:
-    """Status, headers and body are the provider's own, and it is asked only once."""
+    """Status, headers and body are the provider's own, and the provider is asked only once."""
     gateway.provider.take()
     direct, through = _both(gateway, token, name, f"fail-{status}")
     assert _comparable(through) == _comparable(direct)
@@ -79,7 +79,7 @@ def test_a_providers_error_passes_as_it_came(
 
 
 def test_a_providers_401_passes_as_it_came(gateway: Pair, token: str) -> None:
-    """When the provider refuses the user's own key, that is the provider's word, not ours."""
+    """A provider's refusal of the user's own key is passed on as the provider's, not as ours."""
     wrong = {GOVERNANCE: token, "x-api-key": "sk-ant-own-but-wrong"}
     exchanged = one(gateway, "GET", MODELS["anthropic"], wrong)
     assert exchanged.answer.status_code == 401
@@ -94,7 +94,7 @@ def test_a_providers_401_passes_as_it_came(gateway: Pair, token: str) -> None:
 def test_an_error_in_a_stream_passes_as_it_came(
     gateway: Pair, token: str, name: str, event: str
 ) -> None:
-    """What was sent before the error arrives, then the error, in the provider's own words."""
+    """A stream arrives up to its error, and then the error in the provider's own words."""
     path, body = _call(name, "error-midstream", stream=True)
     headers = {"authorization": f"Bearer {token}"}
     answer = httpx.post(f"{gateway.url}/{name}{path}", headers=headers, json=body)
@@ -106,7 +106,7 @@ def test_an_error_in_a_stream_passes_as_it_came(
 
 
 def test_a_broken_stream_is_broken(gateway: Pair, token: str) -> None:
-    """A provider that drops the connection is not made to look like a stream that ended well."""
+    """A stream that the provider drops does not look complete to the client."""
     path, body = _call("anthropic", "abort-midstream", stream=True)
     pieces: list[bytes] = []
     with (
@@ -121,7 +121,7 @@ def test_a_broken_stream_is_broken(gateway: Pair, token: str) -> None:
 
 @pytest.mark.parametrize("name", ["anthropic", "openai"])
 def test_events_arrive_one_by_one(slow_gateway: Pair, name: str) -> None:
-    """Nothing is held back: between the first and the last piece the provider's time passes."""
+    """Pieces are not held back: they arrive with the provider's pauses."""
     token = slow_gateway.create_token("alice")
     path, body = _call(name, "any", stream=True)
     headers = {"authorization": f"Bearer {token}"}
@@ -138,7 +138,7 @@ def test_events_arrive_one_by_one(slow_gateway: Pair, name: str) -> None:
 
 
 def test_a_deleted_token_ends_with_the_next_request(gateway: Pair) -> None:
-    """Removed from another process, as on another terminal, the token is 401 at once."""
+    """A token that another process removes is 401 at once."""
     created = gateway.command("tokens", "create", "--user", "alice", "--name", "to-be-removed")
     token = created.stdout.strip()
     headers = {"x-api-key": token}
@@ -149,7 +149,7 @@ def test_a_deleted_token_ends_with_the_next_request(gateway: Pair) -> None:
 
 
 def test_a_suspended_user_ends_with_the_next_request(gateway: Pair) -> None:
-    """Suspended by another process all tokens are 401 at once, activated they work again."""
+    """All tokens of a user whom another process suspends are 401 at once, until reactivated."""
     gateway.create_user("carol")
     headers = {"x-api-key": gateway.create_token("carol")}
     assert one(gateway, "GET", MODELS["openai"], headers).answer.status_code == 200
@@ -161,7 +161,7 @@ def test_a_suspended_user_ends_with_the_next_request(gateway: Pair) -> None:
 
 
 def test_an_open_stream_outlives_its_token(slow_gateway: Pair) -> None:
-    """A token is asked for at the beginning: what it has started may finish."""
+    """A token is checked only at the beginning, so its open stream may finish."""
     token = slow_gateway.create_token("alice")
     path, body = _call("anthropic", "any", stream=True)
     url = f"{slow_gateway.url}/anthropic{path}"
@@ -175,7 +175,7 @@ def test_an_open_stream_outlives_its_token(slow_gateway: Pair) -> None:
 
 
 def test_a_replaced_key_file_counts_for_the_next_request(slow_gateway: Pair) -> None:
-    """Without a restart the new central key is used; a file that is gone changes nothing."""
+    """A new central key is used without a restart, and a missing file changes nothing."""
     running = slow_gateway
     token = running.create_token("alice")
     key_file = running.folder / "anthropic.key"

@@ -29,7 +29,7 @@ def running(request: pytest.FixtureRequest, provider: Provider) -> Iterator[Flee
 
 @pytest.fixture
 def pair(running: Fleet) -> Iterator[Fleet]:
-    """The fleet, whole again after the test."""
+    """The fleet, with all replicas running again after the test."""
     yield running
     for number in range(2):
         if number not in running.replicas:
@@ -39,7 +39,7 @@ def pair(running: Fleet) -> Iterator[Fleet]:
 
 
 def _judge(what: str, load: Load, slowest: float) -> None:
-    """Demand that every request had its right answer, and none took longer than said."""
+    """Assert that every request had its right answer, and none took longer than the limit."""
     retried = f"slowest {load.slowest * 1000:.0f} ms"
     print(f"\n{what}: {sum(load.failed.values())} of {load.total} requests failed, {retried}")
     assert load.failed == {}
@@ -48,7 +48,7 @@ def _judge(what: str, load: Load, slowest: float) -> None:
 
 
 def test_killed(pair: Fleet) -> None:
-    """A replica that is killed costs no request, and its successor is asked again."""
+    """A killed replica fails no request, and its successor is used again."""
     load = pair.load()
     with load.running():
         for turn in range(ROUNDS):
@@ -60,7 +60,7 @@ def test_killed(pair: Fleet) -> None:
 
 
 def test_stopped(pair: Fleet) -> None:
-    """A replica that stands still costs no request, and one that goes on is asked again."""
+    """A stopped replica fails no request, and one that continues is used again."""
     load = pair.load()
     with load.running():
         for turn in range(ROUNDS):
@@ -75,7 +75,7 @@ def test_stopped(pair: Fleet) -> None:
 
 
 def test_rolling_upgrade(pair: Fleet) -> None:
-    """Each replica is replaced in turn; the one that goes is asked no more before it ends."""
+    """Replicas are replaced in turn, and one that leaves is not asked any more before it ends."""
     load = pair.load()
     with load.running():
         for turn in range(2 * ROUNDS):
@@ -115,7 +115,7 @@ def _asked(pair: Fleet) -> list[int]:
 
 
 def test_a_delete_counts_everywhere_at_once(pair: Fleet) -> None:
-    """A token that was good is refused by every replica from the next request on."""
+    """Every replica refuses a deleted token from the next request on."""
     for _ in range(5 * ROUNDS):
         token = pair.create_token("alice")
         assert {pair.status(token) for _ in range(4)} == {200}
@@ -124,7 +124,7 @@ def test_a_delete_counts_everywhere_at_once(pair: Fleet) -> None:
 
 
 def test_certificates_replaced(pair: Fleet) -> None:
-    """New certificates and a new CA on both sides, then new connections: no request fails.
+    """New certificates and a new CA on both sides fail no request.
 
     The new CA is trusted beside the old one first, as everywhere.
     """
@@ -162,7 +162,7 @@ def _wait_replaced(pair: Fleet, count: int) -> None:
 
 
 def test_both_killed(pair: Fleet) -> None:
-    """Without any replica every request is 503 in time and nothing passes; then all is well."""
+    """Every request is 503 in time without any replica, and is served again afterwards."""
     token = pair.create_token("alice")
     for number in range(2):
         pair.end_replica(number, signal.SIGKILL)

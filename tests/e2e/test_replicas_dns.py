@@ -1,4 +1,4 @@
-"""Replicas behind one host name: they come and go with its addresses."""
+"""Replicas behind one host name, which come and go with its addresses."""
 
 import signal
 
@@ -10,7 +10,7 @@ NAME = "authz.test"
 
 
 def test_scaled_up_and_down(provider: Provider) -> None:
-    """A new address is asked when it is healthy, one that is gone no more; no request fails."""
+    """A new address is used once it is healthy, a removed one is not, and no request fails."""
     with NameServer() as dns, fleet(provider, 2, NAME) as running:
         dns.set(NAME, [running.hosts[0]])
         running.start_replica(0, wait=False)

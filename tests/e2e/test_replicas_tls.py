@@ -1,4 +1,4 @@
-"""Mutual TLS between Envoy and authz: who is refused on either side, and files that change."""
+"""Mutual TLS between Envoy and authz: refused peers on either side, and files that change."""
 
 import signal
 import socket
@@ -22,7 +22,7 @@ HEALTH = "/grpc.health.v1.Health/Check"
 
 @pytest.fixture(scope="module", params=["http2", "grpcio"])
 def running(request: pytest.FixtureRequest, provider: Provider) -> Iterator[Fleet]:
-    """One replica, with each transport."""
+    """One replica, for each transport."""
     with fleet(provider, 1, authz={"transport": request.param}) as started:
         yield started
 
@@ -34,7 +34,7 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 def _health(pair: Fleet, shown: Certificate | None, trusted: Path) -> str:
-    """Ask for health as grpcio's client and return the answer or the status."""
+    """Ask for health as grpcio's client, and return the answer or the status."""
     credentials = grpc.ssl_channel_credentials(
         trusted.read_bytes(),
         shown.key_file.read_bytes() if shown else None,
@@ -51,18 +51,18 @@ def _health(pair: Fleet, shown: Certificate | None, trusted: Path) -> str:
 
 
 def test_a_client_with_a_certificate(running: Fleet) -> None:
-    """A client of the right CA is served."""
+    """A client with a certificate of the right CA is served."""
     assert _health(running, running.client, running.client.ca_file) == "SERVING"
 
 
 def test_a_client_without_one(running: Fleet) -> None:
-    """Without a certificate, or with one of another CA, nothing is answered."""
+    """A client without a certificate is not served."""
     unavailable = str(grpc.StatusCode.UNAVAILABLE)
     assert _health(running, None, running.client.ca_file) == unavailable
 
 
 def test_no_records_from_a_client_without_a_certificate(running: Fleet) -> None:
-    """The usage receiver takes records from Envoy's certificate alone."""
+    """The usage receiver accepts records only with Envoy's certificate."""
     message = logs.ExportLogsServiceRequest().SerializeToString()
 
     def send(shown: Certificate | None) -> grpc.StatusCode:
@@ -85,7 +85,7 @@ def test_no_records_from_a_client_without_a_certificate(running: Fleet) -> None:
 
 
 def test_a_client_of_another_ca(running: Fleet, other: Authority, tmp_path: Path) -> None:
-    """A certificate that another CA has signed is none."""
+    """A client with a certificate of another CA is not served."""
     shown = Certificate(other, tmp_path / "shown")
     unavailable = str(grpc.StatusCode.UNAVAILABLE)
     assert _health(running, shown, running.client.ca_file) == unavailable
@@ -94,7 +94,7 @@ def test_a_client_of_another_ca(running: Fleet, other: Authority, tmp_path: Path
 def test_only_envoy_connects_to_its_http_address(
     running: Fleet, other: Authority, tmp_path: Path
 ) -> None:
-    """Envoy gets through with its certificate; without one, or with another CA's, nobody does."""
+    """Only a client with Envoy's certificate reaches the HTTP address that Envoy uses."""
     for path in ("/healthz", "/readyz", "/ui/sign-in", "/api/v2/buildinfo"):
         assert httpx.get(f"{running.url}{path}").status_code == 200
     assert "versions.TLSv1.3" in running.stats("cluster.authz_http.ssl.")
@@ -116,7 +116,7 @@ def test_only_envoy_connects_to_its_http_address(
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_versions(running: Fleet, version: ssl.TLSVersion) -> None:
-    """TLS 1.2 and 1.3 are spoken, with h2 by ALPN."""
+    """TLS 1.2 and 1.3 are accepted, with h2 by ALPN."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(running.client.ca_file)
     context.load_cert_chain(running.client.cert_file, running.client.key_file)
@@ -132,7 +132,7 @@ def test_versions(running: Fleet, version: ssl.TLSVersion) -> None:
 
 @pytest.mark.parametrize("data", [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n"])
 def test_plain_text(running: Fleet, data: bytes) -> None:
-    """Whoever speaks without TLS gets no HTTP/2 back."""
+    """A client that does not use TLS gets no HTTP/2 in return."""
     with socket.create_connection(("127.0.0.1", running.ports[0]), 5) as plain:
         plain.settimeout(8)
         plain.sendall(data + b"\0\0\0\4\0\0\0\0\0")
@@ -147,7 +147,7 @@ def test_plain_text(running: Fleet, data: bytes) -> None:
 
 
 def test_envoy_speaks_tls_1_3(running: Fleet) -> None:
-    """The checks go over TLS 1.3, although Envoy's own limit as a client is 1.2."""
+    """The checks use TLS 1.3, although Envoy's own maximum as a client is 1.2."""
     token = running.create_token("alice")
     assert running.status(token) == 200
     stats = running.stats("cluster.authz.ssl.")
@@ -156,7 +156,7 @@ def test_envoy_speaks_tls_1_3(running: Fleet) -> None:
 
 
 def test_a_bad_replacement(running: Fleet) -> None:
-    """A certificate that can't be used is named in the log, and the last good one is shown."""
+    """An unusable certificate is named in the log, and the last good one stays in use."""
     server = running.servers[0]
     good = server.cert_file.read_bytes()
     text = "authz.tls not replaced"
@@ -170,7 +170,7 @@ def test_a_bad_replacement(running: Fleet) -> None:
 
 
 def test_envoys_http_address_takes_new_certificates(running: Fleet, tmp_path: Path) -> None:
-    """A renewed certificate and CA count for the next connection, without a restart."""
+    """A renewed certificate and CA apply to the next connection, without a restart."""
     server, url = running.servers[0], f"https://127.0.0.1:{running.envoy_http_ports[0]}/healthz"
     renewed = Authority(tmp_path, "renewed-ca")
     client = Certificate(renewed, tmp_path / "client")
@@ -196,7 +196,7 @@ def test_envoys_http_address_takes_new_certificates(running: Fleet, tmp_path: Pa
 
 @pytest.mark.parametrize("running", ["http2"], indirect=True)
 def test_servers_that_are_not_authz(running: Fleet, other: Authority) -> None:
-    """A wrong name, a wrong CA, or a refusal of Envoy: 503, and nothing passes."""
+    """Nothing passes, with a 503, if the server's name or CA is wrong or it refuses Envoy."""
     right, token = running.servers[0], running.create_token("alice")
     elsewhere = Certificate(running.authority, running.folder / "elsewhere", "127.0.0.2")
     stranger = Certificate(other, running.folder / "stranger")

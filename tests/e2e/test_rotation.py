@@ -69,7 +69,7 @@ async def _running(load: Load) -> AsyncIterator[None]:
 
 
 async def test_a_token_is_rotated_under_load(gateway: Pair) -> None:
-    """Rotate, switch within the overlap, end the old one: no request fails, and the old is dead."""
+    """A token is rotated under load without a failed request, and the old one is then refused."""
     old = await asyncio.to_thread(gateway.create_token, "alice")
     load = Load(gateway.url, old)
     async with _running(load):
@@ -97,7 +97,7 @@ async def test_a_token_is_rotated_under_load(gateway: Pair) -> None:
 
 
 async def test_a_central_key_is_rotated_under_load() -> None:
-    """A replaced key file counts for each request that is sent afterwards, and none fails."""
+    """A replaced key file is used for every later request, and none fails."""
     arrived: list[tuple[float, str | None]] = []
 
     def observe(seen: RecordedRequest) -> None:

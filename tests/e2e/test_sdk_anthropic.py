@@ -10,7 +10,7 @@ from tests.support.pair import CENTRAL_KEYS, OWN_KEYS, SUBSCRIPTION, Pair
 from tests.support.requests import CREDENTIAL_HEADERS, leaks
 
 MODEL = "claude-test"
-"""A name that no SDK will ever warn of."""
+"""A name that no SDK will ever warn about."""
 LISTED_MODEL = "claude-opus-4-5"
 ASK: Any = [{"role": "user", "content": "What is the weather in Ghent?"}]
 CALL: Any = {"model": MODEL, "max_tokens": 64, "messages": ASK}
@@ -59,7 +59,7 @@ def setup(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def client(gateway: Pair, token: str, setup: str) -> Iterator[anthropic.Anthropic]:
-    """A client as the README sets it up; afterwards the provider has seen one credential."""
+    """A client as set up in the README; afterwards the provider must have seen one credential."""
     gateway.provider.take()
     with anthropic.Anthropic(**_options(gateway, token, setup)) as client:
         yield client
@@ -76,14 +76,14 @@ def _text(message: Any) -> str:
 
 
 def test_message(client: anthropic.Anthropic, setup: str) -> None:
-    """An answer in one piece, made for the right credential."""
+    """A message is answered in one piece, with the right credential."""
     text = _text(client.messages.create(**CALL))
     assert f"Credential: {setup.split()[0]}" in text
     assert "Ghent" in text
 
 
 def test_message_stream(client: anthropic.Anthropic) -> None:
-    """The stream helper sees text grow, and the final message is whole."""
+    """The stream helper receives text in pieces, and the final message is complete."""
     with client.messages.stream(**CALL) as stream:
         pieces = list(stream.text_stream)
         final = stream.get_final_message()
@@ -101,14 +101,14 @@ def test_raw_events(client: anthropic.Anthropic) -> None:
 
 
 def test_count_tokens_and_models(client: anthropic.Anthropic) -> None:
-    """The calls beside messages: counting, the list of models, and one of them."""
+    """Counting tokens, the list of models, and a single model work as well as messages."""
     assert client.messages.count_tokens(model=MODEL, messages=ASK).input_tokens > 0
     assert LISTED_MODEL in [model.id for model in client.models.list()]
     assert client.models.retrieve(LISTED_MODEL).id == LISTED_MODEL
 
 
 async def test_async(gateway: Pair, token: str, setup: str) -> None:
-    """The asynchronous client, in one piece and streamed."""
+    """The asynchronous client works in one piece and streamed."""
     async with anthropic.AsyncAnthropic(**_options(gateway, token, setup)) as client:
         assert "Ghent" in _text(await client.messages.create(**CALL))
         async with client.messages.stream(**CALL) as stream:
@@ -119,7 +119,7 @@ async def test_async(gateway: Pair, token: str, setup: str) -> None:
 
 @pytest.mark.parametrize("argument", ["api_key", "auth_token"])
 def test_a_bad_token_raises_authentication_error(gateway: Pair, argument: str) -> None:
-    """The SDK's own class, with our text, and no retry that hides it."""
+    """A bad token raises the SDK's own class with our text, without retries."""
     gateway.provider.take()
     options: dict[str, Any] = {argument: "sk-ant-no-coder-token", "max_retries": 3}
     with (
@@ -135,7 +135,7 @@ def test_a_bad_token_raises_authentication_error(gateway: Pair, argument: str) -
 
 
 async def test_a_bad_token_raises_in_async_streams_too(gateway: Pair) -> None:
-    """The error comes when the stream is opened."""
+    """The error is raised when the stream is opened."""
     options: dict[str, Any] = _options(gateway, "sk-ant-no-coder-token", "centralized api_key")
     async with anthropic.AsyncAnthropic(**options) as client:
         with pytest.raises(anthropic.AuthenticationError, match="no Coder token"):
@@ -144,7 +144,7 @@ async def test_a_bad_token_raises_in_async_streams_too(gateway: Pair) -> None:
 
 
 def test_byok_off_raises_permission_denied_error(gateway_without_byok: Pair) -> None:
-    """Own keys and subscriptions are refused, the central key serves."""
+    """Own keys and subscriptions are refused if BYOK is off, and the central key is used."""
     pair = gateway_without_byok
     token = pair.create_token("alice")
     for setup in ("byok api_key", "byok auth_token"):
@@ -159,7 +159,7 @@ def test_byok_off_raises_permission_denied_error(gateway_without_byok: Pair) -> 
 
 
 def test_an_unlisted_path_raises_not_found_error(client: anthropic.Anthropic) -> None:
-    """Batches are not served with a central key, nor with one's own."""
+    """Batches are not served, with a central key or with one's own."""
     with pytest.raises(anthropic.NotFoundError, match="route not supported: GET") as caught:
         client.messages.batches.list()
     assert "/anthropic/v1/messages/batches" in caught.value.message

@@ -1,4 +1,4 @@
-"""Azure OpenAI through the gateway, by OpenAI's own SDK in both of its ways."""
+"""Azure OpenAI through the gateway, with OpenAI's SDK and both of its clients."""
 
 from typing import Any
 
@@ -49,7 +49,7 @@ def _use(client: openai.OpenAI) -> None:
 
 
 def test_azures_client_centralized(every_type: Pair, token: str) -> None:
-    """The Coder token is its api_key, which it sends as Api-Key."""
+    """Azure's client sends the Coder token as Api-Key, and the central key replaces it."""
     every_type.provider.take()
     with _azure(every_type, api_key=token) as client:
         _use(client)
@@ -57,7 +57,7 @@ def test_azures_client_centralized(every_type: Pair, token: str) -> None:
 
 
 def test_azures_client_with_an_own_key(every_type: Pair, token: str) -> None:
-    """The key stays as it is, the Coder token is beside it."""
+    """An own key in Api-Key is passed on, with the Coder token in the governance header."""
     every_type.provider.take()
     with _azure(every_type, api_key=OWN["azure"], default_headers={GOVERNANCE: token}) as client:
         _use(client)
@@ -65,7 +65,7 @@ def test_azures_client_with_an_own_key(every_type: Pair, token: str) -> None:
 
 
 def test_azures_client_with_entra_id(every_type: Pair, token: str) -> None:
-    """A token of Entra ID comes and goes as a Bearer."""
+    """A token of Entra ID is received and passed on as a Bearer."""
     every_type.provider.take()
     with _azure(
         every_type, azure_ad_token=OAUTH["azure"], default_headers={GOVERNANCE: token}
@@ -76,7 +76,7 @@ def test_azures_client_with_entra_id(every_type: Pair, token: str) -> None:
 
 @pytest.mark.parametrize("own", [False, True], ids=["centralized", "byok"])
 def test_openais_client_on_v1(every_type: Pair, token: str, own: bool) -> None:
-    """Azure's newer API is for OpenAI's plain client, which sends a Bearer."""
+    """OpenAI's plain client, which sends a Bearer, works on Azure's newer API."""
     every_type.provider.take()
     headers = {GOVERNANCE: token} if own else {}
     with openai.OpenAI(
@@ -93,7 +93,7 @@ def test_openais_client_on_v1(every_type: Pair, token: str, own: bool) -> None:
 
 
 def test_the_version_arrives(every_type: Pair, token: str) -> None:
-    """Azure does not answer without it."""
+    """The API version reaches Azure, which does not answer without it."""
     every_type.provider.take()
     with _azure(every_type, api_key=token) as client:
         client.chat.completions.create(model="gpt-5", messages=ASK)
@@ -105,7 +105,7 @@ def test_the_version_arrives(every_type: Pair, token: str) -> None:
 
 
 def test_refusals(every_type: Pair, every_type_without_byok: Pair, token: str) -> None:
-    """Each raises the SDK's own class."""
+    """Each refusal raises the SDK's own class."""
     with (
         _azure(every_type, api_key="no-coder-token") as client,
         pytest.raises(openai.AuthenticationError, match="no Coder token"),

@@ -45,7 +45,7 @@ def _check(pair: Pair, token: str, mode: str) -> None:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("kind", ["mantle", "plain"])
 def test_anthropics_clients(every_type: Pair, token: str, mode: str, kind: str) -> None:
-    """The one for Mantle sends a Bearer, the plain one X-Api-Key."""
+    """Anthropic's client for Mantle sends a Bearer, and the plain client sends X-Api-Key."""
     every_type.provider.take()
     options = _options(every_type, token, mode)
     client: Any = (
@@ -63,7 +63,7 @@ def test_anthropics_clients(every_type: Pair, token: str, mode: str, kind: str) 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_openais_client(every_type: Pair, token: str, mode: str) -> None:
-    """Chat and responses, with the version in the base URL as always."""
+    """OpenAI's client has chat and responses, with the version in the base URL as usual."""
     every_type.provider.take()
     options = _options(every_type, token, mode)
     options["base_url"] += "/v1"
@@ -77,7 +77,7 @@ def test_openais_client(every_type: Pair, token: str, mode: str) -> None:
 
 
 def test_refusals_raise_both_sdks_classes(every_type: Pair, token: str) -> None:
-    """One body for both."""
+    """A refusal has one body, which raises the right class in both SDKs."""
     options = _options(every_type, "no-coder-token", "centralized")
     with (
         anthropic.Anthropic(**options) as claude,

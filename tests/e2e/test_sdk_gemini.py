@@ -45,7 +45,7 @@ def _check(pair: Pair, token: str, mode: str) -> list[str]:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_what_the_sdk_can_do(every_type: Pair, token: str, mode: str) -> None:
-    """In one piece, streamed, counted, embedded, listed."""
+    """The SDK generates in one piece and as a stream, counts tokens, embeds and lists models."""
     every_type.provider.take()
     with _for(every_type, token, mode) as client:
         answer = client.models.generate_content(model=MODEL, contents="Weather in Ghent?")
@@ -66,7 +66,7 @@ def test_what_the_sdk_can_do(every_type: Pair, token: str, mode: str) -> None:
 @pytest.mark.filterwarnings("ignore:Inheritance class:DeprecationWarning")  # the SDK's own doing
 @pytest.mark.parametrize("mode", MODES)
 async def test_the_asynchronous_client(every_type: Pair, token: str, mode: str) -> None:
-    """The same over the other HTTP library of the SDK."""
+    """The SDK's asynchronous client streams too, over its other HTTP library."""
     every_type.provider.take()
     async with _for(every_type, token, mode).aio as client:
         stream = await client.models.generate_content_stream(model=MODEL, contents="Ghent?")
@@ -85,7 +85,7 @@ async def test_the_asynchronous_client(every_type: Pair, token: str, mode: str) 
 def test_refusals_raise_the_sdks_own_class(
     every_type: Pair, token: str, key: str | None, call: str, code: int, status: str
 ) -> None:
-    """With Google's status and our text."""
+    """A refusal raises the SDK's own class, with Google's status and our text."""
     with _client(every_type, key or token) as client:
         calls: dict[str, Any] = {
             "generate": lambda: client.models.generate_content(model=MODEL, contents="x"),
@@ -98,7 +98,7 @@ def test_refusals_raise_the_sdks_own_class(
 
 
 def test_an_own_key_where_byok_is_off(every_type_without_byok: Pair) -> None:
-    """The 403 names the setting."""
+    """An own key is a 403 that names the setting if BYOK is off."""
     pair = every_type_without_byok
     with (
         _client(pair, OWN["gemini"], {GOVERNANCE: pair.create_token("alice")}) as client,
@@ -109,7 +109,7 @@ def test_an_own_key_where_byok_is_off(every_type_without_byok: Pair) -> None:
 
 
 def test_an_answer_of_envoy_itself(every_type: Pair, token: str) -> None:
-    """What Envoy refuses by itself raises the SDK's own class, too."""
+    """A request that Envoy itself refuses raises the SDK's own class too."""
     with (
         _client(every_type, token, {"x-large": "a" * 65_000}) as client,
         pytest.raises(errors.ClientError, match="headers are too large") as caught,

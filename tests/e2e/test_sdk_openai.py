@@ -29,14 +29,14 @@ def _options(pair: Pair, token: str, mode: str, name: str = "openai") -> dict[st
 
 @pytest.fixture(params=MODES)
 def mode(request: pytest.FixtureRequest) -> str:
-    """Whose key serves the request."""
+    """The mode, which decides whose key is used."""
     mode: str = request.param
     return mode
 
 
 @pytest.fixture
 def client(gateway: Pair, token: str, mode: str) -> Iterator[openai.OpenAI]:
-    """A client as the README sets it up; afterwards the provider has seen one credential."""
+    """A client as set up in the README; afterwards the provider must have seen one credential."""
     gateway.provider.take()
     with openai.OpenAI(**_options(gateway, token, mode)) as client:
         yield client
@@ -49,7 +49,7 @@ def client(gateway: Pair, token: str, mode: str) -> Iterator[openai.OpenAI]:
 
 
 def test_chat_completion(client: openai.OpenAI, mode: str) -> None:
-    """An answer in one piece, made for the right credential."""
+    """A chat completion is answered in one piece, with the right credential."""
     answer = client.chat.completions.create(model="gpt-5", messages=ASK)
     text = answer.choices[0].message.content or ""
     assert f"Credential: {mode}" in text
@@ -70,14 +70,14 @@ def test_chat_completion_stream(client: openai.OpenAI) -> None:
 
 
 def test_response(client: openai.OpenAI, mode: str) -> None:
-    """The Responses API, in one piece."""
+    """The Responses API answers in one piece."""
     answer = client.responses.create(model="gpt-5", input="What is the weather in Ghent?")
     assert f"Credential: {mode}" in answer.output_text
     assert answer.status == "completed"
 
 
 def test_response_stream(client: openai.OpenAI) -> None:
-    """The Responses API as events, from created to completed."""
+    """The Responses API sends events, from created to completed."""
     with client.responses.stream(model="gpt-5", input="Ghent?") as stream:
         kinds = [event.type for event in stream]
         final = stream.get_final_response()
@@ -88,13 +88,13 @@ def test_response_stream(client: openai.OpenAI) -> None:
 
 
 def test_models(client: openai.OpenAI) -> None:
-    """The list of models and one of them."""
+    """The models can be listed, and one of them retrieved."""
     assert "gpt-5" in [model.id for model in client.models.list()]
     assert client.models.retrieve("gpt-5").id == "gpt-5"
 
 
 async def test_async(gateway: Pair, token: str, mode: str) -> None:
-    """The asynchronous client, in one piece, streamed and listing."""
+    """The asynchronous client works in one piece, streamed, and for lists."""
     async with openai.AsyncOpenAI(**_options(gateway, token, mode)) as client:
         answer = await client.chat.completions.create(model="gpt-5", messages=ASK)
         assert f"Credential: {mode}" in (answer.choices[0].message.content or "")
@@ -107,7 +107,7 @@ async def test_async(gateway: Pair, token: str, mode: str) -> None:
 
 
 def test_a_chatgpt_subscription(gateway: Pair, token: str) -> None:
-    """The user's own ChatGPT token goes to ChatGPT's back end, with the account beside it."""
+    """The user's own ChatGPT token reaches ChatGPT's back end, together with the account."""
     options = _options(gateway, token, "byok", "chatgpt")
     options["default_headers"]["chatgpt-account-id"] = "account-1"
     gateway.provider.take()
@@ -120,7 +120,7 @@ def test_a_chatgpt_subscription(gateway: Pair, token: str) -> None:
 
 
 def test_a_bad_token_raises_authentication_error(gateway: Pair) -> None:
-    """The SDK's own class, with our text, and no retry that hides it."""
+    """A bad token raises the SDK's own class with our text, without retries."""
     gateway.provider.take()
     options = _options(gateway, "sk-not-a-coder-token", "centralized") | {"max_retries": 3}
     with openai.OpenAI(**options) as client, pytest.raises(openai.AuthenticationError) as caught:
@@ -134,7 +134,7 @@ def test_a_bad_token_raises_authentication_error(gateway: Pair) -> None:
 
 
 async def test_a_bad_token_raises_in_async_streams_too(gateway: Pair) -> None:
-    """The error comes when the stream is asked for, not in the middle of it."""
+    """The error is raised when the stream is requested, not in the middle of it."""
     options = _options(gateway, "sk-not-a-coder-token", "centralized")
     async with openai.AsyncOpenAI(**options) as client:
         with pytest.raises(openai.AuthenticationError, match="no Coder token"):
@@ -142,7 +142,7 @@ async def test_a_bad_token_raises_in_async_streams_too(gateway: Pair) -> None:
 
 
 def test_no_central_key_raises_authentication_error(gateway: Pair, token: str) -> None:
-    """A provider for subscriptions only says what it needs."""
+    """The error of a provider for subscriptions only says that it has no central key."""
     with (
         openai.OpenAI(**_options(gateway, token, "centralized", "chatgpt")) as client,
         pytest.raises(openai.AuthenticationError, match='Provider "chatgpt" has no central key'),
@@ -151,7 +151,7 @@ def test_no_central_key_raises_authentication_error(gateway: Pair, token: str) -
 
 
 def test_byok_off_raises_permission_denied_error(gateway_without_byok: Pair) -> None:
-    """An own key is refused, the central key serves."""
+    """An own key is refused if BYOK is off, and the central key is used."""
     pair = gateway_without_byok
     token = pair.create_token("alice")
     with openai.OpenAI(**_options(pair, token, "byok")) as client:
@@ -163,7 +163,7 @@ def test_byok_off_raises_permission_denied_error(gateway_without_byok: Pair) -> 
 
 
 def test_an_unlisted_path_raises_not_found_error(client: openai.OpenAI, gateway: Pair) -> None:
-    """Paths that a central key could do harm on are not there."""
+    """Paths on which a central key could do harm are not served."""
     with pytest.raises(openai.NotFoundError, match="route not supported: GET /openai/v1/files"):
         client.files.list()
     with pytest.raises(openai.NotFoundError, match="GET /openai/v1/batches"):
@@ -172,7 +172,7 @@ def test_an_unlisted_path_raises_not_found_error(client: openai.OpenAI, gateway:
 
 
 def test_an_answer_of_envoy_itself_is_read_by_the_sdk(gateway: Pair, token: str) -> None:
-    """A refusal that authz words for a path of Envoy's is JSON too, and raises NotFoundError."""
+    """A refusal on a path that Envoy itself refuses is JSON too, and raises NotFoundError."""
     options = _options(gateway, token, "centralized")
     with (
         openai.OpenAI(**options) as client,

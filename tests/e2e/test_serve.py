@@ -1,4 +1,4 @@
-"""``authz serve`` alone: what a load balancer, Envoy and a second instance see."""
+"""``authz serve`` alone, as a load balancer, Envoy and a second instance see it."""
 
 import contextlib
 import signal
@@ -42,7 +42,7 @@ class Serving:
         return self.status("/healthz") == 200
 
     def status(self, path: str) -> int:
-        """Ask the HTTP side; 0 when nobody answers."""
+        """Return the status of the HTTP side; 0 without an answer."""
         with contextlib.suppress(httpx.HTTPError):
             return httpx.get(f"http://127.0.0.1:{self.pair.http_port}{path}").status_code
         return 0
@@ -54,7 +54,7 @@ class Serving:
         return address.replace("unix:./", f"unix:{self.pair.folder}/")
 
     def health(self) -> str:
-        """Ask grpc.health.v1 and return its word."""
+        """Return the serving status by grpc.health.v1."""
         with grpc.insecure_channel(self.target) as channel:
             stub = health_pb2_grpc.HealthStub(channel)
             answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=60)
@@ -81,26 +81,26 @@ def serving(provider: Provider) -> Iterator[Serving]:
 
 
 def test_health(serving: Serving) -> None:
-    """The HTTP side says that it lives and is ready, gRPC that it serves."""
+    """The HTTP side is alive and ready, and gRPC reports that it serves."""
     assert serving.status("/healthz") == 200
     assert serving.status("/readyz") == 200
     assert serving.health() == "SERVING"
 
 
 def test_without_a_number_there_is_one_worker(serving: Serving) -> None:
-    """On any number of processors one process serves: Envoy's configuration names one address."""
+    """One process serves on any number of processors: Envoy's configuration has one address."""
     assert "workers" not in serving.pair.settings["authz"]
     assert list(running_in(serving.pair.folder)) == [serving.process.pid]
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json", "/healthz/../../etc"])
 def test_nothing_else_on_http(serving: Serving, path: str) -> None:
-    """The HTTP side has nothing else to show."""
+    """The HTTP side has no other paths."""
     assert serving.status(path) == 404
 
 
 def test_not_ready_without_the_store(serving: Serving) -> None:
-    """Without the store the service lives but is not ready; with it back it is."""
+    """The service lives but is not ready without the store, and is ready once it is back."""
     file = serving.pair.folder / "identity.db"
     away = file.with_suffix(".away")
     file.rename(away)
@@ -114,7 +114,7 @@ def test_not_ready_without_the_store(serving: Serving) -> None:
 
 
 def test_socket_is_private(serving: Serving) -> None:
-    """Whoever can connect can ask for provider keys, so the socket has mode 0600."""
+    """The socket has mode 0600, since a process that can connect could ask for provider keys."""
     status = (serving.pair.folder / "authz.sock").stat()
     assert stat.S_ISSOCK(status.st_mode)
     assert stat.S_IMODE(status.st_mode) == 0o600
@@ -135,7 +135,7 @@ def test_second_instance_is_refused(serving: Serving) -> None:
 
 @pytest.mark.parametrize("data", [b"", b"garbage", b"\xff" * 100, b"\x0a" * 5000])
 def test_check_that_is_none(serving: Serving, data: bytes) -> None:
-    """Bytes that are no CheckRequest, or an empty one, never get status 0, which means allow."""
+    """An invalid or empty CheckRequest never gets status 0, which means allow."""
     with grpc.insecure_channel(serving.target) as channel:
         answer = pb.CheckResponse.FromString(_check(channel, data))
     assert answer.status.code != 0
@@ -143,7 +143,7 @@ def test_check_that_is_none(serving: Serving, data: bytes) -> None:
 
 
 def test_oversized_check(serving: Serving) -> None:
-    """A message over a megabyte is refused by gRPC itself, and the service goes on."""
+    """A message over a megabyte is refused by gRPC itself, and the service keeps running."""
     with grpc.insecure_channel(serving.target) as channel:
         with pytest.raises(grpc.RpcError) as caught:
             _check(channel, b"a" * 2_000_000)
@@ -161,7 +161,7 @@ def test_unknown_method(serving: Serving) -> None:
 
 @pytest.mark.parametrize("key", ["http", "grpc"])
 def test_tcp_address_in_use(provider: Provider, key: str) -> None:
-    """A TCP port that is taken is one line that names the key, and no socket is left behind."""
+    """A TCP port in use is reported in a line that names the key, and no socket is left behind."""
     with (
         pair(provider, start=False) as stopped,
         socket.create_server(("127.0.0.1", 0)) as listener,
@@ -176,7 +176,7 @@ def test_tcp_address_in_use(provider: Provider, key: str) -> None:
 
 
 def test_stop_is_quick_with_open_connections(provider: Provider) -> None:
-    """Idle gRPC and HTTP connections do not hold up the end."""
+    """Idle gRPC and HTTP connections do not delay the end."""
     with pair(provider, start=False) as stopped:
         stopped.create_user("alice")
         running = Serving(stopped)
@@ -200,7 +200,7 @@ def test_health_through_the_gateway(gateway: Pair) -> None:
 
 
 def test_closed_standard_streams(provider: Provider) -> None:
-    """A parent that closed the three streams, as some service managers do, does not break it."""
+    """The service runs even if its parent closed the standard streams, as service managers do."""
     with pair(provider, start=False) as stopped:
         stopped.create_user("alice")
         (stopped.folder / "gateway.yaml").write_text(yaml.safe_dump(stopped.settings))

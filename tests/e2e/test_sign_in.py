@@ -1,4 +1,4 @@
-"""A person signs in through a real Envoy, and their token works until the user is suspended."""
+"""A person signs in through a real Envoy, and their token works until they are suspended."""
 
 import ssl
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def idp(authority: Authority) -> Iterator[ScriptedProvider]:
 
 @pytest.fixture(scope="module")
 def gateway(provider: Provider, idp: ScriptedProvider, authority: Authority) -> Iterator[Pair]:
-    """A pair without passwords, whose owners are the group admins."""
+    """A pair without passwords, where the group admins are the owners."""
     company = {
         "name": "company",
         "issuer": idp.url,
@@ -52,7 +52,7 @@ def _ask(gateway: Pair, token: str) -> int:
 def test_from_the_button_to_a_request(
     gateway: Pair, idp: ScriptedProvider, authority: Authority
 ) -> None:
-    """The sign-in makes an owner, whose session's token passes and ends with the suspension."""
+    """The sign-in creates an owner, whose session token passes until the suspension."""
     assert "first-administrator" not in gateway.stdout
     idp.id_token = {"sub": "7", "preferred_username": "ada", "groups": ["admins", "dev"]}
     context = ssl.create_default_context(cafile=authority.ca_file)

@@ -1,4 +1,4 @@
-"""The pair answers at all."""
+"""The pair answers."""
 
 import httpx
 
@@ -6,7 +6,7 @@ from tests.support.pair import CENTRAL_KEYS, Pair
 
 
 def test_central_key_reaches_the_provider(gateway: Pair) -> None:
-    """A Coder token alone gets an answer that the provider gave to the central key."""
+    """A request with a Coder token alone is answered by the provider for the central key."""
     token = gateway.create_token("alice")
     gateway.provider.take()
     answer = httpx.post(

@@ -1,4 +1,4 @@
-"""An identity source that can't be asked: 503 in time, recovery by itself, and the trade."""
+"""An unreachable identity source: 503 in time, recovery by itself, and tokens seen before."""
 
 import time
 from collections.abc import Iterator
@@ -21,20 +21,20 @@ def coder() -> Coder:
 
 @pytest.fixture(scope="module")
 def port() -> int:
-    """Where it is when it is there."""
+    """The port of the Coder deployment while it runs."""
     return free_port()
 
 
 @pytest.fixture(scope="module")
 def strict(port: int) -> Iterator[Replicas]:
-    """An authz that remembers nothing."""
+    """An authz that caches nothing for an outage."""
     with replicas(1, f"http://127.0.0.1:{port}") as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def lenient(port: int) -> Iterator[Replicas]:
-    """An authz that may let seen tokens pass while Coder can't be asked."""
+    """An authz that may accept tokens it has seen while Coder is unreachable."""
     with replicas(1, f"http://127.0.0.1:{port}", identity_stale_if_error="60s") as running:
         yield running
 
@@ -51,7 +51,7 @@ async def _timed(asker: Asker, token: str) -> tuple[int, float]:
 
 
 async def test_no_answer_is_a_503_in_time(coder: Coder, port: int, strict: Replicas) -> None:
-    """Hanging, resetting, 429, 500 and a stopped Coder: 503 before Envoy's timeout, then 200."""
+    """Every kind of failure of Coder is a 503 before Envoy's timeout, and then a 200 again."""
     async with askers(strict) as (asker,):
         with coder.running(port=port):
             token = _token(coder)
@@ -77,7 +77,7 @@ async def test_no_answer_is_a_503_in_time(coder: Coder, port: int, strict: Repli
 
 
 async def test_an_answer_of_coder_is_no_outage(coder: Coder, port: int, lenient: Replicas) -> None:
-    """A deleted token does not live on a 429 that a flood causes, nor on any other answer."""
+    """A deleted token is not accepted on a 429 that a flood causes, nor on any other answer."""
     async with askers(lenient) as (asker,):
         with coder.running(port=port):
             token = _token(coder)
@@ -99,7 +99,7 @@ async def test_an_answer_of_coder_is_no_outage(coder: Coder, port: int, lenient:
 async def test_a_seen_token_may_pass_while_coder_is_down(
     coder: Coder, port: int, lenient: Replicas
 ) -> None:
-    """With ``identity_stale_if_error`` it passes, marked and counted; others get 503."""
+    """A seen token passes with ``identity_stale_if_error``, marked and counted; others get 503."""
     async with askers(lenient) as (asker,):
         with coder.running(port=port):
             token = _token(coder)

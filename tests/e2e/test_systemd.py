@@ -1,4 +1,4 @@
-"""What systemd is told by a real ``authz serve`` and a real ``authz up``."""
+"""The states that a real ``authz serve`` and a real ``authz up`` send to systemd."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ def _variables(pid: int) -> bytes:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_serve(provider: Provider, workers: int) -> None:
-    """READY comes when /readyz is 200, RELOADING with SIGHUP, STOPPING with SIGTERM."""
+    """READY is sent when /readyz is 200, RELOADING after SIGHUP, STOPPING after SIGTERM."""
     name = f"@authz-serve-{os.getpid()}-{workers}"
     with notify_socket(name) as systemd, pair(provider, start=False) as stopped:
         stopped.create_user("alice")
@@ -60,7 +60,7 @@ def test_serve(provider: Provider, workers: int) -> None:
 
 
 def test_not_ready_without_the_identity_source(provider: Provider) -> None:
-    """While /readyz is 503 there is no READY, and the status says what it waits for."""
+    """READY is not sent while /readyz is 503, and the status says what the service waits for."""
     name = f"@authz-source-{os.getpid()}"
     with notify_socket(name) as systemd, pair(provider, start=False) as stopped:
         # Nothing answers there.
@@ -87,7 +87,7 @@ def test_not_ready_without_the_identity_source(provider: Provider) -> None:
 
 
 def test_up(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pair is ready when a request would pass; its children can't send a state."""
+    """The pair is READY when a request would pass, and its children can't send a state."""
     name = f"@authz-up-{os.getpid()}"
     monkeypatch.setenv("NOTIFY_SOCKET", name)
     with notify_socket(name) as systemd, pair(provider) as running:

@@ -1,4 +1,4 @@
-"""TLS on both sides: what clients are offered, and whom the gateway trusts with a key."""
+"""TLS on both sides: the offers to clients, and the providers that are trusted with a key."""
 
 import contextlib
 import os
@@ -56,7 +56,7 @@ class Renewing:
 
     @property
     def settings(self) -> dict[str, str]:
-        """For ``gateway.yaml``."""
+        """The ``tls`` section of ``gateway.yaml``."""
         return {"cert_file": str(self.cert_file), "key_file": str(self.key_file)}
 
     @property
@@ -124,7 +124,7 @@ def _served(running: Pair, authority: Authority) -> int:
 
 @pytest.mark.parametrize(("http2", "version"), [(True, "HTTP/2"), (False, "HTTP/1.1")])
 def test_alpn(secured: Pair, authority: Authority, token: str, http2: bool, version: str) -> None:
-    """A client gets HTTP/2 when it offers it, else HTTP/1.1; a refusal speaks the same."""
+    """A client that offers HTTP/2 gets it, else HTTP/1.1, and refusals use the same version."""
     with _client(secured, authority, http2=http2, http1=not http2) as client:
         answer = client.get(MODELS, headers={"x-api-key": token})
         assert (answer.status_code, answer.http_version) == (200, version)
@@ -151,7 +151,7 @@ def test_without_alpn(secured: Pair, authority: Authority) -> None:
     [("TLSv1", False), ("TLSv1_1", False), ("TLSv1_2", True), ("TLSv1_3", True)],
 )
 def test_tls_versions(secured: Pair, authority: Authority, version: str, allowed: bool) -> None:
-    """TLS 1.2 and 1.3 are spoken; what is older is refused by the gateway."""
+    """The gateway accepts TLS 1.2 and 1.3 and refuses older versions."""
     context = _trusting(authority)
     context.set_ciphers("ALL:@SECLEVEL=0")
     with warnings.catch_warnings():
@@ -166,7 +166,7 @@ def test_tls_versions(secured: Pair, authority: Authority, version: str, allowed
 
 
 def test_no_clear_text(secured: Pair) -> None:
-    """A listener with TLS says nothing in clear."""
+    """A listener with TLS does not answer in clear."""
     with pytest.raises(httpx.HTTPError):
         httpx.get(f"{secured.url}/healthz", trust_env=False)
 
@@ -208,7 +208,7 @@ def test_broken_certificate(secured: Pair, authority: Authority, renewing: Renew
 
 
 def test_files_in_two_folders(provider: Provider, authority: Authority, tmp_path: Path) -> None:
-    """The certificate is renewed, too, when its key is in another folder and comes last."""
+    """The certificate is also renewed if its key is in another folder and is replaced last."""
     for name in ("certs", "private"):
         (tmp_path / name).mkdir()
     renewing = Renewing(authority, tmp_path / "certs", tmp_path / "private")
@@ -379,7 +379,7 @@ def test_trusted_upstream(upstreams: Upstreams) -> None:
 
 
 def test_http2_upstream(upstreams: Upstreams) -> None:
-    """A provider that has HTTP/2 is asked over it, on one connection for many requests."""
+    """A provider with HTTP/2 is reached over it, with one connection for many requests."""
     upstreams.http2.seen.clear()
     for _ in range(5):
         assert upstreams.get("/http2/v1/models").status_code == 200
@@ -406,7 +406,7 @@ def test_scheme_of_the_upstream(upstreams: Upstreams, scheme: str) -> None:
     "name", ["other-ca", "system-roots", "other-name", "other-address", "http2-other-ca"]
 )
 def test_untrusted_upstream(upstreams: Upstreams, name: str) -> None:
-    """A provider that can't prove its name gets nothing, and the client a 503 in JSON."""
+    """A provider that can't prove its name gets nothing, and the client gets a 503 in JSON."""
     upstreams.http1.take()
     upstreams.http2.seen.clear()
     answer = upstreams.get(f"/{name}/v1/models")
@@ -427,7 +427,7 @@ def _open(upstreams: Upstreams, name: str) -> str | bytes:
 
 
 def test_websocket_upstream(upstreams: Upstreams) -> None:
-    """A WebSocket is opened over HTTP/1.1 with a provider that would rather speak HTTP/2."""
+    """A WebSocket is opened over HTTP/1.1 even if the provider prefers HTTP/2."""
     upstreams.sockets.take()
     assert _open(upstreams, "sockets") == "hello"
     (handshake,) = upstreams.sockets.take()
@@ -435,7 +435,7 @@ def test_websocket_upstream(upstreams: Upstreams) -> None:
 
 
 def test_untrusted_websocket_upstream(upstreams: Upstreams) -> None:
-    """A handshake with a provider that can't prove its name is 503, and the key stays here."""
+    """A handshake with a provider that can't prove its name is 503, and the key is not sent."""
     upstreams.sockets.take()
     with pytest.raises(InvalidStatus) as caught:
         _open(upstreams, "sockets-other-ca")

@@ -51,7 +51,7 @@ def _session(api_pair: Pair) -> dict[str, str]:
 
 
 def test_from_a_password_to_an_answer_and_back(api_pair: Pair) -> None:
-    """Sign in, make a token, use it, delete it, and the next request with it is a 401."""
+    """A user signs in, creates a token, uses it and deletes it, and its next request is a 401."""
     headers = _session(api_pair)
     keys = f"{api_pair.url}/api/v2/users/me/keys"
     made = httpx.post(f"{keys}/tokens", headers=headers, json={"token_name": "laptop"})
@@ -64,7 +64,7 @@ def test_from_a_password_to_an_answer_and_back(api_pair: Pair) -> None:
 
 
 def test_the_cookie_works_for_the_api_alone(api_pair: Pair) -> None:
-    """Envoy lets it be set and come back here, and on a provider's route it is nobody's token."""
+    """Envoy passes the API's cookie both ways, and it is not a token on a provider's route."""
     signed_in = _log_in(api_pair)
     cookie = signed_in.headers["set-cookie"]
     assert cookie.endswith("; HttpOnly; Path=/; SameSite=lax")
@@ -77,7 +77,7 @@ def test_the_cookie_works_for_the_api_alone(api_pair: Pair) -> None:
 
 
 def test_rules_reach_the_decision(api_pair: Pair) -> None:
-    """A token made with rules gets a 403 in the provider's shape, which says why."""
+    """A token created with rules gets a 403 in the provider's shape, which gives the reason."""
     rules = {"providers": ["openai"], "modes": ["central"]}
     made = httpx.post(
         f"{api_pair.url}/api/v2/users/me/keys/tokens",
@@ -116,7 +116,7 @@ def test_nobody_says_where_they_come_from(api_pair: Pair) -> None:
 
 
 def test_an_unknown_route_is_coders_404(api_pair: Pair) -> None:
-    """Through Envoy a path that is no route of the API says so; metrics are not reached by it."""
+    """An unknown path of the API is Coder's 404 through Envoy, and does not reach the metrics."""
     token = api_pair.create_token("alice")
     for headers in ({"coder-session-token": token}, {"authorization": f"Bearer {token}"}, {}):
         for path in (
@@ -135,7 +135,7 @@ def test_an_unknown_route_is_coders_404(api_pair: Pair) -> None:
 
 
 def test_below_the_gateways_path_is_no_api(api_pair: Pair) -> None:
-    """What no provider serves there is refused in a provider's shape, as before."""
+    """An unknown provider below the gateway's path is refused in a provider's shape."""
     for prefix in ("/api/v2/ai-gateway", "/api/v2/aibridge"):
         url = f"{api_pair.url}{prefix}/nope/v1/messages"
         answer = httpx.post(url)
@@ -146,7 +146,7 @@ def test_below_the_gateways_path_is_no_api(api_pair: Pair) -> None:
 
 
 def test_the_api_answers_without_a_token(api_pair: Pair) -> None:
-    """What is there before anybody is signed in, and a body that is too long."""
+    """The build info needs no sign-in, and a body that is too long is a 413."""
     buildinfo = httpx.get(f"{api_pair.url}/api/v2/buildinfo")
     assert buildinfo.json()["version"].startswith("v2.")
     big = httpx.post(f"{api_pair.url}/api/v2/users/login", content=b" " * 100_000)
@@ -154,7 +154,7 @@ def test_the_api_answers_without_a_token(api_pair: Pair) -> None:
 
 
 def test_coder_users_through_the_gateway(api_pair: Pair) -> None:
-    """The calls of ``coder users`` reach authz by Envoy's routes, and a suspension counts."""
+    """The calls of ``coder users`` reach authz through Envoy, and a suspension takes effect."""
     owner = {"coder-session-token": api_pair.create_token("root")}
     url = f"{api_pair.url}/api/v2"
     [organization] = httpx.get(f"{url}/users/me/organizations", headers=owner).json()
@@ -186,7 +186,7 @@ def test_coder_users_through_the_gateway(api_pair: Pair) -> None:
 
 
 def test_coder_login_with_a_service_accounts_token(api_pair: Pair) -> None:
-    """``coder login --token`` makes a session for a machine, which serves at a provider."""
+    """``coder login --token`` creates a session for a machine, which a provider's route accepts."""
     api_pair.command("users", "create", "ci", "--service-account")
     headers = {"coder-session-token": api_pair.create_token("ci")}
     url = f"{api_pair.url}/api/v2/users/me"
@@ -198,7 +198,7 @@ def test_coder_login_with_a_service_accounts_token(api_pair: Pair) -> None:
 
 
 def test_no_secret_is_logged(api_pair: Pair) -> None:
-    """Neither a password nor a token that passes through the API is in any log."""
+    """No log contains a password or a token that passes through the API."""
     session = _session(api_pair)["coder-session-token"]
     url = f"{api_pair.url}/api/v2/users/me"
     assert httpx.get(f"{url}?coder_session_token={session}").status_code == 200

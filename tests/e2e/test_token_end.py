@@ -1,4 +1,4 @@
-"""What clients and a webhook are told of the end of tokens, through a real pair."""
+"""The end of tokens, as told to clients and to a webhook through a real pair."""
 
 import json
 import sqlite3
@@ -31,7 +31,7 @@ def _end_in(gateway: Pair, token: str) -> str | None:
 
 
 def test_a_response_tells_the_end_within_a_day(gateway: Pair) -> None:
-    """Also from cached decisions, and after a rotation the new end; longer tokens tell nothing."""
+    """A response tells the end within a day, also when cached and after a rotation."""
     token = gateway.create_token("alice", timedelta(days=2))
     assert [_end_in(gateway, token) for _ in range(2)] == [None, None]
     response = httpx.post(
@@ -50,7 +50,7 @@ def test_a_response_tells_the_end_within_a_day(gateway: Pair) -> None:
 
 
 def test_a_notice_reaches_the_webhook_once(provider: Provider) -> None:
-    """A gateway tells of a token that ends within a day, and not again after a restart."""
+    """A gateway sends one notice for a token that ends within a day, also after a restart."""
     got: list[tuple[str, bytes]] = []
 
     async def receive(request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""Traces: Envoy's and authz's spans are one trace, and no provider ever hears of it."""
+"""Traces: Envoy's and authz's spans are one trace, and no provider learns of it."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -88,7 +88,7 @@ def _trace(collected: Collector, **attributes: str) -> tuple[Span, Span, Span]:
 
 
 def test_an_allowed_request_is_one_trace(traced: Pair, token: str, collected: Collector) -> None:
-    """Authz's span is below Envoy's, and both say who went where, in which mode."""
+    """Authz's span is below Envoy's, and both have the user, the provider and the mode."""
     headers = {"authorization": f"Bearer {token}"}
     answer = httpx.post(f"{traced.url}/openai/v1/chat/completions", headers=headers, json=ASK)
     assert answer.status_code == 200
@@ -104,7 +104,7 @@ def test_an_allowed_request_is_one_trace(traced: Pair, token: str, collected: Co
 
 
 def test_a_refusal_says_why(traced: Pair, collected: Collector) -> None:
-    """The span of a refused request has the reason."""
+    """The spans of a refused request have the reason."""
     assert httpx.get(f"{traced.url}/openai/v1/models").status_code == 401
     root, _, check = _trace(collected, decision="deny")
     assert root.attributes["authz.reason"] == check.attributes["authz.reason"] == "token_missing"
@@ -119,7 +119,7 @@ def test_a_refusal_says_why(traced: Pair, collected: Collector) -> None:
     ],
 )
 def test_the_provider_gets_nothing(traced: Pair, token: str, path: str, body: Any) -> None:
-    """Neither what the client sent nor what Envoy makes reaches a provider, signed or not."""
+    """Trace headers of the client or of Envoy never reach a provider, signed or not."""
     traced.provider.take()
     headers = {"x-goog-api-key": token} if "gemini" in path else {"x-api-key": token}
     answer = httpx.post(f"{traced.url}{path}", headers=headers | OF_CLIENT, json=body)
@@ -129,7 +129,7 @@ def test_the_provider_gets_nothing(traced: Pair, token: str, path: str, body: An
 
 
 def test_a_websocket_brings_nothing(traced: Pair, token: str, upstream: WebSocketProvider) -> None:
-    """Nor does it over a WebSocket."""
+    """Trace headers do not reach a provider over a WebSocket either."""
     headers = {"authorization": f"Bearer {token}", **OF_CLIENT}
     url = f"ws://127.0.0.1:{traced.port}/sockets/v1/responses"
     with connect(url, additional_headers=headers, proxy=None, close_timeout=0.1) as connection:
@@ -140,7 +140,7 @@ def test_a_websocket_brings_nothing(traced: Pair, token: str, upstream: WebSocke
 
 
 def test_a_client_does_not_choose_the_trace(traced: Pair, token: str, collected: Collector) -> None:
-    """What it sends about traces is not believed."""
+    """Trace headers that a client sends are not believed."""
     headers = {"x-api-key": token, **OF_CLIENT}
     httpx.get(f"{traced.url}/mantle/v1/models", headers=headers)
     root, _, _ = _trace(collected, provider="mantle")
@@ -149,7 +149,7 @@ def test_a_client_does_not_choose_the_trace(traced: Pair, token: str, collected:
 
 
 def test_spans_hold_nothing_of_the_client(traced: Pair, token: str, collected: Collector) -> None:
-    """A token in query, path, host, user agent or an odd header is in no span."""
+    """No span contains a token that was sent in query, path, host, user agent or an odd header."""
     before = len(collected.spans)
     secret = token.partition("-")[2]
     odd = {
@@ -169,7 +169,7 @@ def test_spans_hold_nothing_of_the_client(traced: Pair, token: str, collected: C
 
 
 def test_without_tracing_a_clients_own_headers_pass(gateway: Pair) -> None:
-    """Envoy adds nothing and removes nothing; the client's trace is its own affair."""
+    """Without tracing, a client's own trace headers pass, and Envoy adds and removes nothing."""
     gateway.provider.take()
     headers = {"x-api-key": gateway.create_token("alice"), **OF_CLIENT}
     httpx.get(f"{gateway.url}/anthropic/v1/models", headers=headers)
@@ -180,7 +180,7 @@ def test_without_tracing_a_clients_own_headers_pass(gateway: Pair) -> None:
 
 
 def test_a_clients_trace_goes_on_through_the_proxy(collected: Collector) -> None:
-    """With `join_clients` both spans are in the client's trace; the provider still gets nothing."""
+    """With `join_clients` both spans join the client's trace, and the provider gets nothing."""
     tracing = {"otlp": collected.url, "sample": 1, "join_clients": True}
     with (
         pairs.proxied(tracing=tracing) as proxied,

@@ -1,4 +1,4 @@
-"""The same answers from both gRPC servers of authz behind a real Envoy, when all is well or not."""
+"""Both gRPC servers of authz give the same answers behind a real Envoy, also during failures."""
 
 import os
 import signal
@@ -34,14 +34,14 @@ while not pathlib.Path("go").exists():
 GOVERNANCE = "x-coder-ai-governance-token"
 
 MATRIX_TRANSPORTS = TRANSPORTS if os.environ.get("AUTHZ_SOAK") else ("grpcio", "http2-tls")
-"""The first one carries every other test."""
+"""The transports for the matrix; most other tests run over the first of ``TRANSPORTS``."""
 
 
 @pytest.fixture(scope="module", params=["http2", "grpcio"])
 def running(
     request: pytest.FixtureRequest, provider: Provider, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Parts]:
-    """Authz and Envoy, apart, with one transport."""
+    """Authz and Envoy, started apart, with one transport."""
     authz = transport_settings(tmp_path_factory.mktemp("transport"), request.param)
     with parts(provider, authz=authz) as started:
         yield started
@@ -78,7 +78,7 @@ def _all_unavailable(pair: Parts, values: Values, at_once: int = 4) -> None:
 
 @pytest.mark.parametrize("running", MATRIX_TRANSPORTS, indirect=True)
 def test_the_matrix(running: Parts, values: Values) -> None:
-    """Every fifth cell of the request matrix, which is each value of each header many times."""
+    """A fifth of the request matrix, with each value of each header, gets the right answers."""
     chosen = [cell for cell in cells() if cell.byok][::5]
     assert len(chosen) == 275
     exchanges = exchange(running, [_request(running, cell, values) for cell in chosen])
@@ -91,7 +91,7 @@ def test_the_matrix(running: Parts, values: Values) -> None:
 
 
 def test_killed(running: Parts, values: Values) -> None:
-    """Without authz nothing passes, and a new one is found without a restart of Envoy."""
+    """Nothing passes without authz, and Envoy finds a new authz without a restart."""
     running.end_authz(signal.SIGKILL)
     _all_unavailable(running, values)
     running.start_authz()
@@ -99,7 +99,7 @@ def test_killed(running: Parts, values: Values) -> None:
 
 
 def test_stopped(running: Parts, values: Values) -> None:
-    """An authz that stands still lets nothing pass, neither in time nor when it goes on."""
+    """A stopped authz lets nothing pass, neither while it is stopped nor when it continues."""
     assert running.authz is not None
     running.authz.send_signal(signal.SIGSTOP)
     try:
@@ -112,7 +112,7 @@ def test_stopped(running: Parts, values: Values) -> None:
 
 
 def test_terminated_and_restarted(running: Parts, values: Values) -> None:
-    """Authz ends at once with status 0 when nothing is under way, and its successor serves."""
+    """Authz without requests in flight ends at once with status 0, and its successor serves."""
     started = time.monotonic()
     assert running.end_authz() == 0
     assert time.monotonic() - started < 60
@@ -123,7 +123,7 @@ def test_terminated_and_restarted(running: Parts, values: Values) -> None:
 
 
 def test_an_envoy_without_a_header_table(running: Parts, values: Values) -> None:
-    """Envoy with ``hpack_table_size: 0`` gets its checks answered, not 503 for each."""
+    """Checks from an Envoy with ``hpack_table_size: 0`` are answered, and are not a 503."""
     config = running.folder / "envoy.yaml"
     asked = "explicit_http_config: {http2_protocol_options: {%s}}"
     text = config.read_text()
@@ -138,7 +138,7 @@ def test_an_envoy_without_a_header_table(running: Parts, values: Values) -> None
 
 
 def test_a_quick_restart_fails_no_request(running: Parts, values: Values) -> None:
-    """Checks wait for an authz that is back within their retries."""
+    """Checks wait for an authz that returns within their retries."""
     load = SteadyLoad(running.port, {values.tokens["alice"]: 200, values.tokens["deleted"]: 401})
     first = running.authz
     assert first is not None
@@ -163,7 +163,7 @@ def test_a_quick_restart_fails_no_request(running: Parts, values: Values) -> Non
 
 @dataclass
 class Load:
-    """Requests of many kinds over several connections, until so many were decided.
+    """Requests of many kinds over several connections, until a number of them was decided.
 
     Attributes:
         wanted: by the request's mark, the credential that the provider may see; None is none.
@@ -197,7 +197,7 @@ class Load:
 
 
 def test_restarts_under_load(running: Parts, values: Values) -> None:
-    """5,000 requests while authz is restarted and killed: each one's own answer, or 503."""
+    """Each of 5,000 requests gets its own answer or 503 while authz is restarted and killed."""
     bad = [values.tokens["deleted"], values.tokens["expired"], values.malformed]
     good = {"anthropic": values.tokens["alice"], "openai": values.tokens["bob"]}
     central_openai = ("authorization", f"Bearer {CENTRAL_KEYS['openai']}")

@@ -1,4 +1,4 @@
-"""Usage beside Coder as the identity source: the documented set-up, and one that can't work."""
+"""Usage with Coder as the identity source: the documented set-up, and one that can't work."""
 
 import json
 
@@ -36,7 +36,7 @@ def test_requests_are_recorded_beside_coder(provider: Provider) -> None:
 
 
 def test_rows_that_cannot_be_written_show(provider: Provider) -> None:
-    """Requests pass, and readiness, the metric and the log say that they are not recorded."""
+    """Unrecorded requests pass, and are reported by readiness, the metric and the log."""
     usage = {"database": "sqlite:///./blocked/usage.db"}
     with pair(provider, start=False, usage=usage) as running:
         (running.folder / "blocked").write_text("a file where a folder has to be")

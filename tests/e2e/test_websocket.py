@@ -1,4 +1,4 @@
-"""WebSockets through a real pair: authorized at the handshake, and none outlives its time."""
+"""WebSockets through a real pair: authorized at the handshake, and cut at a maximum age."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ GOVERNANCE = "x-coder-ai-governance-token"
 TIMEOUT = 2
 """Seconds that a WebSocket may live in these tests."""
 CLOSED_WITHIN = 2
-"""Seconds: Envoy passes nothing on any more, but closes the client's TCP a second later."""
+"""Seconds; Envoy stops passing data at once, but closes the client's TCP a second later."""
 BOTH = ["/openai/v1/responses", "/openai/v1/realtime"]
 PREFIXES = ["", "/api/v2/ai-gateway", "/api/v2/aibridge"]
 
@@ -63,7 +63,7 @@ def sockets(
 def sockets_without_byok(
     provider: Provider, upstream: WebSocketProvider, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Pair]:
-    """The same with BYOK off."""
+    """The same pair with BYOK off."""
     providers = _providers(upstream, tmp_path_factory.mktemp("keys-without-byok"))
     envoy = {"drain_timeout": 0}
     with pair(provider, providers=providers, envoy=envoy, allow_byok=False) as running:
@@ -98,7 +98,7 @@ def _echoes(connection: ClientConnection, text: str = '{"type":"response.create"
 def _refused(
     running: Pair, path: str, headers: Mapping[str, str], **options: Any
 ) -> tuple[Response, dict[str, Any]]:
-    """Return the answer and its error; AssertionError when the WebSocket is opened."""
+    """Return the response and its error; AssertionError if the WebSocket is opened."""
     with pytest.raises(InvalidStatus) as caught:
         _open(running, path, headers, **options).close()
     response = caught.value.response
@@ -114,7 +114,7 @@ def _credentials(handshake: Handshake) -> list[tuple[str, str]]:
 
 
 def _coders_own(handshake: Handshake, token: str) -> list[str]:
-    """Name what of Coder's or the gateway's reached the provider."""
+    """Return the names of Coder's and the gateway's headers that reached the provider."""
     prefixes = ("coder-", "x-coder-", "x-ai-bridge-", "x-forwarded-", "x-envoy-", "proxy-")
     names = ("cookie", "forwarded", "via", "x-request-id")
     found = [
@@ -130,7 +130,7 @@ def _coders_own(handshake: Handshake, token: str) -> list[str]:
 def test_centralized(
     sockets: Pair, upstream: WebSocketProvider, token: str, prefix: str, path: str
 ) -> None:
-    """A Coder token opens the socket with the central key, and nothing of Coder's goes along."""
+    """A Coder token opens the socket with the central key, and nothing of Coder's is passed on."""
     upstream.take()
     headers = {
         "authorization": f"Bearer {token}",
@@ -151,7 +151,7 @@ def test_centralized(
 
 @pytest.mark.parametrize("path", [*BOTH, "/keyless/v1/responses"])
 def test_own_key(sockets: Pair, upstream: WebSocketProvider, token: str, path: str) -> None:
-    """With a governance token the user's own Bearer is what reaches the provider."""
+    """With a governance token, the user's own Bearer reaches the provider."""
     upstream.take()
     own = ("authorization", f"Bearer {OWN_KEYS['openai']}")
     with _open(sockets, path, {GOVERNANCE: token, **dict([own])}) as connection:
@@ -185,7 +185,7 @@ def test_governance_token_alone(sockets: Pair, upstream: WebSocketProvider, toke
 def test_without_a_good_token(
     sockets: Pair, upstream: WebSocketProvider, path: str, headers: dict[str, str]
 ) -> None:
-    """Without a good token the client gets a 401 with a body, and the provider nothing."""
+    """A client without a good token gets a 401 with a body, and the provider is not asked."""
     upstream.take()
     response, error = _refused(sockets, path, headers)
     assert response.status_code == 401
@@ -220,7 +220,7 @@ def test_no_central_key(sockets: Pair, upstream: WebSocketProvider, token: str) 
 
 
 def test_deleted_token_and_cap(sockets: Pair, upstream: WebSocketProvider) -> None:
-    """A deleted token opens no other socket; the open one lives on until its cap, busy or not."""
+    """A deleted token opens no new socket, and an open one lives until its cap, busy or not."""
     token = sockets.create_token("alice")
     headers = {"authorization": f"Bearer {token}"}
     closed = upstream.closed
@@ -241,7 +241,7 @@ def test_deleted_token_and_cap(sockets: Pair, upstream: WebSocketProvider) -> No
 
 
 def test_silent_socket_is_cut(sockets: Pair, upstream: WebSocketProvider, token: str) -> None:
-    """A socket on which nothing is said is cut at the cap, too, on both sides."""
+    """A silent socket is cut at the cap too, on both sides."""
     closed = upstream.closed
     began = time.monotonic()
     with _open(sockets, BOTH[1], {"authorization": f"Bearer {token}"}) as connection:
@@ -262,7 +262,7 @@ def test_silent_socket_is_cut(sockets: Pair, upstream: WebSocketProvider, token:
     ],
 )
 def test_no_websockets(sockets: Pair, upstream: WebSocketProvider, token: str, path: str) -> None:
-    """Where there are no WebSockets, 426 comes at once and the provider is not asked."""
+    """A path or provider without WebSockets is a 426 at once, and the provider is not asked."""
     upstream.take()
     began = time.monotonic()
     response, _ = _refused(sockets, path, {"authorization": f"Bearer {token}"})
@@ -273,7 +273,7 @@ def test_no_websockets(sockets: Pair, upstream: WebSocketProvider, token: str, p
 
 @pytest.fixture
 def refusing(upstream: WebSocketProvider) -> Iterator[WebSocketProvider]:
-    """The stand-in, which may be told to refuse handshakes for one test."""
+    """The stand-in, which a test may tell to refuse handshakes."""
     upstream.take()
     yield upstream
     upstream.refuse = None
@@ -283,7 +283,7 @@ def refusing(upstream: WebSocketProvider) -> Iterator[WebSocketProvider]:
 def test_provider_without_websockets(
     sockets: Pair, refusing: WebSocketProvider, token: str, status: int
 ) -> None:
-    """A provider's answer that it has none is a 426, on which Codex asks over HTTP at once."""
+    """A provider's answer that it has no WebSockets becomes a 426, so Codex uses HTTP at once."""
     refusing.refuse = status
     response, _ = _refused(sockets, BOTH[0], {"authorization": f"Bearer {token}"})
     assert response.status_code == 426
@@ -296,7 +296,7 @@ def test_provider_without_websockets(
 def test_provider_refuses(
     sockets: Pair, refusing: WebSocketProvider, token: str, status: int
 ) -> None:
-    """Any other refusal of the provider's passes as it came."""
+    """Any other refusal by the provider is passed on unchanged."""
     refusing.refuse = status
     with pytest.raises(InvalidStatus) as caught:
         _open(sockets, BOTH[0], {"authorization": f"Bearer {token}"}).close()
@@ -323,7 +323,7 @@ def test_unknown_path(sockets: Pair, upstream: WebSocketProvider, token: str, pa
 def test_other_upgrades(
     sockets: Pair, upstream: WebSocketProvider, token: str, upgrade: str
 ) -> None:
-    """No other protocol than a WebSocket is switched to."""
+    """An upgrade to any protocol but a WebSocket is not accepted."""
     upstream.take()
     answer = raw.ask(
         sockets.port,
@@ -347,7 +347,7 @@ def test_other_upgrades(
 def test_websocket_among_other_upgrades(
     sockets: Pair, upstream: WebSocketProvider, token: str, upgrade: str
 ) -> None:
-    """Of several offers the WebSocket is taken, and the provider sees no other."""
+    """The WebSocket is chosen among several offers, and the provider sees no other offer."""
     upstream.take()
     headers = [
         ("authorization", f"Bearer {token}"),
@@ -364,7 +364,7 @@ def test_websocket_among_other_upgrades(
 
 
 def test_no_websocket_on_health_checks(sockets: Pair) -> None:
-    """What needs no token switches to no other protocol."""
+    """A path that needs no token can't switch protocols."""
     response, _ = _refused(sockets, "/healthz", {})
     assert response.status_code == 403
 
@@ -380,7 +380,7 @@ def test_no_websocket_on_health_checks(sockets: Pair) -> None:
 def test_token_in_the_subprotocol(
     sockets: Pair, upstream: WebSocketProvider, token: str, path: str, offered: list[str]
 ) -> None:
-    """A browser's only place for the Coder token: it serves, and the provider gets the others."""
+    """A Coder token in a subprotocol, as browsers send it, serves; others reach the provider."""
     upstream.take()
     names = [name.format(token=token) for name in offered]
     with _open(sockets, path, {}, subprotocols=names) as connection:
@@ -396,7 +396,7 @@ def test_token_in_the_subprotocol(
 def test_token_as_the_only_subprotocol(
     sockets: Pair, upstream: WebSocketProvider, token: str
 ) -> None:
-    """The provider then sees no subprotocol at all; a deleted token opens nothing."""
+    """A token as the only subprotocol is removed, and a deleted one opens nothing."""
     upstream.take()
     names = [f"openai-insecure-api-key.{token}"]
     with _open(sockets, BOTH[1], {}, subprotocols=names) as connection:
@@ -412,7 +412,7 @@ def test_token_as_the_only_subprotocol(
 
 
 def test_key_in_the_subprotocol(sockets: Pair, upstream: WebSocketProvider, token: str) -> None:
-    """A provider's key in the subprotocol, which would pass by every rule, is refused."""
+    """A provider's key in the subprotocol, which would bypass every rule, is refused."""
     upstream.take()
     headers = {"authorization": f"Bearer {token}"}
     offered = ["realtime", f"openai-insecure-api-key.{OWN_KEYS['openai']}"]
@@ -427,7 +427,7 @@ def test_key_in_the_subprotocol(sockets: Pair, upstream: WebSocketProvider, toke
 
 
 def test_large_messages(sockets: Pair, token: str) -> None:
-    """Messages larger than Envoy's buffers pass in both directions unchanged."""
+    """Messages larger than Envoy's buffers pass unchanged in both directions."""
     text = "0123456789abcdef" * 50_000
     headers = {"authorization": f"Bearer {token}"}
     with _open(sockets, BOTH[0], headers, compression=None) as connection:

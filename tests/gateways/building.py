@@ -11,7 +11,7 @@ ENVOY_GATEWAY = "github.com/envoyproxy/gateway"
 ENVOY_GATEWAY_VERSION = "v1.9.1"
 ISTIO = "istio.io/istio"
 ISTIO_VERSION = "v0.0.0-20260827124520-eed52ebb66ad"
-"""Istio's releases are no Go modules; this is the commit that the proxy has as the latest."""
+"""The latest commit in the module proxy, since Istio's releases are not Go modules."""
 
 _SECONDS = 3600
 

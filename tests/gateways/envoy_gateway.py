@@ -29,7 +29,7 @@ ROUTES = [
 
 
 class Ports(dict[str, int]):
-    """The ports of the live gateways; one that does not run here is at no port."""
+    """The ports of the live gateways; a gateway that does not run here has port 0."""
 
     def __missing__(self, name: str) -> int:
         return 0
@@ -60,7 +60,7 @@ class LiveEnvoyGateway(ExternalGateways):
 
     @property
     def printed(self) -> str:
-        """What ``authz manifests envoy-gateway`` prints."""
+        """The output of ``authz manifests envoy-gateway``."""
         name = f"{GATEWAY_NAMESPACE}/{GATEWAY}"
         address = f"127.0.0.1:{self._authz_port}"
         command = ("manifests", "envoy-gateway", "--gateway", name, "--authz", address)
@@ -111,7 +111,7 @@ class LiveEnvoyGateway(ExternalGateways):
 
     @property
     def log(self) -> str:
-        """What the Envoy Gateway and its Envoys have written."""
+        """The log of the Envoy Gateway and its Envoys."""
         return (self.folder / "gateway.log").read_text(errors="replace")
 
     def end(self) -> None:
@@ -154,7 +154,7 @@ class LiveEnvoyGateway(ExternalGateways):
 
 
 def _class_and_gateway(port: int) -> list[dict[str, Any]]:
-    """Return what a team has already."""
+    """Return the objects that a team already has."""
     api = "gateway.networking.k8s.io/v1"
     controller = "gateway.envoyproxy.io/gatewayclass-controller"
     proxy = {"group": "gateway.envoyproxy.io", "kind": "EnvoyProxy", "name": f"{GATEWAY}-authz"}

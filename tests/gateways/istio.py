@@ -19,7 +19,7 @@ from tests.support.pair import Provider, free_port, wait_until
 
 NAMESPACE = "istio-system"
 SELECTOR = "topology.istio.io/cluster=Kubernetes"
-"""The one label of a gateway that is no Pod."""
+"""The only label of a gateway that is not a Pod."""
 ROUTES = [{"host": HOST, "path": f"/{name}", "provider": name} for name in ("anthropic", "openai")]
 _CRDS = Path("manifests/charts/base/files/crd-all.gen.yaml")
 # Extensions that only Istio's own build of Envoy has.

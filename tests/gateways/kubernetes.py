@@ -1,4 +1,4 @@
-"""A Kubernetes API server on loopback, for what can't be tried without one."""
+"""A Kubernetes API server on loopback, for tests that need one."""
 
 import contextlib
 import os

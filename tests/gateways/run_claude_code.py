@@ -23,7 +23,7 @@ claude -p "Hello"
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_prompt_and_a_revoked_token(version: str, provider: Provider) -> None:
-    """Claude Code prints the answer; after its token is deleted, the next prompt is refused."""
+    """Claude Code prints the answer, and its next prompt is refused once its token is deleted."""
     try:
         there = install(clients()["claude-code"])
     except (NpmMissingError, NotInstalledError) as error:

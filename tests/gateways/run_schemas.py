@@ -69,7 +69,7 @@ def _check(text: str, schemas: Schemas) -> int:
 
 @pytest.fixture(params=["tls", "plain"])
 def any_config(request: pytest.FixtureRequest, config: Config) -> Config:
-    """A configuration whose authz has TLS, or has none."""
+    """A configuration whose authz has TLS, and one without TLS."""
     plain = external_config(authz={"grpc": "0.0.0.0:9001", "insecure": True})
     return config if request.param == "tls" else plain
 
@@ -90,7 +90,7 @@ def test_istio(any_config: Config) -> None:
 
 
 def test_an_unknown_field() -> None:
-    """A field that a CRD does not have is found."""
+    """A field that a CRD does not have is an error."""
     folder = module_folder(ENVOY_GATEWAY, ENVOY_GATEWAY_VERSION) / _EG_CRDS
     schemas = _schemas(folder.rglob("*securitypolicies.yaml"))
     plain = external_config(authz={"grpc": "0.0.0.0:9001", "insecure": True})

@@ -36,7 +36,7 @@ def _rows(running: LiveEnvoyGateway) -> list[dict[str, Any]]:
 
 
 def test_with_the_access_log(running: LiveEnvoyGateway) -> None:
-    """Each request has a row with its user and status; its tokens are counted as not known."""
+    """Each request has a row with its user and status, and its tokens are recorded as unknown."""
     token = running.create_token("alice")
     (port,) = running.ports.values()
 
@@ -66,7 +66,7 @@ def test_with_the_access_log(running: LiveEnvoyGateway) -> None:
 
 
 def test_without_the_access_log(running: LiveEnvoyGateway) -> None:
-    """Without the log the requests are counted, and their tokens are not known."""
+    """Requests are counted without the log, and their tokens are recorded as unknown."""
     (proxy,) = (one for one in running.manifests if one["kind"] == "EnvoyProxy")
     token = running.create_token("bob")
     (port,) = running.ports.values()

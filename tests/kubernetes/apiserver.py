@@ -47,7 +47,7 @@ class Kubectl:
 
 @contextlib.contextmanager
 def apiserver(binary: str) -> Iterator[Kubectl]:
-    """Run both until the end of the block."""
+    """Run etcd and the apiserver until the end of the block."""
     with tempfile.TemporaryDirectory(prefix="authz-kubernetes-") as name:
         folder = Path(name)
         client, peer, port = (free_port() for _ in range(3))

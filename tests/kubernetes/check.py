@@ -27,7 +27,7 @@ NAMESPACE = "ai-gateway"
 
 @dataclass
 class Table:
-    """The checks that were made."""
+    """The results of the checks."""
 
     rows: list[tuple[str, str, float, str]] = field(default_factory=list)
 
@@ -49,14 +49,14 @@ class Table:
 
 @dataclass
 class Checks:
-    """The checks, with the programs they need."""
+    """The checks, and the programs they need."""
 
     kubectl: Kubectl
     helm: Helm
     kustomize: list[str]
 
     def accepted(self, documents: list[dict[str, Any]]) -> str:
-        """Dry-run objects on the server, unknown keys being errors."""
+        """Dry-run objects on the server, with unknown keys as errors."""
         text = yaml.safe_dump_all(documents)
         arguments = ("--server-side", "--dry-run=server", "--validate=strict")
         # A warning of the server, such as for a deprecated key, is a failure, too.
@@ -78,7 +78,7 @@ class Checks:
         return "Pods of " + ", ".join(names)
 
     def refused(self, documents: list[dict[str, Any]]) -> str:
-        """Make sure that Pod Security is in force: it refuses each Pod that is loosened."""
+        """Assert that Pod Security is in force: it refuses each Pod that is loosened."""
         refused: list[str] = []
         for document in documents:
             if document["kind"] == "Deployment":

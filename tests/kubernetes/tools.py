@@ -25,7 +25,7 @@ PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator@v0.85.
 
 
 def find_helm() -> str | None:
-    """Return a helm that is on this machine."""
+    """Return a helm that is installed on this machine, or None."""
     return _named("HELM") or shutil.which("helm") or _cached("helm", HELM)
 
 
@@ -77,7 +77,7 @@ def crds() -> list[Path]:
 
 
 def program(name: str, package: str) -> str:
-    """Return the path of a program that a package of the system has."""
+    """Return the path of a program that a system package provides."""
     path = shutil.which(name)
     if path is None:
         sys.exit(f"{name} is needed and not here: install it (Debian: {package})")
@@ -137,7 +137,7 @@ def _module(module: str) -> Path:
 
 
 def _build_apiserver() -> Path:
-    """Build it from its module, whose parts are modules of their own with a version 0.X."""
+    """Build the apiserver from its module, whose parts are modules with versions 0.X."""
     source = _module(f"k8s.io/kubernetes@v{KUBERNETES}")
     folder = Path(tempfile.mkdtemp(prefix="authz-go-"))
     for name in ("go.mod", "go.sum"):

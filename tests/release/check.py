@@ -143,7 +143,7 @@ def _free_port() -> int:
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment without what would lead back into the repository."""
+    """Return the environment without variables that lead back into the repository."""
     kept = ("PATH", "HOME", "LANG", "TMPDIR")
     return {name: os.environ[name] for name in kept if name in os.environ}
 

@@ -1,4 +1,4 @@
-"""A browser without a screen for tests: follows forms and links as a person would."""
+"""A headless browser for tests, which follows forms and links as a person would."""
 
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -73,13 +73,13 @@ class Parsed(HTMLParser):
 
     @property
     def csrf(self) -> str:
-        """What the forms of the page are bound to."""
+        """The CSRF token of the page's forms."""
         return self.all("input", name="csrf")[0].attributes["value"]
 
 
 @dataclass
 class Browser:
-    """Cookies, and where the browser is.
+    """A browser's cookies and current page.
 
     Attributes:
         client: whose base URL is the gateway's.

@@ -1,4 +1,4 @@
-"""Answers that a stand-in for Coder gives instead of its own."""
+"""Answers that a stand-in for Coder gives in place of its own."""
 
 import json
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ class Canned:
 
     @classmethod
     def of(cls, status: int, body: Any) -> "Canned":
-        """Make one whose body is JSON."""
+        """Return an answer whose body is JSON."""
         headers = {"content-type": "application/json; charset=utf-8"}
         return cls(status, json.dumps(body).encode(), headers)
 
@@ -32,5 +32,5 @@ NO_JSON = Canned(200, b"<!doctype html><title>Coder</title>", {"content-type": "
 
 
 def redirect(to: str, status: int = 307) -> Canned:
-    """Make an answer that sends the client elsewhere."""
+    """Return an answer that redirects the client."""
     return Canned(status, b"", {"location": to})

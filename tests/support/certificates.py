@@ -84,12 +84,12 @@ class Certificate:
 
     @property
     def pair(self) -> dict[str, str]:
-        """For ``gateway.yaml``: what is shown."""
+        """The own certificate, for ``gateway.yaml``."""
         return {"cert_file": str(self.cert_file), "key_file": str(self.key_file)}
 
     @property
     def mutual(self) -> dict[str, str]:
-        """For ``gateway.yaml``: what is shown and who is trusted."""
+        """The own certificate and the trusted CA, for ``gateway.yaml``."""
         return {**self.pair, "ca_file": str(self.ca_file)}
 
     def renew(self, authority: Authority) -> None:

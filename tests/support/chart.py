@@ -22,7 +22,7 @@ class Helm:
         self.path = path
 
     def run(self, *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
-        """Run a command, and return what it said and how it ended."""
+        """Run a command, and return its output and status."""
         return subprocess.run([self.path, *arguments], capture_output=True, text=True, check=False)
 
     def rendered(
@@ -35,7 +35,7 @@ class Helm:
         return [document for document in yaml.safe_load_all(done.stdout) if document]
 
     def refusal(self, *arguments: str | Path) -> str:
-        """Return what helm says of values that can't be rendered."""
+        """Return helm's error for values that can't be rendered."""
         done = self.run("template", "ai-gateway", CHART, "--kube-version", KUBERNETES, *arguments)
         assert done.returncode != 0, "helm rendered it"
         return done.stderr

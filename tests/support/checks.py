@@ -1,4 +1,4 @@
-"""Envoy's side of a check, without Envoy: the question's bytes, and the answer read back."""
+"""Envoy's side of a check without Envoy: the bytes of the request, and the response parsed."""
 
 from collections.abc import Iterable, Mapping
 
@@ -38,9 +38,9 @@ def answer(message: bytes) -> pb.CheckResponse:
 
 
 def allows(message: bytes) -> bool:
-    """Say whether Envoy takes the answer for an allow: status 0, which is also protobuf's default.
+    """Return whether Envoy takes the answer for an allow: status 0, also protobuf's default.
 
-    Envoy also demands an ``ok_response`` or nothing beside it; an answer that is an allow by one
+    Envoy also requires an ``ok_response`` or nothing beside it. An answer that is an allow by one
     rule and a refusal by the other counts as one here, so that no test can overlook it.
     """
     return pb.CheckResponse.FromString(message).status.code == 0

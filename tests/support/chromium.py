@@ -47,7 +47,7 @@ def chromium(*arguments: str) -> Iterator[Chrome]:
 
 
 def fill(driver: Chrome, **fields: str) -> None:
-    """Type into fields by their ids."""
+    """Fill in fields by their ids."""
     for name, value in fields.items():
         driver.find_element(By.ID, name).send_keys(value)
 
@@ -81,7 +81,7 @@ def sign_in(driver: Chrome, token: str) -> None:
 
 
 def approve_code(driver: Chrome, url: str, token: str, code: str) -> None:
-    """Sign in with a token as a person, open the link with a code, and approve it."""
+    """Sign in with a token as a person does, open the link with a code, and approve it."""
     driver.get(f"{url}/ui/device/{code}")
     sign_in(driver, token)
     approve_shown_code(driver, code)

@@ -61,7 +61,7 @@ class Coder:
         self.clear()
 
     def clear(self) -> None:
-        """Forget everything, as if newly installed."""
+        """Reset the server, as if newly installed."""
         self.state = CoderState(newer=self.newer)
         self.calls: Counter[str] = Counter()
         self.headers: list[dict[str, str]] = []
@@ -75,7 +75,7 @@ class Coder:
 
     @property
     def tokens(self) -> list[str]:
-        """What came as ``Coder-Session-Token``, newest last."""
+        """The values of ``Coder-Session-Token`` so far, newest last."""
         header = "coder-session-token"
         return [headers[header] for headers in self.headers if header in headers]
 
@@ -114,7 +114,7 @@ class Coder:
         )
 
     def _faults(self, app: ASGIApp) -> ASGIApp:
-        """Put the switches in front of the server."""
+        """Apply the fault switches before the server."""
 
         async def respond(scope: Scope, receive: Receive, send: Send) -> None:
             path = scope["path"]
@@ -163,7 +163,7 @@ class Coder:
         return response
 
     async def _authenticated(self, request: Request, action: str) -> tuple[User, User]:
-        """Return who asks and whom the path names; Refused when the token or its scope won't do."""
+        """Return the caller and the user named by the path; Refused for a bad token or scope."""
         try:
             key, me = self.state.authenticate(request.headers.get("coder-session-token", ""))
         except Refused:

@@ -1,4 +1,4 @@
-"""What a Coder server knows, and its rules for tokens."""
+"""The data of a Coder server, and its rules for tokens."""
 
 import threading
 import uuid
@@ -18,7 +18,7 @@ _ALL = {"coder:all", "all"}
 
 
 class Refused(Exception):  # noqa: N818 - it is an answer, in Coder's shape
-    """An answer that is no success."""
+    """An answer that is not a success."""
 
     def __init__(
         self, status: int, message: str, detail: str = "", validations: list[Any] | None = None
@@ -97,13 +97,13 @@ class ApiKey:
         }
 
     def may(self, action: str) -> bool:
-        """Say whether the scopes include ``action``, such as ``user:read``."""
+        """Return whether the scopes include ``action``, such as ``user:read``."""
         wanted = _ALL | {action, f"{action.partition(':')[0]}:*"}
         return bool(wanted & set(self.scopes))
 
 
 class CoderState:
-    """Users and keys; every method is one step, for threads too.
+    """Users and keys; every method is atomic, also between threads.
 
     Attributes:
         newer: whether long-lived tokens keep their expiry, and lists hide expired ones.
@@ -122,7 +122,7 @@ class CoderState:
         return datetime.now(UTC) + self.offset
 
     def create_user(self, username: str, *, status: str = "active") -> User:
-        """Add a user; nobody checks the name."""
+        """Add a user, without a check of the name."""
         with self.lock:
             user = User(username, f"{username}@example.com", self.now(), status=status)
             self.users[user.id] = user

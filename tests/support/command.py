@@ -1,4 +1,4 @@
-"""A command of authz in the process of the test: a start of Python costs half a second."""
+"""Runs a command of authz in the test's process, since starting Python takes half a second."""
 
 import contextlib
 import io
@@ -44,7 +44,7 @@ def run_in_process(
 
 
 class _Buffered(io.TextIOWrapper):
-    """Text and bytes, as the standard streams of a process take both."""
+    """A stream for text and bytes, like the standard streams of a process."""
 
     buffer: io.BytesIO
 

@@ -1,4 +1,4 @@
-"""Where the deployment files are, and what is in them."""
+"""The locations and contents of the deployment files."""
 
 from pathlib import Path
 from typing import Any

@@ -12,7 +12,7 @@ _A, _AAAA = 1, 28
 
 
 class NameServer:
-    """A DNS server over UDP that knows what it was told, and answers NXDOMAIN to the rest.
+    """A DNS server over UDP with the names that a test sets; it answers NXDOMAIN to the rest.
 
     Attributes:
         asked: every name that was asked for, in lower case.
@@ -27,7 +27,7 @@ class NameServer:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port it listens on."""
         port: int = self._socket.getsockname()[1]
         return port
 

@@ -36,7 +36,7 @@ OWN = {
     "copilot": "gho_own9b7c5d1e0f3a",
 }
 OAUTH = {"azure": "eyJhbGciOiJub25lIn0.eyJzdWIiOiJvd24ifQ.ZW50cmE", "gemini": "ya29.own-5d1e0f3a"}
-"""What comes as a Bearer of the user's own: Entra ID and Google's OAuth."""
+"""Users' own credentials that are sent as a Bearer: tokens of Entra ID and Google's OAuth."""
 STAND_INS = {
     "azure": "azure",
     "gemini": "gemini",
@@ -51,7 +51,7 @@ STAND_INS = {
 
 @contextlib.contextmanager
 def stand_in() -> Iterator[Provider]:
-    """Run a stand-in for all of them."""
+    """Run a stand-in for all of these types."""
     seen: list[RecordedRequest] = []
     own = frozenset({*OWN.values(), *OAUTH.values()})
     accounts = Accounts(central=CENTRAL, own=own, types=STAND_INS)

@@ -1,4 +1,4 @@
-"""The checks of Envoys that authz does not configure, without Envoy."""
+"""Checks as sent by Envoys that authz does not configure, without Envoy."""
 
 import random
 from collections.abc import Iterable, Mapping

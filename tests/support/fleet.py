@@ -63,7 +63,7 @@ class Fleet(Pair):
         self.extra = settings
 
     def start(self, *_arguments: str, wait: bool = True) -> None:
-        """Start all and wait until a request would pass."""
+        """Start all parts and wait until a request would pass."""
         for number in range(len(self.ports)):
             self.start_replica(number, wait=False)
         self.start_envoy()
@@ -127,13 +127,13 @@ class Fleet(Pair):
                 _end(process, signal.SIGKILL)
 
     def stats(self, prefix: str) -> dict[str, int]:
-        """Return Envoy's counters and gauges whose names begin so."""
+        """Return Envoy's counters and gauges with this prefix."""
         text = httpx.get(f"http://127.0.0.1:{self.admin_port}/stats").text
         pairs = (line.rsplit(": ", 1) for line in text.splitlines() if line.startswith(prefix))
         return {name.removeprefix(prefix): int(value) for name, value in pairs if value.isdigit()}
 
     def healthy(self) -> int:
-        """Return how many replicas Envoy would ask."""
+        """Return the number of replicas that Envoy considers healthy."""
         with contextlib.suppress(httpx.HTTPError, KeyError):
             return self.stats("cluster.authz.")["membership_healthy"]
         return -1
@@ -216,7 +216,7 @@ def fleet(
 
 
 def _resolve_at(envoy_config: Path, port: int) -> None:
-    """Have the cluster of authz ask a name server on loopback instead of the system's."""
+    """Make the cluster of authz use a name server on loopback instead of the system's."""
     document = yaml.safe_load(envoy_config.read_text())
     clusters = {one["name"]: one for one in document["static_resources"]["clusters"]}
     dns = clusters["authz"]["cluster_type"]["typed_config"]

@@ -1,4 +1,4 @@
-"""Anonymous floods on a gateway, from a process of their own, and how a good token fares."""
+"""Anonymous floods on a gateway from a separate process, and their effect on a good token."""
 
 import asyncio
 import base64
@@ -19,14 +19,14 @@ from tests.support.requests import MODELS
 
 CONNECTIONS = 400
 INVENTED = b"INVENTED-TOKEN"
-"""Stands in a request for a token that is another one each time."""
+"""A placeholder in a request for a token that is different each time."""
 _PAUSE_SECONDS = 0.01
 _ROOT = Path(__file__).parents[2]
 
 
 @dataclass
 class Served:
-    """What a good token got.
+    """The responses to a good token.
 
     Attributes:
         statuses: of its requests.
@@ -68,8 +68,8 @@ def flooded(port: int, request: bytes, connections: int = CONNECTIONS) -> Iterat
 async def served(port: int, token: str, count: int = 30) -> Served:
     """Send requests with a good token, one after the other on one connection.
 
-    There is a pause between them. A flood that is delayed comes in waves, and without pauses all
-    requests would fit between two of these.
+    There is a pause between them. A delayed flood comes in waves, and without pauses all requests
+    would fit between two waves.
     """
     request = raw.request("GET", MODELS["anthropic"], [("x-api-key", token)])
     statuses: Counter[int] = Counter()

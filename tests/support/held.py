@@ -17,7 +17,7 @@ _TICK_SECONDS = 0.05
 
 
 class Held:
-    """A provider in Anthropic's manner that takes one key alone.
+    """A provider in Anthropic's format that accepts only one key.
 
     Attributes:
         name: what it says of itself.
@@ -35,7 +35,7 @@ class Held:
         self._released = threading.Event()
 
     def release(self) -> None:
-        """Let the open streams end."""
+        """End the open streams."""
         self._released.set()
 
     @contextlib.contextmanager
@@ -85,12 +85,12 @@ class HeldStream:
         self._thread.start()
 
     def join(self) -> None:
-        """Wait for the end."""
+        """Wait until the stream has ended."""
         self._thread.join(10)
         assert not self._thread.is_alive()
 
     def assert_whole(self) -> None:
-        """Assert that no event is missing, the last one included."""
+        """Assert that all events have arrived, including the last one."""
         assert self.error == ""
         assert self.events == [*map(str, range(len(self.events) - 1)), "end"]
 

@@ -1,4 +1,4 @@
-"""An identity source in memory, for everything that is about what comes before and after it."""
+"""An identity source in memory, for tests of the code before and after it."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ def identity_of(token: str, username: str) -> Identity:
 
 
 class InMemoryIdentities:
-    """Answers from a mapping of token text to user name or rejection; the rest is unknown.
+    """Looks tokens up in a mapping of their text to a user name or rejection, else unknown.
 
     Attributes:
         failure: raised by every look-up, once set.
@@ -39,7 +39,7 @@ class InMemoryIdentities:
             self._verdicts[token] = who if isinstance(who, Rejection) else identity_of(text, who)
 
     async def verify(self, token: CoderToken) -> Identity | Rejection:
-        """Say whose token it is, as ``IdentitySource`` demands."""
+        """Return the identity of a token, as ``IdentitySource`` demands."""
         self.asked.append(token.id)
         if self.failure is not None:
             raise self.failure
@@ -50,9 +50,9 @@ class InMemoryIdentities:
         return Rejection.WRONG_SECRET if token.id in ids else Rejection.UNKNOWN
 
     async def check_ready(self) -> None:
-        """Be ready, unless a failure is set."""
+        """Do nothing, or raise the failure if one is set."""
         if self.failure is not None:
             raise self.failure
 
     async def close(self) -> None:
-        """Have nothing to give back."""
+        """Do nothing, as there is nothing to release."""

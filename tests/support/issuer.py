@@ -1,4 +1,4 @@
-"""An issuer of JWTs: an HTTPS server with metadata and keys, and what signs with them."""
+"""An issuer of JWTs: an HTTPS server with metadata and keys, and the signing of JWTs."""
 
 import asyncio
 import contextlib
@@ -23,13 +23,13 @@ Key = RSAKey | ECKey | OKPKey | OctKey
 
 
 def new_key(kid: str = "one") -> ECKey:
-    """Make a signing key; elliptic ones are made in a moment."""
+    """Create a signing key; elliptic ones are created quickly."""
     return ECKey.generate_key("P-256", {"kid": kid, "alg": "ES256", "use": "sig"})
 
 
 @dataclass
 class IssuerServer:
-    """An issuer, and what a test may change about it.
+    """An issuer, with settings that a test may change.
 
     Attributes:
         url: its identifier.

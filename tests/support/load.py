@@ -1,4 +1,4 @@
-"""Steady load on a gateway, each request of which has one right answer."""
+"""Steady load on a gateway, with one right answer for each request."""
 
 import contextlib
 import threading
@@ -14,7 +14,7 @@ from tests.support.requests import MODELS
 
 @dataclass
 class Load:
-    """Requests at a steady rate over several connections, each of which has one right answer.
+    """Requests at a steady rate over several connections, with one right answer for each.
 
     Attributes:
         counts: by token and status; a connection that was cut counts as 0.
@@ -31,12 +31,12 @@ class Load:
 
     @property
     def total(self) -> int:
-        """Requests that have an answer, or will never have one."""
+        """The number of requests that have been answered or cut."""
         return sum(self.counts.values())
 
     @property
     def failed(self) -> dict[int, int]:
-        """Wrong answers by status."""
+        """The wrong answers by status."""
         wrong: Counter[int] = Counter()
         for (token, status), count in self.counts.items():
             if status != self.right[token]:
@@ -58,7 +58,7 @@ class Load:
                 thread.join(120)
 
     def more(self, count: int, seconds: float = 60) -> None:
-        """Wait for so many more answers."""
+        """Wait for this many more answers."""
         wanted = self.total + count
         wait_until(lambda: self.total >= wanted, seconds, "answers")
 

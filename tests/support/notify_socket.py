@@ -23,7 +23,7 @@ class NotifySocket:
 
     @property
     def messages(self) -> list[dict[str, str]]:
-        """What has arrived so far, each message with its assignments."""
+        """The messages received so far, each with its assignments."""
         with contextlib.suppress(BlockingIOError):
             while True:
                 lines = self._socket.recv(4096).decode().splitlines()
@@ -32,12 +32,12 @@ class NotifySocket:
 
     @property
     def states(self) -> list[str]:
-        """The changes of state, without signs of life."""
+        """The state changes received so far, without watchdog messages."""
         names = ("READY", "RELOADING", "STOPPING")
         return [name for message in self.messages for name in names if message.get(name) == "1"]
 
     def wait_for(self, *states: str) -> None:
-        """Wait until these states have arrived, in this order and no other ones."""
+        """Wait until exactly these states have arrived, in this order."""
         wait_until(lambda: self.states == list(states), 60, f"the states {states}")
 
     def close(self) -> None:
@@ -47,7 +47,7 @@ class NotifySocket:
 
 @contextlib.contextmanager
 def notify_socket(name: str) -> Iterator[NotifySocket]:
-    """Listen for the length of a block."""
+    """Listen until the end of the block."""
     listening = NotifySocket(name)
     try:
         yield listening

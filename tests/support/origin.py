@@ -1,4 +1,4 @@
-"""A web server that is no provider: what a tunnel leads to."""
+"""A web server that is not a provider, as the target of a tunnel."""
 
 import contextlib
 import socket
@@ -37,7 +37,7 @@ class Origin:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port it listens on."""
         port: int = self._listener.getsockname()[1]
         return port
 
@@ -85,7 +85,7 @@ class Origin:
 
 
 class Upgrading(Origin):
-    """Answers every request with 101 and sends back what comes then.
+    """Answers every request with 101, and echoes all later bytes.
 
     It stands for a provider with WebSockets, of which a proxy has only the upgrade to understand.
     """
@@ -107,7 +107,7 @@ class Upgrading(Origin):
 class Impatient(Origin):
     """Answers the first request of each connection and resets the connection at the second.
 
-    So a server looks that closes an unused connection while the next request is on its way.
+    It acts like a server that closes an idle connection while the next request is on its way.
 
     Attributes:
         ended: how many connections have ended.

@@ -9,14 +9,14 @@ import tempfile
 from pathlib import Path
 
 _PORTS = range(20_000, 32_000)
-"""Below the ephemeral range, so that no outgoing connection takes one."""
+"""Ports below the ephemeral range, so that no outgoing connection uses one."""
 _LOCKS = Path(tempfile.gettempdir()) / f"authz-ports-{os.getuid()}"
 _held: dict[int, int] = {}
-"""By port the descriptor of a locked file. The lock ends with the process."""
+"""The descriptor of a locked file by port. The lock ends with the process."""
 
 
 def free_port() -> int:
-    """Return a free port that no other process is given as long as this one lives."""
+    """Return a free port that no other process is given while this process lives."""
     _LOCKS.mkdir(exist_ok=True)
     # Not `random`: hypothesis seeds it again and again, and would make every port the same.
     for _ in range(1000):

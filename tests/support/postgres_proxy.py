@@ -1,4 +1,4 @@
-"""A TCP proxy before PostgreSQL that speaks TLS, or swallows what it gets, as a dead route does."""
+"""A TCP proxy for PostgreSQL that speaks TLS, or swallows all data like a dead route."""
 
 import asyncio
 import contextlib
@@ -52,7 +52,7 @@ class Proxy:
         self._serving.discard(task)
 
     def forget(self) -> None:
-        """Let the connections that are there be dead for ever, and go on serving new ones."""
+        """Make the open connections dead for ever, and continue to serve new ones."""
         self._forgotten |= self._serving
 
     async def close(self) -> None:

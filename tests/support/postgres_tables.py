@@ -1,4 +1,4 @@
-"""Users and tokens written straight into a database, as Coder would have done it."""
+"""Users and tokens written directly into a database, as Coder would write them."""
 
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -11,16 +11,16 @@ GRANTS = """\
 GRANT SELECT (id, hashed_secret, user_id, expires_at, token_name) ON api_keys TO {role};
 GRANT SELECT (id, username, email, status, deleted, is_system) ON users TO {role};
 """
-"""What ``docs/identity-postgresql.md`` tells an administrator to grant."""
+"""The grants that ``docs/identity-postgresql.md`` tells an administrator to make."""
 GRANT_RULES = """\
 GRANT SELECT (authz_rules) ON api_keys TO {role};
 GRANT SELECT (authz_groups) ON users TO {role};
 """
-"""The same, for our own tables only."""
+"""Further grants, for authz's own tables only."""
 
 
 def parsed(url: str) -> PostgresURL:
-    """Return the URL as the source takes it."""
+    """Return the URL as the source parses it."""
     result = parse_identity_url(url)
     assert isinstance(result, PostgresURL)
     return result
@@ -86,6 +86,6 @@ class Tables:
         self.sql(f"DELETE FROM api_keys WHERE id = '{token.id}'")  # noqa: S608
 
     def add_reader(self, role: str, grants: str = GRANTS) -> None:
-        """Make a role that may read what the documentation says, and nothing else."""
+        """Create a role that may read what the documentation says, and nothing else."""
         grants += GRANT_RULES if self.ours else ""
         self.sql(f"CREATE ROLE {role} LOGIN", grants.format(role=role))

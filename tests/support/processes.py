@@ -1,11 +1,11 @@
-"""What runs, as /proc tells."""
+"""The running processes, from /proc."""
 
 import contextlib
 from pathlib import Path
 
 
 def running_in(folder: Path) -> dict[int, str]:
-    """Return the process ids and command lines of all that run in a folder."""
+    """Return the ids and command lines of all processes with this working directory."""
     found = {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():

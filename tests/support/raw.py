@@ -1,4 +1,4 @@
-"""Requests as bytes, for what no HTTP client would send."""
+"""Requests as bytes, including those that no HTTP client would send."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ _SIZE = re.compile(rb"[0-9A-Fa-f]+")
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer, and every byte of it.
+    """An answer, with all of its bytes.
 
     Attributes:
         headers: names in lower case, in order, repeated ones included.
@@ -71,7 +71,7 @@ def request(
 
 
 class Connection:
-    """One TCP connection that says HTTP/1.1 byte by byte.
+    """One TCP connection that sends HTTP/1.1 byte by byte.
 
     Args:
         port: on loopback.
@@ -119,11 +119,11 @@ class Connection:
         return self._one(head=False).status
 
     def wait_at_most(self, seconds: float) -> None:
-        """Bound any further read or write; TimeoutError behind it."""
+        """Limit any further read or write, which then raises TimeoutError."""
         self._socket.settimeout(seconds)
 
     def is_closed(self, seconds: float = 1.0) -> bool:
-        """Say whether the peer closes within ``seconds``, without another byte."""
+        """Return whether the peer closes within ``seconds``, without another byte."""
         self._socket.settimeout(seconds)
         try:
             return not self._buffer and self._socket.recv(1) == b""

@@ -1,4 +1,4 @@
-"""Several ``authz serve`` on one identity source, asked over gRPC as Envoy asks."""
+"""Several ``authz serve`` with one identity source, asked over gRPC as Envoy does."""
 
 import contextlib
 import os
@@ -30,7 +30,7 @@ class Replicas:
 
     @property
     def log(self) -> str:
-        """What they wrote to standard error."""
+        """The standard error of the processes."""
         return (self.folder / "stderr").read_text()
 
 
@@ -61,7 +61,7 @@ class Asker:
         self._check: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
 
     async def metadata(self, token: str) -> dict[str, str]:
-        """Return what the access log gets for a request with the token."""
+        """Return the metadata that the access log gets for a request with the token."""
         response = answer(await self._check(question([("x-api-key", token)], ANTHROPIC)))
         fields = response.dynamic_metadata.fields
         return {key: value.string_value for key, value in fields.items()}

@@ -1,4 +1,4 @@
-"""Many requests at once through a pair, and what to demand of a refusal."""
+"""Many simultaneous requests through a pair, and checks of refusals."""
 
 import asyncio
 import ssl
@@ -12,7 +12,7 @@ from tests.support.pair import Pair
 from tests.support.provider import RecordedRequest
 
 MARK = "x-test-request"
-"""A header that passes to the provider unchanged and says which request it was."""
+"""A header that identifies a request, and passes to the provider unchanged."""
 
 CREDENTIAL_HEADERS = frozenset(
     {
@@ -36,7 +36,7 @@ CREDENTIAL_HEADERS = frozenset(
         "x-portkey-api-key",
     }
 )
-"""Every header in which anybody might look for a credential."""
+"""Every header that could be searched for a credential."""
 
 MODELS = {
     "anthropic": "/anthropic/v1/models",
@@ -44,7 +44,7 @@ MODELS = {
     "chatgpt": "/chatgpt/v1/models",
     "copilot": "/copilot/models",
 }
-"""A path of each provider that a GET gets an answer from."""
+"""A path of each provider that answers a GET."""
 
 
 @dataclass
@@ -56,7 +56,7 @@ class Exchange:
 
     @property
     def credentials(self) -> list[tuple[str, str]]:
-        """Credential headers at the provider; it has to have seen exactly one request."""
+        """The credential headers at the provider, which must have seen exactly one request."""
         assert len(self.seen) == 1, f"{len(self.seen)} requests reached the provider"
         return [pair for pair in self.seen[0].headers if pair[0] in CREDENTIAL_HEADERS]
 
@@ -98,13 +98,13 @@ def one(pair: Pair, method: str, path: str, headers: Any = None, **options: Any)
 
 
 def leaks(seen: RecordedRequest, secrets: Sequence[str]) -> list[str]:
-    """Name the places of a request at the provider in which one of the secrets stands."""
+    """Return the parts of a request at the provider that contain one of the secrets."""
     places = [("path", seen.path), ("query", seen.query), *seen.headers]
     return [name for name, value in places if any(secret in name + value for secret in secrets)]
 
 
 def error_of(answer: httpx.Response, shape: str) -> dict[str, Any]:
-    """Return the error object of an answer, having looked at its shape.
+    """Return the error object of an answer, after a check of its shape.
 
     Args:
         shape: ``anthropic``, ``openai``, or ``any`` for an answer to no known provider.
@@ -129,12 +129,12 @@ def error_of(answer: httpx.Response, shape: str) -> dict[str, Any]:
 
 
 def shape_of(provider: str) -> str:
-    """Return whose JSON the errors of a provider are written in."""
+    """Return the provider whose JSON format a provider's errors have."""
     return "anthropic" if provider == "anthropic" else "openai"
 
 
 def check_refusal(exchanged: Exchange, status: int, error_type: str, shape: str) -> dict[str, Any]:
-    """Demand a refusal of ours: status, body, headers, and a provider that saw nothing."""
+    """Assert a refusal by the gateway: status, body, headers, and no request at the provider."""
     answer = exchanged.answer
     assert answer.status_code == status, answer.text
     error = error_of(answer, shape)

@@ -1,4 +1,4 @@
-"""The ways in which a secret could be written down by mistake."""
+"""The encodings in which a secret could be leaked by mistake."""
 
 import base64
 import json
@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 
 def spellings(secret: str, *, halves: bool = False) -> Iterator[bytes]:
-    """Yield a secret as it is and encoded, each long enough not to be there by chance.
+    """Yield a secret as it is and encoded, each long enough not to occur by chance.
 
     Args:
         secret: the text.

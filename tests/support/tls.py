@@ -1,4 +1,4 @@
-"""A client of the AI Gateway Proxy that says CONNECT byte by byte, then speaks TLS inside."""
+"""A client of the AI Gateway Proxy that sends CONNECT byte by byte, then speaks TLS inside."""
 
 import base64
 import socket
@@ -36,7 +36,7 @@ def trusting(*ca_files: Path, alpn: tuple[str, ...] = ("http/1.1",)) -> ssl.SSLC
 
 
 class Connect(raw.Connection):
-    """A CONNECT, and what comes through it.
+    """A CONNECT and its tunnel.
 
     Args:
         port: the proxy's, on loopback.
@@ -95,7 +95,7 @@ class Connect(raw.Connection):
         return self._socket
 
     def issuer(self) -> str:
-        """Return the common name of who signed the certificate that the other side showed."""
+        """Return the common name of the issuer of the peer's certificate."""
         certificate = self.tls.getpeercert(binary_form=True)
         assert certificate is not None
         parsed = x509.load_der_x509_certificate(certificate)
@@ -171,7 +171,7 @@ class ConnectH2:
                     return stream, 0
 
     def exchange(self, stream: int, data: bytes) -> bytes:
-        """Send data on an open stream and return what comes on it; empty once it has ended."""
+        """Send data on an open stream and return received data; empty once the stream has ended."""
         if data:
             self._connection.send_data(stream, data)
         self._socket.sendall(self._connection.data_to_send())
@@ -184,7 +184,7 @@ class ConnectH2:
         return self._came.pop(stream, b"")
 
     def _take(self, events: list[h2.events.Event]) -> None:
-        """Keep what comes on each stream: several tunnels share the connection."""
+        """Store the data received for each stream, since several tunnels share the connection."""
         for event in events:
             if isinstance(event, h2.events.DataReceived):
                 size = event.flow_controlled_length or 0
@@ -209,7 +209,7 @@ def connect(port: int, authority: str | bytes, headers: Headers = (), **options:
 
 
 def is_open(port: int) -> bool:
-    """Whether somebody listens on a port of loopback."""
+    """Return whether a port on loopback accepts connections."""
     try:
         socket.create_connection(("127.0.0.1", port), 1).close()
     except OSError:

@@ -1,4 +1,4 @@
-"""Cases of a test at the same time, where each waits for a peer that takes its time to close."""
+"""Cases of a test that run simultaneously, since each waits for a peer that closes slowly."""
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""The ways in which Envoy asks authz, as settings; ``AUTHZ_TRANSPORT`` picks one for the pairs.
+"""The transports between Envoy and authz, as settings; ``AUTHZ_TRANSPORT`` picks one for the pairs.
 
 ``AUTHZ_TRANSPORT=grpcio-tls pytest tests/conformance`` runs that folder over another one.
 """
@@ -11,7 +11,7 @@ from tests.support.certificates import Authority
 from tests.support.pair import free_port
 
 TRANSPORTS = ("http2", "grpcio", "http2-tls", "grpcio-tls")
-"""By server; ``-tls`` is TCP with mutual TLS instead of a Unix socket."""
+"""The names of the servers; ``-tls`` is TCP with mutual TLS instead of a Unix socket."""
 
 
 def transport_settings(folder: Path, transport: str | None = None) -> dict[str, Any]:

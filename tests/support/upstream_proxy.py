@@ -1,4 +1,4 @@
-"""A company's proxy: it takes CONNECT, keeps what it was sent, and dials where the test says."""
+"""A company's proxy: it accepts CONNECT, records requests, and connects where the test says."""
 
 import contextlib
 import socket
@@ -25,13 +25,13 @@ class UpstreamProxy:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port it listens on."""
         port: int = self._listener.getsockname()[1]
         return port
 
     @property
     def targets(self) -> list[str]:
-        """What CONNECTs asked for, in order."""
+        """The targets of the CONNECTs, in order."""
         return [head.split()[1].decode() for head in self.heads]
 
     def __enter__(self) -> Self:

@@ -34,7 +34,7 @@ _GRANT = "urn:ietf:params:oauth:grant-type:"
 
 @dataclass
 class Vendors:
-    """All vendors at one address, and what a test may change.
+    """All vendors at one address, with settings that a test may change.
 
     Attributes:
         url: where they are.

@@ -37,11 +37,11 @@ class WebSocketProvider:
 
     Args:
         files: PEM files of a certificate chain and its key; with them it speaks TLS, and offers
-            HTTP/2, which it lacks, to whoever asks for it.
+            HTTP/2, which it lacks, to clients that ask for it.
 
     Attributes:
         handshakes: what has reached it, refused ones included.
-        closed: how many of its sockets have ended, on whosesoever side.
+        closed: how many of its sockets have ended, closed by either side.
         refuse: the status of its answer to every handshake; None accepts them.
     """
 
@@ -68,7 +68,7 @@ class WebSocketProvider:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port it listens on."""
         port: int = self._server.socket.getsockname()[1]
         return port
 

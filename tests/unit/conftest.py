@@ -30,7 +30,7 @@ _ON_UVLOOP = {f"test_postgres_{part}" for part in ("source", "access", "chaos", 
 def pytest_asyncio_loop_factories(
     item: pytest.Item,
 ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Run what a request meets on the event loop of the service, and the rest on a command's."""
+    """Run tests of the request path on the service's event loop, and others on a command's."""
     if item.path.stem in _ON_UVLOOP:
         return {"uvloop": uvloop.new_event_loop}
     return {"asyncio": asyncio.new_event_loop}
@@ -38,7 +38,7 @@ def pytest_asyncio_loop_factories(
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where the store's file is, in a folder that is not there yet."""
+    """The path of the store's file, in a folder that does not exist yet."""
     return tmp_path / "state" / "identity.db"
 
 
@@ -52,7 +52,7 @@ async def store(path: Path) -> AsyncIterator[Store]:
 
 @pytest.fixture
 async def source(path: Path) -> AsyncIterator[SQLiteSource]:
-    """The source on the same file, whether it is there or not."""
+    """A source that reads the same file, which may not exist."""
     opened = SQLiteSource(path)
     yield opened
     await opened.close()
@@ -60,7 +60,7 @@ async def source(path: Path) -> AsyncIterator[SQLiteSource]:
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give look-ups of sources a minute: on a busy machine one takes longer than it may in use."""
+    """Give look-ups a minute, because on a busy machine one may exceed its usual limit."""
     defaults = {**(Batcher.__init__.__kwdefaults__ or {}), "seconds": 60.0}
     monkeypatch.setattr(Batcher.__init__, "__kwdefaults__", defaults)
     monkeypatch.setattr(coder_module, "CALL_SECONDS", 59.0)

@@ -52,7 +52,7 @@ _texts = st.text(max_size=40) | _pieces
 
 @given(_texts)
 def test_any_text_is_a_tcp_address_or_refused(text: str) -> None:
-    """What is taken has a host and a port, and its text reads back as the same address."""
+    """An accepted text has a host and a port, and reads back as the same address."""
     try:
         address = parse_tcp(text)
     except ValueError:
@@ -65,7 +65,7 @@ def test_any_text_is_a_tcp_address_or_refused(text: str) -> None:
 
 @given(_texts)
 def test_any_text_is_an_address_or_refused(text: str) -> None:
-    """An address reads back from its own text, be it of a socket or a port."""
+    """The text of any address, of a socket or a port, reads back as the same address."""
     try:
         address = parse_address(text)
     except ValueError:
@@ -132,7 +132,7 @@ def test_tcp_addresses(text: str, host: str, port: int) -> None:
     ],
 )
 def test_no_tcp_addresses(text: str) -> None:
-    """Half an address is refused with what to write."""
+    """An incomplete address is refused, and the error has the expected form."""
     with pytest.raises(ValueError, match=r"must be host:port|from 1 to 65535"):
         parse_tcp(text)
 
@@ -180,7 +180,7 @@ def test_loopback(host: str, loopback: bool) -> None:
     ],
 )
 def test_base_urls(text: str, url: BaseUrl) -> None:
-    """Scheme, host, port and path, in one form for one place."""
+    """A base URL is read into scheme, host, port and path, in one normal form."""
     assert parse_base_url(text) == url
 
 
@@ -212,13 +212,13 @@ def test_base_urls(text: str, url: BaseUrl) -> None:
     ],
 )
 def test_no_base_urls(text: str) -> None:
-    """What Envoy would read in another way, or not at all, is refused."""
+    """A URL that Envoy would read differently, or not at all, is refused."""
     with pytest.raises(ValueError, match=r"^(is|must|has|the) "):
         parse_base_url(text)
 
 
 def test_a_password_in_a_base_url_is_not_repeated() -> None:
-    """The message says where a key belongs, not what was written."""
+    """The message says where a key belongs, and does not repeat the password."""
     with pytest.raises(ValueError, match="with `key`") as caught:
         parse_base_url("https://user:hunter2@api.openai.com/v1")
     assert "hunter2" not in str(caught.value)

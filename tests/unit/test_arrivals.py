@@ -22,7 +22,7 @@ from tests.unit.transport.http2.wire import ECHO, SLOW, Wire, call, responses, s
 
 
 class World:
-    """A server that answers with what a look-up and a key file say now."""
+    """A server that answers with the current result of a look-up and the current key."""
 
     def __init__(self, store: Store, source: SQLiteSource, made: tuple[str, ApiKey], key: Path):
         self.store, self.source, self.record, self.key = store, source, made[1], key
@@ -102,7 +102,7 @@ async def test_the_next_read_sees_a_deletion(world: World) -> None:
 
 
 async def test_a_task_looks_for_itself(world: World) -> None:
-    """A call that began in a read and asks later sees a deletion; the read is over for it."""
+    """A call that looks again after its read has ended sees a deletion."""
     wire = Wire(methods=world.methods())
     wire.send(call(1) + call(3, path=SLOW))
     await settle()
@@ -120,7 +120,7 @@ async def test_a_read_ends_after_an_error(world: World) -> None:
 
 
 def test_threads_have_their_own_reads() -> None:
-    """A read on one thread is none on another."""
+    """A read on one thread is not visible on another."""
     seen: list[int] = []
     ARRIVAL.begin()
     try:

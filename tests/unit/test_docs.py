@@ -52,7 +52,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", _SITE, ids=_name)
 def test_a_page_of_the_site_links_within_it(page: Path) -> None:
-    """The site holds docs/ only, so a link out of that folder is broken there."""
+    """A page of the site links only to docs/, because the site has only that folder."""
     outside = [link for link, target, _ in _links(page) if _DOCS not in target.parents]
     assert outside == []
 

@@ -24,7 +24,7 @@ def test_a_file_is_written_whole(tmp_path: Path) -> None:
 
 
 def test_what_was_there_is_replaced_by_another_file(tmp_path: Path) -> None:
-    """Whoever has the old file open reads on in the old content."""
+    """A reader that has the old file open keeps reading the old content."""
     path = tmp_path / "file"
     path.write_text("old")
     with path.open() as reader:
@@ -34,7 +34,7 @@ def test_what_was_there_is_replaced_by_another_file(tmp_path: Path) -> None:
 
 
 def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
-    """When the text can't be written the old content stays and no draft is left."""
+    """If the text can't be written, the old content stays and no draft is left."""
     path = tmp_path / "file"
     path.write_text("old")
     with pytest.raises(UnicodeEncodeError):
@@ -44,7 +44,7 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
 
 
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
-    """Nothing is made that nobody asked for, and the error names the file, not its draft."""
+    """A missing folder is not created; the error names the file, not its draft."""
     path = tmp_path / "missing" / "file"
     with pytest.raises(FileNotFoundError) as caught:
         write_whole(path, "x")

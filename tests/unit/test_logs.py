@@ -31,7 +31,7 @@ def test_a_text_from_outside_forges_no_line(form: str) -> None:
 
 
 def test_a_flood_is_bounded_and_counted() -> None:
-    """So many lines at once, so many a second after that, and the next says what was left out."""
+    """Lines are limited to a burst and then a rate; the next line counts those left out."""
     clock = Clock()
     limit = LineLimit(burst=3, a_second=2, clock=clock)
     assert [limit.take() for _ in range(5)] == [{}, {}, {}, None, None]

@@ -58,7 +58,7 @@ def test_secrets_compare_by_value() -> None:
 
 @given(st.text(alphabet=st.characters(), max_size=5))
 def test_any_text_can_be_compared(value: str) -> None:
-    """Bytes that were no UTF-8 in a header are compared without an error."""
+    """Secrets with bytes that are not UTF-8 are compared without an error."""
     assert Secret(value + "\udcff") == Secret(value + "\udcff")
     assert Secret(value) != Secret(value + "\udcff")
 

@@ -102,7 +102,7 @@ class Members(Body):
 
 
 class Answer(Body):
-    """Whether a user may use a provider in a mode.
+    """The answer to whether a user may use a provider in a mode.
 
     Attributes:
         reasons: sentences, each about one rule or setting.

@@ -23,7 +23,7 @@ class Operation:
 
     Attributes:
         path: below ``/api/v2``, with ``{user}``, ``{name}``, ``{key}``, ``{provider}``,
-            ``{group}`` and ``{organization}``.
+            ``{group}``, ``{budget}`` and ``{organization}``.
         status: status of a success.
         response: body of a success; None if it is empty.
         is_list: the body is a list of ``response``, or null.

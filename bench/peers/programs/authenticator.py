@@ -1,6 +1,6 @@
 """The authenticator behind nginx ``auth_request``: plain ASGI, the cheapest in Python.
 
-Run by uvicorn in an environment of its own, so it imports nothing of ours. A dictionary of hashes
+Run by uvicorn in its own environment, so it imports nothing of this project. A dictionary of hashes
 stands for the look-up, which favours nginx: authz asks a database.
 """
 

@@ -1,6 +1,6 @@
 """A gateway as it is often written in Python: Starlette in front, httpx or aiohttp to the provider.
 
-Run by uvicorn in an environment of its own, so it imports nothing of ours. A dictionary of hashes
+Run by uvicorn in its own environment, so it imports nothing of this project. A dictionary of hashes
 stands for the look-up, which favours it. ``BENCH_CLIENT`` says which client.
 """
 

@@ -1,4 +1,4 @@
-"""Where no tunnel may go: private addresses in every spelling, and provider hosts undecrypted."""
+"""Targets that no tunnel may reach: private addresses in every spelling, and provider hosts."""
 
 import contextlib
 import ipaddress
@@ -35,7 +35,7 @@ BLOCKED = {
     "fec0::/10": "site-local",
     "ff00::/8": "multicast",
 }
-"""Written here a second time, so that a range that is lost there is missed here."""
+"""A second copy of the blocked ranges, so that a range lost in authz makes a test fail."""
 
 
 def _samples() -> list[str]:
@@ -108,7 +108,7 @@ def test_private_address(tunnelled: Tunnelled, address: str) -> None:
     ],
 )
 def test_spellings_of_this_machine(tunnelled: Tunnelled, host: str) -> None:
-    """Numbers, brackets and names of this machine reach nobody on it."""
+    """Numbers, brackets and names that mean this machine reach no server on it."""
     assert tunnelled.forbidden is not None
     before = tunnelled.forbidden.connections
     for port in (443, tunnelled.forbidden.port):
@@ -198,7 +198,7 @@ def test_rebinding(tunnelled: Tunnelled) -> None:
     ],
 )
 def test_provider_is_never_tunnelled(tunnelled: Tunnelled, provider: str, spelling: str) -> None:
-    """However a provider's host is written, it is intercepted or refused, and never tunnelled."""
+    """A provider's host in any spelling is intercepted or refused, and never tunnelled."""
     assert tunnelled.origin is not None
     host = HOSTS[provider]
     written = spelling.format(
@@ -230,7 +230,7 @@ def test_provider_is_never_tunnelled(tunnelled: Tunnelled, provider: str, spelli
     "host", [HOSTS["openai"].upper(), f"{HOSTS['openai']}.", f"{HOSTS['openai'].title()}."]
 )
 def test_provider_in_another_spelling_is_intercepted(tunnelled: Tunnelled, host: str) -> None:
-    """Upper case and a trailing dot are the same host, which the access log shows intercepted."""
+    """Upper case and a trailing dot mean the same host, and the access log shows it intercepted."""
     tunnelled.names.set(HOSTS["openai"], [ALLOWED_ADDRESS])
     assert _status(tunnelled, f"{host}:443") == 200
     path = f"{host.rstrip('.')}:443"

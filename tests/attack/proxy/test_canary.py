@@ -1,4 +1,4 @@
-"""After everything that the proxy may meet, no secret is anywhere but where it belongs."""
+"""After a run that uses all of the proxy, each secret is only where it belongs."""
 
 import contextlib
 from pathlib import Path
@@ -25,7 +25,7 @@ def _admin(proxied: Proxied, path: str) -> str:
 
 @pytest.fixture(scope="module")
 def secrets(proxied: Proxied) -> dict[str, str]:
-    """What may be nowhere, after a run with it in every place that a client can reach."""
+    """Secrets that may not leak, after a run with them in every place that a client can reach."""
     pair = proxied.pair
     deleted = pair.create_token("bob")
     pair.delete_token(deleted)
@@ -73,7 +73,7 @@ def secrets(proxied: Proxied) -> dict[str, str]:
 
 
 def _private_keys(folder: Path) -> dict[str, str]:
-    """Return a line of the CA's key and of each leaf's."""
+    """Return one line of the CA's key and one of each leaf's."""
     found = {"the CA's key": (folder / "ca-key.pem").read_text().splitlines()[1]}
     for file in sorted(folder.glob("leaves/*/sds.yaml")):
         secret = yaml.safe_load(file.read_text())["resources"][0]
@@ -105,7 +105,7 @@ def test_logs(proxied: Proxied, secrets: dict[str, str]) -> None:
     ],
 )
 def test_admin_interface(proxied: Proxied, secrets: dict[str, str], path: str) -> None:
-    """Envoy's admin interface shows no secret, the private keys of the leaves included."""
+    """Envoy's admin interface shows no secret, including the private keys of the leaves."""
     text = _admin(proxied, path)
     assert len(text) > 100
     _check(text, secrets, path)
@@ -119,7 +119,7 @@ def test_metrics(proxied: Proxied, secrets: dict[str, str]) -> None:
 
 
 def test_files(proxied: Proxied, secrets: dict[str, str]) -> None:
-    """A private key is in its own file alone, which only its owner can read; a token in none."""
+    """A private key is only in its own file, readable by its owner alone; no file has a token."""
     places: dict[str, list[Path]] = {name: [] for name in secrets}
     for path in proxied.pair.folder.rglob("*"):
         if path.is_file():

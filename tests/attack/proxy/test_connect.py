@@ -70,7 +70,7 @@ def _bad_credentials(token: str) -> dict[str, Headers]:
 @pytest.mark.parametrize("name", list(_bad_credentials("a" * 10 + "-" + "b" * 22)))
 @pytest.mark.parametrize("kind", ["provider", "other host"])
 def test_bad_credentials(tunnelled: Tunnelled, name: str, kind: str) -> None:
-    """Credentials that are not exactly one Basic with a valid token get a 407 and a challenge."""
+    """Credentials other than exactly one Basic with a valid token get a 407 and a challenge."""
     assert tunnelled.origin is not None
     before = tunnelled.origin.connections
     authority = PROVIDER if kind == "provider" else f"{ALLOWED_ADDRESS}:{tunnelled.origin.port}"
@@ -85,14 +85,14 @@ def test_bad_credentials(tunnelled: Tunnelled, name: str, kind: str) -> None:
 @pytest.mark.parametrize("scheme", ["Basic", "basic", "BASIC"])
 @pytest.mark.parametrize("user", ["coder", "", "ignored", "a b", "\xfc"])
 def test_good_credentials(tunnelled: Tunnelled, scheme: str, user: str) -> None:
-    """The scheme's case does not matter, and neither does the user name."""
+    """The scheme's case and an ASCII user name do not matter."""
     value = basic(tunnelled.token, user).replace("Basic", scheme)
     expected = 200 if user.isascii() else 407
     assert connect(tunnelled.port, PROVIDER, [(HEADER, value)]).status == expected
 
 
 def test_challenge_over_tls(proxied_tls: Proxied) -> None:
-    """The TLS listener challenges alike."""
+    """The TLS listener sends the same challenge."""
     assert proxied_tls.listener_ca is not None
     listener = trusting(proxied_tls.listener_ca)
     answer = connect(proxied_tls.port, PROVIDER, listener=listener)
@@ -114,7 +114,7 @@ def test_credentials_after_the_challenge(proxied: Proxied) -> None:
 
 
 def test_http_1_0_without_host(proxied: Proxied) -> None:
-    """A CONNECT of HTTP/1.0 without a Host header is served, with a token and not without one."""
+    """An HTTP/1.0 CONNECT without a Host header is served, if it has a token."""
     for headers, status in ((credentials(proxied.token), 200), ([], 407)):
         answer = connect(proxied.port, PROVIDER, headers, version="HTTP/1.0", host=None)
         assert answer.status == status
@@ -122,7 +122,7 @@ def test_http_1_0_without_host(proxied: Proxied) -> None:
 
 @pytest.mark.parametrize("header", [("session_id", "x"), ("x_coder_ai_governance_token", "x")])
 def test_underscores(proxied: Proxied, header: tuple[str, str]) -> None:
-    """A header with an underscore beside good credentials costs a CONNECT nothing."""
+    """A header with an underscore next to good credentials does not affect a CONNECT."""
     headers = [*credentials(proxied.token), header]
     assert connect(proxied.port, PROVIDER, headers).status == 200
 
@@ -140,7 +140,7 @@ def test_many_headers(proxied: Proxied, count: int) -> None:
 )
 @pytest.mark.parametrize("host", ["api.anthropic.com", "example.com", "127.0.0.2"])
 def test_other_ports(tunnelled: Tunnelled, host: str, port: str) -> None:
-    """Only ports 80 and 443 are for anybody."""
+    """A CONNECT to any port but 80 and 443 is refused."""
     answer = connect(tunnelled.port, f"{host}:{port}", credentials(tunnelled.token))
     assert answer.status == 403
 
@@ -167,7 +167,7 @@ def test_other_ports(tunnelled: Tunnelled, host: str, port: str) -> None:
     ],
 )
 def test_malformed_targets(tunnelled: Tunnelled, authority: str) -> None:
-    """What is no ``host:port`` is refused."""
+    """A target that is not ``host:port`` is refused."""
     try:
         answer = connect(tunnelled.port, authority, credentials(tunnelled.token))
     except Closed:
@@ -176,7 +176,7 @@ def test_malformed_targets(tunnelled: Tunnelled, authority: str) -> None:
 
 
 def test_target_wins_over_host_header(tunnelled: Tunnelled) -> None:
-    """A Host header that names a provider opens nothing: the target of the CONNECT counts."""
+    """A Host header that names a provider has no effect: only the target of the CONNECT counts."""
     answer = connect(
         tunnelled.port, "127.0.0.1:443", credentials(tunnelled.token), host="api.anthropic.com:443"
     )
@@ -184,7 +184,7 @@ def test_target_wins_over_host_header(tunnelled: Tunnelled) -> None:
 
 
 def test_framing_smuggles_nothing(proxied: Proxied) -> None:
-    """A CONNECT with a body or an upgrade never turns its bytes into a request of somebody."""
+    """The bytes of a CONNECT with a body or an upgrade never become a request."""
     framings: list[Headers] = [
         [("content-length", "40")],
         [("transfer-encoding", "chunked")],
@@ -212,7 +212,7 @@ def test_framing_smuggles_nothing(proxied: Proxied) -> None:
 
 
 def test_early_bytes_after_a_refusal(tunnelled: Tunnelled) -> None:
-    """Bytes behind a refused CONNECT reach nobody, whatever they say."""
+    """Bytes behind a refused CONNECT reach no server, whatever they contain."""
     assert tunnelled.origin is not None
     before = tunnelled.origin.connections
     authority = f"{ALLOWED_ADDRESS}:{tunnelled.origin.port}"
@@ -262,7 +262,7 @@ def test_early_bytes_pass_a_good_connect(proxied: Proxied) -> None:
     ],
 )
 def test_only_connect_is_served(tunnelled: Tunnelled, method: str, target: str) -> None:
-    """Plain proxied requests and the gateway's own paths are refused; a token goes nowhere."""
+    """Plain proxied requests and the gateway's own paths are refused, and no token is passed on."""
     assert tunnelled.origin is not None
     tunnelled.provider.take()
     before = tunnelled.origin.connections
@@ -313,12 +313,12 @@ def test_connect_over_http2(proxied_tls: Proxied) -> None:
 @pytest.mark.parametrize("protocol", ["websocket", "connect-udp", "connect-ip"])
 @pytest.mark.parametrize("authority", ["api.openai.com:443", "api.openai.com", "example.com:443"])
 def test_extended_connect(proxied_tls: Proxied, authority: str, protocol: str) -> None:
-    """An extended CONNECT (RFC 8441) opens nothing, with good credentials either."""
+    """An extended CONNECT (RFC 8441) opens nothing, even with good credentials."""
     assert _extended(proxied_tls, authority, protocol, good=True) in (0, 403, 404)
 
 
 def test_extended_connect_to_bytes(proxied_tls: Proxied) -> None:
-    """The one extended CONNECT that is a CONNECT by another name follows the rules of that."""
+    """The one extended CONNECT that is equivalent to a CONNECT follows the same rules."""
     assert _extended(proxied_tls, PROVIDER, "bytestream", good=False) == 407
     assert _extended(proxied_tls, "example.com:443", "bytestream", good=True) == 403
     assert _extended(proxied_tls, "api.openai.com", "bytestream", good=True) == 403
@@ -340,7 +340,7 @@ def _extended(proxy: Proxied, authority: str, protocol: str, *, good: bool) -> i
 
 
 def test_answers_name_no_token(proxied: Proxied) -> None:
-    """No refusal repeats what was sent as a password."""
+    """No refusal repeats the password that was sent."""
     for password in ("hunter2", proxied.token[:-1]):
         answer: Answer = connect(proxied.port, PROVIDER, [(HEADER, basic(password))])
         assert answer.status == 407

@@ -74,7 +74,7 @@ def _forgeries(bob: str, alice: str) -> dict[str, Headers]:
 
 @pytest.mark.parametrize("name", list(_forgeries("b", "a")))
 def test_forged_headers(proxied: Proxied, inside: Connect, bob: str, name: str) -> None:
-    """What a client sends of ours never wins, and never reaches the provider."""
+    """Gateway headers that a client forges have no effect, and never reach the provider."""
     answer = inside.ask(_models(_forgeries(bob, proxied.token)[name]))
     assert answer.status == 200
     (seen,) = proxied.provider.take()
@@ -87,7 +87,7 @@ def test_forged_headers(proxied: Proxied, inside: Connect, bob: str, name: str) 
 
 
 def test_forged_headers_do_not_change_the_user(proxied: Proxied, inside: Connect, bob: str) -> None:
-    """Whatever a request inside brings along, it is logged as of the user of the CONNECT."""
+    """A request inside is logged for the user of the CONNECT, whatever headers it carries."""
     forgeries = _forgeries(bob, proxied.token)
     for number, headers in enumerate(forgeries.values()):
         inside.ask(raw.request("GET", f"/v1/models/forged-{number}", headers, host=ANTHROPIC))
@@ -104,7 +104,7 @@ def test_forged_headers_do_not_change_the_user(proxied: Proxied, inside: Connect
     "name", ["x_coder_ai_governance_token", "x_api_key", "x-api_key", "session_id"]
 )
 def test_header_with_underscores(proxied: Proxied, inside: Connect, bob: str, name: str) -> None:
-    """A header name with underscores, which some servers take for hyphens, goes nowhere."""
+    """A header name with underscores, which some servers read as hyphens, is not passed on."""
     assert inside.ask(_models([(name, bob)])).status == 200
     (seen,) = proxied.provider.take()
     assert not [header for header, _ in seen.headers if "_" in header]
@@ -169,7 +169,7 @@ def test_own_key_twice(proxied: Proxied, inside: Connect) -> None:
     ],
 )
 def test_other_host_inside(proxied: Proxied, inside: Connect, host: str) -> None:
-    """A Host that the CONNECT was not for is a 421, a provider's as any other."""
+    """A Host other than the CONNECT's is a 421, including the host of another provider."""
     answer = inside.ask(_models(host=host))
     assert answer.status == 421
     assert proxied.provider.take() == []
@@ -201,7 +201,7 @@ def test_no_single_host_inside(proxied: Proxied, inside: Connect, data: bytes) -
 
 @pytest.mark.parametrize("scheme", ["https", "http"])
 def test_absolute_form_inside(proxied: Proxied, inside: Connect, scheme: str) -> None:
-    """An absolute URL inside counts before the Host header, and may not name another host."""
+    """An absolute URL inside overrides the Host header, and may not name another host."""
     foreign = inside.ask(raw.request("GET", f"{scheme}://{OPENAI}/v1/models", host=ANTHROPIC))
     assert foreign.status in (400, 403, 421)
     assert proxied.provider.take() == []
@@ -209,7 +209,7 @@ def test_absolute_form_inside(proxied: Proxied, inside: Connect, scheme: str) ->
 
 @pytest.mark.parametrize("method", ["CONNECT", "TRACE", "OPTIONS", "PUT", "DELETE"])
 def test_other_methods_inside(proxied: Proxied, inside: Connect, method: str) -> None:
-    """A CONNECT inside the tunnel, or a method that the provider's paths don't take, is refused."""
+    """A CONNECT inside the tunnel, or a method that no path of the provider takes, is refused."""
     target = f"{OPENAI}:443" if method == "CONNECT" else "/v1/models"
     with contextlib.suppress(Closed):
         answer = inside.ask(raw.request(method, target, credentials(proxied.token), host=ANTHROPIC))
@@ -243,7 +243,7 @@ def test_other_methods_inside(proxied: Proxied, inside: Connect, method: str) ->
     ],
 )
 def test_other_paths_inside(proxied: Proxied, inside: Connect, path: str) -> None:
-    """Neither the gateway's own paths nor a detour out of the provider's are served inside."""
+    """The gateway's own paths and detours out of the provider's paths are not served inside."""
     assert inside.ask(raw.request("GET", path, host=ANTHROPIC)).status in (400, 404)
     assert proxied.provider.take() == []
 
@@ -265,7 +265,7 @@ def test_other_paths_inside(proxied: Proxied, inside: Connect, path: str) -> Non
 def test_no_central_key_on_a_path_that_is_not_listed(
     proxied: Proxied, inside: Connect, headers: Headers
 ) -> None:
-    """Whatever stands in for an own credential, the company's key stays on the listed paths."""
+    """The company's key is used on listed paths only, whatever replaces an own credential."""
     written = [(name, str(value).format(token=proxied.token)) for name, value in headers]
     for path in ("/api/oauth/profile", "/v1/organizations/api_keys", "/v1/files"):
         answer = inside.ask(raw.request("GET", path, written, host=ANTHROPIC))
@@ -274,7 +274,7 @@ def test_no_central_key_on_a_path_that_is_not_listed(
 
 
 def test_nonsense_of_ones_own(proxied: Proxied, inside: Connect) -> None:
-    """A credential that is none passes as the user's own: the provider refuses it."""
+    """An invalid credential passes as the user's own, and the provider refuses it."""
     nonsense = [("authorization", "Bearer nonsense")]
     answer = inside.ask(raw.request("GET", "/v1/organizations", nonsense, host=ANTHROPIC))
     assert answer.status == 401
@@ -285,7 +285,7 @@ def test_nonsense_of_ones_own(proxied: Proxied, inside: Connect) -> None:
 
 @pytest.mark.parametrize("server_name", [None, OPENAI, "example.com", "localhost"])
 def test_sni_chooses_nothing(proxied: Proxied, server_name: str | None) -> None:
-    """Without SNI or with another name in it the certificate and provider are the CONNECT's."""
+    """The CONNECT decides on certificate and provider, without SNI or with another name in it."""
     context = trusting(proxied.ca_file)
     context.check_hostname = False
     with Connect(proxied.port, f"{ANTHROPIC}:443", credentials(proxied.token)) as connection:
@@ -301,7 +301,7 @@ def test_sni_chooses_nothing(proxied: Proxied, server_name: str | None) -> None:
 
 
 def test_other_host_over_http2(proxied: Proxied) -> None:
-    """Over HTTP/2 another authority is a 421, too: a connection is not for two hosts."""
+    """Another authority over HTTP/2 is a 421 too, since a connection is for one host only."""
     context = trusting(proxied.ca_file, alpn=("h2",))
     proxied.provider.take()
     with httpx.Client(proxy=proxied.url, verify=context, http2=True) as client:
@@ -312,7 +312,7 @@ def test_other_host_over_http2(proxied: Proxied) -> None:
 
 
 def test_plain_bytes(proxied: Proxied) -> None:
-    """What is no TLS is not served in a provider's tunnel, on port 80 neither."""
+    """Bytes that are not TLS are not served in a provider's tunnel, on port 80 either."""
 
     def ask(data: bytes) -> None:
         port = 80 if data.startswith(b"GET") else 443
@@ -340,7 +340,7 @@ def test_pipelined_requests(proxied: Proxied, inside: Connect) -> None:
 
 
 def test_session_resumption_keeps_the_user(proxied: Proxied, bob: str) -> None:
-    """A TLS session that is resumed in another user's tunnel does not bring its token along."""
+    """A TLS session resumed in another user's tunnel does not carry its token along."""
     context = trusting(proxied.ca_file)
     with Connect(proxied.port, f"{ANTHROPIC}:443", credentials(bob)) as first:
         first.start_tls(context, ANTHROPIC)
@@ -356,7 +356,7 @@ def test_session_resumption_keeps_the_user(proxied: Proxied, bob: str) -> None:
 
 
 def test_leaf_does_not_sign(proxied: Proxied) -> None:
-    """The certificate inside is a server's and nobody's CA."""
+    """The certificate inside is a server certificate and can't act as a CA."""
     with Connect(proxied.port, f"{ANTHROPIC}:443", credentials(proxied.token)) as connection:
         context = trusting(proxied.ca_file)
         context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_STRICT

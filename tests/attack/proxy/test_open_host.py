@@ -1,4 +1,4 @@
-"""A provider that takes no credential, on its own host: nobody's credential opens the rest."""
+"""A provider that takes no credential, on its own host: no credential opens its other paths."""
 
 from collections.abc import Iterator
 
@@ -56,7 +56,7 @@ def inside(local: Pair) -> Iterator[Connect]:
 
 
 def test_listed_path(inside: Connect) -> None:
-    """A listed path is served with the Coder token of the tunnel alone."""
+    """A listed path is served with nothing but the Coder token of the tunnel."""
     answer = inside.ask(raw.request("POST", "/v1/chat/completions", [], b"{}", host=HOST))
     assert answer.status == 200, answer
 
@@ -69,7 +69,7 @@ def test_listed_path(inside: Connect) -> None:
     [("DELETE", "/api/delete"), ("POST", "/api/pull"), ("GET", "/metrics"), ("POST", "/v1/files")],
 )
 def test_rest_of_the_host(inside: Connect, method: str, path: str, headers: Headers) -> None:
-    """A value that nobody checks is no credential: the rest of such a host is a 404."""
+    """An unchecked value is not a credential: all unlisted paths of such a host are a 404."""
     body = b"{}" if method == "POST" else b""
     answer = inside.ask(raw.request(method, path, headers, body, host=HOST))
     assert answer.status == 404, answer

@@ -1,4 +1,4 @@
-"""Trailers of an HTTP/2 request, which Envoy hands on to a provider that speaks HTTP/2."""
+"""Trailers of an HTTP/2 request, which Envoy passes on to a provider that speaks HTTP/2."""
 
 import socket
 

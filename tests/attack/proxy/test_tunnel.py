@@ -1,4 +1,4 @@
-"""Inside the tunnel: where a request ends, HTTP/2, WebSockets, and whose tunnel it is."""
+"""Attacks inside the tunnel: ends of requests, HTTP/2, WebSockets, and the tunnel's owner."""
 
 import contextlib
 import itertools
@@ -38,7 +38,7 @@ def _inside(
 
 
 def test_length_that_can_be_read_in_two_ways(proxied: Proxied) -> None:
-    """A body whose end is not certain is refused inside, and what it hides is no request."""
+    """A body with an uncertain end is refused inside, and bytes hidden in it are not a request."""
     hidden = raw.request("GET", "/v1/models?hidden", host=ANTHROPIC)
     lengths = (
         "content-length: 5\r\ntransfer-encoding: chunked",
@@ -68,7 +68,7 @@ def test_length_that_can_be_read_in_two_ways(proxied: Proxied) -> None:
 
 
 def test_transfer_coding_of_http_1_0(proxied: Proxied) -> None:
-    """A chunked body of HTTP/1.0, which older proxies don't read as one, hides no request."""
+    """A chunked body of HTTP/1.0, which older proxies don't read as chunked, hides no request."""
     hidden = raw.request("GET", "/v1/models?hidden", host=ANTHROPIC)
     head = (
         f"POST /v1/messages HTTP/1.0\r\nhost: {ANTHROPIC}\r\nconnection: keep-alive\r\n"
@@ -115,7 +115,7 @@ def test_http2(proxied: Proxied) -> None:
 
 
 def test_http2_that_is_something_else_in_http1(proxied: Proxied) -> None:
-    """What would be another request once it is written as HTTP/1 is refused inside."""
+    """An HTTP/2 request that would become another one as HTTP/1 is refused inside."""
     cases: list[Headers] = [
         _post(("transfer-encoding", "chunked")),
         _post(("content-length", "5")),
@@ -156,7 +156,7 @@ def test_http2_that_is_something_else_in_http1(proxied: Proxied) -> None:
 
 @pytest.mark.parametrize("host", [OPENAI, "example.com", "127.0.0.1"])
 def test_host_beside_the_authority(proxied: Proxied, host: str) -> None:
-    """A Host beside the authority is not believed, and does not reach the provider."""
+    """A Host header next to the authority is not believed, and does not reach the provider."""
     answer = _h2(proxied, _post(("host", host)), BODY)
     seen = proxied.provider.take()
     if answer is not None and answer.status == 200:
@@ -191,7 +191,7 @@ def test_extended_connect_inside(proxied: Proxied) -> None:
 
 
 def test_connect_inside_over_http2(proxied: Proxied) -> None:
-    """A CONNECT inside the tunnel opens no second tunnel, with good credentials either."""
+    """A CONNECT inside the tunnel opens no second tunnel, even with good credentials."""
     headers = [(":method", "CONNECT"), (":authority", f"{OPENAI}:443")]
     answer = _h2(proxied, [*headers, *credentials(proxied.token)])
     assert answer is None or answer.status in (400, 403, 404, 405, 421)
@@ -284,7 +284,7 @@ def bob(tunnelled: Tunnelled) -> str:
 
 
 def test_websocket_of_somebody_else(tunnelled: Tunnelled, bob: str) -> None:
-    """A WebSocket inside is the tunnel's user's, whatever token the handshake brings along."""
+    """A WebSocket inside belongs to the tunnel's user, whatever token its handshake carries."""
     assert tunnelled.upgrading is not None
     unknown = f"{'x' * 10}-{'y' * 22}"
     for token in (bob, unknown):
@@ -329,5 +329,5 @@ def test_websocket_to_another_host(tunnelled: Tunnelled, host: str) -> None:
 
 
 def leaks_nothing(tunnelled: Tunnelled) -> bool:
-    """Say whether nothing of the token has reached a provider."""
+    """Return whether no part of the token has reached a provider."""
     return not any(leaks(seen, [tunnelled.token[11:]]) for seen in tunnelled.provider.take())

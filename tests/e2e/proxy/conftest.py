@@ -21,7 +21,7 @@ def proxied_tls(request: pytest.FixtureRequest) -> pairs.Proxied:
 
 @pytest.fixture(scope="session")
 def tunnelled(request: pytest.FixtureRequest) -> pairs.Tunnelled:
-    """A proxy whose tunnels lead to an origin of ours."""
+    """A proxy whose tunnels lead to a test origin."""
     ready: pairs.Tunnelled = pairs.shared(request, pairs.tunnelled)
     return ready
 

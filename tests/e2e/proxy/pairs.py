@@ -1,4 +1,4 @@
-"""Pairs with the AI Gateway Proxy on, for the tests in several folders."""
+"""Pairs with the AI Gateway Proxy on, shared by the tests of several folders."""
 
 import contextlib
 import json
@@ -38,9 +38,9 @@ HOSTS = {
 }
 WEBSOCKET_HOST = "realtime.test"
 ALLOWED_ADDRESS = "127.0.0.2"
-"""A private address that a tunnel may go to; the origin is there."""
+"""A private address that a tunnel may connect to; the origin listens there."""
 CLOSED_ADDRESS = "127.0.0.5"
-"""Another one, where nobody listens."""
+"""Another such address, without a listener."""
 
 _PROGRAM = """#!{python}
 import json, os, pathlib, sys
@@ -97,17 +97,17 @@ class Proxied:
 
     @property
     def url(self) -> str:
-        """What a client puts into HTTPS_PROXY."""
+        """The value of HTTPS_PROXY for a client."""
         return self.url_for(self.token)
 
     def url_for(self, token: str) -> str:
-        """The same with another token."""
+        """Return the same URL with another token."""
         scheme = "http" if self.listener_ca is None else "https"
         return f"{scheme}://coder:{token}@127.0.0.1:{self.port}"
 
     @property
     def provider(self) -> Provider:
-        """The stand-in behind it."""
+        """The stand-in provider behind the pair."""
         return self.pair.provider
 
     def log(self) -> list[dict[str, Any]]:
@@ -118,7 +118,7 @@ class Proxied:
 
 @dataclass
 class Tunnelled(Proxied):
-    """A pair whose tunnels meet a name server, and origins on ports of their own.
+    """A pair whose tunnels use a name server, and origins on their own ports.
 
     Attributes:
         origin: speaks TLS with a certificate of ``origin_ca``, at ``ALLOWED_ADDRESS``.
@@ -136,7 +136,7 @@ class Tunnelled(Proxied):
 
 
 def shared(request: pytest.FixtureRequest, make: Callable[[], Any]) -> Any:
-    """Return what ``make`` runs, once for the whole session, whichever folder asks first.
+    """Return the value of ``make``, entered once for the whole session.
 
     Args:
         request: of the fixture.
@@ -197,10 +197,10 @@ def proxied_tls() -> Iterator[Proxied]:
 
 @contextlib.contextmanager
 def tunnelled() -> Iterator[Tunnelled]:
-    """A proxy whose Envoy asks our name server, and lets a CONNECT go to our origins' port too.
+    """A proxy whose Envoy uses a test name server, and allows CONNECT to the origins' port too.
 
     The rest of Envoy's configuration is as rendered. It is changed between authz and Envoy, since
-    ports 80 and 443 are not for everybody to listen on.
+    tests may not be allowed to listen on ports 80 and 443.
     """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -282,7 +282,7 @@ def behind(hosts: Mapping[str, ASGIApp] | None = None) -> Iterator[Tunnelled]:
 
 @dataclass
 class OverHttp2(Proxied):
-    """A pair whose Anthropic is an HTTP/2 server, reached by the gateway and by the proxy."""
+    """A pair whose Anthropic is an HTTP/2 server, used by the gateway and by the proxy."""
 
     origin: Http2Origin = field(kw_only=True)
 

@@ -42,7 +42,7 @@ def _leaf(proxy: Proxied, host: str = OPENAI, **options: bool) -> x509.Certifica
 
 @pytest.mark.parametrize("host", HOSTS.values())
 def test_leaf_of_each_host(proxied: Proxied, host: str) -> None:
-    """Each provider's host gets a certificate for it and no other name, for a month at most."""
+    """Each provider's host gets a certificate for its name only, for a month at most."""
     leaf = _leaf(proxied, host)
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == [host]
@@ -51,7 +51,7 @@ def test_leaf_of_each_host(proxied: Proxied, host: str) -> None:
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_tls_versions(proxied: Proxied, version: ssl.TLSVersion) -> None:
-    """TLS 1.2 and 1.3 are spoken inside the tunnel."""
+    """TLS 1.2 and 1.3 are accepted inside the tunnel."""
     context = trusting(proxied.ca_file)
     context.minimum_version = context.maximum_version = version
     with Connect(proxied.port, f"{OPENAI}:443", credentials(proxied.token)) as connection:
@@ -73,7 +73,7 @@ def test_old_tls_is_refused(proxied: Proxied) -> None:
 
 
 def test_renewal_without_restart(proxied: Proxied, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A leaf that ends soon is made anew and served at once; open tunnels go on."""
+    """A leaf that expires soon is replaced and served at once, and open tunnels continue."""
     config = _config(proxied.pair, monkeypatch)
     assert config.proxy is not None
     authority = load_ca(config.proxy.ca.cert_file, config.proxy.ca.key_file)
@@ -99,7 +99,7 @@ def test_renewal_without_restart(proxied: Proxied, monkeypatch: pytest.MonkeyPat
 
 
 def test_good_leaf_is_kept(proxied: Proxied, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The keeper leaves certificates alone that are good for long enough."""
+    """Certificates that are valid for long enough are not replaced."""
     config = _config(proxied.pair, monkeypatch)
     paths = [leaf_file(config.leaf_folder, host) for host in HOSTS.values()]
     before = [path.read_text() for path in paths]
@@ -108,7 +108,7 @@ def test_good_leaf_is_kept(proxied: Proxied, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_another_ca(proxied: Proxied, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the CA is another, the leaves are made anew and served without a restart."""
+    """After a change of the CA, the leaves are replaced and served without a restart."""
     config = _config(proxied.pair, monkeypatch)
     files = [proxied.pair.folder / name for name in ("ca.pem", "ca-key.pem")]
     kept = [file.read_bytes() for file in files]
@@ -137,7 +137,7 @@ def _config(running: Pair, monkeypatch: pytest.MonkeyPatch) -> Config:
 
 
 def test_intermediate_is_sent_along(proxied_tls: Proxied) -> None:
-    """With the company's intermediate as the CA, a client that trusts the root alone is content."""
+    """A client that trusts only the root accepts leaves of the company's intermediate."""
     assert proxied_tls.listener_ca is not None
     proxy = httpx.Proxy(proxied_tls.url, ssl_context=trusting(proxied_tls.listener_ca))
     with httpx.Client(proxy=proxy, verify=trusting(proxied_tls.ca_file)) as client:
@@ -153,7 +153,7 @@ def test_intermediate_is_sent_along(proxied_tls: Proxied) -> None:
 
 @pytest.mark.parametrize("path", CA_PATHS)
 def test_ca_certificate_endpoint(proxied: Proxied, path: str) -> None:
-    """The gateway gives the CA's certificate to a caller with a valid token, and to no other."""
+    """The gateway gives the CA's certificate only to callers with a valid token."""
     for headers in ({"x-api-key": proxied.token}, {"authorization": f"Bearer {proxied.token}"}):
         answer = httpx.get(f"{proxied.pair.url}{path}", headers=headers)
         assert answer.status_code == 200
@@ -171,7 +171,7 @@ def test_ca_certificate_endpoint(proxied: Proxied, path: str) -> None:
 
 
 def test_ca_certificate_endpoint_of_an_intermediate(proxied_tls: Proxied) -> None:
-    """Only the first certificate of the file is given, and never a key."""
+    """Only the first certificate of the file is returned, and never a key."""
     answer = httpx.get(
         f"{proxied_tls.pair.url}{CA_PATHS[0]}", headers={"x-api-key": proxied_tls.token}
     )
@@ -182,7 +182,7 @@ def test_ca_certificate_endpoint_of_an_intermediate(proxied_tls: Proxied) -> Non
 
 @pytest.mark.parametrize("path", CA_PATHS)
 def test_ca_certificate_endpoint_without_proxy(gateway: Pair, path: str) -> None:
-    """Without a proxy there is no certificate: 404, and 401 to whom has no token."""
+    """Without a proxy the certificate is a 404, and a 401 for callers without a token."""
     token = gateway.create_token("alice")
     answer = httpx.get(f"{gateway.url}{path}", headers={"x-api-key": token})
     assert answer.status_code == 404

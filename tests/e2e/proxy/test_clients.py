@@ -51,7 +51,7 @@ def _client(proxy: Proxied, *, http2: bool = False, token: str | None = None) ->
 
 
 def _arrived(proxy: Proxied) -> list[tuple[str, str]]:
-    """Return the credentials of the one request at the provider, free of tokens."""
+    """Return the credentials of the one request at the provider, which must hold no token."""
     (seen,) = proxy.provider.take()
     assert leaks(seen, [proxy.token.partition("-")[2]]) == []
     return [pair for pair in seen.headers if pair[0] in CREDENTIAL_HEADERS]
@@ -78,7 +78,7 @@ def test_httpx(proxy: Proxied, http2: bool) -> None:
     ids=["none", "x-api-key", "bearer", "both"],
 )
 def test_coder_token_or_none_inside(proxied: Proxied, headers: dict[str, str]) -> None:
-    """Without a credential, or with a Coder token as one, the central key is used."""
+    """The central key is used without a credential, and with a Coder token as the credential."""
     proxied.provider.take()
     sent = {name: value.format(token=proxied.token) for name, value in headers.items()}
     with _client(proxied) as client:
@@ -103,7 +103,7 @@ def test_coder_token_or_none_inside(proxied: Proxied, headers: dict[str, str]) -
 def test_own_credential_inside(
     proxied: Proxied, provider: str, path: str, header: tuple[str, str]
 ) -> None:
-    """A credential of the user's own reaches its provider as it was sent, and alone."""
+    """A user's own credential reaches its provider unchanged, and no other does."""
     proxied.provider.take()
     with _client(proxied) as client:
         answer = client.get(f"https://{HOSTS[provider]}{path}", headers=[header])
@@ -112,7 +112,7 @@ def test_own_credential_inside(
 
 
 def test_byok_off(proxied_tls: Proxied) -> None:
-    """With BYOK off an own credential is a 403 inside the tunnel, and no credential a 200."""
+    """With BYOK off an own credential is a 403 inside the tunnel, and no credential is a 200."""
     proxied_tls.provider.take()
     with _client(proxied_tls) as client:
         refused = client.get(MODELS, headers={"x-api-key": OWN_KEYS["anthropic"]})
@@ -134,7 +134,7 @@ def test_other_path(proxied: Proxied) -> None:
 
 
 def test_streaming(proxied: Proxied) -> None:
-    """Pieces of a streamed answer come one by one, as the provider sends them."""
+    """Pieces of a streamed answer arrive one by one, as the provider sends them."""
     times = []
     with (
         _client(proxied) as client,
@@ -188,7 +188,7 @@ def test_openai_sdk(proxy: Proxied) -> None:
 def test_openai_sdk_own_key(
     proxied: Proxied, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """OpenAI's SDK with the user's own key needs no word of the gateway in its set-up."""
+    """OpenAI's SDK with the user's own key needs no gateway settings."""
     _set_variables(proxied, monkeypatch, tmp_path)
     proxied.provider.take()
     with openai.OpenAI(api_key=OWN_KEYS["openai"], max_retries=0) as client:
@@ -198,7 +198,7 @@ def test_openai_sdk_own_key(
 
 @pytest.fixture
 def variables(proxy: Proxied, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What ``authz proxy env`` sets, for this process; nothing else of ours in the environment."""
+    """Sets the variables of ``authz proxy env`` in this process, and no others of this project."""
     _set_variables(proxy, monkeypatch, tmp_path)
 
 
@@ -214,7 +214,7 @@ def _set_variables(proxy: Proxied, monkeypatch: pytest.MonkeyPatch, folder: Path
 
 @pytest.mark.parametrize("version", ["--http1.1", "--http2"])
 def test_curl(proxy: Proxied, version: str) -> None:
-    """The curl program reaches the provider with the variables that ``authz proxy env`` names."""
+    """The curl program reaches the provider with the variables of ``authz proxy env``."""
     status, body = _curl(proxy, version, MODELS, "-w", "\n%{http_version} %{http_code}")
     assert status == 0
     assert '"data"' in body
@@ -222,7 +222,7 @@ def test_curl(proxy: Proxied, version: str) -> None:
 
 
 def test_curl_with_wrong_token(proxy: Proxied) -> None:
-    """The curl program says that the proxy wants credentials, and nothing reaches the provider."""
+    """The curl program reports that the proxy needs credentials; nothing reaches the provider."""
     status, _ = _curl(proxy, MODELS, "-w", "%{http_connect}", token=altered(proxy.token))
     assert status == 56
     assert proxy.provider.take() == []
@@ -248,14 +248,14 @@ def _curl(proxy: Proxied, *arguments: str, token: str | None = None) -> tuple[in
 
 
 def test_curl_that_waits_for_the_challenge(proxied: Proxied) -> None:
-    """A client that sends no credentials before it is asked, as git, gets through as well."""
+    """A client that sends credentials only when asked, such as git, is served as well."""
     status, output = _curl(proxied, "--proxy-anyauth", "-v", "-w", "%{http_code}", MODELS)
     assert status == 0
     assert output.endswith("200")
 
 
 def test_stranger_refuses_the_leaf(proxied: Proxied) -> None:
-    """A client that does not trust the CA refuses what the proxy shows it."""
+    """A client that does not trust the CA refuses the proxy's certificate."""
     with (
         httpx.Client(proxy=proxied.url, verify=ssl.create_default_context()) as client,
         pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"),

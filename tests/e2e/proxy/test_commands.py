@@ -37,7 +37,7 @@ def _certificates(file: Path) -> set[bytes]:
 
 
 def _bash(proxy: Proxied, script: str) -> subprocess.CompletedProcess[str]:
-    """Run a script in bash, behind the lines that ``authz proxy env`` prints."""
+    """Run a script in bash, after the lines that ``authz proxy env`` prints."""
     lines = proxy.pair.command("proxy", "env").stdout
     environ = {"PATH": os.environ["PATH"], "CODER_TOKEN": proxy.token}
     return subprocess.run(
@@ -50,7 +50,7 @@ def _bash(proxy: Proxied, script: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_env_with_curl(proxied: Proxied) -> None:
-    """What ``authz proxy env`` prints is all that curl needs for a provider."""
+    """The output of ``authz proxy env`` is all that curl needs for a provider."""
     result = _bash(proxied, "curl -sS -w '%{http_code}' https://api.anthropic.com/v1/models")
     assert result.stderr == ""
     assert result.stdout.endswith("200")
@@ -58,7 +58,7 @@ def test_env_with_curl(proxied: Proxied) -> None:
 
 @pytest.mark.skipif(not _ROOTS.exists(), reason="this system has no trusted roots")
 def test_env_trusts_tunnelled_hosts(tunnelled: Tunnelled) -> None:
-    """With these lines a tunnelled host is still verified with this system's own roots."""
+    """The lines keep this system's own roots, with which tunnelled hosts are verified."""
     assert tunnelled.origin is not None
     result = _bash(tunnelled, "echo $SSL_CERT_FILE $REQUESTS_CA_BUNDLE $CURL_CA_BUNDLE")
     (bundle,) = {Path(path) for path in result.stdout.split()}
@@ -90,7 +90,7 @@ def test_env_leaves_this_machine_out(proxied: Proxied, tmp_path: Path) -> None:
 
 
 def test_env_wins_over_the_shell(proxied: Proxied) -> None:
-    """Proxy variables in lower case, which most tools prefer, are replaced as well."""
+    """Lower-case proxy variables, which most tools prefer, are replaced too."""
     result = _bash(proxied, 'echo "$HTTPS_PROXY $https_proxy $NO_PROXY $no_proxy"')
     upper, lower, direct, direct_lower = result.stdout.split()
     assert upper == lower == proxied.url
@@ -98,7 +98,7 @@ def test_env_wins_over_the_shell(proxied: Proxied) -> None:
 
 
 def test_env_with_more_hosts(tmp_path: Path) -> None:
-    """`proxy.no_proxy` and the gateway's own address are added."""
+    """`proxy.no_proxy` and the gateway's own address are added to the direct hosts."""
     (tmp_path / "gateway.yaml").write_text(
         "listen: 192.0.2.7:8080\nproxy: {no_proxy: [.corp.example, 10.0.0.0/8, 'mcp.test:8443']}\n"
     )
@@ -112,7 +112,7 @@ def test_env_with_more_hosts(tmp_path: Path) -> None:
 
 
 def test_env_for_node(proxied: Proxied) -> None:
-    """Node adds its file to its own roots, so it gets the proxy's CA alone."""
+    """Node gets only the proxy's CA, since it adds its file to its own roots."""
     result = _bash(proxied, "echo $NODE_EXTRA_CA_CERTS")
     assert Path(result.stdout.strip()) == proxied.ca_file.resolve()
 
@@ -124,7 +124,7 @@ def test_env_with_tls_listener(proxied_tls: Proxied) -> None:
 
 
 def test_env_quotes_paths(tmp_path: Path) -> None:
-    """A folder with a blank and a dollar sign in its name breaks nothing."""
+    """A folder name with a blank and a dollar sign works."""
     folder = tmp_path / "a $HOME b"
     folder.mkdir()
     (folder / "gateway.yaml").write_text("proxy: {}\n")
@@ -140,7 +140,7 @@ def test_env_quotes_paths(tmp_path: Path) -> None:
 
 
 def test_ca(tmp_path: Path) -> None:
-    """``authz proxy ca`` makes a certificate of the given name, and a key that only we can read."""
+    """``authz proxy ca`` creates a certificate of the given name, and a key for its owner only."""
     result = _authz(tmp_path, "proxy", "ca", "--name", "Example Corp")
     assert result.returncode == 0, result.stderr
     certificate = x509.load_pem_x509_certificate((tmp_path / ".authz" / "ca.pem").read_bytes())
@@ -153,7 +153,7 @@ def test_ca(tmp_path: Path) -> None:
 
 
 def test_ca_is_not_replaced(tmp_path: Path) -> None:
-    """A key that is there is left as it is, and the line says which file it is."""
+    """An existing key is left unchanged, and the line names its file."""
     present = "ca-key.pem"
     folder = tmp_path / ".authz"
     folder.mkdir()
@@ -167,7 +167,7 @@ def test_ca_is_not_replaced(tmp_path: Path) -> None:
 
 
 def test_ca_with_impossible_name(tmp_path: Path) -> None:
-    """A name that no certificate can bear is wrong usage, and nothing is made."""
+    """A name that is invalid in a certificate is wrong usage, and nothing is created."""
     result = _authz(tmp_path, "proxy", "ca", "--name", "x" * 65)
     assert result.returncode == 2
     assert "--name" in result.stderr
@@ -175,7 +175,7 @@ def test_ca_with_impossible_name(tmp_path: Path) -> None:
 
 
 def test_env_without_proxy(tmp_path: Path) -> None:
-    """Without a ``proxy`` section the line says what to add."""
+    """The error without a ``proxy`` section says what to add."""
     (tmp_path / "gateway.yaml").write_text("{}\n")
     result = _authz(tmp_path, "proxy", "env")
     assert result.returncode == 1
@@ -183,7 +183,7 @@ def test_env_without_proxy(tmp_path: Path) -> None:
 
 
 def test_env_without_ca(tmp_path: Path) -> None:
-    """Without a CA the line says how to make one, and nothing is printed that does not work."""
+    """The error without a CA says how to create one, and no lines are printed."""
     (tmp_path / "gateway.yaml").write_text("proxy: {}\n")
     result = _authz(tmp_path, "proxy", "env")
     assert result.returncode == 1
@@ -201,7 +201,7 @@ def test_env_without_ca(tmp_path: Path) -> None:
     ids=["readable key", "no key", "mismatch"],
 )
 def test_unusable_ca_stops_the_start(tmp_path: Path, break_it: object, said: str) -> None:
-    """With a CA that can't be used the service does not start, and one line says why."""
+    """An unusable CA stops the start of the service with one line that gives the reason."""
     settings = {
         "proxy": {"ca": {"cert_file": "ca.pem", "key_file": "ca-key.pem"}},
         "authz": {"grpc": "unix:./authz.sock"},

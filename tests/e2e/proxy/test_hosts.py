@@ -1,4 +1,4 @@
-"""Whole hosts of providers through the proxy: as Codex and Claude Code with a log-in ask."""
+"""Whole hosts of providers through the proxy, as used by Codex and a logged-in Claude Code."""
 
 from collections.abc import Iterator
 
@@ -27,7 +27,7 @@ def client(proxied: Proxied) -> Iterator[httpx.Client]:
 
 
 def test_own_login(proxied: Proxied, client: httpx.Client) -> None:
-    """A path that no type lists passes with the user's own credential and nothing of Coder's."""
+    """An unlisted path passes with the user's own credential, and nothing of Coder's."""
     answer = client.get(ACCOUNT, headers={**OWN, "chatgpt-account-id": "account-1"})
     assert answer.json()["default_account_id"] == "account-1"
     (seen,) = proxied.provider.take()
@@ -38,7 +38,7 @@ def test_own_login(proxied: Proxied, client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("with_token", [False, True], ids=["no credential", "Coder token"])
 def test_no_login(proxied: Proxied, client: httpx.Client, with_token: bool) -> None:
-    """Without the user's own credential nothing reaches the host, a Coder token least of all."""
+    """Without the user's own credential nothing reaches the host, and no Coder token does."""
     headers = {"authorization": f"Bearer {proxied.token}"} if with_token else {}
     answer = client.get(ACCOUNT, headers=headers)
     assert answer.status_code == 401
@@ -47,7 +47,7 @@ def test_no_login(proxied: Proxied, client: httpx.Client, with_token: bool) -> N
 
 
 def test_deleted_token(proxied: Proxied) -> None:
-    """A token that is deleted while the tunnel is open ends what passes through it."""
+    """A token that is deleted while its tunnel is open is refused at the next request."""
     pair: Pair = proxied.pair
     token = pair.create_token("alice")
     context = trusting(proxied.ca_file)
@@ -65,7 +65,7 @@ def test_deleted_token(proxied: Proxied) -> None:
     "path", ["/backend-api/%252e%252e/copilot/models", "/backend-api/x..y", "/a%2f..%2fb"]
 )
 def test_climbing(proxied: Proxied, path: str) -> None:
-    """What a second normalization would change is not served there, neither."""
+    """A path that a second normalization would change is not served on whole hosts either."""
     ask = raw.request("GET", path, list(OWN.items()), host=HOST)
     proxied.provider.take()
     with Connect(proxied.port, f"{HOST}:443", credentials(proxied.token)) as tunnel:
@@ -75,7 +75,7 @@ def test_climbing(proxied: Proxied, path: str) -> None:
 
 
 def test_other_websockets(proxied: Proxied) -> None:
-    """A WebSocket on a path that the type does not list is a 426, and the host is not asked."""
+    """A WebSocket on an unlisted path is a 426, and the host is not asked."""
     proxied.provider.take()
     with pytest.raises(InvalidStatus) as caught:
         connect(
@@ -107,7 +107,7 @@ CLAUDE_CODE_ASKS = [
 def test_own_login_beside_a_central_key(
     proxied: Proxied, client: httpx.Client, method: str, path: str
 ) -> None:
-    """A user's log-in reaches every path of a host that has a central key, and as it came."""
+    """A user's log-in reaches every path of a host that has a central key, and unchanged."""
     client.request(method, f"{CLAUDE}{path}", headers=LOGIN)
     (seen,) = proxied.provider.take()
     assert (seen.method, seen.path) == (method, path.partition("?")[0])
@@ -121,7 +121,7 @@ def test_own_login_beside_a_central_key(
 def test_no_login_beside_a_central_key(
     proxied: Proxied, client: httpx.Client, method: str, path: str, place: str
 ) -> None:
-    """With a Coder token alone the same paths are a 404 that says so, and get no central key."""
+    """With only a Coder token the same paths are a 404 with the reason, without a central key."""
     value = f"Bearer {proxied.token}" if place == "authorization" else proxied.token
     headers = {} if place == "none" else {place: value}
     answer = client.request(method, f"{CLAUDE}{path}", headers=headers)
@@ -134,7 +134,7 @@ def test_no_login_beside_a_central_key(
     "url", [f"{CLAUDE}/api/hello", "https://api.individual.githubcopilot.com/_ping"]
 )
 def test_what_needs_no_credential(proxied: Proxied, client: httpx.Client, url: str) -> None:
-    """What clients ask before they have a log-in passes with a good token, and no credential."""
+    """Requests that clients send before a log-in pass with a good token, without a credential."""
     assert client.get(url).status_code == 200
     (seen,) = proxied.provider.take()
     assert [pair for pair in seen.headers if pair[0] in CREDENTIAL_HEADERS] == []
@@ -142,7 +142,7 @@ def test_what_needs_no_credential(proxied: Proxied, client: httpx.Client, url: s
 
 
 def test_usage_through_the_proxy(proxied: Proxied, client: httpx.Client) -> None:
-    """A client that accepts compression is metered there, too."""
+    """A client that accepts compression is metered through the proxy too."""
     call = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
     headers = {"accept-encoding": "gzip, br", "x-marker": "metered"}
     answer = client.post(f"{CLAUDE}/v1/messages", headers=headers, json=call)
@@ -156,7 +156,7 @@ def test_usage_through_the_proxy(proxied: Proxied, client: httpx.Client) -> None
 
 @pytest.mark.parametrize("name", ["mistralai%2Fmistral-7b", "a%2fb"])
 def test_a_slash_in_the_name_of_a_model(proxied: Proxied, client: httpx.Client, name: str) -> None:
-    """It reaches the provider as it came."""
+    """An escaped slash in a model name reaches the provider unchanged."""
     client.get(f"https://api.openai.com/v1/models/{name}")
     (seen,) = proxied.provider.take()
     assert seen.path == f"/v1/models/{name}"

@@ -19,7 +19,7 @@ KEYS = {"one": "sk-ant-one-0f3a9b7c5d1e", "two": "sk-ant-two-7c5d1e0f3a9b"}
 
 
 def _entry(running: Proxied, name: str, held: Held, key: str) -> dict[str, Any]:
-    """Return a provider whose clients know it as ``NAME.test``."""
+    """Return a provider that clients reach as ``NAME.test``."""
     key_file = running.pair.folder / f"{key}.key"
     key_file.write_text(KEYS[key])
     return {
@@ -40,9 +40,9 @@ def _reload(running: Proxied, providers: list[dict[str, Any]]) -> subprocess.Com
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("behind", [False, True] if os.environ.get("AUTHZ_SOAK") else [False])
 def test_hosts_change(provider: Provider, behind: bool) -> None:
-    """A host is intercepted from the reload that adds it to the one that removes it.
+    """A host is intercepted from the reload that adds it until the one that removes it.
 
-    Streams through tunnels that were open before go on over all of them, HTTP/1.1 and HTTP/2.
+    Streams through tunnels that were open before continue through all reloads, HTTP/1.1 and HTTP/2.
     """
     with contextlib.ExitStack() as stack:
         held = {name: Held(name, key) for name, key in KEYS.items()}

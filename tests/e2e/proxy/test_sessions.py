@@ -1,4 +1,4 @@
-"""One tunnel, many requests: each is checked, and the access log tells which belong together."""
+"""Many requests in one tunnel: each is checked, and the access log shows the tunnel of each."""
 
 import contextlib
 import json
@@ -32,7 +32,7 @@ def opened(proxied: Proxied) -> Iterator[tuple[Connect, str]]:
 
 
 def test_deleted_token(proxied: Proxied, opened: tuple[Connect, str]) -> None:
-    """A token that is deleted while its tunnel is open is refused at the very next request."""
+    """A token that is deleted while its tunnel is open is refused at the next request."""
     connection, token = opened
     proxied.pair.delete_token(token)
     proxied.provider.take()
@@ -46,7 +46,7 @@ def test_deleted_token(proxied: Proxied, opened: tuple[Connect, str]) -> None:
 
 
 def test_suspended_user(proxied: Proxied, opened: tuple[Connect, str]) -> None:
-    """A suspended user is refused inside the open tunnel, and let in again once active."""
+    """A suspended user is refused inside the open tunnel, and served again once active."""
     connection, token = opened
     proxied.pair.set_status("bob", "suspended")
     try:
@@ -58,7 +58,7 @@ def test_suspended_user(proxied: Proxied, opened: tuple[Connect, str]) -> None:
 
 
 def test_revocation_over_http2(proxied: Proxied) -> None:
-    """The next stream of an open HTTP/2 connection is refused, too."""
+    """The next stream of an open HTTP/2 connection is refused too."""
     token = proxied.pair.create_token("bob")
     context = trusting(proxied.ca_file, alpn=("h2",))
     with httpx.Client(proxy=proxied.url_for(token), verify=context, http2=True) as client:
@@ -99,7 +99,7 @@ def test_two_users_at_once(proxied: Proxied) -> None:
 
 @pytest.mark.parametrize("http2", [False, True], ids=["h1", "h2"])
 def test_log_lines_are_joined(proxied: Proxied, http2: bool) -> None:
-    """A CONNECT is one line, each request inside is one, and all bear the CONNECT's id and user."""
+    """A CONNECT and each request inside are one line each, all with the CONNECT's id and user."""
     path = f"/v1/models/joined-{http2}"
     alpn = ("h2",) if http2 else ("http/1.1",)
     with httpx.Client(
@@ -140,7 +140,7 @@ def _connects(proxied: Proxied, host: str) -> list[dict[str, Any]]:
 
 
 def test_base_url_requests_have_no_session(proxied: Proxied) -> None:
-    """A request to the gateway listener bears no proxy session."""
+    """A request to the gateway listener has no proxy session."""
     path = "/anthropic/v1/models/no-session"
     httpx.get(f"{proxied.pair.url}{path}", headers={"x-api-key": proxied.token})
     wait_until(lambda: path in proxied.pair.stdout, 5, "the access log line")
@@ -148,7 +148,7 @@ def test_base_url_requests_have_no_session(proxied: Proxied) -> None:
 
 
 def test_refused_connect_is_logged(proxied: Proxied) -> None:
-    """A refused CONNECT is a line with its target and the reason, and no user."""
+    """A refused CONNECT is a line with its target and the reason, but no user."""
     assert connect(proxied.port, "refused-connect.test:443").status == 407
     wait_until(lambda: "refused-connect.test" in proxied.pair.stdout, 5, "the access log line")
     (line,) = [line for line in proxied.log() if line["path"] == "refused-connect.test:443"]
@@ -158,7 +158,7 @@ def test_refused_connect_is_logged(proxied: Proxied) -> None:
 
 
 def test_websocket(tunnelled: Tunnelled) -> None:
-    """A WebSocket is opened inside with the central key, and carries frames both ways."""
+    """A WebSocket is opened inside with the central key, and frames pass both ways."""
     assert tunnelled.upgrading is not None
     upgrade = [
         ("connection", "Upgrade"),
@@ -184,7 +184,7 @@ def test_websocket(tunnelled: Tunnelled) -> None:
 
 
 def test_body_of_a_megabyte(proxied: Proxied) -> None:
-    """A large request body passes through the tunnel as it is."""
+    """A large request body passes through the tunnel unchanged."""
     body = {
         "model": "claude-test",
         "max_tokens": 8,

@@ -1,4 +1,4 @@
-"""Hosts of no provider: tunnelled undecrypted, or not at all; and through a company's proxy."""
+"""Other hosts than a provider's: tunnelled undecrypted or refused; and a company's proxy."""
 
 import time
 
@@ -12,7 +12,7 @@ from tests.support.tls import Connect, connect, credentials, trusting
 
 
 def _through(proxy: Tunnelled, authority: str) -> tuple[str, bytes]:
-    """Return who signed the certificate that the client sees, and the body of an answer."""
+    """Return the issuer of the certificate that the client sees, and the body of an answer."""
     with Connect(proxy.port, authority, credentials(proxy.token)) as connection:
         context = trusting(proxy.origin_ca)
         connection.start_tls(context, "127.0.0.1" if proxy.upstream else ALLOWED_ADDRESS)
@@ -21,7 +21,7 @@ def _through(proxy: Tunnelled, authority: str) -> tuple[str, bytes]:
 
 
 def test_other_host_is_not_decrypted(tunnelled: Tunnelled) -> None:
-    """Through a tunnel the client sees the origin's own certificate."""
+    """The client sees the origin's own certificate through a tunnel."""
     assert tunnelled.origin is not None
     tunnelled.names.set("origin.test", [ALLOWED_ADDRESS])
     issuer, body = _through(tunnelled, f"origin.test:{tunnelled.origin.port}")
@@ -30,7 +30,7 @@ def test_other_host_is_not_decrypted(tunnelled: Tunnelled) -> None:
 
 
 def test_allowed_private_address(tunnelled: Tunnelled) -> None:
-    """A private address in ``allowed_private_cidrs`` is reached, the one beside it is not."""
+    """A private address in ``allowed_private_cidrs`` is reached, and the next one is not."""
     assert tunnelled.origin is not None
     assert _through(tunnelled, f"{ALLOWED_ADDRESS}:{tunnelled.origin.port}")[1] == b"origin"
     answer = connect(
@@ -41,7 +41,7 @@ def test_allowed_private_address(tunnelled: Tunnelled) -> None:
 
 
 def test_tunnel_needs_a_token(tunnelled: Tunnelled) -> None:
-    """Nobody without a token gets a tunnel: the proxy is no open relay."""
+    """A client without a token gets no tunnel, so the proxy is not an open relay."""
     assert tunnelled.origin is not None
     before = tunnelled.origin.connections
     answer = connect(tunnelled.port, f"{ALLOWED_ADDRESS}:{tunnelled.origin.port}")
@@ -57,14 +57,14 @@ def test_host_that_does_not_exist(tunnelled: Tunnelled) -> None:
 
 
 def test_host_that_refuses(tunnelled: Tunnelled) -> None:
-    """A host on which nobody listens is a 502."""
+    """A host whose port is closed is a 502."""
     tunnelled.names.set("closed.test", [CLOSED_ADDRESS])
     answer = connect(tunnelled.port, "closed.test:443", credentials(tunnelled.token))
     assert answer.status == 502
 
 
 def test_tunnels_off(proxied_tls: Proxied) -> None:
-    """With ``tunnel: false`` every host of no provider is a 403, and providers are served."""
+    """With ``tunnel: false`` a host that is not a provider's is a 403, and providers are served."""
     assert proxied_tls.listener_ca is not None
     listener = trusting(proxied_tls.listener_ca)
     for authority in ("example.com:443", "example.com:80", "93.184.216.34:443"):
@@ -79,7 +79,7 @@ def test_tunnels_off(proxied_tls: Proxied) -> None:
 
 
 def test_tunnel_through_the_company_proxy(behind: Tunnelled) -> None:
-    """A tunnel goes out through the company's proxy, which sees the target and no header."""
+    """A tunnel goes out through the company's proxy, which sees the target but no headers."""
     assert behind.upstream is not None
     behind.upstream.heads.clear()
     headers = [
@@ -101,7 +101,7 @@ def test_tunnel_through_the_company_proxy(behind: Tunnelled) -> None:
 
 
 def test_provider_through_the_company_proxy(behind: Tunnelled) -> None:
-    """A provider is reached through the company's proxy, which sees no more than its host."""
+    """A provider is reached through the company's proxy, which sees only its host."""
     assert behind.upstream is not None
     behind.upstream.heads.clear()
     behind.provider.take()
@@ -115,7 +115,7 @@ def test_provider_through_the_company_proxy(behind: Tunnelled) -> None:
 
 
 def test_base_url_through_the_company_proxy(behind: Tunnelled) -> None:
-    """Clients with a base URL reach the provider through the company's proxy, too."""
+    """Clients with a base URL reach the provider through the company's proxy too."""
     assert behind.upstream is not None
     answer = httpx.get(
         f"{behind.pair.url}/openai/v1/models", headers={"authorization": f"Bearer {behind.token}"}
@@ -129,7 +129,7 @@ def test_base_url_through_the_company_proxy(behind: Tunnelled) -> None:
 
 @pytest.mark.parametrize("host", ["refused.test", "also.refused.test"])
 def test_company_proxy_refuses(behind: Tunnelled, host: str) -> None:
-    """What the company's proxy refuses is refused, with its status."""
+    """A host that the company's proxy refuses is a 502."""
     assert connect(behind.port, f"{host}:443", credentials(behind.token)).status == 502
 
 
@@ -138,7 +138,7 @@ def test_company_proxy_refuses(behind: Tunnelled, host: str) -> None:
     ["localhost:443", "a.LOCALHOST:80", "127.0.0.1:443", "10.0.0.1:443", "8.8.8.8:443", "1:80"],
 )
 def test_company_proxy_gets_names_only(behind: Tunnelled, authority: str) -> None:
-    """Where the company's proxy dials, no address and no name of this machine is passed on."""
+    """No IP address and no name of this machine is passed on to the company's proxy."""
     assert behind.upstream is not None
     behind.upstream.heads.clear()
     assert connect(behind.port, authority, credentials(behind.token)).status == 403
@@ -146,7 +146,7 @@ def test_company_proxy_gets_names_only(behind: Tunnelled, authority: str) -> Non
 
 
 def test_one_log_line_per_tunnel(tunnelled: Tunnelled) -> None:
-    """A tunnel is one line of the access log, with its target, its user and what it carried."""
+    """A tunnel is one line of the access log, with its target, its user and its bytes."""
     assert tunnelled.origin is not None
     tunnelled.names.set("logged.test", [ALLOWED_ADDRESS])
     authority = f"logged.test:{tunnelled.origin.port}"

@@ -1,4 +1,4 @@
-"""Envoys that authz does not configure: as Envoy Gateway and Istio configure them, two versions."""
+"""Envoys that authz does not configure, as Envoy Gateway and Istio do, in two versions."""
 
 import contextlib
 import os
@@ -40,7 +40,7 @@ _EVERY_REQUEST = (
 
 
 def earlier_envoy() -> Path:
-    """Return the earlier Envoy, which is not installed beside the project's; skip without it."""
+    """Return the earlier Envoy, which is not installed with the project's; skip without it."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     program = cache / "authz-tests" / f"envoy-{EARLIER}"
     if program.exists():
@@ -140,7 +140,7 @@ class ExternalGateways(Parts):
         super().end()
 
     def from_all(self, data: bytes, timeout: float = 30) -> dict[str, Answer]:
-        """Send the same bytes to all gateways at once, and return their answers."""
+        """Send the same bytes to all gateways simultaneously, and return their answers."""
         answers: dict[str, Answer] = {}
 
         def ask(name: str, port: int) -> None:
@@ -202,7 +202,7 @@ def post(path: str, headers: Headers, body: bytes) -> bytes:
 
 @contextlib.contextmanager
 def stopped(pid: int) -> Iterator[None]:
-    """Stop a process, as a hung one, until the block ends."""
+    """Stop a process, as if it hangs, until the block ends."""
     os.kill(pid, signal.SIGSTOP)
     try:
         yield

@@ -1,4 +1,4 @@
-"""An OpenID provider that answers as a test wants, for attacks that a sound one refuses."""
+"""An OpenID provider that answers as a test wants, for attacks that a correct one prevents."""
 
 import base64
 import contextlib
@@ -21,7 +21,7 @@ from tests.support.threaded import served
 
 @dataclass
 class ScriptedProvider(IssuerServer):
-    """The provider, and what a test may change about it.
+    """The provider, with settings that a test may change.
 
     Attributes:
         requests: the parameters of the authorization requests by code.

@@ -120,7 +120,7 @@ async def _form_size(request: Request) -> int:
 
 
 async def _get_response(request: Request) -> Response:
-    """Return a response for any id of the right form: none is stored."""
+    """Return a response for any well-formed id, since none is stored."""
     name = _id(request, "resp_", "Response")
     script = compose(request_context(request).credential, "(stored)", 0)
     return JSONResponse(response_body(name, {}, "gpt-5", script))

@@ -79,13 +79,13 @@ def test_made_ca(files: tuple[Path, Path]) -> None:
 
 
 def test_repr_shows_no_key(files: tuple[Path, Path]) -> None:
-    """What a traceback would show of a CA is its name."""
+    """The repr of a CA, which a traceback would show, has only its name."""
     assert repr(load_ca(*files)) == "CertificateAuthority(CN=Test CA)"
 
 
 @pytest.mark.parametrize("taken", [0, 1])
 def test_nothing_is_replaced(tmp_path: Path, taken: int) -> None:
-    """Neither file is made when one of them is there."""
+    """Neither file is written if one of them exists."""
     paths = (tmp_path / "ca.pem", tmp_path / "key.pem")
     paths[taken].write_text("precious")
     with pytest.raises(ConfigError, match="exists already"):
@@ -103,7 +103,7 @@ def test_key_for_owner_and_group(files: tuple[Path, Path], mode: int) -> None:
 
 @pytest.mark.parametrize("mode", [0o604, 0o644, 0o666, 0o602])
 def test_key_for_everybody(files: tuple[Path, Path], mode: int) -> None:
-    """A key that everybody can read or write is refused with what to do."""
+    """A key that everyone can read or write is refused, and the error says how to fix it."""
     files[1].chmod(mode)
     with pytest.raises(ConfigError, match="others can read it: chmod 600"):
         load_ca(*files)
@@ -147,14 +147,14 @@ def test_missing_file(files: tuple[Path, Path], which: int) -> None:
 @pytest.mark.parametrize("which", [0, 1])
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"\xff\xfe\x00", b"-----BEGIN X-----\n"])
 def test_no_pem(files: tuple[Path, Path], which: int, content: bytes) -> None:
-    """A file that is no PEM is refused, and its content not shown."""
+    """A file that is not PEM is refused, and its content is not shown."""
     files[which].write_bytes(content)
     with pytest.raises(ConfigError, match="not a PEM certificate and an unencrypted key"):
         load_ca(*files)
 
 
 def test_encrypted_key(files: tuple[Path, Path]) -> None:
-    """A key with a passphrase is refused: nobody is there to type it."""
+    """A key with a passphrase is refused, because authz could not ask for it."""
     authority = load_ca(*files)
     files[1].write_bytes(
         authority.key.private_bytes(
@@ -168,7 +168,7 @@ def test_encrypted_key(files: tuple[Path, Path]) -> None:
 
 
 def test_key_of_another(files: tuple[Path, Path], tmp_path: Path) -> None:
-    """A key that is not the certificate's is refused."""
+    """A key that does not match the certificate is refused."""
     other = (tmp_path / "other.pem", tmp_path / "other-key.pem")
     make_ca(*other, "Test CA")
     with pytest.raises(ConfigError, match="does not match the certificate"):

@@ -74,7 +74,7 @@ def test_file(tmp_path: Path, authority: CertificateAuthority) -> None:
 
 
 def test_good_leaf_stays(tmp_path: Path, authority: CertificateAuthority) -> None:
-    """A leaf that is good for long enough is not made again."""
+    """A leaf that is valid for long enough is kept."""
     ensure_leaf(authority, tmp_path, HOST)
     before = leaf_file(tmp_path, HOST).read_text()
     assert not ensure_leaf(authority, tmp_path, HOST)
@@ -97,7 +97,7 @@ def test_ending_leaf(
 
 
 def test_leaf_of_another_ca(tmp_path: Path, authority: CertificateAuthority) -> None:
-    """A leaf of another CA is made again, though that one has the same name."""
+    """A leaf of another CA is replaced, even if both CAs have the same name."""
     other = tmp_path / "other"
     other.mkdir()
     ensure_leaf(_authority(other), tmp_path, HOST)

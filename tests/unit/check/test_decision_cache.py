@@ -95,7 +95,7 @@ def test_what_tells_nothing_can_be_left_out(headers: list[tuple[str, bytes]]) ->
 
 
 def test_a_token_in_the_request_id_tells() -> None:
-    """Only an id as Envoy makes it is passed over."""
+    """Only a request id in Envoy's own form is skipped."""
     given_id = ("x-request-id", b"8a2c1b1a-1111-4111-8111-111111111111")
     assert DecisionCache().significant_headers([_field(*given_id)]) == ()
     for value in (TOKEN.encode(), given_id[1] + TOKEN.encode()):
@@ -104,7 +104,7 @@ def test_a_token_in_the_request_id_tells() -> None:
 
 
 def test_what_is_kept_is_bounded() -> None:
-    """Any number of different headers and requests leaves a few thousand of each."""
+    """The cache keeps at most a few thousand headers and decisions."""
     decision_cache, source = DecisionCache(), InMemoryIdentities({TOKEN: "alice"})
     for number in range(10_000):
         decision_cache.significant_headers(
@@ -119,7 +119,7 @@ def test_what_is_kept_is_bounded() -> None:
 
 
 def test_a_refused_request_is_not_kept() -> None:
-    """A flood of bad tokens moves out nothing."""
+    """Refusals are not cached, so a flood of bad tokens evicts nothing."""
     source = InMemoryIdentities({TOKEN: "alice"})
     authorizer = Authorizer(Config(), source, {"anthropic": _pool("sk-1")})
     for token in (OTHER, "x", ""):
@@ -130,7 +130,7 @@ def test_a_refused_request_is_not_kept() -> None:
 
 
 async def test_byok_is_switched_off_while_a_look_up_waits() -> None:
-    """What was read before counts for the request that waits, and for none after it."""
+    """A setting that changes during a look-up applies to later requests, but not to this one."""
     source = InMemoryIdentities({TOKEN: "alice"})
     verify, release = source.verify, asyncio.Event()
 
@@ -165,7 +165,7 @@ def _pool(text: str) -> KeyPool:
 
 
 async def test_an_answer_that_can_not_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the request whose allow fails to be written nor the one after it is allowed."""
+    """A request whose allow can't be written is not allowed, and neither is the next one."""
     key = _Key()
     source = InMemoryIdentities({TOKEN: "alice"})
     authorizer = Authorizer(
@@ -205,7 +205,7 @@ _events = st.sampled_from(["delete", "create", "suspend", "byok off", "byok on",
 @settings(max_examples=300)
 @given(st.lists(_requests | _events, max_size=12))
 def test_a_request_gets_what_it_would_get_first(steps: list[_Request | str]) -> None:
-    """After whatever came before, an answer is that of an authorizer that has kept nothing."""
+    """An authorizer with a cache answers like a fresh one, whatever came before."""
     source = InMemoryIdentities({TOKEN: "alice"})
     (token,) = source._verdicts
     key = _Key()
@@ -292,10 +292,10 @@ _likely = st.tuples(
 
 
 class _EveryHeader(DecisionCache):
-    """Keeps nothing, and passes no header over."""
+    """A cache that keeps nothing and skips no header."""
 
     def significant_headers(self, fields: Iterable[bytes]) -> tuple[bytes, ...]:
-        """Return all of them."""
+        """Return all headers."""
         return tuple(fields)
 
 
@@ -304,7 +304,7 @@ class _EveryHeader(DecisionCache):
 def test_a_kept_decision_is_a_fresh_one(
     asked: list[tuple[list[tuple[str, str]], dict[str, str], str]], random: Random
 ) -> None:
-    """Orders, cases, duplicates, long values, look-alikes of ids: no request changes another."""
+    """A cached decision equals a fresh one for any order, case, number and length of headers."""
     source = InMemoryIdentities({TOKEN: "alice"})
     pools = {"compat": _pool("sk-compat"), "gemini": _pool("sk-gemini")}
     for byok in (True, False):
@@ -321,7 +321,7 @@ def test_a_kept_decision_is_a_fresh_one(
 
 
 def _sets(response: pb.CheckResponse) -> tuple[object, ...]:
-    """Return an answer without the order of what is removed, which means nothing."""
+    """Return an answer without the order of its removed headers, which has no meaning."""
     removed = sorted(response.ok_response.headers_to_remove)
     del response.ok_response.headers_to_remove[:]
     return removed, response.SerializeToString(deterministic=True)

@@ -25,7 +25,7 @@ def test_what_a_client_chose_is_printable() -> None:
 @pytest.mark.parametrize("times", [0, 1, 2, 3, 5, 8, 9, 20])
 @pytest.mark.parametrize("escaped", ["-", "Gu9tD1UYB2-IT8q5qdHwnDS7KuRoVmVW8", "8"])
 def test_a_token_is_masked_however_often_it_is_escaped(times: int, escaped: str) -> None:
-    """No spelling of a token's secret is in a place, after any number of decodings."""
+    """A token's secret is not in the place, however often it was escaped."""
     token = "Gu9tD1UYB2-IT8q5qdHwnDS7KuRoVmVW8"
     spelled = escaped
     for _ in range(times):

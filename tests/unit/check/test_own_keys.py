@@ -168,7 +168,7 @@ async def test_a_wrong_master_key_is_a_503_for_its_users_only(source: _Source) -
 
 
 async def test_a_master_key_may_come_back(source: _Source, tmp_path: Path) -> None:
-    """The refusal is not kept: with the right file the next request is served."""
+    """The refusal is not cached: once the file is right, the next request is served."""
     file = tmp_path / "master"
     pool = KeyPool("anthropic", [_Key()], has_cooldown=False)
     keyring = Keyring([KeyReference(file=file)], {})
@@ -214,7 +214,7 @@ _REQUESTS = (
 async def test_the_cache_changes_no_answer(
     steps: list[tuple[tuple[str | None, str, list[str] | None], bytes]],
 ) -> None:
-    """Whatever was stored before, an authorizer with a cache answers as a new one does."""
+    """An authorizer with a cache answers like a new one, whatever was stored before."""
     source = _Source()
     cached = _authorizer(source)
     for (key, provider, rules), request in steps:

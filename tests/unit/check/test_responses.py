@@ -61,7 +61,7 @@ def test_googles_shape(error_type: str, code: int, status: str) -> None:
 
 
 def test_a_shape_for_both() -> None:
-    """To no known provider, the body has what either SDK looks for."""
+    """Without a known provider, the body has the fields that either SDK reads."""
     both = error_body(ErrorShape.ANY, "t", "c", "m", "id-1")
     for shape in (ErrorShape.ANTHROPIC, ErrorShape.OPENAI):
         for key, value in error_body(shape, "t", "c", "m", "id-1").items():
@@ -76,7 +76,7 @@ def test_a_shape_for_both() -> None:
 @pytest.mark.parametrize("shape", list(ErrorShape))
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
 def test_only_a_401_challenges(shape: ErrorShape, status: int) -> None:
-    """A 401 says Bearer and tells the client not to retry; nothing else does."""
+    """Only a 401 has a Bearer challenge and tells the client not to retry."""
     headers = dict(refusal(_deny(status), shape, "").headers)
     challenge = {"www-authenticate": "Bearer", "x-should-retry": "false"}
     assert (headers.items() >= challenge.items()) == (status == 401)
@@ -85,7 +85,7 @@ def test_only_a_401_challenges(shape: ErrorShape, status: int) -> None:
 
 @pytest.mark.parametrize("shape", list(ErrorShape))
 def test_unavailable(shape: ErrorShape) -> None:
-    """A 503 says when to come back, and is no challenge."""
+    """A 503 has Retry-After and no challenge."""
     answer = unavailable(REFUSALS[Reason.OVERLOADED], shape, "id-1")
     assert answer.status == 503
     assert dict(answer.headers)["retry-after"] == str(RETRY_AFTER_SECONDS)

@@ -10,7 +10,7 @@ BASE = {"provider": "anthropic", "base_url": "https://api.anthropic.com/"}
 
 
 def test_facts() -> None:
-    """Each property of a path is a fact; what is usual is left out."""
+    """Each property of a path is a fact, except for usual values."""
     assert route_facts(ANTHROPIC, None) == BASE | {"supported": "false"}
     assert route_facts(ANTHROPIC, PATH) == BASE | {"supported": "true"}
     own = AllowedPath(("GET",), "/x", own_only=True)

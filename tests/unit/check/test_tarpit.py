@@ -36,7 +36,7 @@ def test_mistakes_of_people_are_answered_at_once() -> None:
 
 
 def test_a_flood_is_delayed() -> None:
-    """A delayed refusal leaves before Envoy would ask again, and not with all others."""
+    """Refusals in a flood get different delays, all shorter than Envoy's time for a try."""
     clock = Clock()
     tarpit = Tarpit(clock=clock)
     _delays(tarpit, clock, BURST)
@@ -47,7 +47,7 @@ def test_a_flood_is_delayed() -> None:
 
 
 def test_a_slow_look_up_is_part_of_the_delay() -> None:
-    """A refusal that took long already is delayed for the rest of the time, or not at all."""
+    """The time that a refusal already took counts towards its delay."""
     clock = Clock()
     tarpit = Tarpit(clock=clock)
     _delays(tarpit, clock, BURST)

@@ -61,7 +61,7 @@ def test_each_example_can_be_typed(command: str) -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_shells_accept_the_script(shell: str, tmp_path: Path) -> None:
-    """Each shell gets a script that it can read; where it is installed, it reads it."""
+    """Each shell gets a completion script; the shell parses it if it is installed."""
     assert f"_AUTHZ_COMPLETE={shell}_source authz" in _PAGE
     done = subprocess.run(
         [sys.executable, "-c", "from authz.cli.main import main; main()"],

@@ -56,7 +56,7 @@ def test_the_store_of_the_configuration_is_used(run: Run, tmp_path: Path) -> Non
 
 
 def test_a_store_that_is_not_ours(run: Run, tmp_path: Path) -> None:
-    """With Coder as identity source there are no users to manage, and the error says so."""
+    """With Coder as identity source there are no users to manage, and the command fails."""
     config = tmp_path / "coder.yaml"
     config.write_text("identity: https://coder.example.com\n")
     run("users", "list", "--config", str(config), fails=ConfigError)

@@ -79,13 +79,13 @@ def test_commands(tmp_path: Path) -> None:
     ],
 )
 def test_users(store: Path, line: str) -> None:
-    """Wherever a user is named, the users of the store are offered."""
+    """Each option and argument that names a user completes with the store's users."""
     assert _complete(store, line) == ["alice", "bob"]
     assert _complete(store, f"{line}b") == ["bob"]
 
 
 def test_a_new_user_has_no_completion(store: Path) -> None:
-    """`users create` takes a name that is not there yet."""
+    """`users create` does not offer existing users."""
     assert "alice" not in _complete(store, "authz users create ")
 
 
@@ -118,7 +118,7 @@ def test_providers_and_clients(tmp_path: Path) -> None:
     ],
 )
 def test_silent_on_errors(tmp_path: Path, configuration: str) -> None:
-    """Without a usable store there are no values, no text, and nothing is created."""
+    """Without a usable store nothing is offered, printed or created."""
     (tmp_path / "gateway.yaml").write_text(f"{configuration}\n")
     (tmp_path / "folder").mkdir()
     before = sorted(tmp_path.rglob("*"))

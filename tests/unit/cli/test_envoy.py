@@ -50,7 +50,7 @@ def test_without_the_proxys_ca(tmp_path: Path) -> None:
 
 
 def test_a_file_is_validated_itself(tmp_path: Path) -> None:
-    """With FILE it is that file that Envoy reads, whatever gateway.yaml says."""
+    """With FILE, Envoy validates that file, whatever gateway.yaml says."""
     (tmp_path / "gateway.yaml").write_text("proxy: {}\n")
     file = tmp_path / "envoy.yaml"
     for text, status in (("static_resources: {}\n", 0), ("static_resources: {x: 1}\n", 1)):

@@ -33,7 +33,7 @@ def test_it_equals_the_defaults(starter: Path) -> None:
 
 
 def test_every_section_is_in_it(starter: Path) -> None:
-    """With its optional lines it has every section, and the schema accepts all of it."""
+    """With its optional lines the file has every section, and the schema accepts all of it."""
     text = starter.read_text()
     everything = yaml.safe_load(re.sub(r"^#(?=\w)", "", text, flags=re.MULTILINE))
     sections = {name for name, field in Config.model_fields.items() if "_" not in name}

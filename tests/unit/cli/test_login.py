@@ -49,7 +49,7 @@ def test_not_logged_in(run: Run) -> None:
 
 
 def test_the_environment_overrides(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """$CODER_SESSION_TOKEN is printed instead, and decides whose tokens are meant."""
+    """$CODER_SESSION_TOKEN replaces the stored session: it is printed, and its user is used."""
     for name in ("alice", "bob"):
         run("users", "create", name)
     run("login", "--user", "alice")
@@ -64,7 +64,7 @@ def test_the_environment_overrides(run: Run, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("end", ["suspended", "deleted", "expired", "environment"])
 def test_a_session_that_is_over(run: Run, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody else takes its place: the error names it, and a new login or --user goes on."""
+    """An ended session is an error and selects no other user; a login or --user solves it."""
     for name in ("alice", "bob"):
         run("users", "create", name)
     run("login", "--user", "bob")
@@ -90,7 +90,7 @@ def test_a_session_that_is_over(run: Run, end: str, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"hello"])
 def test_a_damaged_session(run: Run, content: bytes) -> None:
-    """A file that holds no token is not printed, and a new login mends it."""
+    """A file without a token is not printed, and a new login repairs it."""
     run("users", "create", "alice")
     _SESSION.write_bytes(content)
     result = run("login", "token", fails=StoreError)
@@ -100,7 +100,7 @@ def test_a_damaged_session(run: Run, content: bytes) -> None:
 
 
 def test_a_session_that_cannot_be_kept(run: Run) -> None:
-    """A place that can't be written or read is one clear line."""
+    """A session file that can't be written or read gives one clear line."""
     run("users", "create", "alice")
     _SESSION.mkdir()
     (_SESSION / "x").touch()
@@ -111,7 +111,7 @@ def test_a_session_that_cannot_be_kept(run: Run) -> None:
 
 
 def test_who_can_log_in(run: Run) -> None:
-    """Unknown and suspended users can't."""
+    """Unknown and suspended users can't log in."""
     run("login", "--user", "alice", fails=StoreError)
     run("users", "create", "alice")
     run("login", "--user", "bob", fails=StoreError)

@@ -85,7 +85,7 @@ def test_hidden_commands_are_not_listed() -> None:
 
 
 def test_no_colour() -> None:
-    """With NO_COLOR the log on a terminal has no escape sequences; without it, it has."""
+    """The log on a terminal has escape sequences, except with NO_COLOR."""
     code = (
         "import io, sys\n"
         "class Terminal(io.StringIO):\n"

@@ -22,11 +22,11 @@ KEY = "sk-the-key-0123456789abcdef"
 
 
 class _Server(ThreadingHTTPServer):
-    """Answers with 200 where the right key came, else with 401 and the key in the body.
+    """A provider that answers 200 to the right key, else 401 with the key in the body.
 
     Attributes:
         asked: path and credential of each request.
-        status: what to answer in place of it.
+        status: the status to answer instead.
     """
 
     daemon_threads = True
@@ -133,7 +133,7 @@ def test_every_type(tmp_path: Path, server: _Server, kind: str, path: str, crede
     ],
 )
 def test_failures(tmp_path: Path, server: _Server, status: int, said: str) -> None:
-    """Any status but success fails the command and says what to do; no redirect is followed."""
+    """Any status but success fails the command and gives advice; no redirect is followed."""
     server.status = status
     values = {"providers": [_provider(server.server_port)]}
     (row,) = _run(tmp_path, values, status=1, KEY=KEY)
@@ -143,7 +143,7 @@ def test_failures(tmp_path: Path, server: _Server, status: int, said: str) -> No
 
 
 def test_a_provider_that_asks_for_no_key(tmp_path: Path, server: _Server) -> None:
-    """Where the answer is the same without a key, it is not said that the key works."""
+    """If the answer is the same without a key, the result does not say that the key works."""
     server.status = 200
     (row,) = _run(tmp_path, {"providers": [_provider(server.server_port)]}, KEY=KEY)
     assert row["ok"]
@@ -178,7 +178,7 @@ def test_without_a_key(tmp_path: Path) -> None:
 
 
 def test_chosen_by_name(tmp_path: Path, server: _Server) -> None:
-    """Only the named ones are asked; for an unknown name the error has the nearest one."""
+    """Only the named providers are asked; the error for an unknown name suggests another."""
     values = {"providers": [_provider(server.server_port), {**_provider(1), "name": "other"}]}
     (row,) = _run(tmp_path, values, "openai", KEY=KEY)
     assert row["provider"] == "openai"
@@ -203,7 +203,7 @@ def test_tls(tmp_path: Path) -> None:
 
 
 def test_no_answer(tmp_path: Path) -> None:
-    """A provider that is not there, or says nothing, fails within the time that it has."""
+    """A provider that is unreachable or silent fails within the time-out."""
     with socket.create_server(("127.0.0.1", 0)) as silent, socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         providers = [
@@ -247,7 +247,7 @@ def test_no_proxy_of_the_environment(tmp_path: Path, server: _Server) -> None:
 
 
 def test_signed_requests(tmp_path: Path, server: _Server) -> None:
-    """For AWS it says that Envoy signs, and checks the host and the profile."""
+    """For AWS the result says that Envoy signs, and the host and the profile are checked."""
     credentials = tmp_path / "credentials"
     aws = {"region": "us-east-1", "credentials_file": str(credentials), "profile": "mine"}
     provider = {**_provider(server.server_port, "bedrock"), "aws": aws}
@@ -281,7 +281,7 @@ def test_signed_requests(tmp_path: Path, server: _Server) -> None:
 def test_a_provider_that_takes_no_key(
     tmp_path: Path, server: _Server, answered: int, ok: bool, said: str
 ) -> None:
-    """It is asked once, without a credential."""
+    """A provider that takes no key is asked once, without a credential."""
     server.status = answered
     values = {"providers": [_provider(server.server_port, "openai-compat", key="none")]}
     (row,) = _run(tmp_path, values, status=0 if ok else 1, KEY=KEY)

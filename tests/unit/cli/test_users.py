@@ -47,7 +47,7 @@ def test_list(run: Run) -> None:
 
 
 def test_an_empty_list(run: Run) -> None:
-    """Nobody is an empty list in JSON, and a remark on standard error in a table."""
+    """Without users JSON has an empty list, and the table is a note on standard error."""
     run("users", "create", "alice")
     run("users", "delete", "alice")
     result = run("users", "list")
@@ -56,7 +56,7 @@ def test_an_empty_list(run: Run) -> None:
 
 
 def test_suspend_and_activate(run: Run) -> None:
-    """Both say what the user is now, and may be repeated."""
+    """Both commands print the user's new state, and can be repeated."""
     run("users", "create", "alice")
     for _ in range(2):
         assert run("users", "suspend", "alice").stdout == "User alice is suspended.\n"
@@ -75,7 +75,7 @@ def test_delete_counts_tokens(run: Run) -> None:
 
 
 def test_a_token_in_the_wrong_place_is_not_shown(run: Run) -> None:
-    """A token given as a user's name is not quoted."""
+    """A token given as a user's name does not appear in the error."""
     text, _ = generate()
     run("users", "create", "alice")
     for command in ("create", "suspend", "delete"):
@@ -85,7 +85,7 @@ def test_a_token_in_the_wrong_place_is_not_shown(run: Run) -> None:
 
 @pytest.mark.parametrize("line", ["suspend ann", "delete ann", "role ann member"])
 def test_the_last_owner(run: Run, line: str) -> None:
-    """A command may take the last owner away, and says so; of others it says nothing."""
+    """A command may remove the last owner, with a warning; for other owners it does not warn."""
     run("users", "create", "ann", "--admin")
     run("users", "create", "bob", "--admin")
     assert run("users", *line.replace("ann", "bob").split()).stderr == ""

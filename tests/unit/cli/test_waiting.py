@@ -51,7 +51,7 @@ def test_fast_work(tmp_path: Path) -> None:
 
 
 def test_not_in_a_log() -> None:
-    """Where standard error is not a terminal nothing is printed."""
+    """Nothing is printed if standard error is not a terminal."""
     command = [sys.executable, "-c", AT_ONCE + BLOCK]
     assert subprocess.run(command, capture_output=True, check=True).stderr == b""
 
@@ -67,7 +67,7 @@ def test_not_in_a_log() -> None:
     ],
 )
 def test_the_slow_commands(line: str, text: str, tmp_path: Path) -> None:
-    """Each command that may take longer than a second says for what it waits."""
+    """Each command that may take longer than a second says what it waits for."""
     provider = "{name: a, type: openai-compat, base_url: 'http://127.0.0.1:1/v1', key: none}"
     (tmp_path / "gateway.yaml").write_text(f"providers: [{provider}]\n")
     seen = _on_terminal(AT_ONCE + COMMAND, *line.split(), folder=tmp_path)

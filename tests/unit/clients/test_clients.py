@@ -112,7 +112,7 @@ def test_prints_for_this_gateway(one: Client) -> None:
 
 @pytest.mark.usefixtures("folder")
 def test_says_what_is_missing() -> None:
-    """What this gateway can't do is named instead of printed."""
+    """The output names what this gateway can't do, instead of printing lines for it."""
     settings = {
         "allow_byok": False,
         "providers": [
@@ -145,7 +145,7 @@ def test_a_model_on_this_machine() -> None:
 
 @pytest.mark.usefixtures("folder")
 def test_says_that_a_key_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lines for the company's key whose variable is not set say so; the gateway's may be."""
+    """Lines for the company's key say if its variable is not set here."""
     hint = "# needs a central key at the gateway; $ANTHROPIC_API_KEY is not set"
     monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
     assert hint in _print("claude-code").stdout
@@ -155,7 +155,7 @@ def test_says_that_a_key_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("folder")
 def test_unknown_name() -> None:
-    """A client that is not there is an error of one line."""
+    """An unknown client is an error of one line."""
     result = _print("no-such-client")
     assert isinstance(result.exception, ConfigError)
     assert "no-such-client" in str(result.exception)

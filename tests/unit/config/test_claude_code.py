@@ -20,14 +20,14 @@ def _config(**settings: Any) -> Config:
 
 
 def test_the_root_has_the_first_provider_or_the_chosen_one() -> None:
-    """Providers of type anthropic take part; the chosen one is that of the root."""
+    """All providers of type anthropic take part, and the chosen one is at the root."""
     assert [one.name for one in _config().claude_code_providers] == ["one", "two"]
     chosen = _config(sign_in={"claude_code": {"provider": "two"}})
     assert [one.name for one in chosen.claude_code_providers] == ["two", "one"]
 
 
 def test_off() -> None:
-    """It is off where it is switched off, and by default where Coder manages the users."""
+    """The sign-in is off if it is switched off, and by default if Coder manages the users."""
     assert _config(sign_in={"claude_code": {"enabled": False}}).claude_code_providers == []
     assert _config(identity="https://coder.test").claude_code_providers == []
     _config(identity="https://coder.test", sign_in={"claude_code": {"enabled": False}})
@@ -54,7 +54,7 @@ def test_what_is_refused(settings: dict[str, Any], message: str) -> None:
 
 
 def test_the_first_entry_for_the_user_counts() -> None:
-    """The first entry with one of the user's groups counts, and one without groups for all."""
+    """The first entry with one of the user's groups applies; one without groups is for all."""
     first = {"groups": ["a", "b"], "settings": {"x": 1}}
     second = {"groups": ["b"], "settings": {"x": 2}}
     limited = ClaudeCode.model_validate({"managed_settings": [first, second]})

@@ -48,7 +48,7 @@ def test_origins(origin: str) -> None:
     ],
 )
 def test_bad_origins(origins: list[str], text: str) -> None:
-    """Anything else is an error that names what to write."""
+    """Any other origin is an error that says what to write."""
     with pytest.raises(ValidationError, match="cors") as caught:
         Config.model_validate({"cors": {"origins": origins}})
     assert text in str(caught.value)
@@ -61,7 +61,7 @@ def test_every_origin() -> None:
 
 @given(st.text(max_size=40) | st.from_regex(r"[a-z]+://[a-z0-9.:/\[\]-]*", fullmatch=True))
 def test_parsing(text: str) -> None:
-    """An origin is kept unchanged or is an error, and holds nothing behind the port."""
+    """An origin is an error or kept unchanged, and has nothing after the port."""
     try:
         assert parse_origin(text) == text
     except ValueError:
@@ -76,6 +76,6 @@ def _mentions(value: Any) -> bool:
 
 
 def test_nothing_is_rendered_by_default() -> None:
-    """Envoy's configuration has the filter only where the setting is."""
+    """Envoy's configuration has the filter only if ``cors`` is set."""
     assert not _mentions(rendered())
     assert _mentions(rendered(cors={"origins": ["*"]}))

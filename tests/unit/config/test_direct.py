@@ -24,7 +24,7 @@ def test_this_machine(listen: str) -> None:
 
 
 def test_more_hosts() -> None:
-    """The gateway's own address and those of the setting come behind it."""
+    """The gateway's own address and the hosts of the setting follow this machine's names."""
     config = _config("::1", "mcp.test", listen="gateway.test:443")
     assert direct_hosts(config)[3:] == ("gateway.test", "mcp.test")
 
@@ -49,7 +49,7 @@ def test_entries_that_lead_around_the_gateway(entry: str, bypasses: bool) -> Non
 
 @given(st.text(max_size=20) | st.from_regex(r"[a-z.*,/:$ 0-9-]{1,20}", fullmatch=True))
 def test_entries_fit_into_a_shell_line(text: str) -> None:
-    """What is accepted needs no quotes in a shell and is one entry of a list with commas."""
+    """An accepted entry needs no shell quotes and is one entry of a comma-separated list."""
     try:
         (entry,) = Proxy(no_proxy=(text,)).no_proxy
     except ValidationError:

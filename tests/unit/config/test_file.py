@@ -51,7 +51,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_lines(location: Location, line: int) -> None:
-    """A value has its key's line; one that is not there that of what should hold it."""
+    """A value has the line of its key, and a missing value that of its container."""
     Path("a.yaml").write_text(TEXT)
     file = read_file(Path("a.yaml"))
     assert file.line(location) == line
@@ -59,7 +59,7 @@ def test_lines(location: Location, line: int) -> None:
 
 
 def test_no_file() -> None:
-    """Without a file there is no place to name."""
+    """Without a file, a message names no place."""
     assert read_file(None).place(("listen",)) == ""
 
 
@@ -96,7 +96,7 @@ _LOCATIONS = st.lists(
 
 @given(_LOCATIONS)
 def test_written_and_read_again(location: Location) -> None:
-    """The path in a message leads back to the place."""
+    """The path in a message can be read back to its location."""
     assert location_of(f"{written(location)}: is wrong") == location
 
 

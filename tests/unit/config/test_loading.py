@@ -61,7 +61,7 @@ def test_an_empty_file_is_the_defaults(text: str) -> None:
 
 
 def test_where_the_file_is_looked_for() -> None:
-    """The argument, then the variable, then gateway.yaml in the working directory."""
+    """The argument comes first, then the variable, then gateway.yaml in the working directory."""
     _write({"listen": "127.0.0.1:1"})
     _write({"listen": "127.0.0.1:2"}, "variable.yaml")
     _write({"listen": "127.0.0.1:3"}, "argument.yaml")
@@ -80,9 +80,9 @@ def test_a_file_that_was_asked_for_has_to_be_there() -> None:
 
 
 def test_files_that_can_t_be_read() -> None:
-    """A folder, bytes that are no text and broken YAML are each one line; so is a link to nowhere.
+    """A folder, bytes that are not text, broken YAML and a dangling link are one line each.
 
-    None of them is taken for no file.
+    None of them counts as a missing file.
     """
     Path("gateway.yaml").symlink_to("nowhere")
     with pytest.raises(ConfigError, match=r"gateway\.yaml: No such file"):
@@ -109,19 +109,19 @@ def test_files_that_can_t_be_read() -> None:
     ],
 )
 def test_a_key_that_stands_twice(text: str, line: int, key: str) -> None:
-    """YAML would silently drop the first one."""
+    """A duplicate key is an error, since YAML would silently drop the first one."""
     assert f"gateway.yaml:{line}: key '{key}' appears twice" in _located(text)
 
 
 @pytest.mark.parametrize("key", ["[a, b]", "{a: b}", "&x [*x]"])
 def test_a_key_that_is_no_text(key: str) -> None:
-    """YAML allows lists and mappings as keys; we say that they are wrong."""
+    """A list or mapping as a key is an error, although YAML allows it."""
     (problem,) = _problems(f"? {key}\n: c\n")
     assert problem.startswith("gateway.yaml")
 
 
 def test_a_merged_mapping_is_no_duplicate() -> None:
-    """YAML's merge key is no key that stands twice."""
+    """A key that YAML's merge key adds is not reported as a duplicate."""
     config = load(
         _write(
             "providers:\n"
@@ -141,7 +141,7 @@ def test_a_tag_runs_no_code() -> None:
 
 
 def test_all_problems_at_once() -> None:
-    """Each line begins with its key's path, and none hides another."""
+    """All problems are reported at once, each beginning with the path of its key."""
     problems = _problems(
         {
             "listn": "127.0.0.1:8080",
@@ -200,13 +200,13 @@ def test_all_problems_at_once() -> None:
     ],
 )
 def test_a_wrong_type_names_its_key(key: str, value: object) -> None:
-    """No value is bent into the type that was wanted."""
+    """A value of a wrong type is an error, and is not converted."""
     (problem,) = _problems({key: value})
     assert problem.startswith(key)
 
 
 def test_sections_have_to_be_mappings() -> None:
-    """A scalar where a section belongs is told in the words of YAML, not of Python."""
+    """A scalar in place of a section is reported in the words of YAML, not of Python."""
     (problem,) = _problems({"authz": "x"})
     assert problem.startswith("authz: must be a mapping of keys to values: grpc, transport, ")
     (problem,) = _problems({"providers": ["x"]})
@@ -229,21 +229,21 @@ def test_sections_have_to_be_mappings() -> None:
     ],
 )
 def test_a_pasted_key_is_never_repeated(provider: dict[str, Any]) -> None:
-    """Wherever the key is put by mistake, the error shows the place and not the key."""
+    """An error shows the place where a key was put by mistake, but not the key."""
     for problem in _problems({"providers": [provider]}):
         assert problem.startswith("providers[0]")
         assert A_KEY.lower() not in problem.lower()
 
 
 def test_a_password_in_the_identity_url_is_never_repeated() -> None:
-    """The URL of a database may hold a password."""
+    """An error in the identity URL does not repeat a password in it."""
     (problem,) = _problems({"identity": "mysql://user:hunter2@db/coder"})
     assert problem.startswith("identity: ")
     assert "hunter2" not in problem
 
 
 def test_keys_that_can_t_be_opened_are_all_listed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files and variables are looked at while the configuration is read."""
+    """Files and variables of keys are checked while the configuration is loaded."""
     Path("empty").write_text("")
     problems = _problems(
         {
@@ -264,7 +264,7 @@ def test_keys_that_can_t_be_opened_are_all_listed(monkeypatch: pytest.MonkeyPatc
 
 
 def test_open_pools() -> None:
-    """Providers without a reference have no key; an unset variable is a key that is not there."""
+    """Providers without a reference have no pool, and an unset variable is a missing key."""
     environ = {"ANTHROPIC_API_KEY": A_KEY}
     pools = open_pools(Config(), environ)
     assert {name: pool.choose() for name, pool in pools.items()} == {
@@ -303,7 +303,7 @@ def test_a_pool_of_keys() -> None:
     ],
 )
 def test_wrong_pools(values: dict[str, object], problem: str) -> None:
-    """One or several keys, at most five, each once, and only where there are central keys."""
+    """A pool has one to five different keys, and only a provider with central keys has one."""
     _write({"providers": [{**PROVIDER, **values}]})
     with pytest.raises(ConfigError) as caught:
         load(environ={})
@@ -311,7 +311,7 @@ def test_wrong_pools(values: dict[str, object], problem: str) -> None:
 
 
 def test_what_uses_no_key_needs_none() -> None:
-    """Envoy's configuration can be made on a machine on which no provider key is."""
+    """Envoy's configuration can be rendered on a machine without provider keys."""
     provider = PROVIDER | {"key": {"file": "not-here.key"}}
     path = _write({"providers": [provider]})
     assert load(path, uses=Uses.NOTHING, environ={}).providers[0].name == "a"
@@ -321,7 +321,7 @@ def test_what_uses_no_key_needs_none() -> None:
 
 @pytest.mark.parametrize("variable", ALLOW_BYOK_VARIABLES)
 def test_flag_over_environment_over_file_over_default(variable: str) -> None:
-    """For the setting that has all four, the nearer one wins."""
+    """A flag overrides the environment, which overrides the file, which overrides the default."""
     _write({"allow_byok": False})
     assert load(environ={}).allow_byok is False
     assert load(environ={variable: "true"}).allow_byok is True
@@ -334,7 +334,7 @@ def test_flag_over_environment_over_file_over_default(variable: str) -> None:
 
 
 def test_both_names_of_the_variable() -> None:
-    """They may agree; when they don't, nobody guesses which one was meant."""
+    """Both variables may be set if they agree; different values are an error."""
     new, old = ALLOW_BYOK_VARIABLES
     assert (new, old) == ("CODER_AI_GATEWAY_ALLOW_BYOK", "CODER_AIBRIDGE_ALLOW_BYOK")
     assert load(environ={new: "0", old: "false"}).allow_byok is False
@@ -349,14 +349,14 @@ def test_both_names_of_the_variable() -> None:
 
 
 def test_a_flag_settles_what_the_environment_leaves_open() -> None:
-    """What a flag overrules need not be right."""
+    """A value that a flag overrides is not validated."""
     environ = dict.fromkeys(ALLOW_BYOK_VARIABLES, "perhaps")
     assert load(environ=environ, allow_byok=False).allow_byok is False
 
 
 @given(st.text(max_size=8) | st.sampled_from(["1", "t", "TRUE", "True", "0", "f", "FALSE", "tRUE"]))
 def test_any_text_is_a_boolean_or_refused(text: str) -> None:
-    """Go's twelve spellings, and nothing else."""
+    """Go's twelve spellings of a boolean are accepted, and no others."""
     spellings = {"1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False"}
     try:
         value = parse_bool(text)
@@ -377,7 +377,7 @@ def test_line_ends_and_byte_order_marks(text: str) -> None:
 
 
 def test_a_configuration_shows_no_key() -> None:
-    """Neither the configuration nor its repr ever holds a key, only where it is."""
+    """Neither the configuration nor its repr ever holds a key, but only its location."""
     Path("key").write_text(A_KEY)
     values = {"providers": [{**PROVIDER, "key": {"file": "key"}}]}
     config = load(_write(values), environ={"OPENAI_API_KEY": A_KEY})

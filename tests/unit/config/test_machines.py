@@ -38,7 +38,7 @@ def _machines(rule: dict[str, Any] | None = None, **issuer: Any) -> dict[str, An
 
 
 def test_a_rule() -> None:
-    """A rule has an hour and no limits by default, and may have both."""
+    """A rule has a lifetime of an hour and no limits by default, and can set both."""
     text = json.dumps(_machines())
     [rule] = Machines.model_validate_json(text).rules
     assert rule.lifetime == 3600

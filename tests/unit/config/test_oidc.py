@@ -1,4 +1,4 @@
-"""authz.config.oidc: what can't work is refused at the start, with the cure."""
+"""authz.config.oidc: settings that can't work are refused at the start, with the cure."""
 
 from pathlib import Path
 from typing import Any
@@ -37,14 +37,14 @@ def test_refused(sign_in: dict[str, Any], text: str) -> None:
 
 
 def test_not_with_coder() -> None:
-    """Where Coder manages the users, they sign in to Coder."""
+    """OIDC is refused if Coder manages the users, since they sign in to Coder."""
     values = {"identity": "https://coder.test", "sign_in": {"oidc": [_OKTA]}}
     with pytest.raises(ValidationError, match=r"sign_in\.oidc: needs a store of authz's own"):
         Config.model_validate(values)
 
 
 def test_missing_secret(tmp_path: Path) -> None:
-    """A client secret that is not there is named before the start, with its place in the file."""
+    """A missing client secret is reported before the start, with its place in the file."""
     file = tmp_path / "gateway.yaml"
     file.write_text(
         "sign_in:\n  oidc:\n    - name: okta\n      issuer: https://acme.okta.com\n"

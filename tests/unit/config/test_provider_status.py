@@ -32,7 +32,7 @@ BASE = {"name": "a", "type": "openai", "base_url": "https://a.example/v1"}
     ],
 )
 def test_status(values: dict[str, Any], text: str, central: bool) -> None:
-    """Each provider says which credential it can be asked with."""
+    """The status of a provider says which credential can be used with it."""
     environ = {"SET": "sk-a", "OTHER": "sk-b", "EMPTY": ""}
     config = Config.model_validate({"providers": [{**BASE, **values}]})
     (status,) = provider_statuses(config, environ)
@@ -41,7 +41,7 @@ def test_status(values: dict[str, Any], text: str, central: bool) -> None:
 
 
 def test_without_own_keys() -> None:
-    """Where own keys are off, a provider without a central key serves nobody."""
+    """A provider without a central key can't be used if own keys are off."""
     config = Config.model_validate({"allow_byok": False, "providers": [BASE]})
     (status,) = provider_statuses(config, {})
     assert (status.central, status.own) == (False, False)

@@ -49,13 +49,13 @@ def test_defaults() -> None:
     ],
 )
 def test_refused(values: dict[str, Any], said: str) -> None:
-    """What can't be meant is refused, with what to write."""
+    """A value that can't be meant is refused with an error that says what to write."""
     with pytest.raises(ValidationError, match=said):
         Proxy.model_validate(values)
 
 
 def test_one_host_for_two_providers() -> None:
-    """Of two providers on one host the first by name is reached through the proxy."""
+    """The proxy reaches the first provider by name if two are on one host."""
     config = Config.model_validate(
         {
             "providers": [

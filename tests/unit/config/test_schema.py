@@ -31,7 +31,7 @@ def test_the_files_in_docs_are_current() -> None:
 
 
 def test_it_is_a_schema() -> None:
-    """It is valid by its own dialect, and has no keyword that a validator would ignore."""
+    """The schema is valid in its own dialect, and has no keyword that a validator would ignore."""
     document = schema()
     jsonschema.Draft202012Validator.check_schema(document)
     text = json.dumps(document)
@@ -116,7 +116,7 @@ _WRONG: dict[str, Any] = {
 
 @pytest.mark.parametrize("case", _WRONG)
 def test_wrong_values(case: str) -> None:
-    """The schema refuses what the settings refuse, where it can be seen in the file alone."""
+    """The schema refuses what the settings refuse, if it can be seen in the file alone."""
     assert validated(_WRONG[case])[1]
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(_WRONG[case], schema())

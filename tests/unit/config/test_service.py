@@ -42,7 +42,7 @@ def _broken(**values: Any) -> list[str]:
 
 @pytest.mark.parametrize("address", ["0.0.0.0:9000", "10.0.0.1:9000", "authz:9000", "[::]:9000"])
 def test_checks_don_t_leave_the_machine_in_clear(address: str) -> None:
-    """The gRPC side carries credentials, so without TLS it stays on loopback unless told."""
+    """The gRPC side carries credentials, so without TLS it needs loopback or ``insecure``."""
     assert "credentials would cross the network in clear" in _problem(authz={"grpc": address})
     allowed = Service.model_validate({"grpc": address, "insecure": True})
     assert str(allowed.grpc) == address
@@ -50,26 +50,26 @@ def test_checks_don_t_leave_the_machine_in_clear(address: str) -> None:
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9000", "[::1]:9000", "localhost:9000", "unix:a"])
 def test_checks_on_this_machine(address: str) -> None:
-    """Loopback and Unix sockets are taken."""
+    """Loopback and Unix sockets are accepted."""
     assert str(Service.model_validate({"grpc": address}).grpc) == address
 
 
 def test_tls_lets_them_leave(authority: Authority) -> None:
-    """With mutual TLS any address is taken, and Envoy shows the same certificate."""
+    """Any address is accepted with mutual TLS, and Envoy shows the same certificate."""
     service = Service.model_validate({"grpc": "0.0.0.0:9001", "tls": _tls(authority)})
     assert service.envoy_tls == service.tls
 
 
 @pytest.mark.parametrize("missing", ["cert_file", "key_file", "ca_file"])
 def test_all_three_or_none(authority: Authority, missing: str) -> None:
-    """A certificate without a CA for the other side's would be one-sided."""
+    """Certificate, key and CA are required together, since TLS has to be mutual."""
     tls = _tls(authority)
     del tls[missing]
     assert f"authz.tls.{missing}" in _problem(authz={"grpc": "127.0.0.1:9001", "tls": tls})
 
 
 def test_what_contradicts_itself(authority: Authority, tmp_path: Path) -> None:
-    """TLS on a Unix socket, TLS and insecure, a client's certificate without TLS."""
+    """TLS excludes a Unix socket and ``insecure``, and a client certificate needs TLS."""
     tls = _tls(authority)
     pair = {key: tls[key] for key in ("cert_file", "key_file")}
     assert "not a Unix socket" in _problem(authz={"tls": tls})
@@ -91,7 +91,7 @@ def test_a_key_that_does_not_match(authority: Authority, tmp_path: Path) -> None
 
 
 def test_what_a_certificate_is_for(authority: Authority) -> None:
-    """One for servers alone can't be shown by Envoy, nor one for clients alone by authz."""
+    """Envoy can't show a certificate for servers only, nor authz one for clients only."""
     server, client = _tls(authority, SERVER), None
     values: dict[str, Any] = {"grpc": "127.0.0.1:9001", "tls": server}
     (problem,) = _broken(authz=values)
@@ -123,12 +123,12 @@ def test_what_a_certificate_is_for(authority: Authority) -> None:
     ],
 )
 def test_where_the_replicas_are(authz: dict[str, Any], envoy: dict[str, Any], problem: str) -> None:
-    """What Envoy is told to ask has to make sense, and to be protected."""
+    """The replica addresses that Envoy asks have to make sense, and to be protected."""
     assert problem in _problem(authz=authz, envoy=envoy)
 
 
 def test_insecure_counts_for_envoy_too() -> None:
-    """Who says so may ask replicas elsewhere in clear."""
+    """``insecure`` also lets Envoy ask replicas on other machines in clear."""
     values = {
         "authz": {"grpc": "0.0.0.0:9001", "insecure": True},
         "envoy": {"authz_grpc": ["authz:9001"]},

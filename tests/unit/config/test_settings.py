@@ -78,7 +78,7 @@ def test_provider_names(name: str) -> None:
     "name", ["", "A", "a_b", "-a", "a-", "a--b", "a/b", "a.b", "ä", "a\n", "٣"]
 )
 def test_no_provider_names(name: str) -> None:
-    """What could be read as more than one segment of a path, or as another name, is none."""
+    """A name that could be read as several path segments, or as another name, is refused."""
     assert "lower-case words" in _problem(
         Provider, {"name": name, "type": "openai", "base_url": "https://a.example"}
     )
@@ -88,13 +88,13 @@ def test_no_provider_names(name: str) -> None:
     "name", ["api", "healthz", "readyz", "sessions", "models", "clients", "oauth"]
 )
 def test_reserved_provider_names(name: str) -> None:
-    """The words of Coder's own routes are refused by name."""
+    """The words of Coder's own routes are reserved, and the error quotes the name."""
     values = {"name": name, "type": "openai", "base_url": "https://a.example"}
     assert f"'{name}' is a reserved name" in _problem(Provider, values)
 
 
 def test_an_unknown_type_names_the_known_ones() -> None:
-    """The message is the list to choose from."""
+    """The error lists the known types."""
     text = _problem(Provider, {"name": "a", "type": "opnai", "base_url": "https://a.example"})
     assert "must be one of anthropic, openai" in text
 
@@ -110,7 +110,7 @@ def test_an_unknown_type_names_the_known_ones() -> None:
     ],
 )
 def test_a_key_is_in_one_place(value: dict[str, Any]) -> None:
-    """None, and more than one, are refused."""
+    """A key reference with no place, or with several, is refused."""
     assert (
         "must be {env: NAME}, {file: PATH}, {exec: [COMMAND, …]} or {workload: {type: …}}"
         in _problem(KeyReference, value)
@@ -119,7 +119,7 @@ def test_a_key_is_in_one_place(value: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", [A_KEY, "A B", "", "1A", "A-B", "Ä"])
 def test_a_key_pasted_as_a_variable_is_not_repeated(name: str) -> None:
-    """What can't be a variable's name may be the key itself."""
+    """A value that can't be a variable's name may be the key itself, so it is not repeated."""
     text = _problem(KeyReference, {"env": name})
     assert "not a key" in text
     assert A_KEY not in text
@@ -160,7 +160,7 @@ _COMMANDS = st.fixed_dictionaries(
 
 @given(_COMMANDS)
 def test_any_command_is_read_or_refused(value: dict[str, Any]) -> None:
-    """What is read is a program with text arguments, and is the same after it was written."""
+    """An accepted command is a program with text arguments, and stays the same when written."""
     try:
         reference = KeyReference.model_validate(value)
     except ValidationError:
@@ -183,7 +183,7 @@ def test_a_key_pasted_as_a_value_is_not_repeated(value: object) -> None:
 
 
 def test_copilot_takes_no_central_key() -> None:
-    """A key that would never be used is a misunderstanding."""
+    """A central key for a Copilot provider is refused, since it would never be used."""
     values = {"name": "a", "type": "copilot", "base_url": "https://a.example", "key": {"env": "A"}}
     assert "own credential only" in _problem(Provider, values)
 
@@ -208,7 +208,7 @@ def test_a_ca_file_has_to_be_readable_and_of_use(tmp_path: Path) -> None:
 
 
 def test_tls_files_have_to_match(tmp_path: Path) -> None:
-    """Two files that are no certificate with its key are refused at the start, not by Envoy."""
+    """Files that are not a certificate and its key are refused at the start, not by Envoy."""
     for name in ("cert.pem", "key.pem"):
         (tmp_path / name).write_text("no PEM")
     values = {"cert_file": str(tmp_path / "cert.pem"), "key_file": str(tmp_path / "key.pem")}
@@ -217,13 +217,13 @@ def test_tls_files_have_to_match(tmp_path: Path) -> None:
 
 
 def test_two_providers_of_one_name() -> None:
-    """A name stands for one provider."""
+    """Two providers can't have the same name."""
     values = {"name": "a", "type": "openai", "base_url": "https://a.example"}
     assert "names are used twice: a" in _problem(Config, {"providers": [values, values]})
 
 
 def test_where_state_is_kept() -> None:
-    """Sockets lie beside each other, and the admin's is its own per listener."""
+    """All sockets are in one folder, and each listener has an admin socket of its own."""
     config = Config.model_validate({"authz": {"grpc": "unix:/run/authz/a.sock"}})
     assert config.state_folder == Path("/run/authz")
     assert config.admin_address == UnixAddress("/run/authz/admin-8080.sock")
@@ -235,7 +235,7 @@ def test_where_state_is_kept() -> None:
 
 
 def test_where_a_key_comes_from(tmp_path: Path) -> None:
-    """The reference opens what it names, and shows no key in any repr."""
+    """A reference opens the file or variable that it names, and no repr shows the key."""
     (tmp_path / "key").write_text(A_KEY)
     of_file = KeyReference(file=tmp_path / "key").open({})
     of_env = KeyReference(env="A").open({"A": A_KEY})
@@ -251,7 +251,7 @@ BEDROCK = {"type": "bedrock", "base_url": "https://bedrock-mantle.us-east-1.api.
 
 
 def test_aws_credentials_are_for_bedrock(tmp_path: Path) -> None:
-    """It takes these and no key, and its base URL has no path of AWS's own."""
+    """Only Bedrock takes AWS credentials; it takes no key, and its base URL has no path."""
     provider = _provider(**BEDROCK, aws=AWS | {"credentials_file": str(tmp_path / "c")})
     assert provider.signed
     assert provider.aws is not None
@@ -267,7 +267,7 @@ def test_aws_credentials_are_for_bedrock(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("region", ["", "us-east", "US-EAST-1", "us-east-1/x", "*", "us-east-1,x"])
 def test_no_regions(region: str) -> None:
-    """What is signed for has to be one region."""
+    """The region to sign for has to be one region."""
     assert "must be an AWS region" in _problem(Aws, {"region": region})
 
 
@@ -275,12 +275,12 @@ def test_no_regions(region: str) -> None:
     "region", ["us-east-1", "ap-southeast-3", "us-gov-west-1", "us-iso-east-1"]
 )
 def test_regions(region: str) -> None:
-    """Those of all partitions."""
+    """Regions of all partitions are accepted."""
     assert Aws.model_validate({"region": region}).region == region
 
 
 def test_no_profile() -> None:
-    """A profile is a name."""
+    """A profile has to be a name."""
     assert "name of a profile" in _problem(Aws, {"region": "us-east-1", "profile": "a]\nb"})
 
 
@@ -288,7 +288,7 @@ def test_no_profile() -> None:
     "path", ["/v1/embeddings", "/v1/files/*", "/v1/models/a.b_c~d-e:f@g", "/v1/*"]
 )
 def test_further_paths(path: str) -> None:
-    """A literal path, or all below one."""
+    """A further path is a literal path, or everything below one."""
     extra = ExtraPath.model_validate({"path": path, "methods": ["POST"]})
     assert extra.central_key is False
     literal = path.removesuffix("/*")
@@ -326,12 +326,12 @@ def test_further_paths(path: str) -> None:
     ],
 )
 def test_no_further_paths(path: str) -> None:
-    """Nothing that would be a pattern, or another path once somebody normalizes it."""
+    """A pattern, or a path that normalization could change, is refused."""
     assert "must be a literal path" in _problem(ExtraPath, {"path": path, "methods": ["GET"]})
 
 
 def test_further_paths_fit_their_type() -> None:
-    """They are below what the base URL stands for, and have a central key only where one is."""
+    """Further paths are below the base URL, and have a central key only if the type has one."""
     values = {"name": "a", "type": "openai", "base_url": "https://a.example/v1"}
     outside = {"extra_paths": [{"path": "/embeddings", "methods": ["POST"]}]}
     assert "must begin with /v1/" in _problem(Provider, values | outside)
@@ -344,7 +344,7 @@ def test_further_paths_fit_their_type() -> None:
 
 
 def test_further_credential_and_account_headers() -> None:
-    """Names in any case; a credential header is one of the user's own for this provider."""
+    """Header names may be in any case, and a credential header counts as one of the user's own."""
     provider = _provider(
         credential_headers=["X-Team-Key"], account_headers={"OpenAI-Organization": "org-1"}
     )
@@ -371,7 +371,7 @@ def test_further_credential_and_account_headers() -> None:
     ],
 )
 def test_headers_that_are_not_for_the_configuration(name: str, problem: str) -> None:
-    """What the gateway sets or removes by itself, and what is no name."""
+    """Headers that the gateway handles itself, and invalid names, are refused."""
     values = {"name": "a", "type": "openai", "base_url": "https://a.example/v1"}
     assert problem in _problem(Provider, values | {"credential_headers": [name]})
     assert problem in _problem(Provider, values | {"account_headers": {name: "x"}})
@@ -379,7 +379,7 @@ def test_headers_that_are_not_for_the_configuration(name: str, problem: str) -> 
 
 @pytest.mark.parametrize("value", ["", " ", "a\r\nb", "ä", "x" * 513, f"{'a' * 10}-{'b' * 22}"])
 def test_values_of_account_headers(value: str) -> None:
-    """Visible ASCII, and no Coder token."""
+    """A value that is not visible ASCII, or is a Coder token, is refused."""
     values = {"name": "a", "type": "openai", "base_url": "https://a.example/v1"}
     problem = _problem(Provider, values | {"account_headers": {"openai-project": value}})
     assert "account_headers" in problem
@@ -387,7 +387,7 @@ def test_values_of_account_headers(value: str) -> None:
 
 @pytest.mark.parametrize("methods", [[], ["post"], ["CONNECT"], ["TRACE"], ["GET|POST"], "POST"])
 def test_methods_of_further_paths(methods: object) -> None:
-    """Those that a provider's own paths may have."""
+    """Methods that a provider's own paths can't have are refused."""
     assert "methods" in _problem(ExtraPath, {"path": "/v1/x", "methods": methods})
 
 
@@ -395,7 +395,7 @@ LOCAL = {"name": "local", "type": "openai-compat", "base_url": "http://127.0.0.1
 
 
 def test_a_provider_that_takes_no_key() -> None:
-    """`key: none` is no key to be read, and is written as it was."""
+    """`key: none` means that there is no key to read, and is written back unchanged."""
     provider = _provider(**LOCAL, key="none")
     assert provider.is_open
     assert provider.key_references == ()
@@ -420,7 +420,7 @@ def test_a_provider_that_takes_no_key() -> None:
     ],
 )
 def test_where_a_key_is_needed(settings: dict[str, Any], message: str) -> None:
-    """Other types take a key, and no other word stands for none."""
+    """Only type openai-compat can have `key: none`, and no other word means the same."""
     with pytest.raises(ValidationError) as caught:
         _provider(**settings)
     assert message in str(caught.value)

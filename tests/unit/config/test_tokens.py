@@ -27,7 +27,7 @@ def test_the_defaults() -> None:
 
 
 def test_what_is_written_is_read_again() -> None:
-    """The children of `authz up` get the same settings."""
+    """Settings survive writing and reading, so the children of `authz up` get the same ones."""
     config = Config.model_validate(_tokens(url="http://127.0.0.1:9000/hook"))
     assert Config.model_validate(config.model_dump(mode="json")) == config
 

@@ -20,7 +20,7 @@ def _found(values: Any) -> dict[str, str]:
 
 
 def test_rules_beside_wrong_values() -> None:
-    """A wrong value hides no rule that does not read it, in its section and in those around it."""
+    """A wrong value does not hide the problems of rules that don't read it, in any section."""
     found = _found(
         {
             "listen": 8080,
@@ -71,14 +71,14 @@ def test_a_wrong_value_causes_no_second_problem() -> None:
 
 
 def test_a_valid_configuration() -> None:
-    """It is whole and has no problem."""
+    """A valid configuration is complete and has no problem."""
     config, problems = validated({"providers": [PROVIDER]})
     assert problems == []
     assert known(config, "listen", "providers")
 
 
 def test_what_is_wrong_is_not_known() -> None:
-    """A wrong value is missing, and reading it fails instead of giving a default."""
+    """A wrong value is left out, and reading it fails instead of giving a default."""
     config, problems = validated({"listen": 8080, "authz": {"http": 1, "workers": 2}})
     assert len(problems) == 2
     assert not known(config, "listen")
@@ -202,7 +202,7 @@ _ANY = st.recursive(
     )
 )
 def test_any_values(values: dict[str, Any]) -> None:
-    """Whatever stands in the file, the result is a configuration or a list of problems."""
+    """Any file gives a configuration or a list of problems."""
     config, problems = validated(values)
     assert problems or known(config, *type(config).model_fields)
     for one, other in itertools.combinations(problems, 2):

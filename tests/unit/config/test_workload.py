@@ -1,4 +1,4 @@
-"""authz.config.workload: which identities are for which providers, and where they may be shown."""
+"""authz.config.workload: the identities for each provider, and where they may be sent."""
 
 from typing import Any
 
@@ -41,12 +41,12 @@ def _provider(kind: str, workload: dict[str, Any]) -> Provider:
     ],
 )
 def test_bad(kind: str, workload: dict[str, Any], problem: str) -> None:
-    """A mistake names what to fix."""
+    """An error names what to fix."""
     with pytest.raises(ValidationError, match=problem):
         _provider(kind, workload)
 
 
 @pytest.mark.parametrize("url", ["https://sts.test/token", "http://127.0.0.1:9000/token"])
 def test_an_endpoint_of_ones_own(url: str) -> None:
-    """Another endpoint is one with TLS, or on this machine."""
+    """A custom endpoint has to use TLS or to be on this machine."""
     assert _provider("gemini", {**GOOGLE, "token_url": url}).key_references

@@ -45,12 +45,12 @@ def _basic(text: str) -> bytes:
     ],
 )
 def test_read_password(value: bytes, password: str | None) -> None:
-    """The password stands behind the first colon of one well-formed Basic value."""
+    """The password is the text after the first colon of one well-formed Basic value."""
     assert read_password([("host", b"x"), (HEADER, value)]) == password
 
 
 def test_two_headers() -> None:
-    """Two headers are none, be they the same."""
+    """Two headers give no password, even if they are equal."""
     good = (HEADER, _basic("coder:secret"))
     assert read_password([good, good]) is None
     assert read_password([]) is None
@@ -58,19 +58,19 @@ def test_two_headers() -> None:
 
 @given(user=st.text(alphabet=string.printable.replace(":", "")), password=st.text(min_size=1))
 def test_any_password(user: str, password: str) -> None:
-    """An ASCII password comes back as it was, and any other is none, whatever the user name."""
+    """An ASCII password is read unchanged, and any other gives None, whatever the user name."""
     expected = password if password.isascii() else None
     assert read_password([(HEADER, _basic(f"{user}:{password}"))]) == expected
 
 
 @given(value=st.binary())
 def test_any_bytes(value: bytes) -> None:
-    """No bytes raise an error, and what is read is never empty."""
+    """Any bytes are read without an error, and never as an empty password."""
     assert read_password([(HEADER, value)]) != ""
 
 
 def test_no_password_is_a_challenge() -> None:
-    """Without a password, or with one that is no token, the answer is 407 and nobody is asked."""
+    """Without a password, or with one that is not a token, the answer is 407 without a look-up."""
     missing, malformed = precheck_connect(None), precheck_connect("hunter2")
     assert isinstance(missing, Deny)
     assert isinstance(malformed, Deny)
@@ -94,7 +94,7 @@ def _token() -> CoderToken:
 
 @pytest.mark.parametrize("rejection", list(Rejection))
 def test_rejected_token(rejection: Rejection) -> None:
-    """Every rejected token gets one text, and its true reason is for the log."""
+    """Every rejected token gets the same text; the true reason is for the log."""
     denied = decide_connect(_token(), rejection)
     assert isinstance(denied, Deny)
     assert denied.status == 407
@@ -103,7 +103,7 @@ def test_rejected_token(rejection: Rejection) -> None:
 
 
 def test_good_token() -> None:
-    """A good token is allowed for no provider yet, and is what the tunnel brings along."""
+    """A good token is allowed without a provider so far, and the tunnel carries it."""
     token = _token()
     identity = Identity("1", "alice", "alice@example.com", token.id, "laptop", None)
     allowed = decide_connect(token, identity)

@@ -50,7 +50,7 @@ def test_any_headers_are_read_or_refused(headers: list[tuple[str, bytes]]) -> No
 
 @given(st.text(alphabet=st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=60))
 def test_only_bearer_is_a_credential(text: str) -> None:
-    """Authorization counts exactly when it is two fields of which the first is Bearer."""
+    """Authorization is a credential exactly if it has two fields, the first of which is Bearer."""
     try:
         bearer = read([(AUTHORIZATION, text.encode())]).bearer
     except BadHeader:
@@ -65,13 +65,13 @@ def test_only_bearer_is_a_credential(text: str) -> None:
     "text", ["Bearer", "Bearer a b", "Bearer a Bearer", "a Bearer", "a", "Bearera"]
 )
 def test_a_bearer_has_exactly_two_fields(text: str) -> None:
-    """Half a credential, or one with something behind it, is none."""
+    """A Bearer value without exactly two fields is not a credential."""
     assert read([(AUTHORIZATION, text.encode())]) == Credentials()
 
 
 @given(_values, st.sampled_from(["Basic", "Digest", "Token", "Bearerx", "xBearer", "Bearer:"]))
 def test_another_scheme_is_no_credential(value: bytes, scheme: str) -> None:
-    """What follows another scheme is never taken for a Bearer token."""
+    """A value with another scheme is never read as a Bearer token."""
     try:
         found = read([(AUTHORIZATION, scheme.encode() + b" " + value)])
     except BadHeader:
@@ -81,7 +81,7 @@ def test_another_scheme_is_no_credential(value: bytes, scheme: str) -> None:
 
 @pytest.mark.parametrize("header", CREDENTIAL_HEADERS)
 def test_a_credential_header_stands_once(header: str) -> None:
-    """Twice is refused, even with the same value and when one is empty."""
+    """A repeated credential header is refused, even with the same or an empty value."""
     for second in (b"sk-1", b""):
         with pytest.raises(BadHeader, match="more than once") as caught:
             read([(header, b"sk-1"), ("x-foo", b"1"), (header, second)])
@@ -102,38 +102,38 @@ def test_odd_bytes_in_a_credential_are_refused(header: str, byte: bytes) -> None
     "value", [b"Bearer\tsk-secret", b"Bearer sk-sec\tret", b"sk-secret\t", b"\t"]
 )
 def test_a_tab_in_a_credential_is_refused(header: str, value: bytes) -> None:
-    """One reader takes a tab for a space, another for a part of the key; the text says it."""
+    """A tab in a credential is refused and named, because readers interpret it differently."""
     with pytest.raises(BadHeader, match="has a tab") as caught:
         read([(header, value)])
     assert "ret" not in caught.value.problem
 
 
 def test_odd_bytes_elsewhere_are_nobodys_business() -> None:
-    """Other headers may hold and repeat what they like."""
+    """Other headers may have any bytes and may be repeated."""
     assert read([("x-foo", b"\xff"), ("x-foo", b"\xff"), ("accept", b"a, b")]) == Credentials()
 
 
 def test_joined_authorization_headers_are_refused() -> None:
-    """A comma is the trace of two Authorization headers joined by a proxy."""
+    """A comma in Authorization is refused: it shows that a proxy joined two headers."""
     with pytest.raises(BadHeader, match="holds a comma, as it does when it is sent more than once"):
         read([(AUTHORIZATION, b"Bearer a, Bearer b")])
 
 
 @pytest.mark.parametrize("blank", [b"", b" ", b"   "])
 def test_blank_is_absent(blank: bytes) -> None:
-    """A header of white space only is read as no header."""
+    """A header with only white space is treated as absent."""
     names = (GOVERNANCE, AUTHORIZATION, X_API_KEY, API_KEY, X_GOOG_API_KEY)
     assert read([(name, blank) for name in names]) == Credentials()
 
 
 def test_values_are_trimmed() -> None:
-    """White space around a value does not belong to it."""
+    """White space around a value is removed."""
     found = read([(GOVERNANCE, b"  a "), (AUTHORIZATION, b"  BEARER   b "), (X_API_KEY, b" c ")])
     assert found == Credentials(Secret("a"), Secret("b"), Secret("c"))
 
 
 def test_a_provider_reads_its_own_headers_only() -> None:
-    """By name there are the Bearer and the API key; the governance token is for no provider."""
+    """A provider's header gives its own credential, and none gives the governance token."""
     found = Credentials(Secret("a"), Secret("b"), Secret("c"), Secret("d"), Secret("e"))
     assert found.named(AUTHORIZATION) == Secret("b")
     assert found.named(X_API_KEY) == Secret("c")
@@ -145,7 +145,7 @@ def test_a_provider_reads_its_own_headers_only() -> None:
 
 @pytest.mark.parametrize("source", [GOVERNANCE, AUTHORIZATION, X_API_KEY, API_KEY, X_GOOG_API_KEY])
 def test_copies_of_a_coder_token_are_found(source: str) -> None:
-    """Every other header in which a Coder token stands, whosesoever, is named, and the path too."""
+    """Each other header with any user's Coder token is reported, and so is the path."""
     value = f"Bearer {TOKEN}" if source == AUTHORIZATION else TOKEN
     found = read(
         [
@@ -163,18 +163,18 @@ def test_copies_of_a_coder_token_are_found(source: str) -> None:
     "text", [TOKEN.replace("-", "%2D"), TOKEN.replace("-", "%2d"), f"%{ord(TOKEN[0]):x}{TOKEN[1:]}"]
 )
 def test_an_escaped_copy_in_the_url_is_found(text: str) -> None:
-    """The provider, or its logs, would decode it."""
+    """An escaped token in the URL is found, because the provider or its logs would decode it."""
     path = f"/x?a=b&token={text}".encode()
     assert read([(":path", path), (X_API_KEY, TOKEN.encode())]).token_headers == (":path",)
 
 
 def test_copies_of_other_credentials_are_left_alone() -> None:
-    """A provider key may be repeated by its client; only Coder tokens are hunted."""
+    """A client may repeat a provider key; only copies of Coder tokens are reported."""
     assert read([(X_API_KEY, b"sk-1"), ("x-foo", b"sk-1")]).token_headers == ()
 
 
 def test_credentials_do_not_show() -> None:
-    """The repr of what a request brings is masked."""
+    """The repr of a request's credentials is masked."""
     text = repr(Credentials(Secret(TOKEN), Secret(OTHER), Secret("sk-ant-api03-secret-secret")))
     assert TOKEN[5:20] not in text
     assert OTHER[5:20] not in text
@@ -190,7 +190,7 @@ def test_credentials_do_not_show() -> None:
     ],
 )
 def test_a_key_as_a_subprotocol_is_refused(value: bytes) -> None:
-    """It is no header of a credential, so nobody would look at it."""
+    """An API key in a subprotocol is refused, because only credential headers are checked."""
     with pytest.raises(BadHeader, match="carries an API key") as caught:
         read([("sec-websocket-protocol", value)])
     assert "sk-1" not in str(caught.value)
@@ -199,7 +199,7 @@ def test_a_key_as_a_subprotocol_is_refused(value: bytes) -> None:
 
 @pytest.mark.parametrize("header", CREDENTIAL_HEADERS)
 def test_joined_headers(header: str) -> None:
-    """Where Envoy joins headers, a comma or an exclamation mark makes a credential unclear."""
+    """If Envoy joins headers, a comma or an exclamation mark makes a credential ambiguous."""
     for value in (b"a,b", b",a", b"a,", b"a!", b"!"):
         with pytest.raises(BadHeader) as caught:
             read([(header, value)], joined=True)

@@ -34,14 +34,14 @@ def test_a_typed_code_is_read(code: str, between: str) -> None:
 
 @given(st.text(max_size=30))
 def test_any_text_is_a_code_or_none(text: str) -> None:
-    """No text makes the reader fail, and what it returns is a code."""
+    """Any text is read as a code or as None, without an error."""
     code = read_user_code(text)
     assert code is None or (len(code) == 8 and set(code) <= set(LETTERS))
 
 
 @given(st.text(string.ascii_letters + string.digits + ".-\0é", max_size=80))
 def test_any_text_is_a_refresh_token_or_none(text: str) -> None:
-    """No text makes the reader fail, and what it returns reads back."""
+    """Any text is read as None or as a token with the same text, without an error."""
     token = read_refresh_token(text)
     assert token is None or token.text == text
 

@@ -53,6 +53,6 @@ def test_a_name_of_another_program_is_shown_in_one_line() -> None:
 
 @given(st.text(max_size=60))
 def test_any_text_is_read(text: str) -> None:
-    """No text raises, and one that is no list never means "no limit"."""
+    """Any text is read without an error, and only an empty list means "no limit"."""
     groups = read_groups(text)
     assert groups or text.strip() == "[]"

@@ -25,7 +25,7 @@ def _allows(rules: TokenRules, use: Use) -> bool:
 
 @given(_RULES, _GROUPS, _USES)
 def test_groups_never_widen_a_token(token: TokenRules, groups: list[Group], use: Use) -> None:
-    """What the groups allow in addition is refused all the same if the token's rules refuse it."""
+    """Groups can't allow a use that the token's rules refuse."""
     if permit(token, groups, use).allowed:
         assert _allows(token, use)
 
@@ -46,7 +46,7 @@ def test_the_order_of_groups_does_not_matter(
 def test_the_union_of_the_groups_within_the_token(
     token: TokenRules, groups: list[Group], use: Use
 ) -> None:
-    """A use is allowed exactly if the token allows it, and a group that limits, or none limits."""
+    """A use needs the token's permission, and that of one limiting group if there are any."""
     limiting = [group.rules for group in groups if group.rules != NO_RULES]
     by_groups = not limiting or any(_allows(rules, use) for rules in limiting)
     assert permit(token, groups, use).allowed == (_allows(token, use) and by_groups)
@@ -56,7 +56,7 @@ def test_the_union_of_the_groups_within_the_token(
 def test_an_unknown_mode_refuses_nothing_that_a_mode_allows(
     token: TokenRules, groups: list[Group], provider: str
 ) -> None:
-    """The first question of a check, about the provider alone, is never the narrower one."""
+    """The first question, about the provider alone, never refuses a use that a mode allows."""
     if any(permit(token, groups, Use(provider, mode)).allowed for mode in Mode):
         assert permit(token, groups, Use(provider)).allowed
 
@@ -88,7 +88,7 @@ def test_a_group_without_rules_does_not_widen() -> None:
 
 
 def test_the_token_is_named_first() -> None:
-    """If both refuse, the refusal is the token's: another token does not help, its text says so."""
+    """If the token and the groups refuse, the refusal names the token."""
     permission = permit(make_rules(["openai"]), (Group("a", NOTHING),), Use("gemini"))
     assert isinstance(permission, Permission)
     assert permission.refused_by is Limiter.TOKEN

@@ -140,19 +140,19 @@ def _serves(provider_type: ProviderType, method: str, path: str) -> bool:
 
 @pytest.mark.parametrize(("name", "method", "path"), SERVED)
 def test_served(name: str, method: str, path: str) -> None:
-    """What clients need of a provider is on its list."""
+    """Each path that clients need is on the provider's list."""
     assert _serves(PROVIDER_TYPES[name], method, path)
 
 
 @pytest.mark.parametrize(("name", "method", "path"), NOT_SERVED)
 def test_not_served(name: str, method: str, path: str) -> None:
-    """What a central key with administrative rights could do harm with is on no list."""
+    """No list has a path that could do harm with an administrative central key."""
     assert not _serves(PROVIDER_TYPES[name], method, path)
 
 
 @pytest.mark.parametrize("provider_type", PROVIDER_TYPES.values(), ids=list(PROVIDER_TYPES))
 def test_every_type_reads_and_writes_known_headers(provider_type: ProviderType) -> None:
-    """Credentials stand in headers of the one list only, so each of them can be removed."""
+    """Credentials are only in headers of the one list, so each of them can be removed."""
     headers = {*provider_type.own_headers, provider_type.central_header or AUTHORIZATION}
     if provider_type.token_header:
         headers.add(provider_type.token_header)
@@ -179,7 +179,7 @@ def test_how_a_key_is_written() -> None:
 
 
 def test_where_own_credentials_stand() -> None:
-    """Where the SDK has a header of its own, that wins; in OpenAI's format it is a Bearer alone."""
+    """The SDK's own header comes first; in OpenAI's format it is a Bearer alone."""
     bearer, openai = (AUTHORIZATION,), ErrorShape.OPENAI
     found = {t.name: (t.own_headers, t.error_shape) for t in PROVIDER_TYPES.values()}
     assert found == {
@@ -209,7 +209,7 @@ def test_where_own_credentials_stand() -> None:
 
 @pytest.mark.parametrize("provider_type", PROVIDER_TYPES.values(), ids=list(PROVIDER_TYPES))
 def test_patterns_can_be_joined(provider_type: ProviderType) -> None:
-    """Each stands for itself behind a prefix and beside others, in Python as in RE2."""
+    """Each pattern matches the same paths alone as behind a prefix and beside others."""
     for path in provider_type.paths:
         assert path.pattern.startswith(("/", "(?:/"))
         alone = re.compile(path.pattern)
@@ -226,7 +226,7 @@ def test_a_coder_token_where_the_sdk_puts_its_key() -> None:
 
 
 def test_only_bedrock_is_signed() -> None:
-    """It has no central key in a header, and no client's part of a signature passes."""
+    """Bedrock alone is signed: it has no central header, and removes signature headers."""
     assert [t.name for t in PROVIDER_TYPES.values() if t.signed] == ["bedrock"]
     bedrock = PROVIDER_TYPES["bedrock"]
     assert bedrock.central_header is None
@@ -234,13 +234,13 @@ def test_only_bedrock_is_signed() -> None:
 
 
 def test_what_needs_no_credential() -> None:
-    """Copilot's two questions and the one of Claude Code's first start."""
+    """Only Copilot's two questions and Claude Code's first one need no credential."""
     keyless = [(t.name, p.pattern) for t in PROVIDER_TYPES.values() for p in t.paths if p.keyless]
     assert keyless == [("anthropic", "/api/hello"), ("copilot", "/(?:_ping|auto)")]
 
 
 def test_reserved_names() -> None:
-    """The words of Coder's own routes and of the token endpoint can't be providers."""
+    """Providers can't have the names of Coder's own routes or of the token endpoint."""
     words = {"api", "healthz", "readyz", "sessions", "models", "clients", "oauth"}
     assert words == RESERVED_NAMES
 
@@ -265,7 +265,7 @@ _LISTINGS = {
 @example("gemini", "/..%2F..%2Ffiles")
 @example("openai", "/%%35c..%%35cfiles")
 def test_no_name_of_a_model_climbs(name: str, rest: str) -> None:
-    """However often a served path is decoded, it stays below the list of models."""
+    """A served path stays below the list of models, however often it is decoded."""
     listing = _LISTINGS[name]
     # As Envoy does it before a route is chosen.
     path = re.sub("%2[eE]", ".", listing + rest)
@@ -279,7 +279,7 @@ def test_no_name_of_a_model_climbs(name: str, rest: str) -> None:
 
 @given(st.lists(st.sampled_from(_PLAIN), min_size=1, max_size=4))
 def test_a_slash_in_a_models_name(words: list[str]) -> None:
-    """Any number of slashes may be escaped in the name of a model."""
+    """The name of a model may have any number of escaped slashes."""
     for slash in ("%2F", "%2f"):
         for name, listing in _LISTINGS.items():
             assert _serves(PROVIDER_TYPES[name], "GET", f"{listing}/{slash.join(words)}")

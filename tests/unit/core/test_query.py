@@ -27,7 +27,7 @@ _ordinary = _names.filter(
     ],
 )
 def test_plain(query: str, plain: tuple[str, ...]) -> None:
-    """What Envoy finds by its name."""
+    """A key is plain if Envoy finds it by its name."""
     assert find(f"/x?{query}", NAMES) == QueryCredentials(plain)
 
 
@@ -54,7 +54,7 @@ def test_plain(query: str, plain: tuple[str, ...]) -> None:
     ],
 )
 def test_hidden(query: str) -> None:
-    """What Envoy would leave in, or what is escaped too often to tell."""
+    """A key is hidden if Envoy would leave it in, or if it is escaped too often to tell."""
     assert find(f"/x?{query}", NAMES).hidden
 
 
@@ -62,12 +62,12 @@ def test_hidden(query: str) -> None:
     "query", ["", "a=key", "a=key=1", "monkey=1", "keys=1", "pageToken=a", "a=%25", "=key"]
 )
 def test_nothing(query: str) -> None:
-    """What only looks alike passes."""
+    """A parameter that only resembles a key passes."""
     assert find(f"/x?{query}", NAMES) == NONE
 
 
 def test_of_a_type_without_any() -> None:
-    """Nothing is looked for where a provider takes nothing from there."""
+    """The query is not searched if the provider takes no credential from it."""
     assert find("/x?key=K", QueryNames()) == NONE
     assert find("/key=K", NAMES) == NONE
 
@@ -86,7 +86,7 @@ def test_of_a_type_without_any() -> None:
     ],
 )
 def test_what_replaces_headers_or_the_method(query: str, override: str | None) -> None:
-    """It is found in every spelling, and named as it is documented."""
+    """The parameter is found in every spelling, and reported by its documented name."""
     assert find(f"/x?{query}", GOOGLES).override == override
 
 
@@ -101,20 +101,20 @@ def test_what_replaces_headers_or_the_method(query: str, override: str | None) -
     ],
 )
 def test_what_chooses_an_account(query: str, accounts: tuple[str, ...], hidden: bool) -> None:
-    """It is named where Envoy can remove it, and hidden where Envoy can't."""
+    """The account is listed if Envoy can remove it, and hidden otherwise."""
     assert find(f"/x?{query}", GOOGLES) == QueryCredentials((), hidden, accounts)
 
 
 @given(st.lists(st.tuples(_ordinary, _ordinary), max_size=4))
 def test_ordinary_parameters_pass(pairs: list[tuple[str, str]]) -> None:
-    """However they are spelled."""
+    """Ordinary parameters pass in any spelling."""
     query = "&".join(f"{quote(name)}={quote(value)}" for name, value in pairs)
     assert find(f"/x?{query}", NAMES) == NONE
 
 
 @given(st.lists(st.booleans(), min_size=3, max_size=3), st.integers(0, 2), _ordinary)
 def test_every_escape_of_a_name_is_found(escape: list[bool], again: int, before: str) -> None:
-    """Any of its letters, once or more, behind anything."""
+    """A name is found with any letters escaped, once or more, after any parameter."""
     name = "".join(
         f"%{ord(letter):02x}" if escaped else letter
         for letter, escaped in zip("key", escape, strict=True)
@@ -127,5 +127,5 @@ def test_every_escape_of_a_name_is_found(escape: list[bool], again: int, before:
 
 @given(st.text(max_size=60))
 def test_any_query_is_read(query: str) -> None:
-    """Whatever comes, there is an answer."""
+    """Any query is read without an error."""
     assert isinstance(find(f"/x?{query}", NAMES).hidden, bool)

@@ -22,7 +22,7 @@ def test_what_is_written_is_read(providers: list[str], modes: list[str]) -> None
 
 
 def test_only_known_providers_are_taken() -> None:
-    """Where the providers are known, another name is refused with those that there are."""
+    """If the providers are known, another name is refused with a list of them."""
     known = ["openai", "anthropic"]
     assert make_rules(["openai"], known=known).providers == ("openai",)
     assert make_rules(known=known) == NO_RULES
@@ -32,7 +32,7 @@ def test_only_known_providers_are_taken() -> None:
 
 
 def test_no_rules_are_not_stored() -> None:
-    """A token without rules has no text, and no text is no rules."""
+    """A token without rules has no text, and a missing text means no rules."""
     assert make_rules() == make_rules([], []) == NO_RULES == read_rules(None)
     assert NO_RULES.as_text() is None
     assert NO_RULES.allow_provider("anthropic")
@@ -54,7 +54,7 @@ def test_no_rules_are_not_stored() -> None:
     )
 )
 def test_what_cannot_be_read_allows_nothing(text: str) -> None:
-    """A damaged text, or a later version's, never widens what a token may do."""
+    """A text that is damaged or of a later version allows nothing."""
     rules = read_rules(text)
     assert rules == NOTHING
     assert not rules.allow_provider("anthropic")
@@ -73,7 +73,7 @@ def test_what_cannot_be_read_allows_nothing(text: str) -> None:
     ],
 )
 def test_bad_rules_are_refused_without_quoting(providers: list[str], modes: list[str]) -> None:
-    """A name that can be no provider's, or an unknown mode, is an error that quotes nothing."""
+    """An impossible provider name or an unknown mode is an error that does not quote it."""
     with pytest.raises(ValueError, match=r"provider|mode") as caught:
         make_rules(providers, modes)
     assert not any(len(name) > 8 and name in str(caught.value) for name in providers)

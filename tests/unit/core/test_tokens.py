@@ -12,7 +12,7 @@ _ANY = st.text(max_size=60) | st.from_regex(r"[0-9A-Za-z]{9,11}-[0-9A-Za-z]{21,2
 
 
 def test_a_made_token_is_read_back() -> None:
-    """Every made token is of Coder's form, is its own and proves itself."""
+    """Every generated token is unique, has Coder's form, and proves itself."""
     texts = set()
     for _ in range(200):
         text, token = generate()
@@ -57,7 +57,7 @@ def test_other_credentials_are_no_tokens(text: str) -> None:
 
 
 def test_coders_looser_shape() -> None:
-    """What Coder's own parser would take is recognised, whatever its characters are."""
+    """Any text that Coder's own parser accepts has a token's shape, whatever its characters."""
     assert has_token_shape(f"{'_' * 10}-{' ' * 22}")
     assert not has_token_shape(f"{'_' * 10}-{' ' * 23}")
     assert not has_token_shape(f"{'_' * 10}{' ' * 23}")

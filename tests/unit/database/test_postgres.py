@@ -46,7 +46,7 @@ async def test_values_keep_their_types(database: PostgresDatabase) -> None:
 
 
 async def test_a_transaction_is_all_or_nothing(database: PostgresDatabase) -> None:
-    """An exception undoes the block and keeps the connection; cancelling undoes it as well."""
+    """An exception rolls back and keeps the connection, and a cancellation rolls back as well."""
 
     async def fail() -> None:
         async with database.transaction() as transaction:
@@ -90,7 +90,7 @@ async def test_tasks_do_not_enter_each_others_transactions(database: PostgresDat
 async def test_transactions_of_processes_are_in_turn(
     postgres: PostgresServer, own: str, database: PostgresDatabase
 ) -> None:
-    """What a transaction read stays true in it, because another's transaction waits for its end."""
+    """A transaction's reads stay true, since a transaction of another process waits for its end."""
     other = PostgresDatabase(parsed(postgres.url(own)))
     read, seen = asyncio.Event(), []
 
@@ -113,7 +113,7 @@ async def test_transactions_of_processes_are_in_turn(
 
 
 async def test_refusals_are_of_two_kinds(postgres: PostgresServer, own: str) -> None:
-    """A taken unique value is a Conflict, everything else one line that quotes no row."""
+    """A duplicate of a unique value is a Conflict; any other error is one line, quoting no row."""
     database = PostgresDatabase(parsed(postgres.url(own)))
     store = await open_store(postgres.url(own), create=False)
     user = await store.create_user("alice")
@@ -135,7 +135,7 @@ async def test_refusals_are_of_two_kinds(postgres: PostgresServer, own: str) -> 
 
 @pytest.mark.parametrize("moment", ["infinity", "-infinity", "10000-01-01 00:00Z"])
 async def test_times_that_python_does_not_know(database: PostgresDatabase, moment: str) -> None:
-    """A row that could not be read, and would fail all others of its batch, is not written."""
+    """A row with a time that Python can't read is refused, as it would fail its whole batch."""
     await database.execute(
         "INSERT INTO users (id, username, created_at, updated_at)"
         " VALUES (gen_random_uuid(), 'a', now(), now())"
@@ -167,7 +167,7 @@ async def test_a_writer_waits_for_another_process(
 async def test_a_server_that_hangs_or_restarts(
     postgres: PostgresServer, own: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A hung server is given up, a restarted one is used, without opening the store again."""
+    """A hung server is given up and a restarted one is used, without opening the store again."""
     monkeypatch.setattr(module, "_ANSWER_SECONDS", 0.2)
     store = await open_store(postgres.url(own), create=False)
     await store.create_user("alice")
@@ -204,7 +204,7 @@ async def test_the_same_tables_as_in_sqlite() -> None:
 
 
 async def test_the_tables_are_made_once(postgres: PostgresServer) -> None:
-    """Of many who make the tables at once one does, and nobody fails or loses anything."""
+    """Of many concurrent calls one creates the tables, and none fails or loses anything."""
     url = postgres.url(postgres.database())
     made = await asyncio.gather(*(make_store(url) for _ in range(8)))
     assert sorted(done for _, done in made) == [False] * 7 + [True]
@@ -216,7 +216,7 @@ async def test_the_tables_are_made_once(postgres: PostgresServer) -> None:
 
 
 async def test_coders_own_database_is_refused(postgres: PostgresServer) -> None:
-    """Nothing is written where Coder manages the users, by any command."""
+    """No command writes to a database in which Coder manages the users."""
     for variant in ("newer", "older"):
         name = postgres.coder_database(variant)
         for attempt in (make_store(postgres.url(name)), _opened(postgres.url(name))):
@@ -252,7 +252,7 @@ async def test_other_tables_are_refused(postgres: PostgresServer) -> None:
 
 
 async def test_a_marker_in_another_schema_is_not_enough(postgres: PostgresServer) -> None:
-    """Our mark in one schema does not make Coder's tables in another ours."""
+    """A mark of authz in one schema does not make Coder's tables in another schema authz's."""
     name = postgres.coder_database()
     postgres.sql(name, "CREATE TABLE authz_schema (version int)", "CREATE SCHEMA other")
     postgres.sql(name, "ALTER TABLE authz_schema SET SCHEMA other")
@@ -261,7 +261,7 @@ async def test_a_marker_in_another_schema_is_not_enough(postgres: PostgresServer
 
 
 async def test_a_role_that_may_not_make_tables(postgres: PostgresServer) -> None:
-    """Missing rights are said, and half a set of tables is not left behind."""
+    """Missing rights are reported, and no partial set of tables is left behind."""
     name = postgres.database()
     postgres.sql(name, f"CREATE ROLE maker_{name} LOGIN")
     with pytest.raises(StoreError, match="permission denied for schema public"):

@@ -54,7 +54,7 @@ def test_a_new_store_is_its_owners_alone(path: Path) -> None:
 
 
 def test_making_keeps_what_is_there(path: Path) -> None:
-    """A store that is there is left alone, and nothing else is left behind."""
+    """An existing store is left unchanged, and no other file is left behind."""
     make(path, IDENTITY)
     before = path.stat().st_ino
     make(path, IDENTITY)
@@ -63,7 +63,7 @@ def test_making_keeps_what_is_there(path: Path) -> None:
 
 
 def test_a_deleted_stores_log_is_not_replayed(path: Path) -> None:
-    """A log that outlived its file does not get into the file made next."""
+    """A log that outlived its file is not replayed into the next file."""
     make(path, IDENTITY)
     with closing(sqlite3.connect(path, isolation_level=None)) as writer:
         writer.execute("UPDATE users SET name = ''")
@@ -112,7 +112,7 @@ def test_many_processes_make_one_store(path: Path) -> None:
 
 
 def test_one_maker_waits_for_another(path: Path) -> None:
-    """While one process makes the store, another neither makes one nor fails."""
+    """A process that finds another one creating the store waits and does not fail."""
     path.parent.mkdir()
     folder = os.open(path.parent, os.O_RDONLY)
     fcntl.flock(folder, fcntl.LOCK_EX)
@@ -138,7 +138,7 @@ def test_one_maker_waits_for_another(path: Path) -> None:
     ],
 )
 def test_what_is_no_store_is_refused(tmp_path: Path, place: str, text: str) -> None:
-    """Whatever else is at the path gives one clear line that names it."""
+    """Anything else at the path gives one clear line that names it."""
     (tmp_path / "folder").mkdir()
     (tmp_path / "junk").write_bytes(b"not a database, but long enough to have a header" * 20)
     (tmp_path / "empty").touch()
@@ -160,7 +160,7 @@ def test_a_store_that_cannot_be_made(tmp_path: Path, place: str) -> None:
 
 
 def test_special_characters_in_the_path(tmp_path: Path) -> None:
-    """A path may hold what has a meaning in SQLite's URIs."""
+    """A path may contain characters that have a meaning in SQLite's URIs."""
     path = tmp_path / "a?b#c%20d" / "identity ü.db"
     make(path, IDENTITY)
     file = SQLiteFile(path, IDENTITY, read_only=True)

@@ -64,7 +64,7 @@ def test_a_version_from_before_the_first_release_is_refused(
 
 
 def test_another_programs_tables_are_refused() -> None:
-    """Another program's SQLite file is not taken for ours, nor an empty one."""
+    """Neither another program's SQLite file nor an empty one is accepted as authz's."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         with pytest.raises(StoreError, match="no tables yet"):
             check_version(connection, IDENTITY, "here")
@@ -105,7 +105,7 @@ def test_a_user_name_is_unique_until_its_user_is_deleted(connection: sqlite3.Con
 def test_a_bad_key_is_refused(
     connection: sqlite3.Connection, key: tuple[object, ...], text: str
 ) -> None:
-    """The tables take no key that the check could misread, and no name of a token twice."""
+    """The tables refuse a key that the check could misread, and a duplicate token name."""
     _add_key(connection, "0" * 10, b"y" * 32, _NOW, "token", "laptop")
     with pytest.raises(sqlite3.IntegrityError, match=text):
         _add_key(connection, *key)

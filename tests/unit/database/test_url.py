@@ -79,7 +79,7 @@ def test_coder_urls(text: str, base: str) -> None:
     ],
 )
 def test_malformed_urls(text: str) -> None:
-    """What is not an identity URL is refused with advice."""
+    """A text that is not an identity URL is refused with advice."""
     with pytest.raises(ValueError, match=r"write|scheme|several processes|malformed|control"):
         parse_identity_url(text)
 
@@ -95,7 +95,7 @@ _SCHEMES = st.sampled_from(["postgresql", "postgres", "https", "http", "sqlite",
 @example("postgresql", "5/", "@host/db")
 @example("https", "\u2100", "@host")
 def test_a_password_never_shows(scheme: str, password: str, tail: str) -> None:
-    """Whatever the URL is, neither an error nor a shown value holds a part of its password."""
+    """Neither an error nor a shown value of any URL holds a part of its password."""
     canary = "hunter2"
     text = f"{scheme}://user:{password}{canary}@{tail}"
     try:

@@ -1,4 +1,4 @@
-"""What all providers of the stand-in have in common."""
+"""The behaviour that all providers of the stand-in share."""
 
 import hashlib
 import logging
@@ -204,7 +204,7 @@ def test_names_are_free() -> None:
 
 
 def test_words_are_counted_in_text_only() -> None:
-    """Structure, identifiers and pictures are no words; depth is no obstacle."""
+    """Only text counts as words, at any depth; structure, identifiers and pictures do not."""
     deep: list[object] = ["deep down"]
     for _ in range(5000):
         deep = [deep]
@@ -216,7 +216,7 @@ def test_words_are_counted_in_text_only() -> None:
     "messages", [None, [], [1], [{"role": "user"}], [{"role": "user", "content": [{"text": 1}]}]]
 )
 def test_nothing_said(messages: object) -> None:
-    """Messages without text are no error, there is just nothing to quote."""
+    """Messages without text are not an error; there is nothing to quote."""
     assert last_prompt(messages) == ""
 
 

@@ -83,7 +83,7 @@ def test_chat_stream(client: openai.OpenAI) -> None:
 
 
 async def test_async_chat_stream_with_usage(aclient: openai.AsyncOpenAI) -> None:
-    """Only with include_usage does a last chunk without choices bring the usage."""
+    """With include_usage the last chunk has the usage and no choices."""
     stream = await aclient.chat.completions.create(
         model="gpt-x", messages=ASK, stream=True, stream_options={"include_usage": True}
     )
@@ -264,7 +264,7 @@ def test_wrong_key(server: Server) -> None:
 
 
 def test_missing_key(http: httpx.Client) -> None:
-    """Without a Bearer token there is a 401 of its own, whatever x-api-key says."""
+    """A request without a Bearer token gets its own kind of 401, whatever x-api-key has."""
     answer = http.get("/openai/v1/models", headers={"x-api-key": OWN})
     assert answer.status_code == 401
     assert answer.json()["error"]["code"] is None

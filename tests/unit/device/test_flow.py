@@ -35,7 +35,7 @@ async def _token(flow: Flow, body: dict[str, Any]) -> Any:
 
 
 async def test_sign_in_over_two_replicas(flow: Flow) -> None:
-    """A code of one replica is approved at the other, and gives a limited token that says whose."""
+    """A code is approved at the other replica, and gives a limited token with the user's email."""
     begun = await flow.begin(0)
     assert begun["verification_uri"] == f"{ORIGIN}/ui/device"
     assert begun["verification_uri_complete"].endswith(begun["user_code"])
@@ -156,7 +156,7 @@ async def test_foreign_form(flow: Flow, page_path: str) -> None:
 
 
 async def test_guessing_codes(flow: Flow) -> None:
-    """After ten wrong codes an address is refused, on the other replica and with a right code."""
+    """After ten wrong codes an address is refused, also at the other replica with a right code."""
     begun = await flow.begin()
     browser = await flow.browser()
     for _ in range(10):

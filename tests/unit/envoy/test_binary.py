@@ -10,7 +10,7 @@ from authz.errors import StartError
 
 
 def test_the_real_program_is_found() -> None:
-    """It is an executable file, not the Python launcher: signals have to reach Envoy itself."""
+    """The program is an executable, not the Python launcher, so signals reach Envoy itself."""
     path = find()
     assert os.access(path, os.X_OK)
     with path.open("rb") as program:
@@ -40,6 +40,6 @@ def test_what_envoy_refuses_is_one_line(text: str, part: str, tmp_path: Path) ->
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    """Envoy says that it can't read it."""
+    """A missing file is an error of Envoy that names the file."""
     with pytest.raises(StartError, match=r"missing\.yaml"):
         validate(tmp_path / "missing.yaml")

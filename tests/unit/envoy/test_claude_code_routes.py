@@ -78,7 +78,7 @@ def test_telemetry_for_a_collector(base: str) -> None:
     ],
 )
 def test_off(settings: dict[str, Any]) -> None:
-    """Switched off, with Coder's users, or without a provider, there is no route of it."""
+    """The sign-in has no routes if it is off, with Coder's users, or without a provider."""
     document = rendered(**settings)
     for path in (*SIGN_IN, "/v1/messages", "/v1/metrics"):
         assert chosen(document, "POST", path)["name"] == "unknown"

@@ -67,7 +67,7 @@ def test_a_provider_by_address(url: str, host: str) -> None:
 
 
 def test_every_https_provider_is_verified() -> None:
-    """There is no TLS to a provider without a trusted root and a name to match."""
+    """TLS to a provider always has a trusted root and a name to match."""
     document = rendered()
     providers = [
         one
@@ -92,7 +92,7 @@ def test_a_local_provider_in_clear(url: str) -> None:
 
 
 def test_limits_follow_the_listener() -> None:
-    """No cluster refuses what the listener has let in; every check may be retried."""
+    """A cluster accepts all that the listener lets in, and every check may be retried."""
     document = rendered(envoy={"max_connections": 77, "max_checks": 55})
     for found in document["static_resources"]["clusters"]:
         limits = found["circuit_breakers"]["thresholds"][0]

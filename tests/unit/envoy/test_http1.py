@@ -16,6 +16,6 @@ _TEXT = st.text(alphabet=st.characters(max_codepoint=0x7E))
 @example("websockets")
 @example("")
 def test_all_but(text: str) -> None:
-    """The pattern matches every text but the word itself, in whatever case."""
+    """The pattern matches every text except the word itself, in upper or lower case."""
     matches = re.fullmatch(all_but("websocket"), text) is not None
     assert matches == (text.lower() != "websocket")

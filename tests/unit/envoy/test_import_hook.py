@@ -47,7 +47,7 @@ def _run(script: str) -> None:
 
 
 def test_every_module_can_be_imported_with_warnings_as_errors() -> None:
-    """No import of a module of ours warns, so each test file can be collected by itself."""
+    """No module causes a warning when imported, so each test file can be collected by itself."""
     _run(MODULES)
 
 

@@ -72,7 +72,7 @@ def test_token_comes_from_the_tunnel(host: str) -> None:
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_hosts(host: str) -> None:
-    """One virtual host is the provider's, and what is for another host is a 421."""
+    """One virtual host is the provider's, and a request for another host gets a 421."""
     manager = _manager(_named(rendering.document(proxy={}), "listeners", f"intercept_{host}"))
     own, other = manager["route_config"]["virtual_hosts"]
     assert own["domains"] == [host, f"{host}:443", f"{host}:80"]
@@ -94,7 +94,7 @@ def test_pool_of_each_client() -> None:
 
 
 def test_public_url() -> None:
-    """A provider's public URL is what clients name, its base URL where requests go."""
+    """Clients use a provider's public URL, and requests go to its base URL."""
     document = rendering.document(
         proxy={},
         providers=[

@@ -35,7 +35,7 @@ def test_what_repeats_is_written_once() -> None:
 
 
 def test_a_comment_is_before_its_section() -> None:
-    """It stands on lines of its own, indented as the section, and once."""
+    """A comment appears once, on lines of its own, with the indentation of its section."""
     lines = to_yaml({"static_resources": {"clusters": [{"name": "a"}]}, "x": {"clusters": []}})
     assert lines.splitlines() == [
         "static_resources:",

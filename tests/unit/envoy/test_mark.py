@@ -55,13 +55,13 @@ def test_every_route_has_the_mark(tmp_path: Path) -> None:
 
 
 def test_no_mark_without_the_setting() -> None:
-    """The configuration is the same as ever where no other Envoy asks."""
+    """Without external gateways the configuration has no mark."""
     document = rendering.document(proxy={})
     assert not any("routes" in _facts(routes) for routes in _route_configs(document))
 
 
 def test_the_secret_is_required(tmp_path: Path) -> None:
-    """Our own Envoy can't be rendered without it, since authz would refuse all its checks."""
+    """Rendering needs the secret, since authz would refuse all checks of our own Envoy."""
     external = _external(tmp_path)
     del external["envoy_secret"]
     with pytest.raises(ConfigError, match="envoy_secret: is required"):

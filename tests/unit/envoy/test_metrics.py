@@ -59,7 +59,7 @@ def test_readiness(watched: tuple[Pair, int]) -> None:
 def test_the_rest_of_the_admin_interface_is_not_there(
     watched: tuple[Pair, int], method: str, path: str
 ) -> None:
-    """What stops Envoy or shows its configuration is 404, however it is written."""
+    """Paths that stop Envoy or show its configuration are a 404 in any spelling."""
     status, text = _ask(watched[1], path, method)
     assert (status, text) == (404, "")
 

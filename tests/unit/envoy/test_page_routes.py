@@ -1,4 +1,4 @@
-"""authz.envoy.page_routes: which paths of the gateway listener are the page's."""
+"""authz.envoy.page_routes: the paths of the gateway listener that belong to the page."""
 
 import re
 from typing import Any
@@ -17,7 +17,7 @@ def document() -> dict[str, Any]:
 
 
 def test_every_place_is_routed_and_nothing_else(document: dict[str, Any]) -> None:
-    """The page's paths go to authz without a check, also those of no page; others keep theirs."""
+    """All paths below the page's go to authz without a check; other paths are unaffected."""
     for place in _PAGES:
         path = re.sub(r"{\w+}", "x", f"/ui{place.path}")
         route = chosen(document, "POST", path)
@@ -39,7 +39,7 @@ def test_a_provider_of_that_name_wins() -> None:
 
 
 def test_the_front_is_for_browsers() -> None:
-    """Only a GET or HEAD of / that asks for HTML is sent on; any other is checked as before."""
+    """Only a GET or HEAD of / that asks for HTML is sent on; the check handles all others."""
     [front, _] = page_routes()
     assert front.match is not None
     assert front.match.path == "/"

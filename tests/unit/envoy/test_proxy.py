@@ -83,7 +83,7 @@ def test_every_request_is_checked() -> None:
 
 
 def test_token_is_part_of_the_pool_key() -> None:
-    """What a tunnel brings along is hashed into the pool's key, else users would share tunnels."""
+    """A tunnel's token is part of the pool's key, else users would share tunnels."""
     (share,) = [
         one["typed_config"]
         for one in _manager(rendering.document(proxy={}))["http_filters"]
@@ -141,12 +141,12 @@ def test_not_tunnelled(authority: str, proxy: dict[str, Any]) -> None:
     ],
 )
 def test_provider_in_any_spelling(authority: str) -> None:
-    """A provider's host that came past its virtual host is refused before the tunnel's route."""
+    """A provider's host in another spelling is refused before the tunnel's route."""
     assert _route_of(authority, {})["name"] == "forbidden: provider in another spelling"
 
 
 def test_host_is_escaped() -> None:
-    """A dot of a provider's host stands for a dot."""
+    """A dot in a provider's host matches only a dot."""
     assert _route_of("apixopenai.com:443", {})["name"] == "tunnel"
 
 
@@ -154,13 +154,13 @@ def test_host_is_escaped() -> None:
     "authority", ["127.0.0.1:443", "8.8.8.8:80", "localhost:443", "A.Localhost:8"]
 )
 def test_company_proxy_gets_names(authority: str) -> None:
-    """To a company's proxy go names only, and none of this machine's."""
+    """A company's proxy gets names only, and no name of this machine."""
     route = _route_of(authority, {"upstream_proxy": "http://proxy.test:3128"})
     assert route["direct_response"]["status"] == 403
 
 
 def test_company_proxy() -> None:
-    """To a company's proxy the CONNECT goes on as a CONNECT."""
+    """A CONNECT goes on to the company's proxy as a CONNECT."""
     route = _route_of("example.com:443", {"upstream_proxy": "http://proxy.test:3128"})
     assert route["route"]["cluster"] == "upstream_proxy"
     assert route["route"]["upgrade_configs"] == [{"upgrade_type": "CONNECT"}]
@@ -185,7 +185,7 @@ def _route_of(authority: str, proxy: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_no_header_is_kept() -> None:
-    """Every header but the pseudo-headers is dropped, whatever its name."""
+    """Every header except the pseudo-headers is removed."""
     (forget,) = [
         one["typed_config"]
         for one in _manager(rendering.document(proxy={}))["http_filters"]

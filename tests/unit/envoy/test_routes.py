@@ -88,7 +88,7 @@ def test_a_route_tells_authz_what_it_leads_to(document: dict[str, Any], provider
 def test_everything_else_is_a_404_after_authz(
     document: dict[str, Any], method: str, path: str, provider: str | None
 ) -> None:
-    """What is not listed leads nowhere, and authz is still asked who it is."""
+    """A path that is not listed is a 404, and authz still checks the token."""
     route = chosen(document, method, path)
     assert route["direct_response"] == {"status": 404}
     assert facts(route).get("provider") == provider
@@ -167,7 +167,7 @@ _segments = st.sampled_from(
     st.sampled_from(["GET", "POST", "DELETE", "HEAD", "PATCH", "BREW"]),
 )
 def test_every_request_has_a_route(document: dict[str, Any], path: str, method: str) -> None:
-    """No path is without a route, and only the provider in its first segment ever serves it."""
+    """Every path has a route, and only the provider in its first segment ever serves it."""
     route = chosen(document, method, path)
     if "route" not in route or route["route"]["cluster"] == "authz_http":
         return
@@ -183,7 +183,7 @@ def test_every_request_has_a_route(document: dict[str, Any], path: str, method: 
 
 
 def test_a_providers_name_is_not_a_pattern() -> None:
-    """Names have no characters that mean something in a regular expression."""
+    """A provider's name is matched literally."""
     document = rendered(
         providers=[{"name": "a-1", "type": "openai-compat", "base_url": "http://127.0.0.1:1/x/v1"}]
     )
@@ -258,7 +258,7 @@ TYPES: list[dict[str, Any]] = [
 def test_paths_of_other_types(
     method: str, path: str, upstream: str | None, further: dict[str, str]
 ) -> None:
-    """Each arrives where the provider has it, and says what authz has to know."""
+    """Each path arrives where the provider has it, and its route has the facts for authz."""
     route = chosen(rendered(providers=TYPES), method, path)
     assert upstream_path(route, path) == (upstream or "/" + path.split("/", 2)[2])
     told = {
@@ -268,7 +268,7 @@ def test_paths_of_other_types(
 
 
 def test_in_the_proxy_a_path_is_the_providers_own() -> None:
-    """There a client knows what Bedrock has in front, and a dot is no pattern."""
+    """In the proxy a client sends Bedrock's full path, and it is not rewritten."""
     settings: dict[str, Any] = {**TYPES[2], "aws": {"region": "us-east-1"}}
     provider = Provider.model_validate(settings)
     found = host_routes([provider], Config())
@@ -282,7 +282,7 @@ def test_in_the_proxy_a_path_is_the_providers_own() -> None:
 
 @pytest.mark.parametrize("on", [True, False])
 def test_models_are_told_who_asks_if_at_all(on: bool) -> None:
-    """By routes to models only, from what authz has answered."""
+    """Only routes to models send the user's headers, with the values of authz's answer."""
     document = rendered(providers=TYPES, send_actor_headers=on)
     for path, is_model in (
         ("/azure/openai/responses", True),

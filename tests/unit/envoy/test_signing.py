@@ -38,7 +38,7 @@ def _signer(url: str, **aws: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("url", URLS)
 def test_only_what_is_centralized_is_signed(url: str) -> None:
-    """By authz's own answer; without one, or with another, the request stays as it is."""
+    """Envoy signs only if authz answered `centralized`, else the request stays unchanged."""
     matching = _filters(url)[0]["typed_config"]
     (matcher,) = matching["xds_matcher"]["matcher_list"]["matchers"]
     assert "on_no_match" not in matching["xds_matcher"]
@@ -52,7 +52,7 @@ def test_only_what_is_centralized_is_signed(url: str) -> None:
 
 @pytest.mark.parametrize("url", URLS)
 def test_how_it_is_signed(url: str) -> None:
-    """For Mantle in that region, with an unsigned body."""
+    """Requests are signed for Mantle in the configured region, with an unsigned body."""
     signer = _signer(url)
     assert (signer["service_name"], signer["region"]) == ("bedrock-mantle", "us-east-1")
     assert signer["use_unsigned_payload"] is True
@@ -62,7 +62,7 @@ def test_how_it_is_signed(url: str) -> None:
 
 
 def test_credentials_from_a_file_and_nowhere_else() -> None:
-    """Envoy reads it, and again when it is replaced."""
+    """Envoy reads the credentials from the file alone, and again when it is replaced."""
     signer = _signer(URLS[0], credentials_file="/run/secrets/aws", profile="ai")
     found = signer["credential_provider"]
     assert found["custom_credential_provider_chain"] is True
@@ -76,7 +76,7 @@ def test_credentials_from_a_file_and_nowhere_else() -> None:
 
 
 def test_nobody_else_signs() -> None:
-    """Neither a provider without credentials nor the listener has such a filter."""
+    """Neither a provider without AWS credentials nor the listener has a signing filter."""
     document = rendered(providers=_providers(URLS[0]))
     assert _filters(URLS[0], "provider_own") == []
     assert "aws_request_signing" not in str(manager(document))

@@ -22,7 +22,7 @@ def _managers(value: Any) -> list[dict[str, Any]]:
 
 
 def test_every_listener_of_clients_is_traced(tmp_path: Path) -> None:
-    """By base URL, at the proxy and inside tunnels; none propagates; Envoy accepts it all."""
+    """Gateway, proxy and tunnels are traced without propagation; the metrics listener is not."""
     files = {"cert_file": str(tmp_path / "ca.pem"), "key_file": str(tmp_path / "ca-key.pem")}
     for file in files.values():
         Path(file).touch()

@@ -57,7 +57,7 @@ def test_private_addresses_are_refused_twice() -> None:
 
 
 def test_allowed_range() -> None:
-    """An allowed range is a hole in what is blocked, in both places."""
+    """An allowed range is removed from the blocked ones, for DNS answers and connections."""
     document = rendering.document(proxy={"allowed_private_cidrs": ["10.1.0.0/16", "fd00::/8"]})
     refused = _refused_by_rbac(document)
     assert refused == _removed_from_dns(_caches(document)[0])
@@ -100,7 +100,7 @@ def test_hole(
 
 @pytest.mark.parametrize("cidr", BLOCKED_CIDRS)
 def test_range_is_written_as_envoy_reads_it(cidr: str) -> None:
-    """No range has bits behind its prefix."""
+    """Each range is in canonical form, without bits after its prefix."""
     assert str(ipaddress.ip_network(cidr)) == cidr
 
 

@@ -86,7 +86,7 @@ def test_unclear_metadata(metadata: bytes) -> None:
 
 
 def test_unreadable_metadata() -> None:
-    """Metadata that are no protobuf are refused as unreadable."""
+    """Metadata that are not protobuf are refused as unreadable."""
     with pytest.raises(BadCheck):
         find(metadata=b"\xff\xff")
 

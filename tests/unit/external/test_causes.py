@@ -8,7 +8,7 @@ from authz.external.causes import LOG_SECONDS, Cause, CauseLog
 
 
 def test_once_a_minute_for_each_cause() -> None:
-    """A flood of checks logs one line a minute for each cause, which counts the others."""
+    """A flood of checks logs a line a minute for each cause, with the number left out."""
     now = 1000.0
     log = CauseLog(lambda: now)
     with capture_logs() as lines:

@@ -80,7 +80,7 @@ def test_a_very_long_path() -> None:
 
 @given(st.text("/.%25eEfF;\\a0\x00\u00e9", max_size=12).map(lambda text: f"/v1/{text}"))
 def test_a_safe_path_stays_where_it_is(path: str) -> None:
-    """However often a server decodes a safe path, it holds no separator that was not there."""
+    """A safe path gets no new separators, however often a server decodes it."""
     if not is_safe(path):
         return
     decoded = path

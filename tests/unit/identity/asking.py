@@ -1,4 +1,4 @@
-"""How a test asks Coder's API as a source."""
+"""Helpers that ask Coder's API as an identity source."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ def unknown() -> CoderToken:
 
 
 async def reached(condition: Callable[[], bool]) -> None:
-    """Wait until something is so in the server's thread."""
+    """Wait until a condition is true in the server's thread."""
     end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end

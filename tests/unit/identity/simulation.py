@@ -149,10 +149,10 @@ async def run(
 def too_late(
     world: World, requests: list[Request], allows: Callable[[object], bool], bound: float = 0
 ) -> list[Request]:
-    """Return the requests that were allowed, though they came ``bound`` or more after a deletion.
+    """Return the requests that arrived more than ``bound`` steps after a deletion but were allowed.
 
-    A request of the very step of the deletion came before it or after it: steps are whole, and a
-    deletion is one, so with ``bound`` 0 a later arrival is a later step.
+    A request in the same step as the deletion may have come before or after it, because steps are
+    whole numbers. With ``bound`` 0, only a request in a later step arrived later.
     """
     return [
         one

@@ -25,7 +25,7 @@ async def _actions(store: Store) -> list[tuple[str, str]]:
 
 
 async def test_every_change_is_recorded(any_store: Store) -> None:
-    """What changes users and tokens is in the log, in order, with who and when, without secrets."""
+    """Each change of users and tokens is logged in order, with actor and time, without secrets."""
     alice = await any_store.create_user("alice", role="owner")
     text, key = await any_store.create_token(alice, "laptop", rules=make_rules(["openai"]))
     await any_store.expire_token(key)
@@ -89,7 +89,7 @@ async def test_what_did_not_happen_is_not_recorded(any_store: Store) -> None:
 async def test_the_change_and_its_entry_are_one(
     any_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the entry can't be written, the change is not made."""
+    """A change fails if its audit entry can't be written."""
     alice = await any_store.create_user("alice")
     _, key = await any_store.create_token(alice, "laptop")
 
@@ -130,7 +130,7 @@ async def test_another_actor_and_one_users_entries(any_store: Store) -> None:
 
 
 async def test_old_entries_are_removed(any_store: Store) -> None:
-    """What is older than the retention goes, the rest stays."""
+    """Entries older than the retention are removed, and the others stay."""
     await any_store.create_user("alice")
     between = datetime.now(UTC)
     await any_store.create_user("bob")

@@ -20,7 +20,7 @@ from tests.unit.identity.test_caching_source import Clock
 
 
 def _asked(bad: BadTokens) -> int:
-    """Ask as often as may be asked at once."""
+    """Take questions until one is refused, and return how many were allowed at once."""
     count = 0
     while True:
         try:
@@ -33,7 +33,7 @@ def _asked(bad: BadTokens) -> int:
 @pytest.mark.parametrize("rejection", list(Rejection))
 @pytest.mark.parametrize("final", [True, False])
 def test_how_long_a_refusal_is_shared(rejection: Rejection, final: bool) -> None:
-    """A final refusal is shared for ten seconds, one that may pass for one, and then no more."""
+    """A final refusal is shared for ten seconds, and one that may pass for one second."""
     clock = Clock()
     bad, token = BadTokens(clock), unknown()
     bad.remember(token, rejection, is_final=final)
@@ -53,7 +53,7 @@ def test_another_secret_is_another_token() -> None:
 
 
 def test_questions_are_bounded() -> None:
-    """At most so many at once and then so many a second; good tokens take nothing."""
+    """Questions are limited to a burst and then a rate per second; good tokens use up nothing."""
     clock = Clock()
     bad = BadTokens(clock)
     assert _asked(bad) == BURST
@@ -82,7 +82,7 @@ def test_slower_while_coder_limits() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    """Of many refusals the oldest are forgotten."""
+    """The oldest of too many refusals are forgotten."""
     bad, first = BadTokens(Clock()), unknown()
     bad.remember(first, Rejection.UNKNOWN, is_final=True)
     for number in range(10_000):

@@ -17,7 +17,7 @@ Verification = Identity | Rejection
 
 @dataclass
 class Source:
-    """A source that says what it is told to say.
+    """A source that returns what the test sets.
 
     Attributes:
         verification: of every token, or the error that is raised.
@@ -80,7 +80,7 @@ async def _taken(source: Source) -> None:
 async def ask_in_flight(
     memory: CachingSource, source: Source, token: CoderToken
 ) -> tuple[asyncio.Task[Verification], asyncio.Future[None]]:
-    """Start a request whose look-up has read the verification of now; it returns when set."""
+    """Start a request whose look-up has read the current answer; it ends when the future is set."""
     hold = asyncio.get_running_loop().create_future()
     source.hold.append(hold)
     task = asyncio.create_task(memory.verify(token))
@@ -89,7 +89,7 @@ async def ask_in_flight(
 
 
 async def test_nothing_is_remembered_by_default() -> None:
-    """With both settings at zero every request is looked up, and none passes when that fails."""
+    """With both settings at zero, every request is looked up, and fails if its look-up fails."""
     source, token = Source(), token_of()
     memory = CachingSource(source, max_staleness=0, stale_if_error=0, clock=Clock())
     for _ in range(3):
@@ -139,7 +139,7 @@ async def test_another_secret_is_not_remembered() -> None:
 
 
 async def test_stale_if_error_marks_and_counts() -> None:
-    """When the source is down an allow is answered again until the bound, marked and counted."""
+    """An allow is reused until the bound while the source is down, and is marked and counted."""
     source, clock, token = Source(), Clock(), token_of()
     counted: list[None] = []
     memory = CachingSource(
@@ -165,7 +165,7 @@ async def test_stale_if_error_marks_and_counts() -> None:
 
 
 async def test_an_answer_that_says_nothing_is_no_outage() -> None:
-    """A source that is up and does not vouch for a token ends its grace, in an outage later too."""
+    """An answer that doesn't confirm a token ends its stale grace, also for a later outage."""
     source, token = Source(), token_of()
     memory = CachingSource(source, max_staleness=0, stale_if_error=60, clock=Clock())
     assert await memory.verify(token) is ALICE
@@ -178,7 +178,7 @@ async def test_an_answer_that_says_nothing_is_no_outage() -> None:
 
 
 async def test_the_time_of_the_failure_counts() -> None:
-    """A look-up that fails late is answered by what is young enough then, not when it began."""
+    """A late failure is answered with an allow that is young enough then, not at its start."""
     source, clock, token = Source(), Clock(), token_of()
     memory = CachingSource(source, max_staleness=0, stale_if_error=5, clock=clock)
     await memory.verify(token)
@@ -206,7 +206,7 @@ async def test_a_rejection_ends_every_allow() -> None:
 
 @pytest.mark.parametrize("later", [-1, 0, 1])
 async def test_a_rejection_wins_over_an_older_allow_in_flight(later: int) -> None:
-    """Whichever of two requests was first: an allow that returns after a rejection is dropped."""
+    """An allow that returns after a rejection is dropped, whichever request was first."""
     source, clock, token = Source(), Clock(), token_of()
     memory = CachingSource(source, max_staleness=5, stale_if_error=60, clock=clock)
     if later > 0:
@@ -235,7 +235,7 @@ async def test_a_rejection_wins_over_an_older_allow_in_flight(later: int) -> Non
 
 
 async def test_a_token_that_is_good_again_passes() -> None:
-    """A rejection stops no request that arrives later: a user may be activated again."""
+    """A rejection does not affect later requests, since a user may be activated again."""
     source, clock, token = Source(Rejection.USER_INACTIVE), Clock(), token_of()
     memory = CachingSource(source, max_staleness=5, stale_if_error=0, clock=clock)
     assert await memory.verify(token) is Rejection.USER_INACTIVE
@@ -288,7 +288,7 @@ async def test_memory_is_bounded_and_bad_tokens_push_out_no_good_one() -> None:
 
 
 async def test_no_secret_is_kept() -> None:
-    """What is remembered of a token is its digest, not its text."""
+    """The cache keeps a token's digest and not its text."""
     source = Source()
     memory = CachingSource(source, max_staleness=5, stale_if_error=5)
     await memory.verify(token_of())

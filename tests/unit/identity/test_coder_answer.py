@@ -1,4 +1,4 @@
-"""authz.identity.coder_answer: what is and what is not taken for Coder's word."""
+"""authz.identity.coder_answer: which answers count as Coder's own statements."""
 
 import json
 from typing import Any
@@ -29,7 +29,7 @@ JSON = "application/json; charset=utf-8"
 
 
 def answer(status: int, body: Any, content_type: str = JSON) -> Answer:
-    """Make an answer; what is not bytes is written as JSON."""
+    """Make an answer; a body that is not bytes is encoded as JSON."""
     raw = body if isinstance(body, bytes | None) else json.dumps(body).encode()
     return Answer(status, content_type, raw)
 
@@ -78,7 +78,7 @@ def test_what_lasts(status: int, message: str, final: bool) -> None:
 @pytest.mark.parametrize("status", [400, 403, 404, 429, 500, 502, 503, 504, 302, 200])
 @pytest.mark.parametrize("is_coders", [True, False])
 def test_which_answer_is_an_outage(status: int, is_coders: bool) -> None:
-    """Only a proxy's word that Coder does not answer is an outage; no answer of Coder's is."""
+    """Only a proxy's 502, 503 or 504 is an outage; an answer from Coder itself never is."""
     sent = Answer(status, JSON, b"[]", is_coders=is_coders)
     with pytest.raises(IdentityUnavailable) as caught:
         read_user(sent, "id")
@@ -102,13 +102,13 @@ def test_which_answer_is_an_outage(status: int, is_coders: bool) -> None:
     ],
 )
 def test_a_200_without_a_user_allows_nobody(change: dict[str, Any]) -> None:
-    """A 200 counts only with a user's UUID and printable name in it."""
+    """A 200 counts only if it has a user's UUID and a printable name."""
     with pytest.raises(IdentityUnavailable, match="not a user"):
         read_user(answer(200, USER | change), "id")
 
 
 def test_unknown_fields_and_a_missing_email_are_fine() -> None:
-    """What a later release adds is ignored, and an e-mail address is not needed."""
+    """Unknown fields of later releases are ignored, and a missing e-mail address is accepted."""
     verification = read_user(answer(200, USER | {"email": None, "new": {"a": []}}), "0123456789")
     assert verification == Identity(str(USER["id"]), "alice", "", "0123456789", "", None)
 
@@ -170,7 +170,7 @@ def test_narrow(end: str, more: dict[str, Any]) -> None:
     ],
 )
 def test_almost_narrow(almost: Answer) -> None:
-    """Anything that differs from it in status, type, words or keys is another 404."""
+    """An answer that differs in status, type, words or keys is not the narrow scope's 404."""
     assert not is_narrow(almost)
 
 

@@ -55,7 +55,7 @@ async def test_a_server_that_hangs(coder: Coder, coder_source: CoderSource) -> N
 
 
 async def test_connections_that_are_cut(coder: Coder, coder_source: CoderSource) -> None:
-    """A reset is an error and no answer; the next request gets a new connection."""
+    """A connection reset is an error, and the next request opens a new connection."""
     token = read(coder.state.create_key("alice"))
     assert isinstance(await coder_source.verify(token), Identity)
     coder.reset = True
@@ -114,7 +114,7 @@ async def test_a_base_with_a_path(coder: Coder) -> None:
 
 
 async def test_private_ca(tmp_path: Path) -> None:
-    """TLS is verified: by the private CA that is named, and by no other."""
+    """TLS is verified against the configured private CA and no other."""
     ours, foreign = Authority(tmp_path, "ours"), Authority(tmp_path, "foreign")
     coder = Coder()
     with coder.running(certificate=ours.issue()):
@@ -151,7 +151,7 @@ async def test_bad_ca_files(tmp_path: Path) -> None:
 async def test_no_cookies_proxies_or_netrc(
     coder: Coder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing of the environment, or of an answer, changes where a token goes and what with it."""
+    """Neither the environment nor an answer changes where a token is sent, or what with it."""
     netrc = tmp_path / "netrc"
     netrc.write_text("default login u password hunter2\n")
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
@@ -179,7 +179,7 @@ async def test_connections_are_kept(coder: Coder, coder_source: CoderSource) -> 
 
 
 def test_the_server_speaks_raw_http(coder: Coder) -> None:
-    """The stand-in's 401 carries what newer releases send, so that tests see it as clients do."""
+    """The fake server's 401 matches newer releases, so that tests see it as clients do."""
     with socket.create_connection(("127.0.0.1", coder.port)) as connection:
         connection.sendall(b"GET /api/v2/users/me HTTP/1.1\r\nHost: c\r\nConnection: close\r\n\r\n")
         answer = b"".join(iter(lambda: connection.recv(65536), b"")).decode()

@@ -19,7 +19,7 @@ from tests.unit.identity.asking import reached, read, unknown
 async def test_concurrent_requests_share_the_next_call(
     coder: Coder, coder_source: CoderSource
 ) -> None:
-    """However many ask for one token while a call is under way: one more call serves them."""
+    """All requests for a token that arrive while a call is under way share one further call."""
     token = read(coder.state.create_key("alice"))
     coder.delay = 0.5
     first = asyncio.create_task(coder_source.verify(token))
@@ -74,7 +74,7 @@ async def test_a_flood_of_unknown_tokens_does_not_starve_good_ones(
 async def test_an_id_alone_gets_no_place_among_the_good(
     coder: Coder, coder_source: CoderSource
 ) -> None:
-    """A good token's id, which is no secret, with other secrets counts as unknown."""
+    """A good token's id with another secret counts as unknown, since the id is no secret."""
     text = coder.state.create_key("alice")
     await coder_source.verify(read(text))
     coder.hang_unknown = True
@@ -113,7 +113,7 @@ async def test_invented_tokens_leave_room_for_revoked_ones(
 async def test_a_bad_token_again_and_again_costs_one_call(
     coder: Coder, coder_source: CoderSource
 ) -> None:
-    """A client that goes on with a dead token is refused without asking Coder each time."""
+    """A client that keeps sending a dead token is refused without asking Coder each time."""
     token = unknown()
     for _ in range(3):
         verifications = await asyncio.gather(*(coder_source.verify(token) for _ in range(100)))
@@ -122,7 +122,7 @@ async def test_a_bad_token_again_and_again_costs_one_call(
 
 
 async def test_coders_limit_for_bad_tokens(coder: Coder, coder_source: CoderSource) -> None:
-    """While Coder answers 429 for bad tokens none passes, and good ones do, also new ones."""
+    """While Coder answers 429 for bad tokens, those never pass, but good ones do, even new ones."""
     known, revoked = (read(coder.state.create_key("alice")) for _ in range(2))
     for token in (known, revoked):
         await coder_source.verify(token)
@@ -138,14 +138,14 @@ async def test_coders_limit_for_bad_tokens(coder: Coder, coder_source: CoderSour
 
 
 async def test_new_tokens_cost_nothing(coder: Coder, coder_source: CoderSource) -> None:
-    """After a start all tokens are unknown; the good ones use nothing up, however many they are."""
+    """Good tokens that are unknown after a start use up no limit, however many there are."""
     tokens = [read(coder.state.create_key("alice")) for _ in range(200)]
     verifications = await asyncio.gather(*(coder_source.verify(token) for token in tokens))
     assert all(isinstance(one, Identity) for one in verifications)
 
 
 async def test_close(coder: Coder) -> None:
-    """Closing fails who waits, leaves no task and no connection, and may be done twice."""
+    """Closing fails waiting callers, leaves no task or connection, and may be done twice."""
     before = asyncio.all_tasks()
     source = CoderSource(coder.url)
     await source.close()
@@ -164,6 +164,6 @@ async def test_close(coder: Coder) -> None:
 
 
 async def test_a_token_without_its_text_is_an_error(coder_source: CoderSource) -> None:
-    """A token that was not presented can't be passed on, and is never allowed."""
+    """A token without its text can't be passed on to Coder, and is never allowed."""
     with pytest.raises(IdentityUnavailable, match="ValueError"):
         await coder_source.verify(generate()[1])

@@ -40,7 +40,7 @@ async def test_valid(coder: Coder, coder_source: CoderSource) -> None:
 
 
 async def test_unknown_and_deleted(coder: Coder, coder_source: CoderSource) -> None:
-    """An id that Coder does not have is refused, at once after the deletion too."""
+    """An id that Coder does not know is refused, also right after its deletion."""
     assert await coder_source.verify(unknown()) is Rejection.UNKNOWN
     token = read(text := coder.state.create_key("alice"))
     assert isinstance(await coder_source.verify(token), Identity)
@@ -79,7 +79,7 @@ async def test_suspended_and_deleted_users(coder: Coder, coder_source: CoderSour
 
 
 async def test_asking_re_activates_and_slides(coder: Coder, coder_source: CoderSource) -> None:
-    """The call's side effects: a dormant user becomes active, a session's expiry moves."""
+    """Asking Coder has side effects: a dormant user becomes active, and a session is extended."""
     coder.state.set_status("alice", "dormant")
     session = coder.state.create_key("alice", login_type="password")
     token = coder.state.create_key("alice")
@@ -112,7 +112,7 @@ async def test_narrow_scope(coder: Coder, coder_source: CoderSource) -> None:
 
 
 async def test_a_404_of_something_else_is_no_allow(coder: Coder, coder_source: CoderSource) -> None:
-    """Coder's own words don't allow when the server does not show that it is Coder's."""
+    """A 404 with Coder's own words is no allow unless the server identifies itself as Coder."""
     coder.canned[USERS_ME] = Canned.of(404, {"message": NOT_FOUND})
     coder.canned[BUILD_INFO] = Canned.of(404, {"message": NOT_FOUND})
     for _ in range(2):
@@ -149,7 +149,7 @@ async def test_a_404_of_something_else_is_no_allow(coder: Coder, coder_source: C
 async def test_answers_that_say_nothing(
     coder: Coder, coder_source: CoderSource, canned: Canned, text: str
 ) -> None:
-    """What is no statement about the token is neither an allow nor a rejection, and is named."""
+    """An answer that says nothing about the token is no allow or rejection; the error names it."""
     token = read(secret := coder.state.create_key("alice"))
     await coder_source.verify(token)
     coder.canned[USERS_ME] = canned
@@ -168,7 +168,7 @@ async def test_a_401_counts_whatever_its_body(coder: Coder, coder_source: CoderS
 
 
 async def test_rate_limit_of_one_user(coder: Coder, coder_source: CoderSource) -> None:
-    """A user who has reached Coder's limit holds up nobody else."""
+    """A user who has reached Coder's rate limit does not hold up other users."""
     coder.state.create_user("bob")
     alice, bob = (read(coder.state.create_key(name)) for name in ("alice", "bob"))
     coder.rate_limit = {"alice": 2, "bob": 100}
@@ -180,7 +180,7 @@ async def test_rate_limit_of_one_user(coder: Coder, coder_source: CoderSource) -
 
 
 async def test_ready(coder: Coder, coder_source: CoderSource) -> None:
-    """It is ready when the server answers as Coder's, and takes no token to find out."""
+    """The source is ready if the server answers as Coder does; the check sends no token."""
     await coder_source.check_ready()
     assert coder.tokens == []
     for canned in (NO_JSON, Canned.of(200, {}), INTERNAL_ERROR):

@@ -24,7 +24,7 @@ def test_bad_user_names(name: str) -> None:
 
 @pytest.mark.parametrize("email", ["a@b", "alice+x@example.com"])
 def test_good_emails(email: str) -> None:
-    """An address is something, an at sign, something."""
+    """An e-mail address needs text on both sides of an at sign."""
     assert check_email(email) is None
 
 
@@ -38,7 +38,7 @@ def test_bad_emails(email: str) -> None:
 
 @pytest.mark.parametrize("name", ["laptop", "my laptop", "Büro", "x" * 64])
 def test_good_token_names(name: str) -> None:
-    """A token's name is nearly free text."""
+    """A token's name can be nearly any text."""
     assert check_token_name(name) is None
 
 

@@ -75,7 +75,7 @@ async def test_the_documented_grants_are_needed(newer: Tables) -> None:
 
 
 async def test_passwords(newer: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A password comes from the URL, PGPASSWORD or PGPASSFILE, and is in no error."""
+    """A password can come from the URL, PGPASSWORD or PGPASSFILE, and appears in no error."""
     secret, role, port = "hunter2/@ é", "with_password", newer.server.port
     newer.sql(f"CREATE ROLE {role} LOGIN PASSWORD '{secret}'", GRANTS.format(role=role))
     plain, full = newer.url(role, port=port), newer.url(role, secret, port=port)
@@ -125,7 +125,7 @@ async def test_a_url_that_leads_nowhere(url: str, text: str) -> None:
 
 
 async def test_unknown_databases_and_users(postgres: PostgresServer) -> None:
-    """The server's own words say which name it does not know."""
+    """The error quotes the server, which names the database or role that it does not know."""
     assert 'database "nothing" does not exist' in await _reason(parsed(postgres.url("nothing")))
     reason = await _reason(parsed(postgres.url("postgres", user="nobody_here")))
     assert 'role "nobody_here" does not exist: check user and password' in reason
@@ -173,7 +173,7 @@ async def test_a_replica_is_refused(newer: Tables) -> None:
 
 
 async def test_too_many_clients(newer: Tables) -> None:
-    """When the server takes no more connections the error says so, and later it works."""
+    """The error says that the server has no connection left, and a later request succeeds."""
     role = f"limited_{newer.name}"
     newer.add_reader(role)
     newer.sql(f"ALTER ROLE {role} CONNECTION LIMIT 1")

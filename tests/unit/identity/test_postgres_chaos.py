@@ -20,9 +20,9 @@ from tests.support.postgres_proxy import proxy
 from tests.support.postgres_tables import Tables
 
 _SLACK = 10
-"""What a busy machine may add to a time limit."""
+"""Seconds that a busy machine may add to a time limit."""
 _OUTAGE_SECONDS = 1.2
-"""Longer than a look-up, so that some begin and end in it."""
+"""Longer than a look-up, so that some look-ups begin and end within the outage."""
 
 
 Opened = Callable[[PostgresURL], PostgresSource]
@@ -36,7 +36,7 @@ def tables(postgres: PostgresServer) -> Tables:
 
 @pytest.fixture(autouse=True)
 async def nothing_leaks() -> AsyncIterator[None]:
-    """Tasks and open files are as few afterwards as before."""
+    """Check that a test leaves no further task or open file behind."""
     # What the event loop opens for its first connection stays open as long as the loop.
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
     _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
@@ -76,7 +76,7 @@ class Load:
 
     Attributes:
         allowed: how often the good one passed.
-        unavailable: how often nothing could be told.
+        unavailable: how often the source was unavailable.
         slowest: seconds of the slowest answer.
     """
 
@@ -88,7 +88,7 @@ class Load:
         self.recovered = asyncio.Event()
 
     async def work(self) -> None:
-        """Ask for ever; fails at the first wrong answer."""
+        """Ask forever, and fail at the first wrong answer."""
         loop = asyncio.get_running_loop()
         while True:
             for token in (self._good, self._deleted):
@@ -149,7 +149,7 @@ async def test_the_server_is_gone(
     repair: Callable[[PostgresServer], None],
     where: str,
 ) -> None:
-    """While it is away nothing passes, and the first request after its return is answered."""
+    """While the server is away nothing passes; the first request after its return is answered."""
     server = tables.server
     async with _load(opened(tables.url(port=server.port if where == "tcp" else 0)), tables) as load:
         fault(server)
@@ -169,7 +169,7 @@ async def test_the_server_is_gone(
 
 @pytest.mark.usefixtures("patient")
 async def test_cut_connections_are_not_noticed(tables: Tables, opened: Opened) -> None:
-    """When every connection is cut, again and again, each request still gets its answer."""
+    """Each request gets its answer although every connection is cut repeatedly."""
     async with _load(opened(tables.url()), tables) as load:
         for _ in range(10):
             tables.server.terminate_connections(tables.name)
@@ -180,7 +180,7 @@ async def test_cut_connections_are_not_noticed(tables: Tables, opened: Opened) -
 
 @pytest.mark.usefixtures("patient")
 async def test_idle_connections_are_cut(tables: Tables, opened: Opened) -> None:
-    """When connections were cut since the last request, the next one is answered at once."""
+    """A request is answered at once although all connections were cut since the last one."""
     token = tables.add_token(tables.add_user("alice"))
     source = opened(tables.url())
     for _ in range(3):
@@ -191,7 +191,7 @@ async def test_idle_connections_are_cut(tables: Tables, opened: Opened) -> None:
 
 
 async def test_a_dead_route(tables: Tables, opened: Opened) -> None:
-    """When packets vanish, hung connections are given up and it works after the route is back."""
+    """Hung connections are given up when packets vanish; requests pass once the route is back."""
     async with (
         proxy(tables.server.port) as route,
         _load(opened(tables.url(port=route.port, sslmode="disable")), tables) as load,
@@ -208,7 +208,7 @@ async def test_a_dead_route(tables: Tables, opened: Opened) -> None:
 
 
 async def test_one_hung_connection_ends_all_idle_ones(tables: Tables, opened: Opened) -> None:
-    """After a short loss of the route one request fails, not one for each connection."""
+    """After a short loss of the route only one request fails, not one per connection."""
     token = tables.add_token(tables.add_user("alice"))
     async with proxy(tables.server.port) as route:
         source = opened(tables.url(port=route.port, sslmode="disable"))
@@ -222,7 +222,7 @@ async def test_one_hung_connection_ends_all_idle_ones(tables: Tables, opened: Op
 async def test_a_connection_that_rested_is_not_used(
     tables: Tables, opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A firewall that forgot the connection in a quiet hour costs no request."""
+    """A firewall that forgot an idle connection makes no request fail."""
     token = tables.add_token(tables.add_user("alice"))
     async with proxy(tables.server.port) as route:
         source = opened(tables.url(port=route.port, sslmode="disable"))
@@ -265,7 +265,7 @@ async def test_connecting_may_take_longer_than_a_look_up(
 
 @pytest.mark.parametrize("state", ["idle", "asking", "connecting"])
 async def test_closing_waits_for_nobody(tables: Tables, opened: Opened, state: str) -> None:
-    """A source whose server hangs is closed at once; who waited hears that it is closed."""
+    """A source whose server hangs closes at once, and fails the callers that wait for it."""
     token = tables.add_token(tables.add_user("alice"))
     source = opened(tables.url())
     if state != "connecting":

@@ -1,4 +1,4 @@
-"""What a check costs, and that the number of tokens does not matter."""
+"""The cost of a check, which does not depend on the number of tokens."""
 
 import asyncio
 import os

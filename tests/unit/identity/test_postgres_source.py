@@ -1,4 +1,4 @@
-"""authz.identity.postgres_source on Coder's tables, newer and older, and on ours."""
+"""authz.identity.postgres_source on Coder's newer and older tables and on authz's own."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -55,7 +55,7 @@ async def test_bad_tokens_are_told_apart(tables: Tables) -> None:
 
 
 async def test_the_users_state_counts_at_once(tables: Tables) -> None:
-    """A user's state counts for the next request, and so does its undoing."""
+    """A change of a user's state, and its reversal, take effect at the next request."""
     token = tables.add_token(tables.add_user("alice"))
     async with _source(tables.url()) as source:
         for change, reason in {
@@ -87,7 +87,7 @@ async def test_expiry_is_exact(newer: Tables) -> None:
 
 
 async def test_a_delete_in_another_process_counts(newer: Tables) -> None:
-    """After another process has committed each of some deletes, the next look-up refuses."""
+    """After another process has committed a delete, the next look-up refuses the token."""
     user = newer.add_user("alice")
     tokens = [newer.add_token(user, f"t{number}") for number in range(10)]
     async with _source(newer.url()) as source:
@@ -119,7 +119,7 @@ async def test_many_requests_are_few_statements(newer: Tables) -> None:
 
 
 async def test_tables_may_come_later(postgres: PostgresServer) -> None:
-    """What an administrator mends counts at the next request, without a restart."""
+    """A problem that an administrator fixes is gone at the next request, without a restart."""
     name = postgres.database()
     async with _source(parsed(postgres.url(name))) as source:
         with pytest.raises(IdentityUnavailable, match=r'"api_keys" does not exist: .*db init'):
@@ -150,7 +150,7 @@ async def test_a_migration_under_a_running_source(postgres: PostgresServer) -> N
 async def test_a_locked_table_is_a_quick_cannot_tell(
     newer: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While a migration locks a table there is no answer in time, and nothing piles up there."""
+    """While a migration locks a table, look-ups fail in time and nothing piles up there."""
     token = newer.add_token(newer.add_user("alice"))
     loop = asyncio.get_running_loop()
     # On a busy machine the source could give up before it hears that the server did.
@@ -171,7 +171,7 @@ async def test_a_locked_table_is_a_quick_cannot_tell(
 
 
 def test_the_times_fit_into_each_other() -> None:
-    """The server gives up first, then the source, then the batch, so that errors say most."""
+    """Timeouts grow from the server to the source to the batch, so that errors say most."""
     assert STATEMENT_SECONDS < ANSWER_SECONDS < batch.LOOK_UP_SECONDS
 
 

@@ -62,7 +62,7 @@ def test_only_active_users_pass(status: str) -> None:
 
 
 def test_a_short_hash_never_matches() -> None:
-    """A stored value that is no digest proves nothing."""
+    """A stored value that is not a digest matches no token."""
     for stored in (b"", _TOKEN.digest[:31], _TOKEN.digest + b"x"):
         wrong = check(_GOOD._replace(hashed_secret=stored), _TOKEN, _NOW)
         assert wrong is Rejection.WRONG_SECRET

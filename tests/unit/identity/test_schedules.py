@@ -31,7 +31,7 @@ def _batcher(*, exclusive: bool, concurrency: int, max_batch: int = 256) -> Ask:
 
 
 def _joins_what_is_in_flight(world: World) -> Callable[[str], Awaitable[object]]:
-    """The naive way: whoever asks for a key that is being looked up gets that answer."""
+    """Return a naive batcher, which lets a request join a look-up that is already under way."""
     in_flight: dict[str, asyncio.Task[Mapping[str, bool]]] = {}
 
     async def get(key: str) -> object:
@@ -44,7 +44,7 @@ def _joins_what_is_in_flight(world: World) -> Callable[[str], Awaitable[object]]
 
 
 async def _play(make: Ask, *, failures: float = 0) -> tuple[int, int, list[World]]:
-    """Play every seed; return how many requests were answered, how many wrongly, and the worlds."""
+    """Play every seed; return the numbers of answers and of wrong answers, and the worlds."""
     answered, wrong, worlds = 0, 0, []
     for seed in SEEDS:
         world = World(seed)
@@ -66,7 +66,7 @@ async def _play(make: Ask, *, failures: float = 0) -> tuple[int, int, list[World
 async def test_no_answer_is_older_than_its_request(
     exclusive: bool, concurrency: int, max_batch: int
 ) -> None:
-    """In no schedule is a request allowed that arrived after the deletion."""
+    """No schedule allows a request that arrived after the deletion."""
     make = _batcher(exclusive=exclusive, concurrency=concurrency, max_batch=max_batch)
     answered, wrong, worlds = await _play(make)
     assert answered > 20 * len(SEEDS)
@@ -77,13 +77,13 @@ async def test_no_answer_is_older_than_its_request(
 
 
 async def test_failing_look_ups_do_not_change_that() -> None:
-    """When every third look-up fails, nobody hangs and nobody is allowed wrongly."""
+    """With every third look-up failing, no request hangs and none is wrongly allowed."""
     _, wrong, _ = await _play(_batcher(exclusive=True, concurrency=2), failures=0.33)
     assert wrong == 0
 
 
 async def test_joining_what_is_in_flight_would_be_caught() -> None:
-    """The same schedules convict a batcher that joins look-ups under way."""
+    """The same schedules expose a batcher that joins look-ups under way."""
     _, wrong, _ = await _play(_joins_what_is_in_flight)
     assert wrong > 10
 
@@ -131,7 +131,7 @@ def _allows(answer: object) -> bool:
 async def test_no_allow_outlives_its_bound(
     exclusive: bool, concurrency: int, max_staleness: int, stale_if_error: int
 ) -> None:
-    """In no schedule is an allow answered after its bound, or after a rejection was answered."""
+    """No schedule has an allow after its bound, or after a rejection was answered."""
     stale = fresh = 0
     for seed in SEEDS:
         world = World(seed)
@@ -170,7 +170,7 @@ def _asking(memory: CachingSource, source: Simulated) -> Callable[[str], Awaitab
 
 
 async def test_a_bound_that_is_not_kept_would_be_caught() -> None:
-    """The same schedules convict a memory that keeps allows for longer than it promises."""
+    """The same schedules expose a memory that keeps allows for longer than it promises."""
     wrong = 0
     for seed in SEEDS:
         world = World(seed)

@@ -61,7 +61,7 @@ def first(path: Path) -> Path:
 
 @pytest.fixture
 def newer(monkeypatch: pytest.MonkeyPatch) -> Schema:
-    """Identity tables whose users have a color, for all who open stores."""
+    """Identity tables whose users have a color, for every store that is opened."""
     schema = _next_version(_STEP)
     monkeypatch.setattr(opening, "IDENTITY", schema)
     monkeypatch.setattr(postgres_tables, "IDENTITY", schema)
@@ -112,7 +112,7 @@ async def _check_first_store(url: str, kind: str) -> None:
 
 
 async def test_a_first_file_is_read_and_then_brought_up_to_date(first: Path) -> None:
-    """A source changes no byte of it; the first command keeps rows and makes today's tables."""
+    """A source leaves an old file unchanged; the first command upgrades it and keeps its rows."""
     with closing(sqlite3.connect(first)) as connection:
         before = list(connection.iterdump())
     source = await open_source(f"sqlite:///{first}")
@@ -135,7 +135,7 @@ async def test_a_first_file_is_read_and_then_brought_up_to_date(first: Path) -> 
 async def test_a_first_database_is_read_and_then_brought_up_to_date(
     postgres: PostgresServer,
 ) -> None:
-    """The same in PostgreSQL, with the same columns as tables made now."""
+    """An old PostgreSQL database is read and upgraded too, to the columns of new tables."""
     name, fresh = postgres.database(), postgres.database()
     postgres.sql(name, (_STORES / "postgresql.sql").read_text())
     await _check_first_store(postgres.url(name), "postgresql")
@@ -203,7 +203,7 @@ def test_a_failing_step_changes_nothing_in_a_file(first: Path) -> None:
 async def test_db_init_brings_a_database_up_to_date(
     postgres: PostgresServer, newer: Schema
 ) -> None:
-    """Commands ask for db init, which keeps rows; of many at once, one changes the tables."""
+    """Commands ask for db init, which keeps rows; only one of several at once does the upgrade."""
     name = postgres.database()
     url = postgres.url(name)
     postgres.sql(name, (_STORES / "postgresql.sql").read_text())

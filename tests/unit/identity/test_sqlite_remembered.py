@@ -1,4 +1,4 @@
-"""authz.identity.sqlite_source: what the source remembers is never older than the file."""
+"""authz.identity.sqlite_source: cached answers are never older than the file."""
 
 import asyncio
 import shutil
@@ -66,7 +66,7 @@ def _restore(template: Path, path: Path) -> None:
 def test_every_answer_is_that_of_a_new_source(
     template: tuple[Path, list[CoderToken]], steps: list[tuple[str, int]]
 ) -> None:
-    """Whatever others do to the file, and in whatever order, the next answer has it in it."""
+    """Each answer reflects all earlier changes to the file, in whatever order they were made."""
     original, made = template
 
     async def run(path: Path) -> None:
@@ -98,7 +98,7 @@ async def _compare(source: SQLiteSource, path: Path, made: list[CoderToken]) -> 
 async def test_a_token_that_expires_while_it_is_remembered(
     template: tuple[Path, list[CoderToken]], tmp_path: Path
 ) -> None:
-    """The time is looked at for each answer."""
+    """A cached token's expiry is checked for each answer."""
     original, (token, *_) = template
     path = shutil.copyfile(original, tmp_path / "identity.db")
     soon = datetime.now(UTC) + timedelta(seconds=5)

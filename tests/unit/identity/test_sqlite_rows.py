@@ -1,4 +1,4 @@
-"""What a check costs in the embedded store, and that the number of tokens hardly matters."""
+"""The cost of a check in the embedded store, which hardly depends on the number of tokens."""
 
 import os
 import sqlite3

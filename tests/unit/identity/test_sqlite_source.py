@@ -118,7 +118,7 @@ async def test_the_users_state_counts_at_once(store: Store, source: SQLiteSource
 async def test_states_set_by_hand(
     store: Store, source: SQLiteSource, path: Path, change: str, reason: Rejection
 ) -> None:
-    """States that no command makes are refused too."""
+    """States that no command sets are refused too."""
     token = await _token(store)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute(f"UPDATE users SET {change}")  # noqa: S608 - the test's own words
@@ -128,7 +128,7 @@ async def test_states_set_by_hand(
 async def test_a_delete_in_another_process_counts(
     store: Store, source: SQLiteSource, path: Path
 ) -> None:
-    """After another process has committed each of many deletes, the next look-up refuses."""
+    """After another process has committed a delete, the next look-up refuses the token."""
     tokens = [await _token(store) for _ in range(50)]
     assert all([isinstance(await source.verify(token), Identity) for token in tokens])
     with _deleter(path) as delete:
@@ -153,7 +153,7 @@ async def test_a_store_that_appears_later(path: Path, source: SQLiteSource) -> N
 async def test_a_deleted_store_answers_nothing(
     store: Store, source: SQLiteSource, path: Path
 ) -> None:
-    """The unlinked file is not read on, and the store made in its place is."""
+    """A deleted file is no longer read, and a store created in its place is."""
     token = await _token(store)
     assert isinstance(await source.verify(token), Identity)
     await store.close()
@@ -197,7 +197,7 @@ async def test_a_restored_backup_is_read(
 async def test_a_file_written_over_in_place_is_read_again(
     store: Store, source: SQLiteSource, path: Path
 ) -> None:
-    """Pages in the source's memory don't outlive a change that went round SQLite."""
+    """Pages cached by the source don't outlive a change that bypassed SQLite."""
     token = await _token(store)
     await store.close()
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
@@ -208,7 +208,7 @@ async def test_a_file_written_over_in_place_is_read_again(
 
 
 async def test_a_removed_index_is_noticed(store: Store, source: SQLiteSource, path: Path) -> None:
-    """When log and index are removed under a running source, a later deletion still counts."""
+    """A deletion still counts after log and index were removed under a running source."""
     token = await _token(store)
     await store.close()
     assert isinstance(await source.verify(token), Identity)
@@ -235,7 +235,7 @@ async def test_a_damaged_store_answers_nothing(
 async def test_a_locked_store_answers_nothing(
     store: Store, source: SQLiteSource, path: Path
 ) -> None:
-    """A process that locks everybody out gives a quick "cannot tell", which ends with the lock."""
+    """A process with an exclusive lock makes look-ups fail quickly, until the lock ends."""
     token = await _token(store)
     await store.close()
     with closing(sqlite3.connect(path, isolation_level=None)) as hog:
@@ -249,7 +249,7 @@ async def test_a_locked_store_answers_nothing(
 async def test_a_reader_sees_through_an_open_write(
     store: Store, source: SQLiteSource, path: Path
 ) -> None:
-    """While a writer holds its transaction, look-ups are answered from what is committed."""
+    """Look-ups are answered from committed data while a writer holds its transaction open."""
     token = await _token(store)
     with closing(sqlite3.connect(path, isolation_level=None)) as writer:
         writer.execute("BEGIN IMMEDIATE")
@@ -279,7 +279,7 @@ async def test_values_keep_their_types(path: Path) -> None:
 
 
 async def test_a_transaction_is_all_or_nothing(path: Path) -> None:
-    """An exception undoes the block, and so does cancelling it."""
+    """An exception or a cancellation rolls the transaction back."""
     database = await _database(path)
 
     async def fail() -> None:
@@ -306,7 +306,7 @@ async def test_a_transaction_is_all_or_nothing(path: Path) -> None:
 
 
 async def test_an_impatient_cancellation_still_rolls_back(path: Path) -> None:
-    """Cancelled once in a slow statement and again in the roll-back, no transaction stays open."""
+    """A task cancelled in a slow statement and again in the rollback leaves no transaction open."""
     database = await _database(path)
     slow = (
         "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 1e6)"
@@ -346,7 +346,7 @@ async def test_tasks_do_not_enter_each_others_transactions(path: Path) -> None:
 
 
 async def test_refusals_are_of_two_kinds(path: Path) -> None:
-    """A taken unique value is a Conflict, everything else one line that names the file."""
+    """A duplicate of a unique value is a Conflict; any other error is one line naming the file."""
     database = await _database(path)
     await database.execute("INSERT INTO t (x) VALUES (1)")
     with pytest.raises(Conflict):
@@ -363,7 +363,7 @@ async def test_refusals_are_of_two_kinds(path: Path) -> None:
 async def test_a_writer_waits_for_another_process(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A writer waits a while for a lock, and then says that another process writes."""
+    """A writer waits a while for a lock, and then reports that another process is writing."""
     monkeypatch.setattr("authz.database.sqlite_file.WRITE_WAIT", 0.05)
     database = await _database(path)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -376,7 +376,7 @@ async def test_a_writer_waits_for_another_process(
 
 
 async def test_a_deleted_store_takes_no_writes(path: Path) -> None:
-    """A change is never made to an unlinked file, where nobody would see it."""
+    """A change is never written to an unlinked file, where it would be lost."""
     database = await _database(path)
     os.unlink(path)
     with pytest.raises(StoreError, match="no store at"):

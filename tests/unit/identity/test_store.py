@@ -72,7 +72,7 @@ async def test_a_new_user_is_active(store: Store) -> None:
 
 
 async def test_names_and_addresses_are_unique(store: Store, alice: User) -> None:
-    """A taken name or address is refused whatever its case, with what to do."""
+    """A taken name or address is refused regardless of case, and the error says what to do."""
     with pytest.raises(StoreError, match="named ALICE exists already: choose another"):
         await store.create_user("ALICE")
     with pytest.raises(StoreError, match="e-mail address"):
@@ -101,7 +101,7 @@ async def test_an_unknown_user(store: Store) -> None:
 
 
 async def test_deleting_a_user(store: Store, alice: User) -> None:
-    """All their keys go, the valid ones are counted, and the name is free for a new user."""
+    """Deleting a user removes all their keys, counts the valid ones, and frees the name."""
     await store.create_token(alice)
     await store.create_session(alice)
     await store.create_token(alice, "old", _SOON)
@@ -139,7 +139,7 @@ async def test_a_token_has_coders_record(store: Store, alice: User) -> None:
 
 
 async def test_token_names(store: Store, alice: User) -> None:
-    """A name is unique per user, is invented when omitted, and is taken by an expired token too."""
+    """A token name is unique per user, even among expired tokens, and is invented if omitted."""
     bob = await store.create_user("bob")
     await store.create_token(alice, "laptop", _SOON)
     await store.create_token(bob, "laptop")
@@ -152,7 +152,7 @@ async def test_token_names(store: Store, alice: User) -> None:
 
 
 async def test_names_run_out(store: Store, alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When every invented name is taken, the error says to give one."""
+    """The error asks for a name if every invented name is taken."""
     monkeypatch.setattr("authz.identity.store.invent_token_name", lambda: "same-name")
     await store.create_token(alice)
     with pytest.raises(StoreError, match="--name"):
@@ -161,21 +161,21 @@ async def test_names_run_out(store: Store, alice: User, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("lifetime", [timedelta(0), -_SOON, lifetimes.MAXIMUM + _SOON])
 async def test_lifetimes_have_bounds(store: Store, alice: User, lifetime: timedelta) -> None:
-    """A token that never was valid, or is valid for ever, is not made."""
+    """A token whose lifetime is not positive, or too long, is not created."""
     with pytest.raises(StoreError, match="lifetime"):
         await store.create_token(alice, "x", lifetime)
     assert (await store.create_token(alice, "y", lifetimes.MAXIMUM))[1].expires_at.year > 2100
 
 
 async def test_only_active_users_get_tokens(store: Store, alice: User) -> None:
-    """A token that would be refused is not made, and the error says how to change that."""
+    """A suspended user gets no token, and the error says how to activate them."""
     await store.set_status(alice, "suspended")
     with pytest.raises(StoreError, match="suspended: 'authz users activate alice'"):
         await store.create_token(alice)
 
 
 async def test_listing_tokens(store: Store, alice: User) -> None:
-    """Lists hold tokens and no sessions, of one or all users, expired ones on request."""
+    """Lists contain the tokens of one or all users, no sessions, and expired ones on request."""
     bob = await store.create_user("bob")
     _, first = await store.create_token(alice, "first")
     _, second = await store.create_token(bob, "second")
@@ -187,7 +187,7 @@ async def test_listing_tokens(store: Store, alice: User) -> None:
 
 
 async def test_finding_tokens(store: Store, alice: User) -> None:
-    """A token is found by name, id or whole; a session by its id."""
+    """A token is found by its name, its id or its whole text, and a session by its id."""
     text, key = await store.create_token(alice, "laptop")
     _, session = await store.create_session(alice)
     for reference in ("laptop", key.id, text):
@@ -206,7 +206,7 @@ async def test_a_name_comes_before_an_id(store: Store, alice: User) -> None:
 
 
 async def test_a_name_that_several_users_have(store: Store, alice: User) -> None:
-    """Such a name needs its user; another user's tokens are not found under a user."""
+    """An ambiguous name needs a user; another user's token is not found under that user."""
     bob = await store.create_user("bob")
     _, key = await store.create_token(alice, "laptop")
     await store.create_token(bob, "laptop")
@@ -254,7 +254,7 @@ async def test_whose_token(store: Store, alice: User) -> None:
 
 
 async def _age(store: Store, key: ApiKey, days: int) -> None:
-    """Let a key have expired that many days ago."""
+    """Set a key's expiry to that many days ago."""
     await store._database.execute(
         "UPDATE api_keys SET expires_at = $1 WHERE id = $2",
         datetime.now(UTC) - timedelta(days=days),
@@ -265,7 +265,7 @@ async def _age(store: Store, key: ApiKey, days: int) -> None:
 async def test_keys_that_expired_long_ago_are_purged(
     store: Store, source: IdentitySource, identity: str, alice: User
 ) -> None:
-    """Making a key removes those that expired more than a week ago, sessions too; no check does."""
+    """Creating a key removes keys and sessions that expired over a week ago; a check does not."""
     text, old = await store.create_token(alice, "laptop")
     _, session = await store.create_session(alice)
     _, recent = await store.create_token(alice, "recent")
@@ -286,7 +286,7 @@ async def test_keys_that_expired_long_ago_are_purged(
 
 
 async def test_a_purge_that_is_refused(store: Store, identity: str, alice: User) -> None:
-    """Tokens are made even where nobody may remove any, or removing fails."""
+    """A token is created even if removing old ones is forbidden or fails."""
     refuse = (
         "CREATE TRIGGER keep BEFORE DELETE ON api_keys BEGIN SELECT RAISE(ABORT, 'no'); END",
         "CREATE RULE keep AS ON DELETE TO api_keys DO ALSO SELECT 1 / 0",
@@ -309,13 +309,13 @@ async def test_a_purge_that_is_refused(store: Store, identity: str, alice: User)
 
 
 async def _acting(store: Store, user: User) -> Store:
-    """Return the store as a session of a user has it."""
+    """Return the store as it acts for a session of a user."""
     _, key = await store.create_session(user)
     return store.acting(Actor("user", user.username, user.id, key.id), user.roles)
 
 
 async def test_of_two_owners_who_remove_each_other_one_remains(store: Store) -> None:
-    """Nobody changes themselves, so with this there is always an owner, as long as a user acts."""
+    """Only one of two owners can remove the other, and none themselves, so an owner remains."""
     for number, change in enumerate(("demote", "suspend", "delete")):
         one = await store.create_user(f"one{number}", role="owner")
         two = await store.create_user(f"two{number}", role="owner")
@@ -344,7 +344,7 @@ async def test_of_two_owners_who_remove_each_other_one_remains(store: Store) -> 
 
 
 async def test_whoever_was_promoted_meanwhile_is_left_alone(store: Store, alice: User) -> None:
-    """A user administrator who was allowed to touch a member does not touch an owner."""
+    """A user administrator can't change a member who was made an owner meanwhile."""
     helper = await _acting(store, await store.create_user("helper", role="user-admin"))
     await store.set_role(alice, "owner")
     for change in (
@@ -359,7 +359,7 @@ async def test_whoever_was_promoted_meanwhile_is_left_alone(store: Store, alice:
 
 
 async def test_lists_in_parts(store: Store, alice: User) -> None:
-    """Tokens are the newest first and one user's only, users by name."""
+    """Parts list the tokens of one user, the newest first, and users by name."""
     bob = await store.create_user("Bob")
     await store.create_token(bob, "other")
     for name in ("one", "two", "three"):

@@ -125,7 +125,7 @@ async def test_every_change_shows_in_the_next_check(
 async def test_a_member_who_is_removed_while_checks_run_is_refused_next(
     store: Store, source: IdentitySource, alice: User
 ) -> None:
-    """Checks run all the time; each one that starts after a change sees that change."""
+    """A check that starts after a change sees that change, while other checks keep running."""
     token = await _token(store, alice)
     limiting = await store.create_group("limiting", rules=_BYOK)
     wide = await store.create_group("wide", rules=_OPENAI)
@@ -191,7 +191,7 @@ async def test_many_members_change_in_one_statement(
 
 
 async def test_names_of_groups(store: Store) -> None:
-    """A name is taken within its source only, whatever its case; bad names say what is allowed."""
+    """A group name is unique within its source, ignoring case; a bad name is an error."""
     await store.create_group("research")
     with pytest.raises(GroupTaken, match="named RESEARCH exists already"):
         await store.create_group("RESEARCH")
@@ -213,7 +213,7 @@ async def test_names_of_groups(store: Store) -> None:
 
 
 async def test_a_name_of_two_issuers_needs_the_id(store: Store) -> None:
-    """Without a local group of the name, neither issuer's group is chosen."""
+    """A name of two issuers' groups needs the id if there is no local group of the name."""
     for issuer in (_IDP, _OTHER):
         await store.create_group("staff", source=issuer)
     with pytest.raises(StoreError, match="use its id"):
@@ -257,7 +257,7 @@ async def test_a_sign_in_sets_exactly_the_groups_of_its_issuer(
 
 
 async def test_a_sign_in_that_changes_nothing_writes_nothing(store: Store, alice: User) -> None:
-    """The same names again, in any case and order, start no transaction."""
+    """Syncing the same names again, in any case and order, starts no transaction."""
     await store.sync_groups(alice, _IDP, ["a", "b"])
     before = await store.audit_entries(_LONG_AGO)
 
@@ -272,7 +272,7 @@ async def test_a_sign_in_that_changes_nothing_writes_nothing(store: Store, alice
 
 
 async def test_too_many_groups_of_a_sign_in_change_nothing(store: Store, alice: User) -> None:
-    """Leaving some out could drop the group that limits the user, so the sign-in is refused."""
+    """A sign-in with too many groups is refused, as dropping some could lift the user's limits."""
     await store.sync_groups(alice, _IDP, ["a"])
     with pytest.raises(StoreError, match=f"names 201 groups .* the most is {MAX_GROUPS}"):
         await store.sync_groups(alice, _IDP, [f"g{n}" for n in range(MAX_GROUPS + 1)])
@@ -281,7 +281,7 @@ async def test_too_many_groups_of_a_sign_in_change_nothing(store: Store, alice: 
 
 
 async def test_people_do_not_choose_members_of_an_issuers_group(store: Store, alice: User) -> None:
-    """Its members and name are the issuer's; its rules and its display name are not."""
+    """Members and name of an issuer's group can't be changed; its rules and display name can."""
     await store.sync_groups(alice, _IDP, ["staff"])
     group = await store.get_group("staff")
     for change in (
@@ -297,7 +297,7 @@ async def test_people_do_not_choose_members_of_an_issuers_group(store: Store, al
 
 
 async def test_nothing_remains_of_a_deleted_user(store: Store, alice: User) -> None:
-    """A deleted user is no member, and can't become one again."""
+    """A deleted user is removed from groups and can't be added again."""
     group = await store.create_group("a")
     await store.add_members(group, [alice])
     await store.delete_user(alice)
@@ -311,7 +311,7 @@ async def test_nothing_remains_of_a_deleted_user(store: Store, alice: User) -> N
 
 
 async def test_a_deleted_group_gets_no_members(store: Store, alice: User) -> None:
-    """A change of a group that was deleted meanwhile says so and changes nothing."""
+    """A change of a group that was deleted meanwhile is an error and changes nothing."""
     group = await store.create_group("a")
     await store.delete_group(group)
     with pytest.raises(StoreError, match="group was deleted meanwhile"):

@@ -23,7 +23,7 @@ async def replicas(store_url: str) -> AsyncIterator[list[Store]]:
 
 
 async def test_ended_tokens_and_sessions_do_not_count(replicas: list[Store]) -> None:
-    """A user at the limit gets a token after one ended, and may always sign in."""
+    """A user at the limit can always sign in, and gets a new token once one has ended."""
     store = replicas[0]
     user, other = await store.create_user("alice"), await store.create_user("bob")
     keys = [(await store.create_token(user))[1] for _ in range(MOST)]
@@ -37,7 +37,7 @@ async def test_ended_tokens_and_sessions_do_not_count(replicas: list[Store]) -> 
 
 
 async def test_replicas_that_race_stay_below_the_limit(replicas: list[Store]) -> None:
-    """Of many tokens at once on two replicas, as many as allowed are created."""
+    """Concurrent requests on two replicas create only as many tokens as are allowed."""
     user = await replicas[0].create_user("alice")
     results = await asyncio.gather(
         *(store.create_token(user) for store in replicas for _ in range(MOST)),
@@ -48,7 +48,7 @@ async def test_replicas_that_race_stay_below_the_limit(replicas: list[Store]) ->
 
 
 async def test_a_user_at_the_limit_rotates_one_at_a_time(replicas: list[Store]) -> None:
-    """The replaced token does not count, but those that still end do: no way around the limit."""
+    """A rotation ignores the replaced token, but counts other tokens that are still ending."""
     store = replicas[0]
     user = await store.create_user("alice")
     keys = [(await store.create_token(user))[1] for _ in range(MOST)]

@@ -51,7 +51,7 @@ async def test_both_tokens_work_in_the_overlap(
 
 
 async def test_no_overlap_ends_the_old_token(any_store: Store, any_source: IdentitySource) -> None:
-    """With an overlap of zero the next look-up of the old token is a refusal."""
+    """With an overlap of zero, the next look-up refuses the old token."""
     user = await any_store.create_user("alice")
     old_text, old = await any_store.create_token(user, "laptop")
     text, _ = await any_store.rotate_token(user, old, timedelta(0))
@@ -70,7 +70,7 @@ async def test_an_overlap_never_extends_a_token(any_store: Store) -> None:
 
 
 async def test_of_two_rotations_at_once_one_succeeds(any_store: Store) -> None:
-    """Two calls that read the same token make one new token."""
+    """Two concurrent rotations of one token create one new token."""
     user = await any_store.create_user("alice")
     _, old = await any_store.create_token(user, "laptop")
     results = await asyncio.gather(

@@ -81,7 +81,7 @@ def test_the_command_runs_once_in_a_process(vault: Vault) -> None:
 
 @pytest.mark.parametrize("text", ["", "\n", "two words", "sk-1\n\n", "sk-ä", TOKEN])
 def test_output_that_can_be_no_key_is_refused(vault: Vault, text: str) -> None:
-    """It is checked like the content of a file, and the error does not show it."""
+    """Output is checked like a file's content, and the error does not show it."""
     vault.put(text)
     with pytest.raises(ValueError, match="the command's output holds") as caught:
         open_exec_key(vault.command(), _ENVIRON)
@@ -90,7 +90,7 @@ def test_output_that_can_be_no_key_is_refused(vault: Vault, text: str) -> None:
 
 
 def test_a_failed_first_run_is_tried_again(vault: Vault) -> None:
-    """A reload after the cause is gone does not meet the old failure."""
+    """A reload after a failed first run runs the command again."""
     vault.remove()
     with pytest.raises(ValueError, match="the command ended with status 1"):
         open_exec_key(vault.command(), _ENVIRON)
@@ -145,7 +145,7 @@ def test_a_refusal_of_the_provider_runs_it_early(
 
 
 def test_an_operator_runs_it_at_once(vault: Vault) -> None:
-    """A reload need not wait for the 30 seconds."""
+    """A reload runs the command at once, without waiting for the 30 seconds."""
     key, _ = _started(vault)
     vault.put("sk-second")
     key.refresh_soon(always=True)
@@ -184,7 +184,7 @@ print(open_exec_key(command, {"PATH": sys.argv[3]}).current().hint)
 
 
 def test_workers_run_it_once_together(vault: Vault) -> None:
-    """Three processes that start at the same time share one run, and no file has the key."""
+    """Three processes that start at the same time share one run, without a file."""
     if not hasattr(os, "memfd_create"):
         pytest.skip("this system has no memory files: each worker runs the command")
     vault.put("sk-shared-by-the-workers")
@@ -205,7 +205,7 @@ def test_workers_run_it_once_together(vault: Vault) -> None:
 def test_a_worker_takes_the_key_of_another_one(
     vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When one worker has run the command early, the others have the key soon after."""
+    """A worker takes over the key of another worker that ran the command early."""
     if not hasattr(os, "memfd_create"):
         pytest.skip("this system has no memory files: each worker runs the command")
     monkeypatch.setattr(exec_key, "_SHARE_SECONDS", 0.05)

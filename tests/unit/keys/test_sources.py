@@ -25,7 +25,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_an_environment_variable() -> None:
-    """Set it is the key, unset or blank there is none."""
+    """A variable that is set is the key; an unset or blank one gives no key."""
     assert EnvKey("A", {"A": " sk-1\n"}).current() == Secret("sk-1")
     assert EnvKey("A", {"A": "  "}).current() is None
     assert EnvKey("A", {"B": "sk-1"}).current() is None
@@ -57,7 +57,7 @@ def test_a_file_without_a_usable_key_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_replaced_file_counts_at_once(path: Path) -> None:
-    """Through a rename, as careful tools do it, or written in place."""
+    """A replaced file counts at once, after a rename or a write in place."""
     key = FileKey(path)
     assert key.current() == Secret("sk-first")
     write_whole(path, "sk-second\n")
@@ -96,7 +96,7 @@ def test_a_bad_rewrite_keeps_the_last_good_key(path: Path, content: str) -> None
 
 
 def test_a_deleted_file_keeps_the_last_good_key(path: Path) -> None:
-    """While the file is away the key stays in use; a new file counts at once."""
+    """After a deletion the key stays in use, and a new file counts at once."""
     key = FileKey(path)
     path.unlink()
     with capture_logs() as logs:
@@ -107,7 +107,7 @@ def test_a_deleted_file_keeps_the_last_good_key(path: Path) -> None:
 
 
 def test_an_unreadable_file_keeps_the_last_good_key(path: Path) -> None:
-    """A folder in the file's place, as from a wrong mount, is no key."""
+    """A folder in the file's place, as from a wrong mount, leaves the last key in use."""
     key = FileKey(path)
     path.unlink()
     path.mkdir()
@@ -126,7 +126,7 @@ def test_an_unchanged_file_is_not_read_again(path: Path) -> None:
 
 @given(st.text(max_size=60))
 def test_any_text_is_a_key_or_refused(text: str) -> None:
-    """A key is visible ASCII without white space, or there is none, or a ValueError."""
+    """Any text is a key of visible ASCII without white space, no key, or a ValueError."""
     try:
         key = EnvKey("A", {"A": text}).current()
     except ValueError:

@@ -37,7 +37,7 @@ def external_config(**settings: Any) -> Config:
 
 @pytest.fixture(scope="session")
 def printed(config: Config) -> dict[str, str]:
-    """What the commands print, by file name."""
+    """The output of the commands, by file name."""
     return {
         "eg.yaml": print_envoy_gateway(config, GATEWAY, [ADDRESS]),
         "istio.yaml": print_istio(config, "istio-system", "istio=gateway", [ADDRESS]),

@@ -211,7 +211,7 @@ def test_a_policy_on_the_gateway_is_replaced(manifests: list[Manifest], config: 
 
 
 def test_other_manifests_are_ignored(manifests: list[Manifest], config: Config) -> None:
-    """Policies, routes and gateways that lead to no provider are not looked at."""
+    """Policies, routes and gateways that lead to no provider are ignored."""
     others = [
         ("SecurityPolicy", {"targetRefs": [{"kind": "HTTPRoute", "name": "shop"}], "extAuth": {}}),
         ("HTTPRoute", {"rules": [{}]}),
@@ -244,7 +244,7 @@ def test_places_of_the_mesh_configuration(
 
 
 def test_without_tls_and_usage(manifests: list[Manifest]) -> None:
-    """Where authz has no TLS and records nothing, neither TLS to it nor a log is asked for."""
+    """If authz has no TLS and records nothing, the check asks for neither TLS nor a log."""
     plain = external_config(usage={"enabled": False})
     kept = [one for one in manifests if one.kind not in ("EnvoyProxy", "Telemetry")]
     for one in kept:

@@ -58,7 +58,7 @@ def test_any_shape_is_checked(kind: str, spec: Any, rest: dict[str, Any]) -> Non
 
 @given(st.text(max_size=200) | st.text(alphabet="{}[]:-&*!|>%'\"\n #a0=.<?,", max_size=60))
 def test_any_text(text: str) -> None:
-    """Any text is read, or is an error of one printable line."""
+    """Any text is parsed, or gives an error of one printable line."""
     problem = ""
     try:
         check(parse(text, "x.yaml"), _CONFIG)
@@ -76,7 +76,7 @@ def test_written_is_read(value: Any) -> None:
 
 
 def test_lists_and_documents() -> None:
-    """Each document is a manifest, a list is taken apart, and what is no mapping is left out."""
+    """Each document is a manifest, lists are split, and values that are not mappings skipped."""
     text = "kind: A\n---\n- 1\n---\n---\nkind: List\nitems: [{kind: B, metadata: {name: b}}, 3]\n"
     found = [(one.kind, one.namespace, one.name) for one in parse(text, "x.yaml")]
     assert found == [("A", "default", ""), ("B", "default", "b")]
@@ -99,7 +99,7 @@ def test_texts_stay_texts() -> None:
     ],
 )
 def test_bad_texts(text: str, problem: str) -> None:
-    """What is no YAML, and what could grow without bound, is an error with the line."""
+    """Invalid YAML, and YAML that could grow without bound, is an error with the line."""
     with pytest.raises(ManifestError, match=problem):
         parse(text, "x.yaml")
 

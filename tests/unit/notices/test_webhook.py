@@ -47,7 +47,7 @@ async def test_a_notice_arrives_signed(receiver: Receiver) -> None:
 
 @pytest.mark.parametrize("status", [302, 400, 410, 500])
 async def test_every_other_status_is_a_failure(receiver: Receiver, status: int) -> None:
-    """A redirect is one too, and is not followed."""
+    """A redirect is a failure too, and is not followed."""
     receiver.statuses = [status]
     webhook = _webhook(receiver.url)
     with pytest.raises(NotDelivered, match=f"status {status}"):
@@ -84,7 +84,7 @@ async def test_a_replaced_secret_signs_the_next_notice(receiver: Receiver, tmp_p
 
 @pytest.mark.parametrize("secret", ["", "short", "whsec_not*base64*not*base64"])
 def test_an_unusable_secret_is_refused_at_the_start(secret: str) -> None:
-    """The error does not show it."""
+    """An unusable secret is an error that does not show it."""
     with pytest.raises(ConfigError) as error:
         _webhook("https://hooks.example.com/", secret)
     assert not secret or secret not in str(error.value)

@@ -75,7 +75,7 @@ async def endpoint(
 async def any_endpoint(
     store_url: str, server: IssuerServer, issuer_authority: Authority
 ) -> AsyncIterator[Endpoint]:
-    """The same on a store of each kind."""
+    """The endpoint on a store of each kind."""
     async with running_endpoint(store_url, server, issuer_authority) as running:
         yield running
 
@@ -84,6 +84,6 @@ async def any_endpoint(
 async def single_use(
     store_url: str, server: IssuerServer, issuer_authority: Authority
 ) -> AsyncIterator[Endpoint]:
-    """The same, where a JWT may be exchanged once."""
+    """The endpoint on a store of each kind, where a JWT may be exchanged once."""
     async with running_endpoint(store_url, server, issuer_authority, single_use=True) as running:
         yield running

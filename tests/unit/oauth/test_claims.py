@@ -80,7 +80,7 @@ def test_a_pattern_without_wildcards(text: str, other: str) -> None:
 
 @given(_TEXT, _TEXT, _TEXT)
 def test_a_wildcard(before: str, between: str, after: str) -> None:
-    """A star stands for any text, also an empty one, and the rest of the pattern for itself."""
+    """A star matches any text, even an empty one, and the rest of the pattern matches itself."""
     before, after = (text.replace("*", "").replace("?", "") for text in (before, after))
     assert matches({"a": f"{before}*{after}"}, {"a": f"{before}{between}{after}"})
     assert not matches({"a": f"{before}*{after}x"}, {"a": f"{before}{between}{after}y"})

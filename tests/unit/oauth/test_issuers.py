@@ -156,7 +156,7 @@ async def test_a_header_name_that_appears_twice(issuer: Issuer, server: IssuerSe
 
 @pytest.mark.parametrize("kind", ["logout+jwt", "application/secevent+jwt", "JOSE", 1, ["JWT"]])
 async def test_other_kinds_of_jwts(issuer: Issuer, server: IssuerServer, kind: object) -> None:
-    """A JWT that says that it is no proof of an identity is refused (RFC 8725 section 3.11)."""
+    """A JWT of a kind that is no proof of an identity is refused (RFC 8725 section 3.11)."""
     text = _unsigned(server, {"alg": "ES256", "kid": "one", "typ": kind}, "AAAA")
     assert await refusal(issuer, text) == "its typ is not accepted"
 

@@ -35,5 +35,5 @@ def _origin(host: str, *, is_https: bool) -> str | None:
     ],
 )
 def test_behind_a_balancer(host: str, is_https: bool, origin: str | None) -> None:
-    """Where clients use TLS, only this machine is told http://; no header of a client counts."""
+    """If clients use TLS, only this machine is told http://; no client header is considered."""
     assert _origin(host, is_https=is_https) == origin

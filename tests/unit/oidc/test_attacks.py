@@ -71,7 +71,7 @@ async def _sign_in(person: Person, provider: ScriptedProvider) -> None:
 
 
 async def test_honest(gateway: Gateway, honest: ScriptedProvider) -> None:
-    """The scripted provider's sign-in works, so that the refusals below have their reasons."""
+    """The scripted provider's sign-in works, so the refusals below are due to the attacks."""
     await _sign_in(gateway.person(), honest)
     assert len(honest.forms[0]["code_verifier"]) == 43
 
@@ -202,7 +202,7 @@ async def test_open_redirect(gateway: Gateway, honest: ScriptedProvider, target:
 
 
 async def test_session_fixation(gateway: Gateway, honest: ScriptedProvider) -> None:
-    """The sign-in makes a new session; one that was in the browser ends, or stays another's."""
+    """A sign-in makes a new session and ends the person's earlier one; another's stays as it is."""
     attacker, victim = gateway.person(), gateway.person()
     honest.id_token = {"sub": "attacker"}
     await _sign_in(attacker, honest)
@@ -246,7 +246,7 @@ async def test_errors_of_the_provider(gateway: Gateway, honest: ScriptedProvider
 
 
 async def test_provider_down(gateway: Gateway, honest: ScriptedProvider) -> None:
-    """While the provider is down, who is signed in goes on, and nobody new gets in."""
+    """While the provider is down, signed-in people stay signed in, and no one new gets in."""
     first, second = gateway.person(), gateway.person()
     await _sign_in(first, honest)
     location = await _begin(second)

@@ -108,7 +108,7 @@ def test_too_many_groups_for_the_token() -> None:
     ],
 )
 def test_email_verified_is_about_the_email(claims: dict[str, Any], is_verified: bool) -> None:
-    """Only JSON's true or that text verifies an address, and only that of the claim email."""
+    """Only JSON's true or the text true verifies an address, and only that of the claim email."""
     names = OidcClaims(email="upn") if "upn" in claims else _NAMES
     found = read_profile({"sub": "1", "email": "a@example.com", **claims}, names)
     assert found.email_verified is is_verified
@@ -127,7 +127,7 @@ def _profile(**changed: Any) -> Profile:
 
 
 def test_verified_addresses() -> None:
-    """A domain lets only verified addresses in, of exactly this domain."""
+    """An allowed domain lets in only verified addresses of exactly this domain."""
     settings = _settings(allowed_email_domains=["Example.com"])
     check_allowed(_profile(email="a@EXAMPLE.com", email_verified=True), settings)
     for email, verified in (

@@ -100,7 +100,7 @@ async def test_the_next_look_up_has_each_change(
 
 @pytest.mark.parametrize("how", ["delete_user", "by another program", "row"])
 async def test_keys_go_with_their_user(any_store: Store, keys: OwnKeyStore, how: str) -> None:
-    """Deleting a user deletes their keys, in whichever way a program deletes users."""
+    """Deleting a user deletes their keys, in whatever way a program deletes users."""
     alice, _ = await _user(any_store)
     bob, _ = await _user(any_store, "bob")
     for user in (alice, bob):
@@ -185,7 +185,7 @@ async def test_a_copied_record_does_not_open(
 async def test_a_limited_batch_of_rotation(
     any_store: Store, keys: OwnKeyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A rotation goes through all records, however many fit into a transaction."""
+    """A rotation processes all records, however few fit into one transaction."""
     monkeypatch.setattr("authz.own_keys.store._BATCH", 2)
     for number in range(5):
         user, _ = await _user(any_store, f"user-{number}")

@@ -36,14 +36,14 @@ def test_every_host(config: Config) -> None:
 
 
 def test_proxy_off(tmp_path: Path) -> None:
-    """Without a proxy nothing is made or demanded."""
+    """Without a proxy no leaf is made and no CA is required."""
     config = Config.model_validate({"authz": {"grpc": f"unix:{tmp_path}/authz.sock"}})
     assert make_leaves(config) == []
     assert list(tmp_path.iterdir()) == []
 
 
 def test_unusable_ca(config: Config) -> None:
-    """A CA that is not there is an error, not a start without certificates."""
+    """A missing CA is an error, not a start without certificates."""
     assert config.proxy is not None
     config.proxy.ca.key_file.unlink()
     with pytest.raises(ConfigError, match="run `authz proxy ca`"):
@@ -51,7 +51,7 @@ def test_unusable_ca(config: Config) -> None:
 
 
 async def test_round_after_a_failure(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A round that fails is not the last: the next one makes what is missing."""
+    """After a failed round the next one makes the missing leaves."""
     assert config.proxy is not None
     monkeypatch.setattr(leaves, "CHECK_SECONDS", 0.01)
     key_file = config.proxy.ca.key_file

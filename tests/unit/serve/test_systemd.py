@@ -31,7 +31,7 @@ def test_the_states(kind: str, tmp_path: Path) -> None:
 
 
 def test_children_do_not_get_the_variables(tmp_path: Path) -> None:
-    """A child that knew the socket could report a state of its own."""
+    """A child does not get the socket, since it could report a state of its own."""
     environ = {
         "NOTIFY_SOCKET": str(tmp_path / "notify"),
         "WATCHDOG_USEC": "1",
@@ -44,7 +44,7 @@ def test_children_do_not_get_the_variables(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "@", "relative", "vsock:2:1234"])
 def test_outside_of_a_unit_nothing_is_sent(name: str) -> None:
-    """Without a socket that it knows, every call does nothing."""
+    """Every call does nothing without a socket of a known kind."""
     notifier = Notifier({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "30000000"})
     assert not notifier.is_on
     assert notifier.watchdog_seconds is None
@@ -60,7 +60,7 @@ def test_a_socket_that_is_gone_stops_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("pid", "expected"), [("", 10.0), ("own", 10.0), ("1", None), ("x", None)])
 def test_signs_of_life(pid: str, expected: float | None, tmp_path: Path) -> None:
-    """They are sent thrice in the time that systemd gives, if they are for this process."""
+    """Signs of life are sent three times per watchdog period, if it is for this process."""
     name = str(tmp_path / "notify")
     pid = str(os.getpid()) if pid == "own" else pid
     variables = {"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "30000000", "WATCHDOG_PID": pid}

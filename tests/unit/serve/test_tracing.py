@@ -42,7 +42,7 @@ async def _spans(traces: CheckTraces, exporter: InMemorySpanExporter) -> list[Re
 async def test_a_span_is_the_child_of_envoys(
     exported: tuple[CheckTraces, InMemorySpanExporter],
 ) -> None:
-    """It has the parent that came with the check; one of a failure is marked; no name is in it."""
+    """A span has the parent of the check, is marked for a failure, and contains no name."""
     traces, exporter = exported
     assert await traces.traced(f"00-{TRACE}-{PARENT}-01".encode())(b"") == DENIED
     (span,) = await _spans(traces, exporter)
@@ -66,7 +66,7 @@ async def test_a_span_is_the_child_of_envoys(
 async def test_no_span_where_envoy_makes_none(
     exported: tuple[CheckTraces, InMemorySpanExporter], traceparent: bytes
 ) -> None:
-    """What is not sampled, and what is no ``traceparent``, is answered as ever, without a span."""
+    """A check without a valid, sampled ``traceparent`` is answered as usual, without a span."""
     traces, exporter = exported
     assert await traces.traced(traceparent)(b"") == DENIED
     assert await _spans(traces, exporter) == []
@@ -96,7 +96,7 @@ def test_nothing_is_loaded_without_tracing() -> None:
     ],
 )
 def test_settings_that_are_refused(settings: dict[str, object], why: str) -> None:
-    """What can't be meant is said, and no password is repeated."""
+    """An invalid setting is refused with the reason, and no password is repeated."""
     with pytest.raises(ValidationError) as caught:
         Tracing.model_validate(settings)
     assert why in str(caught.value)

@@ -46,7 +46,7 @@ def test_new_files(files: TlsFiles, shown: Certificate, authority: Authority) ->
 
 
 def test_a_half_replaced_pair(files: TlsFiles, shown: Certificate, authority: Authority) -> None:
-    """A certificate that comes before its key is no error."""
+    """A certificate that arrives before its key is not an error."""
     key = shown.key_file.read_bytes()
     shown.renew(authority)
     new_key = shown.key_file.read_bytes()
@@ -80,7 +80,7 @@ def test_a_bad_file(files: TlsFiles, shown: Certificate, authority: Authority, b
 
 
 def test_no_secret_in_the_log(files: TlsFiles, shown: Certificate) -> None:
-    """What stands in a bad key file is not repeated."""
+    """The content of a bad key file is not logged."""
     shown.key_file.write_text("-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n")
     with structlog.testing.capture_logs() as logs:
         assert not any(files.refresh() for _ in range(2))

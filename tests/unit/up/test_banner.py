@@ -24,7 +24,7 @@ def _no_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_without_any_key() -> None:
-    """Without a company's key each provider says so, and no line needs one."""
+    """Without a company's key each provider's line names its variable, and no line needs a key."""
     text = _banner()
     assert "  anthropic    no key: set $ANTHROPIC_API_KEY" in text.splitlines()
     assert "  openai       no key: set $OPENAI_API_KEY" in text.splitlines()
@@ -47,7 +47,7 @@ def test_with_one_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_key_and_own_keys() -> None:
-    """Where nothing can work there are no lines to paste."""
+    """The banner has no lines to paste if no client can work."""
     text = _banner(allow_byok=False)
     assert "no key: set $OPENAI_API_KEY" in text
     assert "no key, and own keys are off (allow_byok)" in text

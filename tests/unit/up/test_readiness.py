@@ -29,5 +29,5 @@ def test_all_workers_have_to_agree(values: list[int], label: str) -> None:
 
 @given(st.text())
 def test_any_other_text_has_none(text: str) -> None:
-    """Text that is not Prometheus text is no fingerprint, and no error."""
+    """Text that is not Prometheus text gives no fingerprint and no error."""
     assert parse_fingerprint(f"<html>{text}") is None

@@ -49,7 +49,7 @@ def test_what_is_known(
 
 @given(st.integers(min_value=1, max_value=50))
 def test_ids(count: int) -> None:
-    """Each is new, in order, of one length, and names the process."""
+    """Ids are unique, in order and of one length, and begin with the name of the process."""
     ids = EntryIds()
     given_out = [ids.next() for _ in range(count)]
     assert given_out == sorted(set(given_out))

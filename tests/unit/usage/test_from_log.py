@@ -38,7 +38,7 @@ def _line(**changed: object) -> str:
 
 
 def test_a_line() -> None:
-    """Every fact that a row has is read."""
+    """Every field of a row is read from a line."""
     entry = read_line(_line())
     assert entry is not None
     assert (entry.id, entry.process) == (ENTRY, "0123456789ab")
@@ -50,7 +50,7 @@ def test_a_line() -> None:
 
 @pytest.mark.parametrize("flags", ["DC", "UC,DC", "DR"])
 def test_a_client_that_left(flags: str) -> None:
-    """Envoy's response flags say so."""
+    """Envoy's response flags show that the client left."""
     nothing = {key: None for key in LINE if key.endswith("_tokens")}
     entry = read_line(_line(flags=flags, usage=None, **nothing))
     assert entry is not None
@@ -72,7 +72,7 @@ def test_a_client_that_left(flags: str) -> None:
     ],
 )
 def test_other_lines(line: str) -> None:
-    """What is no request of ours is passed over."""
+    """A line that is not a request of this gateway is skipped."""
     assert read_line(line) is None
 
 
@@ -89,13 +89,13 @@ def test_other_lines(line: str) -> None:
     ],
 )
 def test_a_line_that_was_changed(changed: dict[str, object]) -> None:
-    """The key that is wrong is named; nothing of it is stored."""
+    """A wrong value is refused, and the error names its key."""
     with pytest.raises(BadLine, match=f"^{next(iter(changed))}: "):
         read_line(_line(**changed))
 
 
 def test_names_are_cleaned() -> None:
-    """What a provider or client called something is printable and bounded."""
+    """A name from a provider or client is made printable and bounded."""
     entry = read_line(_line(model="a\0\x1b[2Jb\n" + "x" * 900, token_name="\u202ex"))
     assert entry is not None
     assert entry.model == "a\ufffd\ufffd[2Jb\ufffd" + "x" * 492
@@ -111,7 +111,7 @@ def test_names_are_cleaned() -> None:
     )
 )
 def test_any_values(changed: dict[str, object]) -> None:
-    """Whatever stands there, a line is read, passed over or refused with a reason."""
+    """A line with any values is read, skipped or refused with a reason."""
     try:
         entry = read_line(_line(**changed))
     except BadLine:
@@ -130,7 +130,7 @@ def test_any_text(text: str) -> None:
 
 
 def test_the_groups_of_a_line() -> None:
-    """They are a list in the log; a line of an earlier Envoy has none."""
+    """Groups are a list in the log; a line of an earlier Envoy has none."""
     for groups, expected in ((["a", "b\n"], ("a", "b\ufffd")), (None, ()), ("a", ()), ([1], ())):
         entry = read_line(_line(groups=groups))
         assert entry is not None

@@ -37,7 +37,7 @@ def _read(**changes: str | bytes) -> UsageEntry:
 
 
 def test_a_whole_record() -> None:
-    """Every field arrives, and what was not there is None, not zero."""
+    """Every field is read, and a missing one is None, not zero."""
     assert _read() == UsageEntry(
         id=ID,
         time_ms=1_500_000,
@@ -72,20 +72,20 @@ def test_a_whole_record() -> None:
     ],
 )
 def test_what_is_known_of_tokens(changes: dict[str, str], usage: Usage) -> None:
-    """Nothing found is told from nothing to find, by what else Envoy says."""
+    """Envoy's other fields tell why a record has no tokens."""
     nothing = {"input_tokens": "NULL", "output_tokens": "NULL", "model": "NULL"}
     entry = _read(**(nothing | changes))
     assert (entry.usage, entry.tokens, entry.model) == (usage, NO_TOKENS, None)
 
 
 def test_names_that_look_like_nothing() -> None:
-    """A token's name may be a dash; without a user there is none."""
+    """A dash can be a token's name, but without a user it means no token."""
     assert _read(token_name="-").token_name == "-"
     assert _read(token_name="-", user="-").token_name is None
 
 
 def test_what_no_database_takes() -> None:
-    """NUL and bytes that are no UTF-8 are replaced, and what is too long is cut."""
+    """NUL and bytes that are not UTF-8 are replaced, and a value that is too long is cut."""
     entry = _read(model=b"a\0\xff" + b"x" * 1000, content_encoding=b"\xff", usage="NULL")
     assert entry.model == "a\ufffd\ufffd" + "x" * 497
     assert entry.usage is Usage.COMPRESSED
@@ -99,20 +99,20 @@ def test_names_are_cleaned() -> None:
 
 
 def test_a_user_named_like_no_value() -> None:
-    """What CEL writes for no value is a name that a user may have."""
+    """``NULL``, which CEL writes for a missing value, can also be the name of a user."""
     assert _read(user="NULL").username == "NULL"
     assert _read(user="NULL", token_name="NULL").token_name == "NULL"
 
 
 @pytest.mark.parametrize("count", ["1000000000001", "9" * 15, "9" * 300, "-1", "1.0", "٣"])
 def test_what_is_no_count(count: str) -> None:
-    """A number that no answer can have is not known; sums of such would fail."""
+    """A count that no answer can have is unknown, since sums of such counts would fail."""
     assert _read(input_tokens=count).tokens == Tokens(output=3)
     assert _read(input_tokens="1000000000000").tokens.input == 10**12
 
 
 def test_long_texts_leave_nothing_behind() -> None:
-    """What a provider writes at length is cut, and not remembered."""
+    """A long value from a provider is cut, and is not remembered."""
     for number in range(5_000):
         entry = _read(content_encoding=f"{number}{'x' * 20_000}", model="y" * 20_000)
         assert len(entry.model or "") == 500
@@ -123,14 +123,14 @@ def test_long_texts_leave_nothing_behind() -> None:
 
 @pytest.mark.parametrize("changes", [{"entry": "x"}, {"entry": "-"}, {"entry": ""}])
 def test_a_record_without_an_id(changes: dict[str, str]) -> None:
-    """It is refused: it could not be told from another."""
+    """A record without an id is refused, since it could not be told from another."""
     with pytest.raises(BadRecord):
         _read(**changes)
 
 
 @given(st.lists(st.binary(max_size=30), max_size=30), st.integers(0, 2**64 - 1))
 def test_any_values_are_read_or_refused(values: list[bytes], time_ns: int) -> None:
-    """Nothing but BadRecord is raised, also where the id is right."""
+    """Any values raise nothing but BadRecord, even with a valid id."""
     for tried in (values, [any_value(ID), *values[: len(REQUEST_FIELDS) - 1]]):
         try:
             entry = read_entry(tried, time_ns)
@@ -141,19 +141,19 @@ def test_any_values_are_read_or_refused(values: list[bytes], time_ns: int) -> No
 
 @given(st.lists(st.binary(max_size=30), min_size=22, max_size=23))
 def test_any_fields_are_read(texts: list[bytes]) -> None:
-    """With an id of ours any other texts make a request of some kind."""
+    """Any texts in the other fields of a record with a valid id make a request."""
     assert read_entry([any_value(ID), *map(any_value, texts)], 0).id == ID
 
 
 def test_the_groups_of_a_user() -> None:
-    """Envoy writes a list as JSON; anything else is no list of groups."""
+    """Groups are read from a JSON list; any other text gives no groups."""
     assert _read(groups='["a,b","\\u00fc","a,b","x\\u001bz"]').groups == ("a,b", "ü", "x\ufffdz")
     for other in ("-", "", "[", "[1]", '{"a": 1}', "[" * 10_000, '["' + "x" * 20_000 + '"]'):
         assert _read(groups=other).groups == ()
 
 
 def test_a_record_of_an_envoy_that_was_rendered_before_groups() -> None:
-    """The last value is absent, and the others are read as before."""
+    """A record without the last value is read, with its other values as before."""
     _, *values = request_record(WHOLE)
     entry = read_entry([any_value(value) for value in values[:-1]], 1_500_000_000_999)
     assert entry == _read()

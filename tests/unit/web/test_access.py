@@ -92,7 +92,7 @@ async def test_a_limited_token_sees_its_owner_only(people: People) -> None:
 
 @pytest.mark.parametrize("reference", ["", "me", "alice", "no one", "root'--", "00000000"])
 async def test_only_ids_count_unless_names_are_accepted(people: People, reference: str) -> None:
-    """Without ``by_name`` a name and ``me`` find no user, and no text is an error."""
+    """Without ``by_name``, neither a name nor ``me`` finds a user, and no text is an error."""
     assert await people.access("root").find_user(reference) is None
 
 
@@ -103,7 +103,7 @@ async def test_me_is_the_caller(people: People) -> None:
 
 
 async def test_a_key_is_found_at_its_owner_only(people: People) -> None:
-    """A token's id finds it with its owner, and no other text or owner finds anything."""
+    """A token is found by its whole id and its owner only."""
     access, key = people.access("root"), people.keys["alice"]
     found = await access.find_key(people.users["alice"], key.id)
     assert found is not None

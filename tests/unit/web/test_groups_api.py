@@ -74,7 +74,7 @@ async def test_a_group_from_its_beginning_to_its_end(api: Api) -> None:
 
 
 async def test_an_identity_providers_group(api: Api) -> None:
-    """It can be created with rules before anyone signs in; its members are not to be chosen."""
+    """An issuer's group can be created with rules before anyone signs in, but without members."""
     body = {"name": "/staff", "issuer": _IDP, "rules": {"providers": ["anthropic"]}}
     made = await _is(api, "root", "POST", _ORG, 201, json=body)
     assert (made["source"], made["issuer"]) == ("oidc", _IDP)
@@ -106,7 +106,7 @@ async def test_an_identity_providers_group(api: Api) -> None:
 async def test_who_may_change_groups(
     api: Api, labs: GroupRecord, who: str, method: str, at: str, body: object, status: int
 ) -> None:
-    """Owners change groups; user administrators move others who are no owners; no one else."""
+    """Owners change groups, user administrators move others who are not owners, and no one else."""
     target = f"/groups/{labs.id}" if at == "labs" else at
     await _is(api, who, method, target, status, json=body)
     after = await api.store.get_group("labs")
@@ -130,7 +130,7 @@ async def test_who_may_see_groups(api: Api, labs: GroupRecord) -> None:
 
 
 async def test_a_limited_token_changes_no_group(api: Api, labs: GroupRecord) -> None:
-    """Even an owner's token with rules can't, since it could lift the rules of its owner."""
+    """A limited token changes no group, even an owner's, since it could lift its owner's rules."""
     text, _ = await api.store.create_token(
         api.users["root"], "limited", rules=make_rules(["openai"])
     )

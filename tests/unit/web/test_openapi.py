@@ -52,7 +52,7 @@ def _document() -> dict[str, Any]:
 
 
 def test_every_operation_is_described() -> None:
-    """Each has an id of its own, a sentence, its parameters and what it answers."""
+    """Each operation has an id of its own, a summary, its parameters and its responses."""
     described = [operation for path in _document()["paths"].values() for operation in path.values()]
     assert len(described) == len(OPERATIONS)
     assert len({one["operationId"] for one in described}) == len(OPERATIONS)
@@ -61,7 +61,7 @@ def test_every_operation_is_described() -> None:
 
 
 def test_envoy_has_a_route_to_every_operation() -> None:
-    """The paths of the document lead to authz without a check."""
+    """Envoy routes each path of the document to authz without a check."""
     envoy = rendered()
     for operation in OPERATIONS:
         path = re.sub(r"{\w+}", "x", f"/api/v2{operation.path}")
@@ -70,9 +70,9 @@ def test_envoy_has_a_route_to_every_operation() -> None:
 
 
 def test_the_rest_of_coders_api_is_authzs_to_refuse() -> None:
-    """What is no route of the API goes to authz without a check; below the gateway's path is none.
+    """Unknown paths of the API go to authz without a check, except those below the gateway's path.
 
-    Providers come first, and there are no providers of Coder's reserved names.
+    A provider's route comes first, and no provider can have one of Coder's reserved names.
     """
     provider = {"name": "users", "type": "anthropic", "base_url": "https://api.anthropic.com"}
     document = rendered(providers=[provider])
@@ -104,7 +104,7 @@ def test_the_rest_of_coders_api_is_authzs_to_refuse() -> None:
 
 
 async def test_the_document_is_served_to_everybody(tmp_path: Path) -> None:
-    """Nobody need sign in to read it, and no store need be there."""
+    """The document can be read without signing in and without a store."""
     own_store = OwnStore(f"sqlite:///{tmp_path}/none.db", 365)
     transport = httpx.ASGITransport(create_api(Services(own_store, SignIn(), secure=False)))
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway.test") as client:
@@ -116,7 +116,7 @@ async def test_the_document_is_served_to_everybody(tmp_path: Path) -> None:
 
 
 async def test_where_coder_manages_users(tmp_path: Path) -> None:
-    """Every route is a 404 that points to Coder, whoever asks."""
+    """Every route is a 404 that points to Coder, for any caller."""
     own_store = OwnStore("https://coder.example.com", 365)
     transport = httpx.ASGITransport(create_api(Services(own_store, SignIn(), secure=False)))
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway.test") as client:
@@ -158,7 +158,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str]]:
 
 
 class _Fresh(OwnStore):
-    """Opens the store for each call."""
+    """An own store that is opened again for each call."""
 
     async def get(self) -> Any:
         self._store, self._turn = None, asyncio.Lock()
@@ -166,7 +166,7 @@ class _Fresh(OwnStore):
 
 
 def test_schemathesis_finds_nothing(app: tuple[Any, str]) -> None:
-    """Generated calls, good and bad, get no 5xx and nothing that the document does not say."""
+    """Generated calls, valid or not, get no 5xx and only responses that the document describes."""
     application, token = app
     schema = schemathesis.openapi.from_asgi("/api/v2/openapi.json", application)
     tried = 0

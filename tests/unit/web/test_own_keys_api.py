@@ -1,4 +1,4 @@
-"""Stored provider keys in the token API and on the page, and who may change whose."""
+"""Stored provider keys in the token API and on the page, and which users may change them."""
 
 import base64
 
@@ -57,7 +57,7 @@ async def test_a_key_from_its_beginning_to_its_end(any_api: Api) -> None:
     ],
 )
 async def test_rights(api: Api, who: str | None, whose: str, status: int) -> None:
-    """Whoever may not use a user's tokens can neither see, store nor delete the user's keys."""
+    """Only callers who may use a user's tokens can see, store or delete the user's keys."""
     ring = Keyring([KeyReference(env="K")], {"K": base64.b64encode(b"1" * 32).decode()})
     from authz.secret import Secret
 
@@ -78,7 +78,7 @@ async def test_rights(api: Api, who: str | None, whose: str, status: int) -> Non
 
 
 async def test_a_limited_token_changes_no_key(api: Api) -> None:
-    """A limited token may list its owner's keys, and neither store nor delete one."""
+    """A limited token can list its owner's keys, but not store or delete one."""
     text, _ = await api.store.create_token(
         api.users["alice"], "limited", rules=make_rules(["openai"])
     )
@@ -118,7 +118,7 @@ async def test_stored_keys_are_off(api: Api) -> None:
 
 @pytest.mark.parametrize("keyring", ["wrong"], indirect=True)
 async def test_a_wrong_master_key(api: Api) -> None:
-    """Without a usable master key nothing is stored: 503."""
+    """Storing a key is a 503 without a usable master key."""
     with capture_logs() as logs:
         refused = await api.call("alice", "PUT", f"{PATH}/anthropic", json={"key": KEY})
     assert refused.status_code == 503

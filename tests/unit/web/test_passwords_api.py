@@ -20,7 +20,7 @@ async def _change(
 
 
 async def test_people_change_their_own(any_api: Api) -> None:
-    """The session of the call and the tokens stay, other sessions end, and it is audited."""
+    """A change keeps the calling session and tokens, ends other sessions, and is audited."""
     alice = any_api.users["alice"]
     sessions = [(await any_api.store.create_session(alice))[0] for _ in range(2)]
     any_api.tokens |= {"here": sessions[0], "there": sessions[1]}
@@ -50,7 +50,7 @@ async def test_people_change_their_own(any_api: Api) -> None:
 async def test_a_refused_change_names_its_field(
     api: Api, who: str, old: str, new: str, field: str
 ) -> None:
-    """A wrong old password, a bad new one, or none to change: nothing is changed."""
+    """Nothing changes if the old password is wrong, the new one bad, or no password is set."""
     before = await api.store.password_hash(api.users[who])
     answer = await _change(api, who, old, new)
     assert answer.status_code == 400
@@ -68,7 +68,7 @@ async def test_guessing_the_old_password_is_limited(api: Api) -> None:
 
 
 async def test_administrators_set_those_of_others(api: Api) -> None:
-    """They need no old password, but may not change owners, and members may change nobody."""
+    """Administrators need no old password but can't change owners; members change no other user."""
     assert (await _change(api, "helper", "", of="alice")).status_code == 204
     assert (await _change(api, "helper", "", of="root")).status_code == 404
     assert (await _change(api, "alice", "", of="bob")).status_code == 404

@@ -12,7 +12,7 @@ from tests.unit.identity.test_caching_source import Clock
 
 
 class Slow(InMemoryIdentities):
-    """A source that counts questions and answers when told."""
+    """A source that counts questions and answers when the test says so."""
 
     def __init__(self) -> None:
         super().__init__({})
@@ -20,14 +20,14 @@ class Slow(InMemoryIdentities):
         self.go = asyncio.Event()
 
     async def check_ready(self) -> None:
-        """Answer when told."""
+        """Answer when the test says so."""
         self.asked_ready += 1
         await self.go.wait()
         await super().check_ready()
 
 
 async def test_many_callers_cost_one_question() -> None:
-    """Callers at the same time, and within a second, share one question to the source."""
+    """Concurrent callers, and those within a second, share one question to the source."""
     source, clock = Slow(), Clock()
     readiness = Readiness(source, clock)
     crowd = [asyncio.create_task(readiness.get()) for _ in range(400)]

@@ -1,4 +1,4 @@
-"""Who reaches whose tokens through the token API, and the rules of roles."""
+"""Access of each role to users' tokens through the token API, and the rules of roles."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -20,12 +20,12 @@ REACHES = {
     "bob": {"bob"},
     "bot": {"bot"},
 }
-"""Whose tokens each may use."""
+"""The users whose tokens each caller may use."""
 
 
 @pytest.mark.parametrize("who", WHO)
 async def test_nobody_reaches_anothers_tokens_by_url(api: Api, who: str) -> None:
-    """By name, UUID and in other case, for every route: the right ones work, the rest are 404."""
+    """Every route accepts a name or UUID in any case, and is a 404 for tokens out of reach."""
     for target in WHO:
         allowed = target in REACHES[who]
         user, key = api.users[target], api.tokens[target][:10]
@@ -48,7 +48,7 @@ async def test_nobody_reaches_anothers_tokens_by_url(api: Api, who: str) -> None
 
 
 async def test_a_key_of_another_is_not_reached_through_oneself(api: Api) -> None:
-    """An id that is another's is not found under one's own name, not even by an owner."""
+    """Another user's token is not found under one's own name, not even by an owner."""
     key = api.tokens["bob"][:10]
     for who in ("alice", "root"):
         for method, rest in (("GET", ""), ("PUT", "/expire"), ("DELETE", "")):
@@ -59,14 +59,14 @@ async def test_a_key_of_another_is_not_reached_through_oneself(api: Api) -> None
 
 @pytest.mark.parametrize("who", WHO)
 async def test_all_are_only_those_one_may_use(api: Api, who: str) -> None:
-    """``include_all`` shows an owner everybody's, and others no more than they may use."""
+    """``include_all`` lists all tokens for an owner, and for others only those they may use."""
     answer = await api.call(who, "GET", "/users/me/keys/tokens?include_all=true")
     assert {key["username"] for key in answer.json()} == REACHES[who]
 
 
 @pytest.mark.parametrize("who", WHO)
 async def test_who_knows_of_whom(api: Api, who: str) -> None:
-    """Members and machines know of nobody else, and can't tell a user from none."""
+    """Members and machines can't see other users, nor tell them from missing ones."""
     sees_all = who in ("root", "helper")
     for target in (*WHO, "nobody"):
         answer = await api.call(who, "GET", f"/users/{target}")
@@ -77,7 +77,7 @@ async def test_who_knows_of_whom(api: Api, who: str) -> None:
 
 
 async def test_whether_there_is_anybody(any_api: Api) -> None:
-    """``coder login`` asks before anybody is signed in; deleted users are none."""
+    """``coder login`` asks for a first user without signing in; deleted users don't count."""
     answer = await any_api.call(None, "GET", "/users/first")
     assert (answer.status_code, answer.json()) == (
         200,
@@ -93,7 +93,7 @@ async def test_whether_there_is_anybody(any_api: Api) -> None:
 
 
 async def test_a_user_has_coders_shape(api: Api) -> None:
-    """``users/me`` is what codersdk reads, with the roles by their display names."""
+    """``users/me`` has the shape that codersdk reads, with the roles' display names."""
     body = (await api.call("helper", "GET", "/users/me")).json()
     assert body["roles"] == [{"name": "user-admin", "display_name": "User Admin"}]
     assert {key: body[key] for key in ("username", "email", "status", "login_type")} == {
@@ -107,7 +107,7 @@ async def test_a_user_has_coders_shape(api: Api) -> None:
 
 
 async def test_a_session_is_for_oneself(api: Api) -> None:
-    """``coder login`` makes one for its user, a machine too; no user makes one for another."""
+    """A user or machine gets a session by ``coder login`` for itself, but not for another."""
     assert (await api.call("alice", "POST", "/users/me/keys")).status_code == 201
     assert (await api.call("root", "POST", "/users/alice/keys")).status_code == 403
     assert (await api.call("alice", "POST", "/users/bob/keys")).status_code == 404
@@ -143,7 +143,7 @@ _USERS = st.builds(
 
 @given(_USERS, _USERS)
 def test_nobody_gains_by_managing_another(one: User, two: User) -> None:
-    """Whoever is no owner never gets at the tokens or password of somebody with more rights."""
+    """A user who is not an owner can't reach the tokens or password of one with more rights."""
     if one.id != two.id and not roles.is_owner(one):
         reached = roles.may_use_tokens_of(one, two)
         assert not (reached and (two.roles or not two.is_service_account))
@@ -155,7 +155,7 @@ def test_nobody_gains_by_managing_another(one: User, two: User) -> None:
 
 
 async def test_a_role_taken_counts_at_once(api: Api) -> None:
-    """An owner who is one no longer reaches nobody with the next call."""
+    """An owner who loses the role can't reach other users from the next call on."""
     assert (await api.call("root", "GET", "/users/alice")).status_code == 200
     root = await api.store.set_role(api.users["root"], "member")
     assert root == replace(root, roles=())

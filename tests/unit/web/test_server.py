@@ -14,7 +14,7 @@ from authz.web.server import HttpServer, listen
 
 
 async def test_forwarded_headers_say_nothing() -> None:
-    """Where a request comes from is its connection's peer, whatever headers a client adds."""
+    """The peer of a request is that of its connection, whatever headers a client adds."""
 
     async def show(request: Request) -> Response:
         return PlainTextResponse(f"{peer(request)} {request.url.scheme}")

@@ -1,4 +1,4 @@
-"""Signing in and out, where a token may stand, and what is said of a bad one."""
+"""Signing in and out, the places of a token, and the errors for a bad one."""
 
 import asyncio
 import re
@@ -36,7 +36,7 @@ async def _log_in(
 
 @pytest.mark.parametrize("name", ["alice@example.com", "ALICE@EXAMPLE.COM", "alice"])
 async def test_a_password_makes_a_session(any_api: Api, name: str) -> None:
-    """It is Coder's: 24 hours, everything, no name; the cookie holds it and no script sees it."""
+    """A password makes a session as in Coder: 24 hours, all scopes, no name, an HttpOnly cookie."""
     answer = await _log_in(any_api, name)
     assert answer.status_code == 201
     text = answer.json()["session_token"]
@@ -65,7 +65,7 @@ async def test_a_password_makes_a_session(any_api: Api, name: str) -> None:
     ],
 )
 async def test_one_answer_for_every_failure(any_api: Api, name: str, password: str) -> None:
-    """Nobody learns who is here, and the log does not keep what was typed."""
+    """A failed sign-in does not reveal which users exist, and its audit entry has no password."""
     answer = await _log_in(any_api, name, password)
     assert (answer.status_code, answer.json()) == (401, INCORRECT)
     assert "set-cookie" not in answer.headers
@@ -76,7 +76,7 @@ async def test_one_answer_for_every_failure(any_api: Api, name: str, password: s
 
 
 async def test_every_name_costs_the_same(any_api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A known name, an unknown and an impossible one cause as many statements and one hash."""
+    """Known, unknown and impossible names cost the same number of statements and one hash."""
     await any_api.store.set_status(any_api.users["bob"], "suspended")
     counted: Counter[str] = Counter()
 
@@ -108,7 +108,7 @@ async def test_every_name_costs_the_same(any_api: Api, monkeypatch: pytest.Monke
 
 
 async def test_a_suspended_user_is_told_only_with_the_password(api: Api) -> None:
-    """The right password of a suspended user makes no session."""
+    """A suspended user gets no session, and learns of it only with the right password."""
     await api.store.set_status(api.users["alice"], "suspended")
     assert (await _log_in(api, password="wrong horse battery")).json() == INCORRECT
     answer = await _log_in(api)
@@ -117,7 +117,7 @@ async def test_a_suspended_user_is_told_only_with_the_password(api: Api) -> None
 
 
 async def test_a_new_sign_in_replaces_the_old_session(api: Api) -> None:
-    """The session that the browser had ends, another's does not, and neither does a token."""
+    """A new sign-in ends the browser's earlier session, but no other session and no token."""
     first = (await _log_in(api)).json()["session_token"]
     assert api.client.cookies["coder_session_token"] == first
     second = (await _log_in(api)).json()["session_token"]
@@ -132,9 +132,9 @@ async def test_a_new_sign_in_replaces_the_old_session(api: Api) -> None:
 
 
 async def test_signing_out(api: Api) -> None:
-    """It ends the session that asks, or with ``everywhere`` all of the user's but no other token.
+    """Signing out ends the calling session, or with ``everywhere`` all sessions, but no token.
 
-    A token that asks goes itself, as in Coder.
+    A token that signs out is deleted itself, as in Coder.
     """
     sessions = {name: (await _log_in(api)).json()["session_token"] for name in ("a",)}
     api.client.cookies.clear()
@@ -155,7 +155,7 @@ async def test_signing_out(api: Api) -> None:
 
 
 async def test_a_password_change_ends_sessions(api: Api) -> None:
-    """Whoever had a session has none any more, and the old password is nobody's."""
+    """A password change ends all sessions, and the old password no longer works."""
     api.tokens["session"] = (await _log_in(api)).json()["session_token"]
     api.client.cookies.clear()
     await api.store.set_password(api.users["alice"], Secret("another horse battery"))
@@ -167,7 +167,7 @@ async def test_a_password_change_ends_sessions(api: Api) -> None:
 async def test_a_password_that_changes_while_it_is_compared(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No session comes of a password that is not the user's any more when it is made."""
+    """A password that is changed while it is compared gives no session."""
     compare = proves_password
 
     def changing(password: Secret, hashed: bytes | None) -> bool:
@@ -184,7 +184,7 @@ async def test_a_password_that_changes_while_it_is_compared(
 async def test_a_suspension_while_a_password_is_compared_stays(
     any_api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A dormant user's sign-in makes them active, but not once they are suspended."""
+    """A dormant user who is suspended during the sign-in is not made active."""
     await any_api.store._database.execute(
         "UPDATE users SET status = 'dormant', hashed_password = $1 WHERE username = 'alice'", b"x"
     )
@@ -202,7 +202,7 @@ async def test_a_suspension_while_a_password_is_compared_stays(
 
 
 async def test_too_many_tries(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name is tried ten times a minute, then even the right password waits; others do not."""
+    """After ten tries a minute, even the right password of a name is refused; others are not."""
     monkeypatch.setattr(module, "proves_password", lambda *_: False)
     answers = [(await _log_in(api, password="wrong horse battery")) for _ in range(11)]
     assert [answer.status_code for answer in answers] == [401] * 10 + [429]
@@ -213,7 +213,7 @@ async def test_too_many_tries(api: Api, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 async def test_too_many_names_from_one_peer(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trying many names from one place is limited too; Envoy says which place it is."""
+    """Trying many names from one peer is limited too; Envoy tells authz the peer."""
     monkeypatch.setattr(module, "proves_password", lambda *_: False)
     answers = [(await _log_in(api, f"user{n}@example.com")).status_code for n in range(31)]
     assert answers == [401] * 30 + [429]
@@ -226,7 +226,7 @@ async def test_too_many_names_from_one_peer(api: Api, monkeypatch: pytest.Monkey
 async def test_only_envoy_says_where_a_request_comes_from(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who connects past Envoy has its own address in limits and audit log, whatever it claims."""
+    """A client past Envoy is limited and audited by its own address, whatever it claims."""
     monkeypatch.setattr(module, "proves_password", lambda *_: False)
     transport = httpx.ASGITransport(api.app, client=("192.0.2.99", 1234))
     async with httpx.AsyncClient(transport=transport, base_url="https://gateway.test") as client:
@@ -250,7 +250,7 @@ async def test_only_envoy_says_where_a_request_comes_from(
 async def test_one_host_of_many_addresses_is_one_peer(
     api: Api, monkeypatch: pytest.MonkeyPatch, peer: str, other: str
 ) -> None:
-    """Of IPv6 a host has a whole /64: to change the address within it is no new start."""
+    """All addresses of one IPv6 /64 count as one host, so changing them resets nothing."""
     monkeypatch.setattr(module, "proves_password", lambda *_: False)
 
     async def status(peer: str, name: str) -> int:
@@ -265,7 +265,7 @@ async def test_one_host_of_many_addresses_is_one_peer(
 
 
 async def test_signing_in_with_a_token(api: Api) -> None:
-    """For the page: a token makes a session of its owner, a limited or a machine's none."""
+    """A token makes a session of its owner for the page; a limited or a machine's token doesn't."""
     signed_in = await api.sign_in.by_token(api.store, Secret(api.tokens["alice"]), PEER)
     assert signed_in.user.username == "alice"
     limited, _ = await api.store.create_token(
@@ -288,7 +288,7 @@ async def test_signing_in_with_a_token(api: Api) -> None:
     ],
 )
 async def test_where_a_token_may_stand(api: Api, place: dict[str, dict[str, str]]) -> None:
-    """In every place that Coder's ordinary API knows, and the first that is not empty wins."""
+    """A token is accepted in every place that Coder's ordinary API knows."""
 
     def filled(name: str) -> dict[str, str]:
         values = place.get(name, {}).items()
@@ -303,7 +303,7 @@ async def test_where_a_token_may_stand(api: Api, place: dict[str, dict[str, str]
 
 
 async def test_the_order_of_places(api: Api) -> None:
-    """Cookie, query, Coder-Session-Token, Bearer, access_token; an empty one is none."""
+    """The order is cookie, query, Coder-Session-Token, Bearer, access_token, without empty ones."""
     names = ("root", "helper", "alice", "bob", "bot")
     for count in range(5):
         given = [api.tokens[name] if place >= count else "" for place, name in enumerate(names)]
@@ -341,7 +341,7 @@ async def test_the_order_of_places(api: Api) -> None:
     ],
 )
 async def test_what_is_said_of_a_bad_token(any_api: Api, token: str, detail: str) -> None:
-    """Coder's one message with its details, and the challenge of the RFC."""
+    """A bad token gets Coder's message and detail, and the challenge of the RFC."""
     headers = {"coder-session-token": token}
     answer = await any_api.client.get("/api/v2/users/me", headers=headers)
     assert (answer.status_code, answer.json()) == (401, {"message": SIGNED_OUT, "detail": detail})
@@ -349,7 +349,7 @@ async def test_what_is_said_of_a_bad_token(any_api: Api, token: str, detail: str
 
 
 async def test_only_who_has_the_secret_learns_of_a_token(any_api: Api) -> None:
-    """A wrong secret is as an unknown id; with the right one an end or a suspension is told."""
+    """A wrong secret looks like an unknown id; only the right one reveals expiry or suspension."""
     text, key = await any_api.store.create_token(any_api.users["bob"], "gone")
     await any_api.store.expire_token(key)
     any_api.tokens |= {
@@ -372,7 +372,7 @@ async def test_only_who_has_the_secret_learns_of_a_token(any_api: Api) -> None:
 
 
 async def test_our_own_client_of_coders_api_reads_it(any_api: Api) -> None:
-    """What was written for Coder's server takes this one for it."""
+    """The client of Coder's API accepts this server's answers as Coder's."""
     answer = await any_api.call("alice", "GET", "/users/me")
     seen = Answer(200, answer.headers["content-type"], answer.content)
     identity = read_user(seen, any_api.tokens["alice"][:10])
@@ -383,7 +383,7 @@ async def test_our_own_client_of_coders_api_reads_it(any_api: Api) -> None:
 
 
 async def test_a_session_slides_and_a_token_does_not(any_api: Api) -> None:
-    """A use moves a session's end, at most once an hour, and notes when it was."""
+    """A use extends a session but not a token, at most once an hour, and its time is recorded."""
     store, alice = any_api.store, any_api.users["alice"]
     for made, slides in (
         (await store.create_session(alice, timedelta(hours=24)), True),
@@ -418,7 +418,7 @@ async def test_a_dormant_user_wakes_up(any_api: Api) -> None:
 
 
 async def test_a_narrow_scope_reaches_nothing(any_api: Api) -> None:
-    """A token that Coder made narrower, in a copied row, gets what Coder says then."""
+    """A token with a narrower scope, in a copied row, is answered as by Coder."""
     value = ["workspace:read"]
     await any_api.store._database.execute("UPDATE api_keys SET scopes = $1", value)
     answer = await any_api.call("root", "GET", "/users/me")
@@ -437,7 +437,7 @@ async def test_a_narrow_scope_reaches_nothing(any_api: Api) -> None:
     ],
 )
 async def test_another_sites_page_changes_nothing(api: Api, headers: dict[str, str]) -> None:
-    """A browser says where a change comes from; reading is left to the browser's own rules."""
+    """A change that a browser sends from another site is refused, and one from its own is not."""
     cookie = {"cookie": f"coder_session_token={api.tokens['alice']}"}
     answer = await api.client.post(
         "/api/v2/users/me/keys/tokens", headers={**cookie, **headers}, json={}
@@ -452,7 +452,7 @@ async def test_another_sites_page_changes_nothing(api: Api, headers: dict[str, s
 
 @given(st.text() | st.from_regex(r"[0-9A-Za-z_]{9,11}-[0-9A-Za-z_]{21,23}(-x)?", fullmatch=True))
 def test_what_is_said_of_any_text(text: str) -> None:
-    """Whatever is no token gets a detail that quotes nothing of it."""
+    """The detail for a malformed token quotes nothing of it."""
     if parse(text) is None:
         detail = _malformed(text)
         assert detail.startswith(("Invalid API key format: ", "API key is invalid."))
@@ -461,7 +461,7 @@ def test_what_is_said_of_any_text(text: str) -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.floats(0, 30)), max_size=60))
 def test_a_limit_holds_whatever_comes(steps: list[tuple[int, float]]) -> None:
-    """In no minute does a key pass more than twice its number, and memory stays bounded."""
+    """A key passes at most twice its limit in any minute, and memory stays bounded."""
     now = 0.0
     limit = Limit(5, 60, max_keys=8, clock=lambda: now)
     passed: dict[str, list[float]] = {}
@@ -479,7 +479,7 @@ def test_a_limit_holds_whatever_comes(steps: list[tuple[int, float]]) -> None:
 
 
 def test_a_good_sign_in_gives_its_try_back() -> None:
-    """Who knows the password is not slowed down by having used it often."""
+    """A successful sign-in is not counted, so that frequent use is not slowed down."""
     limit = Limit(2, 60, clock=lambda: 0.0)
     for _ in range(5):
         assert limit.take("alice") is None

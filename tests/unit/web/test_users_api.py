@@ -24,7 +24,7 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z")
 
 
 def _is_user(body: dict[str, Any]) -> None:
-    """Check what Go's decoder of ``codersdk.User`` would refuse."""
+    """Check that Go's decoder of ``codersdk.User`` would accept the body."""
     UUID(body["id"])
     for field in ("created_at", "updated_at", "last_seen_at"):
         assert _MOMENT.fullmatch(body[field]), field
@@ -51,9 +51,9 @@ async def _create(api: Api, who: str = "root", /, **body: object) -> httpx.Respo
 
 
 async def test_coder_users_from_create_to_delete(any_api: Api) -> None:
-    """The calls of ``create``, ``list``, ``suspend``, ``activate``, ``edit-roles``, ``delete``.
+    """Users can be created, listed, suspended, activated, given roles and deleted by Coder's CLI.
 
-    Each counts for the next request of the user's token.
+    Each call takes effect at the next request with the user's token.
     """
     [organization] = (await any_api.call("root", "GET", "/users/me/organizations")).json()
     UUID(organization["id"])
@@ -174,7 +174,7 @@ CHANGES = (
 
 @pytest.mark.parametrize("who", ["helper", "alice", "bot"])
 async def test_who_may_change_whom(api: Api, who: str) -> None:
-    """Members change no user, a user administrator no owner and no roles; no one themselves."""
+    """Members change no user, user administrators no owner and no roles, and no one themselves."""
     for target in ("root", "bob", "me"):
         for method, rest, body in CHANGES:
             answer = await api.call(who, method, f"/users/{target}{rest}", json=body)
@@ -206,7 +206,7 @@ async def test_who_may_change_whom(api: Api, who: str) -> None:
 async def test_an_owner_remains(
     api: Api, method: str, rest: str, body: dict[str, object] | None, message: str
 ) -> None:
-    """An owner does nothing to themselves, by whatever name."""
+    """An owner can't change or delete themselves, under any name."""
     for name in ("me", "root", "ROOT", api.users["root"].id):
         answer = await api.call("root", method, f"/users/{name}{rest}", json=body)
         assert (answer.status_code, answer.json()["message"]) == (400, message)
@@ -216,7 +216,7 @@ async def test_an_owner_remains(
 
 
 async def test_a_limited_token_manages_nobody(api: Api) -> None:
-    """An owner's token with rules sees its owner only, and creates, changes and deletes no one."""
+    """A limited token of an owner sees its owner only, and can't create, change or delete users."""
     rules = make_rules(["openai"], None)
     api.tokens["limited"], _ = await api.store.create_token(
         api.users["root"], "limited", timedelta(hours=1), rules
@@ -236,7 +236,7 @@ async def test_a_limited_token_manages_nobody(api: Api) -> None:
 
 
 async def test_a_list_of_users_comes_in_parts(any_api: Api) -> None:
-    """``limit``, ``offset`` and ``after_id`` choose a part, and ``q`` who is in the list."""
+    """``limit``, ``offset`` and ``after_id`` choose a part of the list, and ``q`` filters it."""
 
     async def names(query: str) -> list[str]:
         answer = await any_api.call("helper", "GET", f"/users?{query}")
@@ -264,7 +264,7 @@ async def test_a_list_of_users_comes_in_parts(any_api: Api) -> None:
 
 @given(st.text() | st.from_regex(r"((status|role|x)?:?[a-z ]{0,4}){0,4}", fullmatch=True))
 def test_any_search_text_is_read_or_refused(text: str) -> None:
-    """Every text is a search or a ValueError; what is read holds each term, in lower case."""
+    """Any text is a ValueError or a search that holds each of its terms in lower case."""
     try:
         search = read_search(text)
     except ValueError:
@@ -277,7 +277,7 @@ def test_any_search_text_is_read_or_refused(text: str) -> None:
 
 
 async def test_there_is_one_organization(api: Api) -> None:
-    """It has an id and a name, and every user is in it; there is no other."""
+    """The only organization has an id and a name, and every user is in it."""
     listed = (await api.call("alice", "GET", "/organizations")).json()
     assert listed == (await api.call("alice", "GET", "/users/alice/organizations")).json()
     [organization] = listed
@@ -296,7 +296,7 @@ async def test_there_is_one_organization(api: Api) -> None:
     "place", ["/", "/templates", "/users/", "/users/me/keys/a/b/c", "/ai-gateway/sessions"]
 )
 async def test_an_unknown_route_is_coders_404(api: Api, place: str) -> None:
-    """A path that is no route says so, whatever the method and the token."""
+    """A path without a route is a 404 that says so, whatever the method and the token."""
     for who in ("alice", None):
         for method in ("GET", "POST", "DELETE", "OPTIONS"):
             answer = await api.call(who, method, place)
@@ -304,7 +304,7 @@ async def test_an_unknown_route_is_coders_404(api: Api, place: str) -> None:
 
 
 async def test_every_answer_has_coders_version(api: Api) -> None:
-    """Success, refusal, unknown route, wrong method and a missing body: all have the header."""
+    """Every answer has the version header, also refusals, unknown routes and missing bodies."""
     for who, method, path in (
         ("alice", "GET", "/users/me"),
         (None, "GET", "/users/me"),
@@ -323,7 +323,7 @@ async def test_every_answer_has_coders_version(api: Api) -> None:
 
 
 async def test_coder_login_with_a_service_accounts_token(any_api: Api, store_url: str) -> None:
-    """``coder login --token`` asks who it is and makes a session, which then is the credential."""
+    """``coder login --token`` reads its user and creates a session, which it then uses."""
     assert (await any_api.call(None, "GET", "/users/first")).status_code == 200
     me = await any_api.call("bot", "GET", "/users/me")
     assert (me.status_code, me.json()["username"]) == (200, "bot")

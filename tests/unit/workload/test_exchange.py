@@ -130,7 +130,7 @@ def test_a_short_life(vendor: Vendors, tmp_path: Path, authority: Authority) -> 
 def test_answers_that_can_not_be_used(
     vendor: Vendors, answer: dict[str, Any], problem: str, tmp_path: Path, authority: Authority
 ) -> None:
-    """An answer that is no credential is an error without control characters."""
+    """An unusable answer is an error without control characters."""
     vendor.answer = answer
     said = _problem(Workload(vendor, "openai", tmp_path, authority))
     assert problem in said

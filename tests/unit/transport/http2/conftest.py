@@ -14,7 +14,7 @@ from tests.unit.transport.http2.served import Checks, Server
 
 @pytest.fixture
 async def checks() -> Checks:
-    """What is served."""
+    """The checks that the servers serve."""
     return Checks()
 
 

@@ -1,4 +1,4 @@
-"""What the servers serve in tests."""
+"""The method that the servers serve in tests."""
 
 import asyncio
 
@@ -42,6 +42,6 @@ class Checks:
 def method_of(
     channel: grpc.aio.Channel, path: str = METHOD
 ) -> grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]:
-    """Return what calls a method, bytes in and bytes out."""
+    """Return a callable that calls a method, bytes in and bytes out."""
     method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(path)
     return method

@@ -60,7 +60,7 @@ _encoded = st.one_of(
 
 @given(st.lists(_encoded, max_size=40), st.booleans())
 def test_as_without_a_memory(steps: list[tuple[str, object]], huffman: bool) -> None:
-    """For what an encoder writes, with table sizes that change, and blocks sent twice."""
+    """The cache agrees with a fresh decoder on encoded blocks, resizes and repeated blocks."""
     encoder = hpack.Encoder()
     sequence: list[bytes] = []
     for what, value in steps:
@@ -114,7 +114,7 @@ _raw = st.tuples(
 @given(st.lists(_raw, max_size=3).flatmap(lambda few: st.lists(st.sampled_from(few or [b""]))))
 @example([_update(0) + _added(b":path", b"/a/A") + _REST] * 3)
 def test_as_without_a_memory_for_any_block(sequence: list[bytes]) -> None:
-    """For blocks put together from updates, entries and indices, few of them, in any order."""
+    """The cache agrees with a fresh decoder on a few updates, entries and indices in any order."""
     _agree(sequence)
 
 
@@ -129,7 +129,7 @@ def test_an_update_of_the_tables_size_is_never_skipped() -> None:
 
 
 def test_an_entry_too_large_empties_the_table() -> None:
-    """It is not kept and removes all others (RFC 7541 4.4), so indices mean nothing then."""
+    """An entry that is too large is not kept and empties the table (RFC 7541 4.4)."""
     named, large = b"\xbe" + _REST, b"\x40\x01x\x7f" + _varint(5000 - 127) + b"y" * 5000
     _agree([_added(b":path", b"/a") + _REST, named, named, large, named])
 
@@ -144,7 +144,7 @@ def test_a_block_that_repeats_is_decoded_once() -> None:
 
 
 def test_the_memory_is_small() -> None:
-    """Neither many blocks nor large ones fill it."""
+    """The cache stays small, with many blocks and with large ones."""
     ours = Blocks()
     for number in range(1000):
         long = f"/{number}" + "x" * 120
@@ -182,7 +182,7 @@ def test_the_memory_is_small() -> None:
     ],
 )
 def test_a_block_that_is_no_hpack(block: bytes) -> None:
-    """It ends the connection with COMPRESSION_ERROR (RFC 9113 4.3)."""
+    """A block that is not HPACK ends the connection with COMPRESSION_ERROR (RFC 9113 4.3)."""
     with pytest.raises(ConnectionFailed) as caught:
         Blocks().path_of(block)
     assert caught.value.code == ErrorCode.COMPRESSION_ERROR
@@ -246,7 +246,7 @@ def test_malformed_lists(fields: list[tuple[str, str]]) -> None:
 
 @pytest.mark.parametrize("content_type", ["application/grpc", "application/grpc+proto"])
 def test_good_lists(content_type: str) -> None:
-    """What gRPC clients send is a request, with what they add."""
+    """A gRPC client's header list is a request, also with optional headers."""
     fields = request_fields("/a/A", content_type=content_type, grpc_timeout="100m", user_agent="x")
     assert Blocks().path_of(plain_block(fields)) == "/a/A"
 

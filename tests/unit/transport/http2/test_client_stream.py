@@ -157,7 +157,7 @@ def _stream(client: Client, chunks: Iterator[bytes], *, ended: bool) -> int:
 
 @pytest.mark.parametrize("size", [1, 2, 5, 7, 1000])
 async def test_messages_in_any_pieces(size: int) -> None:
-    """However the bytes are cut into frames, the messages are the same."""
+    """The messages are the same however the bytes are cut into frames."""
     client = Client()
     data = b"".join(message(bytes([n]) * n) for n in range(30))
     stream = _stream(client, _chunks(data, size), ended=True)

@@ -71,7 +71,7 @@ async def test_the_greeting() -> None:
 
 
 async def test_a_closed_stream() -> None:
-    """What comes late for a call that is over is dropped; of trailers the peer is told so."""
+    """Late frames of a call that is over are dropped; late trailers get STREAM_CLOSED."""
     wire = Wire().send(call(5))
     wire.take()
     late = (CANCEL, frames.window_update(1, 1), data(1, b"x"), frames.window_update(5, 7))
@@ -112,7 +112,7 @@ async def test_padding_priority_and_continuation() -> None:
 
 
 async def test_padding_is_given_back() -> None:
-    """Padding takes of the stream's window, so it is given back: a whole message has to fit."""
+    """Padding is given back to the stream's window, so that a whole message fits."""
     padded = data(1, b"\xff" + bytes(255), frames.PADDED)
     wire = Wire().send(headers(1, SLOW_BLOCK), *([padded] * 10))
     given = [int.from_bytes(frame.payload, "big") for frame in wire.take()]
@@ -182,7 +182,7 @@ async def test_an_error_cancels() -> None:
 
 
 async def test_a_peer_that_does_not_read_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A closed connection whose last bytes nobody takes is cut after a while."""
+    """A closed connection is cut after a while if the peer does not read its last bytes."""
     monkeypatch.setattr(module, "CLOSE_SECONDS", 0.01)
     wire = Wire(reads=False)
     wire.connection.close()

@@ -77,7 +77,7 @@ def test_settings_are_read_as_they_were_written(values: dict[int, int]) -> None:
 
 @given(st.binary(max_size=300), st.integers(0, 255))
 def test_padding_comes_off(payload: bytes, padding: int) -> None:
-    """Data is what it was before padding; without the flag nothing is taken for padding."""
+    """Padding is removed if its flag is set, and without the flag nothing is removed."""
     padded = bytes([padding]) + payload + b"\0" * padding
     assert frames.without_padding(frames.PADDED, padded) == payload
     assert frames.without_padding(0, padded) == padded
@@ -102,7 +102,7 @@ def test_numbers_have_four_bytes(payload: bytes) -> None:
 
 @given(st.binary(max_size=100))
 def test_a_message_comes_back(text: bytes) -> None:
-    """What is framed is what is taken out."""
+    """A framed message is unpacked unchanged."""
     assert grpc.message_of(grpc.framed(text)) == text
 
 
@@ -128,5 +128,5 @@ def test_not_exactly_one_message(data: bytes, status: Status) -> None:
 
 
 def test_no_failure_has_the_status_ok() -> None:
-    """A status of 0 can't be given to a failure."""
+    """No failure has the status 0."""
     assert 0 not in list(Status)

@@ -67,7 +67,7 @@ def _run(scenario: Callable[[Wire], None], opening: bytes = OPENING) -> Wire:
 
 
 def _check(wire: Wire) -> None:
-    """Assert that what came out is sound and what is kept is little."""
+    """Assert that the output is valid and that little is kept."""
     connection = wire.connection
     written = bytes(wire.transport.written)
     out = split(written)
@@ -100,7 +100,7 @@ def _send_in_chunks(wire: Wire, sent: bytes, seed: int) -> None:
 @EXAMPLES
 @given(st.binary(max_size=300), st.booleans(), st.integers())
 def test_random_bytes(sent: bytes, opened: bool, seed: int) -> None:
-    """Any bytes, before and behind a good beginning."""
+    """Any bytes, before and after a good beginning, cause no exception and no wrong answer."""
     _run(lambda wire: _send_in_chunks(wire, sent, seed), OPENING if opened else b"")
 
 
@@ -163,7 +163,7 @@ _good_frame = st.one_of(
 @EXAMPLES
 @given(st.lists(_any_frame, max_size=25), st.integers())
 def test_random_frames(sent: list[bytes], seed: int) -> None:
-    """Frames of every type with flags, streams and payloads that may or may not fit."""
+    """Frames of any type, flags, streams and payloads cause no exception and no wrong answer."""
     _run(lambda wire: _send_in_chunks(wire, b"".join(sent), seed))
 
 
@@ -172,7 +172,7 @@ def test_random_frames(sent: list[bytes], seed: int) -> None:
 def test_good_frames_in_any_order(
     chosen: list[tuple[int, Callable[[int], bytes]]], seed: int
 ) -> None:
-    """Frames of a peer that keeps to the rules of the connection: it never ends by an error."""
+    """A peer that follows the connection's rules never causes a connection error."""
     last, sent = 5, call(1) + call(3) + call(5)
     for step, write in chosen:
         last += max(step, 0)

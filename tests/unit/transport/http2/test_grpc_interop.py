@@ -47,7 +47,7 @@ async def test_a_message_too_large(channel: grpc.aio.Channel, size: int) -> None
 
 
 async def test_an_unknownmethod_of(channel: grpc.aio.Channel) -> None:
-    """It is UNIMPLEMENTED."""
+    """A call of an unknown method is UNIMPLEMENTED."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await method_of(channel, "/x.Y/Z")(b"")
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED

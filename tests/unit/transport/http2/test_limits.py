@@ -70,7 +70,7 @@ async def test_answers_that_wait_for_a_window_count_as_calls() -> None:
     ids=["PING", "malformed"],
 )
 async def test_a_peer_that_never_reads(monkeypatch: pytest.MonkeyPatch, flood: bytes) -> None:
-    """It is cut before the answers that it does not take are many."""
+    """A peer that never reads is cut before many unread answers pile up."""
     monkeypatch.setattr(module, "MAX_UNSENT_BYTES", 1 << 17)
     wire = Wire(reads=False)
     for _ in range(1000):

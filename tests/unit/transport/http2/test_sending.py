@@ -63,7 +63,7 @@ class Model:
         self.check()
 
     def check(self) -> None:
-        """Take what came out: no window may be exceeded, and nothing held that could go."""
+        """Take the output: no window may be exceeded, and no data held without need."""
         out = self.sender.take()
         self.all += out
         for frame in split(out):
@@ -94,7 +94,7 @@ class Model:
 
 @given(st.lists(_steps, max_size=40))
 def test_windows_are_kept(steps: list[tuple[str, int, int]]) -> None:
-    """Whatever the peer's windows do: none is exceeded, nothing waits without need, all arrives."""
+    """With any windows none is exceeded, nothing waits without need, and all data arrive."""
     model = Model()
     for step in steps:
         model.step(*step)

@@ -26,7 +26,7 @@ BOTH = pytest.mark.parametrize("kind", [Http2Server, GrpcServer])
 async def test_a_stop_lets_calls_finish(
     server: Server, channel: grpc.aio.Channel, checks: Checks, tmp_path: Path
 ) -> None:
-    """A call in flight gets its answer; afterwards nobody listens and the socket is gone."""
+    """A call in flight gets its answer before the server stops and removes its socket."""
     call = asyncio.ensure_future(method_of(channel)(b"slow"))
     await asyncio.sleep(0.1)
     stopping = asyncio.create_task(server.stop(5))
@@ -38,7 +38,7 @@ async def test_a_stop_lets_calls_finish(
 
 
 async def test_a_delayed_response(channel: grpc.aio.Channel) -> None:
-    """It is sent after its time, and other calls are answered meanwhile."""
+    """A delayed response is sent after its time, and other calls are answered meanwhile."""
     method = method_of(channel)
     began = time.monotonic()
     delayed = asyncio.ensure_future(method(b"delay=0.3"))
@@ -199,7 +199,7 @@ async def test_a_successor_keeps_its_socket(
 async def test_a_server_that_could_not_start(
     kind: type[Http2Server | GrpcServer], server: Server, tmp_path: Path
 ) -> None:
-    """It leaves the socket of the one that lives."""
+    """A server that can't start leaves the running server's socket in place."""
     second = kind(Checks().methods(), UnixAddress(str(tmp_path / "s")))
     with pytest.raises(StartError):
         await second.start()

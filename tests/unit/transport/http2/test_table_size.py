@@ -47,7 +47,7 @@ def _sizes(wire: Wire, limit: int) -> list[int]:
 )
 @pytest.mark.parametrize("limit", [0, 100])
 async def test_a_smaller_table(first: bytes, limit: int) -> None:
-    """Each kind of response that comes first begins with the update, and the next ones do not."""
+    """The first response, of any kind, begins with the update, and later ones do not."""
     wire = Wire().send(frames.settings({SIZE: limit}), first, call(3), call(5))
     assert set(_sizes(wire, limit)) == {0}
     wire.send(call(7))

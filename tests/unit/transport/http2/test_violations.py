@@ -207,7 +207,7 @@ STREAM_ERRORS = {
 
 @pytest.mark.parametrize(("sent", "code"), STREAM_ERRORS.values(), ids=STREAM_ERRORS.keys())
 async def test_stream_errors(sent: bytes, code: ErrorCode) -> None:
-    """One stream ends with the code that RFC 9113 demands, its work too; others go on."""
+    """A stream error ends one stream and its work with RFC 9113's code; others go on."""
     wire = Wire().send(call(1, path=SLOW))
     await settle()
     wire.send(sent)
@@ -246,7 +246,7 @@ async def test_a_stream_is_not_used_twice(stream: int) -> None:
 
 
 async def test_a_request_behind_a_reset() -> None:
-    """A stream that the peer has reset is over, too."""
+    """A request on a stream that the peer has reset is a PROTOCOL_ERROR."""
     wire = Wire().send(call(1, path=SLOW), CANCEL, call(1))
     assert wire.goaway() == ErrorCode.PROTOCOL_ERROR
     assert wire.handlers.asked == []

@@ -125,7 +125,7 @@ class Memory(asyncio.Transport):
         return self.unread
 
     def is_closing(self) -> bool:
-        """Whether it is closed."""
+        """Return True if the transport is closed."""
         return self._is_closing
 
     def close(self) -> None:
@@ -139,7 +139,7 @@ class Memory(asyncio.Transport):
 
 @dataclass
 class Handlers:
-    """What the methods were asked, and how many are at it.
+    """Methods for tests, with the messages they got and the number of running calls.
 
     Attributes:
         release: set to let the slow ones answer.
@@ -152,7 +152,7 @@ class Handlers:
     cancelled: int = 0
 
     def methods(self) -> Methods:
-        """Return them by path."""
+        """Return the methods by path."""
         return {
             ECHO: UnaryMethod(self._echo, immediate=True),
             SLOW: UnaryMethod(self._slow),
@@ -191,7 +191,7 @@ class Handlers:
 
 
 class Wire:
-    """An open connection; what it greets with is not in ``frames``.
+    """An open connection; its greeting is not in ``frames``.
 
     Args:
         reads: whether the peer reads.
@@ -248,7 +248,7 @@ class Wire:
 
 @dataclass
 class Response:
-    """What came back on one stream."""
+    """The response on one stream."""
 
     fields: dict[str, str] = field(default_factory=dict)
     body: bytes = b""

@@ -8,7 +8,7 @@ _IDP = "https://idp.example.com"
 
 
 async def test_an_owner_manages_groups(site: Site) -> None:
-    """Create, limit, fill, empty, rename and delete: each shows, counts and is audited."""
+    """An owner creates, limits, fills, empties, renames and deletes a group; each is audited."""
     root, alice = await site.signed_in("root"), site.users["alice"]
     assert "no groups" in (await root.get("/ui/groups")).one("div", **{"class": "empty"}).text
     page = await root.post("/ui/groups/new", name="labs", display_name="The labs")
@@ -36,7 +36,7 @@ async def test_an_owner_manages_groups(site: Site) -> None:
 
 
 async def test_wrong_forms_of_a_group(site: Site) -> None:
-    """A problem is beside its field, and nothing changes."""
+    """A problem appears beside its field, and nothing changes."""
     root = await site.signed_in("root")
     page = await root.post("/ui/groups/new", name="a b")
     assert root.last.status_code == 400
@@ -60,7 +60,7 @@ async def test_wrong_forms_of_a_group(site: Site) -> None:
 
 
 async def test_a_group_of_an_identity_provider(site: Site) -> None:
-    """Its rules can be set; there is no form for its members, and a forged one changes nothing."""
+    """An issuer's group can get rules but has no form for members, and a forged form is a 409."""
     root, alice = await site.signed_in("root"), site.users["alice"]
     await site.store.sync_groups(alice, _IDP, ["/staff"])
     group = await site.store.get_group("/staff")
@@ -75,7 +75,7 @@ async def test_a_group_of_an_identity_provider(site: Site) -> None:
 
 
 async def test_a_user_administrator_moves_others_only(site: Site) -> None:
-    """They add and remove members who are no owners, not themselves, and change no group."""
+    """A user administrator moves members other than owners and themselves, and edits no group."""
     group = await site.store.create_group("labs")
     path, helper = f"/ui/groups/{group.id}", await site.signed_in("helper")
     page = await helper.get(path)
@@ -95,7 +95,7 @@ async def test_a_user_administrator_moves_others_only(site: Site) -> None:
 
 
 async def test_a_member_sees_their_own_groups(site: Site) -> None:
-    """There is no page of groups, and their tokens' page names the groups and leads to why."""
+    """A member has no page of groups, but sees their groups and the reasons for their access."""
     labs = await site.store.create_group("labs", rules=make_rules(["openai"]))
     await site.store.add_members(labs, [site.users["alice"]])
     alice = await site.signed_in("alice")

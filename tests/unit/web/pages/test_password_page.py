@@ -45,7 +45,7 @@ async def test_a_refused_change(site: Site, change: dict[str, str], said: str) -
 
 
 async def test_without_a_password(site: Site) -> None:
-    """Who signs in otherwise has no such page."""
+    """A user without a password does not have this page."""
     browser = await site.signed_in("alice")
     await site.store._database.execute(
         "UPDATE users SET hashed_password = $1 WHERE id = $2", b"", site.users["alice"].id

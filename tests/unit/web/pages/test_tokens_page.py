@@ -28,7 +28,7 @@ async def _works(site: Site, text: str) -> bool:
 
 
 async def test_a_token_is_made_shown_once_and_deleted(site: Site) -> None:
-    """Its text is on one page only, it works at once, and after deleting it does not."""
+    """A new token is shown on one page only, works at once, and stops working once deleted."""
     alice = await site.signed_in("alice")
     assert "You have no tokens yet." in alice.last.text
     made = await alice.post(NEW, name="laptop", preset="30d")
@@ -46,7 +46,7 @@ async def test_a_token_is_made_shown_once_and_deleted(site: Site) -> None:
 
 
 async def test_an_expired_token_stays_in_the_list(site: Site) -> None:
-    """Expire ends a token and keeps its line, which can't be expired again."""
+    """An expired token stays in the list, and can't be expired again."""
     alice = await site.signed_in("alice")
     text = (await alice.post(NEW, name="laptop")).one("pre", id="token").text
     listed = await alice.post(f"/ui/account/tokens/{text[:10]}/expire")
@@ -56,7 +56,7 @@ async def test_an_expired_token_stays_in_the_list(site: Site) -> None:
 
 
 async def test_the_lines_to_paste_are_this_gateways(site: Site) -> None:
-    """Claude Code, Codex and curl, with the token and the address that the browser has used."""
+    """Snippets for Claude Code, Codex and curl have the token and the address the browser used."""
     alice = await site.signed_in("alice")
     made = await alice.post(NEW)
     text = made.one("pre", id="token").text
@@ -80,7 +80,7 @@ async def test_the_lines_to_paste_are_this_gateways(site: Site) -> None:
 
 
 async def test_the_lines_to_paste_can_work(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The lines use the company's key where the gateway has it now, else the user's own."""
+    """The snippets use the central key if the gateway has it now, and else the user's own."""
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-0123456789")
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     alice = await site.signed_in("alice")
@@ -127,7 +127,7 @@ async def test_rules_limit_a_token_and_its_lines(site: Site) -> None:
 async def test_a_form_with_a_mistake_says_which(
     site: Site, fields: dict[str, str], problem: str
 ) -> None:
-    """No token is made; the form comes again with what was given, and the problem at its field."""
+    """The form comes back with its values and the problem at its field, and creates no token."""
     await site.store.create_token(site.users["alice"], "taken")
     alice = await site.signed_in("alice")
     page = await alice.post(NEW, **fields)
@@ -140,7 +140,7 @@ async def test_a_form_with_a_mistake_says_which(
 
 
 async def test_an_owners_tokens_live_a_week_at_most(site: Site) -> None:
-    """As in the API: whoever may do more gets shorter tokens, and longer presets aren't offered."""
+    """An owner's tokens live a week at most, as in the API, and longer presets are not offered."""
     root = await site.signed_in("root")
     form = await root.get(NEW)
     offered = [radio.attributes["value"] for radio in form.all("input", type="radio")]
@@ -152,7 +152,7 @@ async def test_an_owners_tokens_live_a_week_at_most(site: Site) -> None:
 
 @pytest.mark.parametrize("what", ["delete", "expire"])
 async def test_nobody_reaches_anothers_token(site: Site, what: str) -> None:
-    """By URL, by id or through the owner's pages: it is a 404, and the token goes on working."""
+    """Another user's token is a 404 by URL, by id and by its owner's pages, and keeps working."""
     text, key = await site.store.create_token(site.users["bob"], "bobs")
     for name in ("alice", "helper"):
         browser = await site.signed_in(name)
@@ -176,7 +176,7 @@ async def test_nobody_reaches_anothers_token(site: Site, what: str) -> None:
     ["<script>alert(1)</script>", '" onmouseover="alert(1)', "'><img src=x onerror=alert(1)>"],
 )
 async def test_a_name_is_text(site: Site, name: str) -> None:
-    """A token's name that is HTML is shown as it is, in every page that has it."""
+    """A token's name with HTML is shown as text on every page that has it."""
     alice = await site.signed_in("alice")
     made = await alice.post(NEW, name=name)
     key_id = made.one("pre", id="token").text[:10]
@@ -200,7 +200,7 @@ def _is_static(page: Parsed) -> None:
 
 
 async def test_many_tokens_come_in_parts(site: Site) -> None:
-    """Each is on one page, the newest first; a number that is none is the first page."""
+    """Each token is on one page, the newest first; an invalid number shows the first page."""
     for number in range(COUNT + 3):
         await site.store.create_token(site.users["alice"], f"t{number}")
     alice = await site.signed_in("alice")
@@ -221,7 +221,7 @@ async def test_many_tokens_come_in_parts(site: Site) -> None:
 
 
 async def test_many_users_come_in_parts(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By name, each on one page; the pages lead to each other."""
+    """Users are listed by name, each on one page, and the pages link to each other."""
     monkeypatch.setattr(users, "COUNT", 2)
     monkeypatch.setattr(paging, "COUNT", 2)
     root = await site.signed_in("root")
@@ -236,9 +236,9 @@ async def test_many_users_come_in_parts(site: Site, monkeypatch: pytest.MonkeyPa
 
 
 async def test_a_reload_creates_nothing_and_shows_nothing(site: Site) -> None:
-    """The page of a new token is an address of its own: loaded again, it is neither form nor token.
+    """Reloading the page of a new token neither shows the token again nor creates another.
 
-    The token that was shown goes on working, and it stays the only one.
+    The token that was shown keeps working, and it stays the only one.
     """
     alice = await site.signed_in("alice")
     made = await alice.post(NEW, name="laptop")
@@ -262,7 +262,7 @@ async def test_a_reload_creates_nothing_and_shows_nothing(site: Site) -> None:
 
 
 async def _created(alice: Browser, name: str) -> str:
-    """Send the form and stop at the redirect; return where it leads."""
+    """Send the form, stop at the redirect, and return its location."""
     csrf = (await alice.get(NEW)).csrf
     data = {"csrf": csrf, "name": name}
     sent = await alice.client.post(NEW, data=data, headers={"origin": alice.origin})
@@ -271,7 +271,7 @@ async def _created(alice: Browser, name: str) -> str:
 
 
 async def test_a_token_is_shown_to_the_session_that_created_it(site: Site) -> None:
-    """Another session of the user, an owner and HEAD see nothing, and take nothing from it."""
+    """Another session, an owner and HEAD do not see the token and do not use it up."""
     alice, other = await site.signed_in("alice"), await site.signed_in("alice")
     root, bob = await site.signed_in("root"), await site.signed_in("bob")
     place = await _created(alice, "laptop")
@@ -288,7 +288,7 @@ async def test_a_token_is_shown_to_the_session_that_created_it(site: Site) -> No
 
 
 async def test_two_at_once_show_a_token_once(site: Site) -> None:
-    """Of several that load the page at the same time one gets the token."""
+    """Only one of several simultaneous loads of the page gets the token."""
     alice = await site.signed_in("alice")
     place = await _created(alice, "laptop")
     answers = await asyncio.gather(*(alice.client.get(place) for _ in range(8)))
@@ -299,7 +299,7 @@ async def test_two_at_once_show_a_token_once(site: Site) -> None:
 
 @pytest.mark.parametrize("how", ["expire", "delete"])
 async def test_a_token_that_has_ended_is_not_shown(site: Site, how: str) -> None:
-    """What ended before it was shown gets no secret any more."""
+    """A token that ended before it was shown gets no secret."""
     alice = await site.signed_in("alice")
     place = await _created(alice, "laptop")
     await alice.post(place.replace("created", how))
@@ -308,7 +308,7 @@ async def test_a_token_that_has_ended_is_not_shown(site: Site, how: str) -> None
 
 
 async def test_a_form_sent_twice_makes_one_token_that_works(site: Site) -> None:
-    """A token that nobody was shown has no secret, so nothing in the store proves it."""
+    """A token that was never shown has no secret, so nothing in the store matches it."""
     alice = await site.signed_in("alice")
     first, second = await _created(alice, ""), await _created(alice, "")
     assert first != second
@@ -334,7 +334,7 @@ async def test_a_form_sent_twice_makes_one_token_that_works(site: Site) -> None:
     ],
 )
 async def test_no_other_site_gets_into_the_lines_to_paste(site: Site, referer: str) -> None:
-    """The lines name the address that the browser came from only where it is this host's."""
+    """The snippets use the address that the browser came from only if it is this host's."""
     alice = await site.signed_in("alice")
     place = await _created(alice, "laptop")
     answer = await alice.client.get(place, headers={"referer": referer})
@@ -367,7 +367,7 @@ async def test_a_token_is_rotated(site: Site) -> None:
 
 
 async def test_a_refused_rotation(site: Site) -> None:
-    """Another user's token is 404; a bad time and a token that has ended are errors in words."""
+    """Another user's token is a 404; a bad time and a token that has ended are clear errors."""
     alice = await site.signed_in("alice")
     text = (await alice.post(NEW, name="laptop")).one("pre", id="token").text
     path = f"/ui/account/tokens/{text[:10]}/rotate"
