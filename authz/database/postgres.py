@@ -1,10 +1,10 @@
 """PostgreSQL as a database, for commands and the token API."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import asyncpg
 
@@ -20,7 +20,7 @@ STATEMENT_SECONDS = 5.0
 """The time that a statement waits for another process's transaction, equal to SQLite's."""
 _ANSWER_SECONDS = STATEMENT_SECONDS + 1
 """The time after which a silent server counts as down."""
-_WRITERS = 0x61757A31
+WRITERS = 0x61757A31
 """The advisory lock of transactions; the number is also the application id in SQLite's file."""
 
 
@@ -31,11 +31,13 @@ class PostgresDatabase:
 
     Args:
         url: of the database.
+        lock: the advisory lock of transactions. Those with another lock run at the same time.
     """
 
     dialect = Dialect.POSTGRESQL
 
-    def __init__(self, url: PostgresURL) -> None:
+    def __init__(self, url: PostgresURL, *, lock: int = WRITERS) -> None:
+        self._lock = lock
         self.where = url.display
         self._pool = Pool(url, size=1, statement_seconds=STATEMENT_SECONDS, prepare=_ids_as_text)
         self._turn = asyncio.Lock()
@@ -54,19 +56,33 @@ class PostgresDatabase:
     async def transaction(self) -> AsyncIterator[Transaction]:
         """Open a transaction; see ``Database.transaction``. Statements of other tasks wait.
 
-        The transactions of all processes run one after the other, as in SQLite. A transaction
-        therefore never sees rows change that only transactions write.
+        The transactions of all processes with one lock run one after the other, as in SQLite. A
+        transaction therefore never sees rows change that only these transactions write.
         """
         async with self._acquire() as connection:
             await self._execute(connection, "BEGIN", ())
             try:
-                await self._execute(connection, "SELECT pg_advisory_xact_lock($1)", (_WRITERS,))
+                await self._execute(connection, "SELECT pg_advisory_xact_lock($1)", (self._lock,))
                 yield _Transaction(self, connection)
                 await self._execute(connection, "COMMIT", ())
             except Exception:
                 if not connection.is_closed():
                     await self._execute(connection, "ROLLBACK", ())
                 raise
+
+    async def transact(self, work: Callable[[Transaction], Coroutine[Any, Any, _T]]) -> _T:
+        """Run a transaction as a whole; see ``Database.transact``."""
+        async with self.transaction() as transaction:
+            return await work(transaction)
+
+    async def maintain(self, sql: str) -> None:
+        """Run a statement; see ``Database.maintain``. Statements of other tasks wait."""
+        async with self._acquire() as connection:
+            # A connection that fails in a transaction is not used again.
+            await self._execute(connection, "BEGIN", ())
+            await self._execute(connection, "SET LOCAL statement_timeout = 0", ())
+            await self._translate_errors(connection.execute(sql))
+            await self._execute(connection, "COMMIT", ())
 
     async def close(self) -> None:
         """Close the connection."""

@@ -68,6 +68,12 @@ def _reported(error: asyncpg.PostgresError, where: str) -> str:
             return f"{text}: use Coder's database, or create the tables with 'authz db init'"
         case asyncpg.InvalidAuthorizationSpecificationError():
             return f"{text}: check user and password (PGPASSWORD or PGPASSFILE)"
+        case asyncpg.TooManyConnectionsError():
+            # Such as "too many connections for role", or "sorry, too many clients already".
+            return (
+                f"{text}: raise the role's CONNECTION LIMIT or the server's max_connections; "
+                "'authz config check' says how many an authz process needs"
+            )
         case asyncpg.QueryCanceledError():
             return f"{where} took too long: is a table locked?"
         case _:

@@ -5,6 +5,7 @@ that hangs would make every request wait. This pool discards a doubtful connecti
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -29,6 +30,11 @@ IDLE_SECONDS = 60.0
 """The time after which an idle connection is not used again.
 
 Firewalls drop silent connections without notice, and a statement on one would get no answer."""
+
+FULL_SECONDS = 1.0
+"""The time for which no connection is tried after the server had none left.
+
+A refused attempt costs the server a process."""
 
 _ATTEMPTS = 3
 """The number of attempts of a statement: on an idle connection that was cut, on a new one that was
@@ -72,6 +78,10 @@ class Pool:
         self._idle: list[tuple[Connection, float]] = []
         self._connects: set[asyncio.Task[Connection]] = set()
         self._abandoned: list[asyncio.Task[Connection]] = []
+        self._used: set[Connection] = set()
+        self._pending = self._attempts = 0
+        self._returned = asyncio.Event()
+        self._full_until = -math.inf
         self._closed = False
 
     async def fetch(self, sql: str, *args: object) -> list[asyncpg.Record]:
@@ -96,11 +106,31 @@ class Pool:
         return await self._fetch(await self.take(), sql, args)
 
     async def take(self) -> Connection:
-        """Return a connection; call ``give_back`` or ``discard`` with it. Raises as ``fetch``."""
-        return self._take_idle() or await self._new()
+        """Return a connection; call ``give_back`` or ``discard`` with it. Raises as ``fetch``.
+
+        If the server has no connection left, it waits for one that is in use, if there is any.
+        """
+        while (connection := self._take_idle()) is None:
+            if self._is_full() and self._has_others():
+                self._returned.clear()
+                await self._returned.wait()
+                continue
+            had_others, before = self._has_others(), self._attempts
+            try:
+                connection = await self._count_new()
+                break
+            except asyncpg.TooManyConnectionsError:
+                self._full_until = asyncio.get_running_loop().time() + FULL_SECONDS
+                # The server may have counted two attempts, and refused both.
+                was_alone = not had_others and self._attempts == before + 1
+                if was_alone and not self._has_others():
+                    raise
+        self._used.add(connection)
+        return connection
 
     def give_back(self, connection: Connection) -> None:
         """Keep a connection for the next use, unless it is closed or in a transaction."""
+        self._forget(connection)
         if connection.is_closed():
             self.discard(connection)
         elif self._closed or len(self._idle) >= self._size or connection.is_in_transaction():
@@ -110,6 +140,7 @@ class Pool:
 
     def discard(self, connection: Connection) -> None:
         """Terminate a failed connection and all idle ones, which may have failed too."""
+        self._forget(connection)
         connection.terminate()
         idle, self._idle = self._idle, []
         for other, _ in idle:
@@ -144,6 +175,27 @@ class Pool:
             raise
         self.give_back(connection)
         return rows
+
+    def _has_others(self) -> bool:
+        """Return whether a connection is in use, or about to be."""
+        return bool(self._used) or self._pending > 0
+
+    async def _count_new(self) -> Connection:
+        self._attempts += 1
+        self._pending += 1
+        try:
+            return await self._new()
+        finally:
+            self._pending -= 1
+            # If it failed, those who wait for it have to try themselves.
+            self._returned.set()
+
+    def _forget(self, connection: Connection) -> None:
+        self._used.discard(connection)
+        self._returned.set()
+
+    def _is_full(self) -> bool:
+        return asyncio.get_running_loop().time() < self._full_until
 
     def _take_idle(self) -> Connection | None:
         oldest = asyncio.get_running_loop().time() - IDLE_SECONDS

@@ -3,12 +3,12 @@
 import asyncio
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 from authz.database.interface import Conflict, Dialect, Row, Transaction
 from authz.database.migration import Schema
@@ -76,6 +76,25 @@ class SQLiteDatabase:
                 await self._on_worker(self._file.roll_back)
                 raise
 
+    async def transact(self, work: Callable[[Transaction], Coroutine[Any, Any, _T]]) -> _T:
+        """Run a transaction as a whole; see ``Database.transact``."""
+        async with self._turn:
+            return await self._on_worker(lambda: self._transact(work))
+
+    def _transact(self, work: Callable[[Transaction], Coroutine[Any, Any, _T]]) -> _T:
+        try:
+            self._statement("BEGIN IMMEDIATE", ())
+            result = _result_of(work(_DirectTransaction(self)))
+            self._statement("COMMIT", (), started=True)
+        except BaseException:
+            self._file.roll_back()
+            raise
+        return result
+
+    async def maintain(self, sql: str) -> None:
+        """Run a statement; see ``Database.maintain``."""
+        await self.execute(sql)
+
     async def close(self) -> None:
         """Close the file and end the thread; closing twice does nothing."""
         if not self._closed:
@@ -125,6 +144,36 @@ class SQLiteDatabase:
                     f"another process is writing to the store {self._file.path}: try again"
                 ) from error
             raise StoreError(f"can't use the store {self._file.path}: {error}") from error
+
+
+class _DirectTransaction:
+    """A transaction whose statements run in the thread of the caller, which is the worker."""
+
+    dialect = Dialect.SQLITE
+
+    def __init__(self, database: SQLiteDatabase) -> None:
+        self._database = database
+
+    async def fetch(self, sql: str, *args: object) -> list[Row]:
+        return self._database._statement(sql, args, started=True)[0]
+
+    async def execute(self, sql: str, *args: object) -> int:
+        return self._database._statement(sql, args, started=True)[1]
+
+    async def insert(
+        self, table: str, columns: Mapping[str, str], rows: Sequence[Sequence[str | int | None]]
+    ) -> int:
+        return self._database._insert(table, columns, rows)
+
+
+def _result_of(work: Coroutine[Any, Any, _T]) -> _T:
+    """Run a coroutine that waits for nothing."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        return cast(_T, done.value)
+    work.close()
+    raise RuntimeError("the work of a transaction has waited")
 
 
 class _Transaction:
