@@ -1,0 +1,1 @@
+"""Limits and rules for models that administrators set while the gateway runs."""
