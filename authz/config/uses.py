@@ -11,20 +11,18 @@ from enum import Flag, auto
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-from cryptography.x509.oid import ExtendedKeyUsageOID
-
 from authz.config.fields import Tls
 from authz.config.settings import Config
 from authz.config.validation import known
 
-_CAN_SERVE = ExtendedKeyUsageOID.SERVER_AUTH
-_CAN_ASK = ExtendedKeyUsageOID.CLIENT_AUTH
-_ANY_USE = ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE
+# The purposes of a certificate (RFC 5280, section 4.2.1.12).
+_CAN_SERVE = "1.3.6.1.5.5.7.3.1"
+_CAN_ASK = "1.3.6.1.5.5.7.3.2"
+_ANY_USE = "2.5.29.37.0"
 
 
 class Uses(Flag):
-    """What a command uses beside ``gateway.yaml``."""
+    """The files and keys that a command uses beside ``gateway.yaml``."""
 
     NOTHING = 0
     KEYS = auto()
@@ -35,7 +33,9 @@ class Uses(Flag):
     """The certificates of the authz process."""
     ENVOY_FILES = auto()
     """The certificates of the Envoy process."""
-    AUTHZ = KEYS | PROXY_CA | AUTHZ_FILES
+    NOTICES = auto()
+    """The secrets and CA files of the receivers of notices."""
+    AUTHZ = KEYS | PROXY_CA | AUTHZ_FILES | NOTICES
     EVERYTHING = AUTHZ | ENVOY_FILES
 
 
@@ -50,8 +50,13 @@ def broken_files(config: Config, uses: Uses) -> Iterator[str]:
         yield from _authorities("identity_ca_file", _at(config, "identity_ca_file"))
         yield from _served(config)
         yield from _issuers(config)
-        receiver = _at(config, "tokens", "notices", "webhook", "ca_file")
-        yield from _authorities("tokens.notices.webhook.ca_file", receiver)
+        valkey = _at(config, "limits", "shared", "ca_file")
+        yield from _authorities("limits.shared.ca_file", valkey)
+        yield from _authorities("export.ca_file", _at(config, "export", "ca_file"))
+    if Uses.NOTICES in uses:
+        for names in (("tokens", "notices"), ("notices",)):
+            ca_file = _at(config, *names, "webhook", "ca_file")
+            yield from _authorities(f"{'.'.join(names)}.webhook.ca_file", ca_file)
     if Uses.ENVOY_FILES in uses:
         yield from _presented(config)
     if uses & (Uses.AUTHZ_FILES | Uses.ENVOY_FILES):
@@ -174,11 +179,14 @@ def _unreadable(path: Path) -> str | None:
         return f"can't read {path}: {error.strerror}"
 
 
-def _may(cert_file: Path, use: x509.ObjectIdentifier) -> bool:
+def _may(cert_file: Path, use: str) -> bool:
     """Return whether a certificate may be used for a purpose (RFC 5280, section 4.2.1.12)."""
+    # Imported late: cryptography takes 8 MB, and most gateways have no certificate of their own.
+    from cryptography import x509
+
     leaf = x509.load_pem_x509_certificates(cert_file.read_bytes())[0]
     try:
         uses = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except x509.ExtensionNotFound:
         return True
-    return use in uses or _ANY_USE in uses
+    return not {use, _ANY_USE}.isdisjoint(one.dotted_string for one in uses)
