@@ -11,10 +11,14 @@ from urllib.parse import urlsplit
 from authz.addresses import Address, TcpAddress
 from authz.config.base_urls import base_url_problem, base_url_warning
 from authz.config.direct import bypassed
+from authz.config.fallbacks import fallback_problems
 from authz.config.settings import Config
+from authz.config.timeouts import timeout_problems
 from authz.config.validation import known
 from authz.database.url import CoderURL, parse_identity_url
 
+_WITH_FALLBACKS = ("openrouter", "vercel", "openai-compat")
+"""Types whose providers may be gateways themselves."""
 _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - looked up, not bound
 
 
@@ -26,6 +30,11 @@ def broken_rules(config: Config) -> Iterator[str]:
     yield from _bypassed_providers(config)
     yield from _external_routes(config)
     yield from _unknown_providers(config)
+    yield from _model_rules(config)
+    yield from _export(config)
+    yield from _prices(config)
+    yield from fallback_problems(config)
+    yield from timeout_problems(config)
 
 
 def warnings(config: Config) -> Iterator[str]:
@@ -45,6 +54,10 @@ def warnings(config: Config) -> Iterator[str]:
         yield (
             "sign_in.url: passwords and tokens cross the network in clear, and Claude Code signs "
             "in over https:// only: use https://"
+        )
+    if config.export is not None and config.export.otlp.is_in_clear:
+        yield (
+            "export.otlp: names of users and what they did cross the network in clear: use https://"
         )
     proxy = config.proxy
     if proxy is not None and proxy.tls is None and not proxy.listen.is_loopback:
@@ -69,6 +82,14 @@ def warnings(config: Config) -> Iterator[str]:
                 "use https:// if the provider supports it"
             )
     yield from _base_urls(config, base_url_warning)
+    for index, provider in enumerate(config.providers):
+        has_rules = config.models is not None and config.models.concern(provider.name)
+        if has_rules and provider.type in _WITH_FALLBACKS:
+            yield (
+                f"providers[{index}]: a request to type {provider.type} can name further models as "
+                "fallbacks, which the rules of models do not see: limit the models of the "
+                "provider's own key there"
+            )
 
 
 def _and_url(config: Config) -> str:
@@ -134,6 +155,15 @@ def _overlap(one: Address, other: Address) -> bool:
     if isinstance(one, TcpAddress) or isinstance(other, TcpAddress):
         return False
     return os.path.abspath(one.path) == os.path.abspath(other.path)
+
+
+def _export(config: Config) -> Iterator[str]:
+    if not known(config, "export", "usage") or config.export is None:
+        return
+    if not known(config.export, "usage") or not known(config.usage, "enabled"):
+        return
+    if config.export.usage and not config.usage.enabled:
+        yield "export.usage: needs usage.enabled, because Envoy reports no request without it"
 
 
 def _base_urls(config: Config, said: Callable[..., str | None]) -> Iterator[str]:
@@ -208,3 +238,40 @@ def _unknown_providers(config: Config) -> Iterator[str]:
                     f"these names: this gateway has {', '.join(sorted(names))}"
                 )
                 break
+
+
+def _model_rules(config: Config) -> Iterator[str]:
+    """Yield a message for each rule for models that can't work."""
+    if not known(config, "models", "identity", "external_gateways") or config.models is None:
+        return
+    if not known(config.models, "rules") or not all(
+        known(rule, "groups", "providers") for rule in config.models.rules
+    ):
+        return
+    is_named = known(config, "providers") and all(known(one, "name") for one in config.providers)
+    yield from config.models.problems(
+        set(config.provider_names) if is_named else None,
+        managed_by_coder=isinstance(parse_identity_url(config.identity), CoderURL),
+        has_external_gateways=config.external_gateways is not None,
+    )
+
+
+def _prices(config: Config) -> Iterator[str]:
+    """Yield a message for each price that can't apply."""
+    if not known(config, "prices") or config.prices is None:
+        return
+    prices = config.prices
+    if known(config, "usage") and known(config.usage, "enabled") and not config.usage.enabled:
+        yield "prices: needs usage.enabled, because costs are computed from recorded tokens"
+    if not known(config, "providers"):
+        return
+    names = {one.name for one in config.providers if known(one, "name")}
+    used = [(f"prices.books.{name}", name) for name in vars(prices).get("books", ())]
+    for index, override in enumerate(vars(prices).get("overrides", ())):
+        name = vars(override).get("provider")
+        if name is not None:
+            used.append((f"prices.overrides[{index}].provider", name))
+    for where, name in used:
+        if name not in names:
+            has = ", ".join(sorted(names))
+            yield f"{where}: there is no provider {name}: this gateway has {has}"

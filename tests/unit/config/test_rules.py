@@ -1,4 +1,4 @@
-"""authz.config.rules: what can't work together, and what is unwise."""
+"""authz.config.rules: settings that can't work together, and unwise ones."""
 
 from typing import Any
 
@@ -71,7 +71,7 @@ def _broken(values: dict[str, Any]) -> list[str]:
 
 
 def test_good_base_urls() -> None:
-    """What is documented works for every type, the defaults included."""
+    """Documented base URLs are accepted for every type, including the defaults."""
     assert GOOD.keys() == PROVIDER_TYPES.keys()
     for kind, urls in GOOD.items():
         for text in urls:
@@ -85,7 +85,7 @@ def test_good_base_urls() -> None:
 
 @pytest.mark.parametrize(("kind", "url", "cure"), BAD)
 def test_bad_base_urls(kind: str, url: str, cure: str) -> None:
-    """A base URL that can't work is refused with one that can, which is not refused again."""
+    """A base URL that can't work is refused, and the one that the error suggests is accepted."""
     problem = base_url_problem(kind, parse_base_url(url))
     assert problem is not None
     assert problem.endswith(cure)
@@ -95,20 +95,20 @@ def test_bad_base_urls(kind: str, url: str, cure: str) -> None:
 
 
 def test_the_bad_ones_cover_every_type() -> None:
-    """Each type has a base URL that can't work."""
+    """The list of bad base URLs covers every type."""
     assert {kind for kind, _, _ in BAD} == PROVIDER_TYPES.keys()
 
 
 @pytest.mark.parametrize("kind", [k for k, t in PROVIDER_TYPES.items() if t.client_prefix])
 def test_no_version_is_a_warning(kind: str) -> None:
-    """On an unknown host a base URL without a version may be right, and mostly is not."""
+    """A base URL without a version is a warning on an unknown host, where it may be right."""
     url = parse_base_url("http://127.0.0.1:11434")
     assert base_url_problem(kind, url) is None
     assert "need http://127.0.0.1:11434/v1" in (base_url_warning(kind, url) or "")
 
 
 def test_base_urls_of_both_keys() -> None:
-    """`base_url` and `public_url` are looked at, beside other problems."""
+    """`base_url` and `public_url` are both checked, in addition to other problems."""
     provider = {
         "name": "A B",
         "type": "anthropic",
@@ -162,7 +162,7 @@ def test_regions() -> None:
     ],
 )
 def test_shared_addresses(values: dict[str, Any], keys: list[str]) -> None:
-    """Two keys can't have one address, in any spelling, but on different machines."""
+    """Two keys can't share an address in any spelling, unless on different machines."""
     assert [problem.partition(": ")[0] for problem in _broken(values)] == keys
 
 
@@ -207,13 +207,13 @@ def test_a_provider_in_no_proxy() -> None:
     ],
 )
 def test_warnings(values: dict[str, Any], key: str | None) -> None:
-    """What crosses the network in clear is a warning, since TLS may be terminated in front."""
+    """Cleartext on the network is a warning, since TLS may be terminated in front."""
     found = list(warnings(Config.model_validate(values)))
     assert [text.partition(": ")[0] for text in found] == ([] if key is None else [key])
 
 
 def test_public_url_behind_a_balancer() -> None:
-    """Where TLS may end in front, the warning asks for the public URL until it is set."""
+    """The warning asks for the public URL until it is set, since TLS may end in front."""
 
     def text(**values: Any) -> str:
         return "".join(warnings(Config.model_validate({"listen": "0.0.0.0:8080", **values})))
@@ -222,3 +222,28 @@ def test_public_url_behind_a_balancer() -> None:
     assert "sign_in.url" not in text(sign_in={"url": "https://gateway.example"})
     assert "sign_in.url" not in text(identity="https://coder.example")
     assert text(tls={"cert_file": "c.pem", "key_file": "k.pem"}) == ""
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({"prices": {"books": {"corp": "azure"}}}, "prices.books.corp: there is no provider corp"),
+        (
+            {"prices": {"overrides": [{"model": "m", "provider": "x", "input": 1, "output": 1}]}},
+            "prices.overrides[0].provider: there is no provider x: this gateway has anthropic,",
+        ),
+        ({"prices": {}, "usage": {"enabled": False}}, "prices: needs usage.enabled"),
+    ],
+)
+def test_prices_that_cannot_apply(values: dict[str, Any], problem: str) -> None:
+    """Prices of a provider that is missing, and prices without records, are errors."""
+    (found,) = _broken(values)
+    assert found.startswith(problem)
+
+
+def test_prices_that_apply() -> None:
+    """Prices of providers of the file are fine, also beside another error."""
+    override = {"model": "m", "provider": "openai", "input": 1, "output": 1}
+    prices = {"books": {"chatgpt": "none"}, "overrides": [override]}
+    assert _broken({"prices": prices}) == []
+    assert _broken({"prices": {**prices, "unpriced": 1}, "usage": 5, "providers": 3}) == []
