@@ -1,0 +1,1 @@
+"""Limits that all replicas count together: requests, tokens and concurrent requests."""
