@@ -1,0 +1,1 @@
+"""Refused central keys, of which all authz processes tell each other."""
