@@ -1,0 +1,1 @@
+"""Ending of open streams whose token is revoked: WebSockets, streamed answers and tunnels."""

@@ -1,0 +1,1 @@
+"""Tests of authz.open_streams."""
