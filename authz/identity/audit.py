@@ -53,6 +53,8 @@ class Resource(StrEnum):
     API_KEY = "api_key"
     GROUP = "group"
     OWN_KEY = "own_key"
+    BUDGET = "budget"
+    RULE = "rule"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +95,10 @@ class Change:
     """A change.
 
     Attributes:
-        resource_id: the UUID of a user or a group, the token's 10 characters, or for a stored key
-            the UUID of its owner.
-        target: the name of the user, token or group, or the provider of a stored key.
+        resource_id: the UUID of a user, a group or a budget, the token's 10 characters, or for a
+            stored key the UUID of its owner.
+        target: the name of the user, token or group, also for its budget, or the provider of a
+            stored key.
         username: the owner of the object, or the user who joins or leaves a group.
         fields: further details, as JSON values.
     """
@@ -137,7 +140,7 @@ class Entry:
         }
 
 
-_COLUMNS = (
+COLUMNS = (
     "id, time, actor_kind, actor, user_id, api_key_id, ip, action, resource_type, resource_id,"
     " resource_target, username, additional_fields"
 )
@@ -152,7 +155,7 @@ async def record(transaction: Queries, actor: Actor, change: Change) -> None:
         change: the change.
     """
     await transaction.execute(
-        f"INSERT INTO audit_logs ({_COLUMNS})"  # noqa: S608 - constants
+        f"INSERT INTO audit_logs ({COLUMNS})"  # noqa: S608 - constants
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
         str(uuid.uuid4()),
         datetime.now(UTC),
@@ -182,7 +185,7 @@ async def entries(
         username: return only entries that this user made, or that concern them or their tokens.
         limit: the maximum number of entries; the newest are returned.
     """
-    sql = f"SELECT {_COLUMNS} FROM audit_logs WHERE time >= $1"  # noqa: S608
+    sql = f"SELECT {COLUMNS} FROM audit_logs WHERE time >= $1"  # noqa: S608
     values: list[object] = [since, limit]
     if username is not None:
         sql += (
@@ -191,7 +194,28 @@ async def entries(
         )
         values.append(username)
     rows = await queries.fetch(f"{sql} ORDER BY time DESC, id LIMIT $2", *values)
-    return [_entry(row) for row in reversed(rows)]
+    return [entry_of(row) for row in reversed(rows)]
+
+
+async def entries_after(
+    queries: Queries, time: datetime, entry_id: str, limit: int = LIMIT
+) -> list[Entry]:
+    """Return the entries after an entry, oldest first.
+
+    Args:
+        queries: the database.
+        time: of that entry.
+        entry_id: of that entry; the lowest UUID for all entries since ``time``.
+        limit: the maximum number of entries.
+    """
+    rows = await queries.fetch(
+        f"SELECT {COLUMNS} FROM audit_logs WHERE time >= $1"  # noqa: S608 - constants
+        " AND (time > $1 OR id > $2) ORDER BY time, id LIMIT $3",
+        time,
+        entry_id,
+        limit,
+    )
+    return [entry_of(row) for row in rows]
 
 
 async def prune(queries: Queries, before: datetime) -> int:
@@ -199,7 +223,8 @@ async def prune(queries: Queries, before: datetime) -> int:
     return await queries.execute("DELETE FROM audit_logs WHERE time < $1", before)
 
 
-def _entry(row: Row) -> Entry:
+def entry_of(row: Row) -> Entry:
+    """Return the entry of a row with ``COLUMNS``."""
     return Entry(
         id=row["id"],
         time=row["time"],

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from authz.database.interface import Queries
 from authz.identity.accounts import rfc3339
 from authz.identity.store_base import StoreBase
 
 LEASE = timedelta(minutes=5)
-"""How long a claimed notice belongs to one replica. Another one sends it if that one has ended."""
+"""The time for which a claimed notice belongs to one replica. Later another replica may send it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +36,45 @@ class Notice:
     subject: str
     keep_until: datetime
 
+    def body(self, now: datetime) -> str:
+        """Return the JSON text for the receiver."""
+        return json.dumps({"type": self.kind, "timestamp": rfc3339(now), "data": dict(self.data)})
+
 
 @dataclass(frozen=True, slots=True)
 class ClaimedNotice:
     """A notice to send now.
 
     Attributes:
+        kind: as in ``Notice``.
         body: JSON text.
         attempt: the number of this attempt, from 1 on.
     """
 
     id: str
+    kind: str
     body: str
     attempt: int
+
+
+async def insert_notices(
+    transaction: Queries, notices: Collection[Notice], now: datetime
+) -> list[Notice]:
+    """Store the notices that do not exist yet, and return these."""
+    added = []
+    for notice in notices:
+        if await transaction.execute(
+            "INSERT INTO notices (id, kind, subject, body, next_at, created_at, keep_until)"
+            " VALUES ($1, $2, $3, $4, $5, $5, $6) ON CONFLICT DO NOTHING",
+            notice.id,
+            notice.kind,
+            notice.subject,
+            notice.body(now),
+            now,
+            notice.keep_until,
+        ):
+            added.append(notice)
+    return added
 
 
 class NoticeStore(StoreBase):
@@ -55,38 +82,58 @@ class NoticeStore(StoreBase):
 
     async def add_notices(self, notices: Collection[Notice], now: datetime) -> list[Notice]:
         """Store the notices that do not exist yet, and return these."""
-        added = []
         async with self._database.transaction() as transaction:
-            for notice in notices:
-                body = {"type": notice.kind, "timestamp": rfc3339(now), "data": dict(notice.data)}
-                if await transaction.execute(
-                    "INSERT INTO notices (id, kind, subject, body, next_at, created_at, keep_until)"
-                    " VALUES ($1, $2, $3, $4, $5, $5, $6) ON CONFLICT DO NOTHING",
-                    notice.id,
-                    notice.kind,
-                    notice.subject,
-                    json.dumps(body),
-                    now,
-                    notice.keep_until,
-                ):
-                    added.append(notice)
-        return added
+            return await insert_notices(transaction, notices, now)
 
-    async def claim_notices(self, now: datetime, limit: int) -> list[ClaimedNotice]:
-        """Return notices to send now, which no other replica gets before ``LEASE`` is over."""
-        due = "SELECT id, body, attempts FROM notices WHERE done_at IS NULL AND next_at <= $1"
+    async def add_unless_recent(self, notice: Notice, since: datetime, now: datetime) -> bool:
+        """Store a notice unless there is one of its kind and subject, and return whether it is new.
+
+        Args:
+            notice: the notice.
+            since: older ones do not count.
+            now: the time.
+        """
+        async with self._database.transaction() as transaction:
+            if await transaction.fetch(
+                "SELECT 1 FROM notices WHERE kind = $1 AND subject = $2 AND created_at > $3",
+                notice.kind,
+                notice.subject,
+                since,
+            ):
+                return False
+            return bool(await insert_notices(transaction, [notice], now))
+
+    async def claim_notices(
+        self, now: datetime, limit: int, kinds: Collection[str]
+    ) -> list[ClaimedNotice]:
+        """Return notices to send now, which no other replica gets before ``LEASE`` is over.
+
+        Args:
+            now: the time.
+            limit: the maximum number of notices.
+            kinds: of the notices, since each receiver gets its own.
+        """
+        places = ", ".join(f"${place}" for place in range(2, 2 + len(kinds)))
+        due = (
+            "SELECT id, kind, body, attempts FROM notices"  # noqa: S608 - placeholders
+            f" WHERE done_at IS NULL AND next_at <= $1 AND kind IN ({places})"
+        )
         # Mostly there is none, and then no other writer has to wait.
-        if not await self._database.fetch(f"{due} LIMIT 1", now):
+        if not await self._database.fetch(f"{due} LIMIT 1", now, *kinds):
             return []
         async with self._database.transaction() as transaction:
-            rows = await transaction.fetch(f"{due} ORDER BY next_at, id LIMIT $2", now, limit)
+            rows = await transaction.fetch(
+                f"{due} ORDER BY next_at, id LIMIT {limit:d}", now, *kinds
+            )
             for row in rows:
                 await transaction.execute(
                     "UPDATE notices SET attempts = attempts + 1, next_at = $1 WHERE id = $2",
                     now + LEASE,
                     row["id"],
                 )
-        return [ClaimedNotice(row["id"], row["body"], row["attempts"] + 1) for row in rows]
+        return [
+            ClaimedNotice(row["id"], row["kind"], row["body"], row["attempts"] + 1) for row in rows
+        ]
 
     async def finish_notice(self, notice: ClaimedNotice, now: datetime) -> None:
         """Note that a claimed notice is not sent again."""

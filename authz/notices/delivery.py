@@ -1,7 +1,7 @@
 """Deliver the notices in the store to a webhook, with growing pauses after failures."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -20,6 +20,9 @@ PAUSES = (
     timedelta(hours=12),
 )
 """The pause after each failed attempt. After one more the notice is given up, a day later."""
+Count = Callable[[str, str], None]
+
+_SENT = "sent"
 _AT_ONCE = 4
 _BATCH = 20
 """At ``webhook.SECONDS`` for each of ``_AT_ONCE``, a batch takes less than its lease."""
@@ -29,15 +32,36 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-async def deliver(store: NoticeStore, webhook: Webhook, now: Callable[[], datetime] = _now) -> int:
-    """Send the notices that are due, and return how many arrived."""
+def _uncounted(kind: str, result: str) -> None:
+    """Count nothing."""
+
+
+async def deliver(
+    store: NoticeStore,
+    webhook: Webhook,
+    kinds: Collection[str],
+    now: Callable[[], datetime] = _now,
+    count: Count = _uncounted,
+) -> int:
+    """Send the notices that are due, and return how many arrived.
+
+    Args:
+        store: has the notices.
+        webhook: the receiver.
+        kinds: of the notices that this receiver gets.
+        now: returns the time.
+        count: called with the kind and the result of each attempt: ``sent``, ``failed``, or
+            ``given_up`` for the last one.
+    """
     arrived = 0
-    while batch := await store.claim_notices(now(), _BATCH):
+    while batch := await store.claim_notices(now(), _BATCH, kinds):
         slots = asyncio.Semaphore(_AT_ONCE)
 
         async def send(notice: ClaimedNotice, slots: asyncio.Semaphore = slots) -> bool:
             async with slots:
-                return await _send(store, webhook, notice, now)
+                result = await _send(store, webhook, notice, now)
+                count(notice.kind, result)
+                return result == _SENT
 
         results = await asyncio.gather(*map(send, batch))
         arrived += sum(results)
@@ -49,14 +73,14 @@ async def deliver(store: NoticeStore, webhook: Webhook, now: Callable[[], dateti
 
 async def _send(
     store: NoticeStore, webhook: Webhook, notice: ClaimedNotice, now: Callable[[], datetime]
-) -> bool:
+) -> str:
     try:
         await webhook.send(notice.id, notice.body.encode())
     except NotDelivered as error:
         if notice.attempt > len(PAUSES):
             _log.error("notice given up", notice=notice.id, attempt=notice.attempt, why=str(error))
             await store.finish_notice(notice, now())
-            return False
+            return "given_up"
         pause = PAUSES[notice.attempt - 1]
         _log.warning(
             "notice not delivered",
@@ -66,7 +90,7 @@ async def _send(
             again_in=str(pause),
         )
         await store.postpone_notice(notice, now() + pause)
-        return False
+        return "failed"
     _log.info("notice delivered", notice=notice.id, attempt=notice.attempt)
     await store.finish_notice(notice, now())
-    return True
+    return _SENT

@@ -1,12 +1,14 @@
-"""A small OpenTelemetry collector: takes spans over OTLP and keeps them."""
+"""A small OpenTelemetry collector that receives spans and logs over OTLP and stores them."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as logs_pb
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2_grpc as logs_services
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as pb
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as services
 
@@ -30,16 +32,54 @@ class Span:
     attributes: dict[str, str]
 
 
-@dataclass
-class Collector:
-    """What was sent.
+@dataclass(frozen=True)
+class Record:
+    """One log record.
 
     Attributes:
-        requests: as they came.
+        attributes: texts, numbers and lists of texts, without the prefix ``authz.``.
+    """
+
+    service: str
+    name: str
+    time_ns: int
+    attributes: dict[str, Any]
+
+
+@dataclass
+class Collector:
+    """The requests that were sent.
+
+    Attributes:
+        requests: of spans, as they came.
+        log_requests: of logs that were accepted, as they came.
+        refuse: returns the gRPC status with which a request of logs is refused, or None.
+        rejected: the number of records that each answer says were rejected.
     """
 
     port: int
     requests: list[Any] = field(default_factory=list)
+    log_requests: list[Any] = field(default_factory=list)
+    refuse: Callable[[Any], grpc.StatusCode | None] = lambda _: None
+    rejected: int = 0
+
+    @property
+    def records(self) -> list[Record]:
+        """All log records, in order of arrival."""
+        return [
+            Record(
+                service=_texts(resource.resource.attributes).get("service.name", ""),
+                name=record.event_name,
+                time_ns=record.time_unix_nano,
+                attributes={
+                    one.key.removeprefix("authz."): _value(one.value) for one in record.attributes
+                },
+            )
+            for request in list(self.log_requests)
+            for resource in request.resource_logs
+            for scope in resource.scope_logs
+            for record in scope.log_records
+        ]
 
     @property
     def url(self) -> str:
@@ -47,7 +87,7 @@ class Collector:
 
     @property
     def spans(self) -> list[Span]:
-        """All spans, in the order in which they came."""
+        """All spans, in order of arrival."""
         return [
             Span(
                 service=_texts(resource.resource.attributes).get("service.name", ""),
@@ -71,6 +111,27 @@ def _texts(attributes: Any) -> dict[str, str]:
     }
 
 
+def _value(value: Any) -> Any:
+    kind = value.WhichOneof("value")
+    if kind == "array_value":
+        return [_value(one) for one in value.array_value.values]
+    return getattr(value, kind)
+
+
+class _Logs(logs_services.LogsServiceServicer):
+    def __init__(self, collector: Collector) -> None:
+        self._collector = collector
+
+    def Export(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC's name
+        code = self._collector.refuse(request)
+        if code is not None:
+            context.abort(code, "refused")
+        self._collector.log_requests.append(request)
+        response = logs_pb.ExportLogsServiceResponse()
+        response.partial_success.rejected_log_records = self._collector.rejected
+        return response
+
+
 class _Service(services.TraceServiceServicer):
     def __init__(self, requests: list[Any]) -> None:
         self._requests = requests
@@ -87,6 +148,9 @@ def collector() -> Iterator[Collector]:
     server = grpc.server(ThreadPoolExecutor(2))
     services.add_TraceServiceServicer_to_server(  # type: ignore[no-untyped-call]
         _Service(running.requests), server
+    )
+    logs_services.add_LogsServiceServicer_to_server(  # type: ignore[no-untyped-call]
+        _Logs(running), server
     )
     server.add_insecure_port(f"127.0.0.1:{running.port}")
     server.start()

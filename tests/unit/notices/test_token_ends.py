@@ -16,7 +16,7 @@ from authz.identity.accounts import ApiKey, User
 from authz.identity.open import open_store
 from authz.identity.store import Store
 from authz.identity.store_notices import LEASE, NoticeStore
-from authz.identity.store_token_ends import TokenEndStore
+from authz.identity.store_token_ends import ENDS_SOON, TokenEndStore
 from authz.notices.delivery import PAUSES, deliver
 from authz.notices.sending import TokenNoticeSender
 from authz.notices.token_ends import note_ending_tokens
@@ -50,7 +50,8 @@ class Replica:
 
     async def deliver(self) -> int:
         """Send the notices that are due."""
-        return await deliver(self.store.part(NoticeStore), self.webhook, lambda: self.now)
+        notices = self.store.part(NoticeStore)
+        return await deliver(notices, self.webhook, (ENDS_SOON,), lambda: self.now)
 
 
 async def _open(url: str, receiver: Receiver) -> Replica:
@@ -62,7 +63,7 @@ async def _open(url: str, receiver: Receiver) -> Replica:
     async def get() -> Store:
         return store
 
-    sender = TokenNoticeSender(settings, get, {"HOOK": SECRET})
+    sender = TokenNoticeSender(settings, get, {"HOOK": SECRET}, lambda *_: None)
     return Replica(store, sender._webhook, sender, datetime.now(UTC))
 
 
@@ -78,7 +79,7 @@ async def replicas(store_url: str, receiver: Receiver) -> AsyncIterator[list[Rep
 
 @pytest.fixture
 def replica(replicas: list[Replica]) -> Replica:
-    """One of them."""
+    """One of the two replicas."""
     return replicas[0]
 
 
@@ -92,7 +93,7 @@ async def _token(replica: Replica, lifetime: timedelta = 30 * DAY) -> tuple[User
 async def test_a_token_gets_a_notice_a_week_and_a_day_before_its_end(
     replica: Replica, receiver: Receiver
 ) -> None:
-    """At these moments and not before, once each, without the token's text."""
+    """Each notice is sent once, at its time and not before, without the token's text."""
     _, key = await _token(replica)
     tick = timedelta(microseconds=1)
     for moment, made in (
@@ -122,12 +123,12 @@ async def test_after_a_long_pause_only_the_later_notice_is_made(replica: Replica
     _, key = await _token(replica)
     replica.now = key.expires_at - timedelta(hours=2)
     assert await replica.note() == 1
-    [claimed] = await replica.store.part(NoticeStore).claim_notices(replica.now, 9)
+    [claimed] = await replica.store.part(NoticeStore).claim_notices(replica.now, 9, (ENDS_SOON,))
     assert claimed.id == f"token-{key.id}-86400"
 
 
 async def test_who_gets_no_notice(replica: Replica) -> None:
-    """Short tokens, sessions, rotated tokens, and those of suspended users."""
+    """Short tokens, sessions, rotated tokens and those of suspended users get no notice."""
     user, key = await _token(replica)
     await replica.store.create_token(user, "short", DAY)
     await replica.store.create_session(user, 3 * DAY)
@@ -158,7 +159,7 @@ async def test_replicas_that_race_send_a_notice_once(
 async def test_a_receiver_that_fails_gets_the_notice_again(
     replicas: list[Replica], receiver: Receiver
 ) -> None:
-    """With growing pauses, from any replica, with the same id, and not for ever."""
+    """Any replica retries a notice with growing pauses and the same id, but not for ever."""
     _, key = await _token(replicas[0])
     first, second = replicas
     first.now = second.now = key.expires_at - WEEK
@@ -180,12 +181,12 @@ async def test_a_receiver_that_fails_gets_the_notice_again(
 async def test_a_replica_that_ends_while_it_sends(
     replicas: list[Replica], receiver: Receiver
 ) -> None:
-    """Another one sends the notice after the lease, and a late result changes nothing."""
+    """Another replica sends the notice after the lease, and a late result changes nothing."""
     _, key = await _token(replicas[0])
     first, second = replicas
     first.now = second.now = key.expires_at - DAY
     await first.note()
-    [claimed] = await first.store.part(NoticeStore).claim_notices(first.now, 9)
+    [claimed] = await first.store.part(NoticeStore).claim_notices(first.now, 9, (ENDS_SOON,))
     assert await second.deliver() == 0
     second.now += LEASE
     receiver.statuses = [500]
@@ -200,7 +201,7 @@ async def test_a_replica_that_ends_while_it_sends(
 
 
 async def test_a_removed_token_is_not_told_of(replica: Replica, receiver: Receiver) -> None:
-    """A notice that did not arrive is dropped with its token, and an old one is forgotten."""
+    """An undelivered notice is dropped when its token is deleted."""
     _, key = await _token(replica)
     replica.now = key.expires_at - WEEK
     await replica.note()

@@ -1,0 +1,1 @@
+"""Export of requests and of the audit log to an OpenTelemetry collector."""
