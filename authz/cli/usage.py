@@ -1,24 +1,27 @@
-"""``authz usage``: requests and tokens by user, group, model, provider, token or mode."""
+"""``authz usage``: requests and tokens by user, group, model and more."""
 
-import csv
-import json
 import sys
 import time
-from dataclasses import asdict
 from io import TextIOWrapper
 from pathlib import Path
 
 import click
 
 from authz import lifetimes
-from authz.cli.common import config_of_store, config_option, print_rows, run_async
+from authz.cli.common import config_of_store, config_option, run_async
 from authz.cli.completion import complete_group
 from authz.cli.groups import AliasedGroup, example
-from authz.printable import csv_cell
+from authz.cli.usage_export import export
+from authz.cli.usage_output import show, tell_unpriced
+from authz.errors import ConfigError
+from authz.prices.current import open_book
+from authz.usage.charges import priced
+from authz.usage.costs import Unpriced
 from authz.usage.entry import UsageEntry
 from authz.usage.from_log import BadLine, read_line
+from authz.usage.rows import Line
 from authz.usage.service import open_usage_store
-from authz.usage.store import GROUPS, Line
+from authz.usage.sums import GROUPS
 
 _BATCH = 5_000
 
@@ -30,6 +33,7 @@ _BATCH = 5_000
         "authz usage --by model --since 7d",
         "authz usage --by user -o csv > usage.csv",
         "authz usage --by model --group research",
+        "authz usage --cost --by user --since 30d",
         "authz usage import access.log",
     ),
 )
@@ -51,6 +55,7 @@ _BATCH = 5_000
     shell_complete=complete_group,
     help="Only requests of users who were in this group at the time.",
 )
+@click.option("--cost", "shows_cost", is_flag=True, help="Show costs, the highest first.")
 @click.option(
     "-o",
     "--output",
@@ -67,32 +72,38 @@ def usage(
     by: str,
     since: str,
     group: str | None,
+    shows_cost: bool,
     output: str,
     config_path: Path | None,
 ) -> None:
-    """Sum requests and tokens by user, group, model, provider, token or mode.
+    """Sum requests and tokens by user, group, model, provider and more.
 
     By group, a request counts for each group of its user at the time of the request.
 
     TOKENS IN counts all input tokens; CACHED is the part that came from the provider's cache.
+
+    COST is that of requests with central keys, OWN KEYS that of requests with the users' own keys.
+    NO PRICE counts requests whose cost is not known.
     """
     if context.invoked_subcommand is not None:
         return
 
-    async def work() -> tuple[list[Line], int]:
-        store = await open_usage_store(config_of_store(config_path))
+    config = config_of_store(config_path)
+
+    async def work() -> tuple[list[Line], int, list[Unpriced]]:
+        store = await open_usage_store(config)
         try:
-            return await store.add_up(by, since_ms, group=group), await store.missing()
+            unpriced = await store.costs.missing(since_ms) if shows_cost else []
+            lines = await store.add_up(by, since_ms, group=group)
+            return lines, await store.missing(), unpriced
         finally:
             await store.close()
 
-    try:
-        ago = lifetimes.parse(since)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--since") from None
-    since_ms = int((time.time() - ago.total_seconds()) * 1000)
-    lines, missing = run_async(work())
-    _print(lines, by, output, since)
+    since_ms = _since_ms(since)
+    lines, missing, unpriced = run_async(work())
+    show(lines, by, output, since, shows_cost=shows_cost)
+    if shows_cost:
+        tell_unpriced(unpriced, config)
     if missing:
         click.echo(
             f"{missing} requests have no row yet: they are still open, or their record was lost. "
@@ -114,8 +125,50 @@ def import_log(log: TextIOWrapper, config_path: Path | None) -> None:
     run_async(_import(log, config_path))
 
 
+@usage.command("price", epilog=example("authz usage price --since 90d"))
+@click.option(
+    "--since",
+    default="90d",
+    show_default=True,
+    help="How far to look back, such as 12h, 7d or 1y.",
+)
+@config_option
+def price(*, since: str, config_path: Path | None) -> None:
+    """Compute the cost of recorded requests that have none, after a change of the prices.
+
+    A cost that is known stays as it is.
+    """
+    since_ms = _since_ms(since)
+    config = config_of_store(config_path)
+    book = open_book(config)
+    if book is None:
+        raise ConfigError(["prices: is required to compute costs, and may be empty: prices: {}"])
+
+    async def work() -> tuple[int, list[Unpriced]]:
+        store = await open_usage_store(config)
+        try:
+            added = await store.costs.add(since_ms, book.cost)
+            return added, await store.costs.missing(since_ms)
+        finally:
+            await store.close()
+
+    added, unpriced = run_async(work())
+    click.echo(f"Computed the cost of {added} requests.")
+    tell_unpriced(unpriced, config)
+
+
+def _since_ms(since: str) -> int:
+    try:
+        ago = lifetimes.parse(since)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--since") from None
+    return int((time.time() - ago.total_seconds()) * 1000)
+
+
 async def _import(log: TextIOWrapper, config_path: Path | None) -> None:
-    store = await open_usage_store(config_of_store(config_path))
+    config = config_of_store(config_path)
+    book = open_book(config)
+    store = await open_usage_store(config)
     lines = requests = added = bad = 0
     batch: list[UsageEntry] = []
     try:
@@ -129,7 +182,7 @@ async def _import(log: TextIOWrapper, config_path: Path | None) -> None:
                 continue
             if entry is not None:
                 requests += 1
-                batch.append(entry)
+                batch.append(entry if book is None else priced(entry, book.cost))
             if len(batch) >= _BATCH:
                 added += await store.add(batch)
                 batch.clear()
@@ -144,28 +197,4 @@ async def _import(log: TextIOWrapper, config_path: Path | None) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _print(lines: list[Line], by: str, output: str, since: str) -> None:
-    if output == "csv":
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow([by, *(name for name in Line.__dataclass_fields__ if name != "key")])
-        writer.writerows(map(csv_cell, map(str, asdict(line).values())) for line in lines)
-        return
-    objects = [
-        {by: line.key, **{k: v for k, v in asdict(line).items() if k != "key"}} for line in lines
-    ]
-    if output == "json":
-        click.echo(json.dumps(objects, indent=2))
-        return
-    rows = [
-        {
-            by.upper(): line.key or "-",
-            "REQUESTS": f"{line.requests:,}",
-            "REFUSED": f"{line.refusals:,}",
-            "TOKENS IN": f"{line.input_tokens:,}",
-            "CACHED": f"{line.cached_tokens:,}",
-            "TOKENS OUT": f"{line.output_tokens:,}",
-            "NOT KNOWN": f"{line.unknown:,}",
-        }
-        for line in lines
-    ]
-    print_rows(rows, objects, "table", f"No requests were recorded in the last {since}.")
+usage.add_command(export)

@@ -1,5 +1,6 @@
 """The access logs: a JSON line for each request, and the stream that authz reads."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 from envoy_data_plane.envoy.config.accesslog.v3 import (
@@ -7,17 +8,14 @@ from envoy_data_plane.envoy.config.accesslog.v3 import (
     AccessLogFilter,
     AndFilter,
     ComparisonFilterOp,
-    HeaderFilter,
     OrFilter,
 )
 from envoy_data_plane.envoy.config.core.v3 import (
     ApiVersion,
-    DataSource,
     GrpcService,
     GrpcServiceEnvoyGrpc,
     SubstitutionFormatString,
 )
-from envoy_data_plane.envoy.config.route.v3 import HeaderMatcher
 from envoy_data_plane.envoy.extensions.access_loggers.grpc.v3 import (
     CommonGrpcAccessLogConfig,
     HttpGrpcAccessLogConfig,
@@ -26,28 +24,34 @@ from envoy_data_plane.envoy.extensions.access_loggers.open_telemetry.v3 import (
     OpenTelemetryAccessLogConfig,
 )
 from envoy_data_plane.envoy.extensions.access_loggers.stream.v3 import StdoutAccessLog
-from envoy_data_plane.opentelemetry.proto.common.v1 import AnyValue, ArrayValue
+from envoy_data_plane.opentelemetry.proto.common.v1 import AnyValue
 
-from authz.check.ext_authz import METADATA_ENTRY, METADATA_GROUPS, METADATA_KEY_INDEX
+from authz.check.ext_authz import (
+    METADATA_ENTRY,
+    METADATA_FACTS,
+    METADATA_GROUPS,
+    METADATA_KEY_INDEX,
+    METADATA_PROJECT,
+    METADATA_SESSION,
+)
 from authz.check.refused_keys import RETRY_AFTER
 from authz.config.external_gateways import CONTEXT_ROUTES
 from authz.config.settings import Config
-from authz.envoy.filters import AUTHZ_CLUSTER, EXT_AUTHZ
+from authz.envoy.filters import AUTHZ_CLUSTER
 from authz.envoy.local_replies import REQUEST_ID, from_authz, not_from_authz, status_is
 from authz.envoy.mark import mark
-from authz.envoy.packing import exactly, packed, struct
+from authz.envoy.packing import packed, struct
 from authz.envoy.replicas import notified_clusters
+from authz.envoy.text_lines import FOUND, any_of, of_authz, text_lines
 from authz.usage.names import (
     PROXY_SESSION_KEY,
-    REQUEST,
-    REQUEST_FIELDS,
-    TOKEN_USAGE,
+    RECORD_LINES,
+    REQUEST_LINES,
     marked_request,
 )
 
 _SEND_TIMEOUT = timedelta(seconds=5)
 """Envoy drops a batch that authz has not taken after this time."""
-_FOUND = f"metadata.typed_filter_metadata['{TOKEN_USAGE}']"
 
 
 def _found(field: str) -> str:
@@ -55,53 +59,65 @@ def _found(field: str) -> str:
 
     Each expression takes Envoy about two microseconds (docs/performance.md).
     """
-    return f"%TYPED_CEL({_FOUND}.{field})%"
+    return f"%TYPED_CEL({FOUND}.{field})%"
 
 
-def _of_authz(key: str) -> str:
-    return f"%DYNAMIC_METADATA({EXT_AUTHZ}:{key})%"
+_NO_TEXT = "%REQ(:METHOD):0%"
+"""Nothing. A value of two parts is a text: Envoy writes it in a sixth of the instructions that a
+value takes which may be anything."""
 
 
 ACCESS_LOG_FIELDS = {
     "time": "%START_TIME%",
     # As in the database: `authz usage import` looks for it.
-    "entry": _of_authz(METADATA_ENTRY),
+    "entry": of_authz(METADATA_ENTRY),
     "request_id": REQUEST_ID,
     "method": "%REQ(:METHOD)%",
     "route": "%ROUTE_NAME%",
     # As authz wrote it: without the query, and masked where a token stands in it. Of a CONNECT it
     # is the target.
-    "path": _of_authz("path"),
+    "path": of_authz("path"),
     "protocol": "%PROTOCOL%",
     "status": "%RESPONSE_CODE%",
-    "decision": _of_authz("decision"),
-    "reason": _of_authz("reason"),
-    "user": _of_authz("user"),
-    "user_id": _of_authz("user_id"),
-    "token_id": _of_authz("token_id"),
-    "token_name": _of_authz("token_name"),
+    "decision": of_authz("decision"),
+    "reason": of_authz("reason"),
+    "user": of_authz("user"),
+    "user_id": of_authz("user_id"),
+    "token_id": of_authz("token_id"),
+    "token_name": of_authz("token_name"),
     # A list; null without groups.
-    "groups": _of_authz(METADATA_GROUPS),
+    "groups": of_authz(METADATA_GROUPS),
     # "true" where `identity_stale_if_error` let a request pass.
-    "identity_stale": _of_authz("identity_stale"),
-    "mode": _of_authz("mode"),
-    "provider": _of_authz("provider"),
-    "credential_hint": _of_authz("credential_hint"),
+    "identity_stale": of_authz("identity_stale"),
+    "mode": of_authz("mode"),
+    "provider": of_authz("provider"),
+    "credential_hint": of_authz("credential_hint"),
     # The request id of the CONNECT, on its own line and on those of the requests inside.
     "proxy_session": f"%FILTER_STATE({PROXY_SESSION_KEY}:PLAIN)%",
     "details": "%RESPONSE_CODE_DETAILS%",
     "flags": "%RESPONSE_FLAGS%",
     "duration_ms": "%DURATION%",
     "first_byte_ms": "%RESPONSE_DURATION%",
-    "authz_ms": _of_authz("ext_authz_duration"),
+    "authz_ms": of_authz("ext_authz_duration"),
     "bytes_received": "%BYTES_RECEIVED%",
     "bytes_sent": "%BYTES_SENT%",
     "upstream": "%UPSTREAM_CLUSTER%",
 }
 
+_ALLOWED_TEXTS = (
+    *(METADATA_ENTRY, "path", "user", "user_id", "token_id", "token_name"),
+    *("mode", "provider", "credential_hint"),
+)
+_ALLOWED_FIELDS = {
+    "decision": "allow",
+    "reason": None,
+    "identity_stale": None,
+    **{name: f"{of_authz(name)}{_NO_TEXT}" for name in _ALLOWED_TEXTS},
+}
+"""The fields of a request that authz let go to a provider which are texts, or always the same."""
 
 USAGE_FIELDS = {
-    "model": f"%TYPED_CEL(has({_FOUND}.model) ? {_FOUND}.model : null):200%",
+    "model": f"%TYPED_CEL(has({FOUND}.model) ? {FOUND}.model : null):200%",
     # Everything that was read, cached or not; `cached_tokens` and `cache_write_tokens` are of it.
     "input_tokens": _found("input_tokens"),
     "cached_tokens": _found("input_token_details.cached_tokens"),
@@ -115,13 +131,18 @@ USAGE_FIELDS = {
 }
 """The provider's token counts; null if unknown. Envoy writes the typed metadata."""
 
-_PRINTABLE = f"has({_FOUND}.model) && {_FOUND}.model.matches('^[ -~]*$')"
-_PRINTABLE_MODEL = f"%TYPED_CEL({_PRINTABLE} ? {_FOUND}.model : null):200%"
+_RECORD_FIELDS = {
+    "facts": of_authz(METADATA_FACTS),
+    # The whole message, in protobuf's debug text. A model's name may be long, but not as long.
+    "tokens": f"%CEL({FOUND}):4096%",
+}
+
+_PRINTABLE = f"{FOUND}.model.matches('^[ -~]+$')"
+_PRINTABLE_MODEL = f"%TYPED_CEL({_PRINTABLE} ? {FOUND}.model : null):200%"
 """For JSON lines: JSON does not escape characters beyond ASCII on which a terminal acts."""
 
-_USUAL = f"size({_FOUND}.model) <= 64 && {_FOUND}.model.matches('^[!-~]+$')"
-_MODEL = f"%TYPED_CEL({_USUAL} ? {_FOUND}.model : '-')%"
-"""For lines of text, which escape nothing; the provider chooses the name."""
+TAG_FIELDS = {name: of_authz(name) for name in (METADATA_PROJECT, METADATA_SESSION)}
+"""Names that the client chose, as authz wrote them."""
 
 TRACE_FIELDS = {"trace_id": "%TRACE_ID%"}
 """To find a request's spans."""
@@ -129,10 +150,11 @@ TRACE_FIELDS = {"trace_id": "%TRACE_ID%"}
 
 def access_logs(config: Config) -> list[AccessLog]:
     """Return the logs: a line per request on standard output, and what authz has to know."""
-    has_pool = any(provider.keys for provider in config.providers)
     return [
-        *(_text_lines(config) if config.log.access == "text" else [_json_lines(config)]),
-        *(map(_refused_keys, notified_clusters(config)) if has_pool else ()),
+        *(text_lines(config) if config.log.access == "text" else _json_lines(config)),
+        # Also without a pool of keys: a listener that changed would cut its streams, and so a
+        # reload could not bring the first pool.
+        *map(_refused_keys, notified_clusters(config)),
         *([_requests(config)] if config.usage.enabled else []),
     ]
 
@@ -181,19 +203,22 @@ def _requests(config: Config) -> AccessLog:
     By OpenTelemetry's protocol, whose records have the fields we name and no others: Envoy's own
     gRPC logger fills messages of 2 KB. A second's or 16 KB of them go together; Envoy 1.40 heeds
     settings for that only in a part of the message that it has deprecated.
+
+    A record is one text, since each further value, field of metadata and expression costs Envoy
+    more than its share of a text.
     """
     # Beside other gateways, which send records to the same authz, the mark says whose this one is.
     marks = mark(config)
-    kind = marked_request(marks[CONTEXT_ROUTES]) if marks else REQUEST
-    values = [kind, *((ACCESS_LOG_FIELDS | USAGE_FIELDS)[name] for name in REQUEST_FIELDS)]
+    kind = marked_request(marks[CONTEXT_ROUTES], REQUEST_LINES) if marks else REQUEST_LINES
+    tags = TAG_FIELDS if config.usage.has_tags else {}
+    fields = ACCESS_LOG_FIELDS | USAGE_FIELDS | _RECORD_FIELDS
+    lines = "\n".join((kind, *(fields[name] for name in RECORD_LINES), *tags.values()))
     logger = OpenTelemetryAccessLogConfig(
         grpc_service=GrpcService(
             envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=AUTHZ_CLUSTER), timeout=_SEND_TIMEOUT
         ),
         disable_builtin_labels=True,
-        body=AnyValue(
-            array_value=ArrayValue(values=[AnyValue(string_value=value) for value in values])
-        ),
+        body=AnyValue(string_value=lines),
     )
     return AccessLog(
         name="envoy.access_loggers.open_telemetry",
@@ -202,56 +227,29 @@ def _requests(config: Config) -> AccessLog:
     )
 
 
-def _json_lines(config: Config) -> AccessLog:
+def _json_lines(config: Config) -> list[AccessLog]:
+    """Return the log for programs: one object for each request.
+
+    It has two formats with the same fields, one for the usual request. Each request matches
+    exactly one of them: the filters are opposites.
+    """
     usage = USAGE_FIELDS | {"model": _PRINTABLE_MODEL} if config.usage.enabled else {}
     traces = TRACE_FIELDS if config.tracing is not None else {}
-    log_format = SubstitutionFormatString(json_format=struct(ACCESS_LOG_FIELDS | usage | traces))
-    return AccessLog(
-        name="envoy.access_loggers.stdout",
-        typed_config=packed(StdoutAccessLog(log_format=log_format)),
-    )
-
-
-def _text_lines(config: Config) -> list[AccessLog]:
-    """Return the log for people: a short line for each request, none for health checks.
-
-    No part of a line can be more than a word or hold a control character: the path and the user are
-    as authz has written them, and a model's name is left out where it is no usual one.
-    """
-    model = f"{_MODEL} " if config.usage.enabled else ""
-    end = f"%RESPONSE_CODE% {_of_authz('user')} {model}%DURATION% ms\n"
-    # `authz up` asks for `/` without a token to see whether a check is answered.
-    is_no_probe = _any_of(_path_is_not("/"), status_is(ComparisonFilterOp.NE, 401))
-    asked = [from_authz("path"), is_no_probe]
-    others = [not_from_authz("path"), _path_is_not("/readyz"), _path_is_not("/healthz")]
+    tags = TAG_FIELDS if config.usage.has_tags else {}
+    fields = ACCESS_LOG_FIELDS | usage | tags | traces
+    allowed = [from_authz("mode"), not_from_authz("identity_stale")]
     return [
-        _text_line(f"%REQ(:METHOD)% {_of_authz('path')} {end}", asked),
-        # Without a check no path was cleaned; it may hold anything.
-        _text_line(f"%REQ(:METHOD)% %ROUTE_NAME% {end}", others),
+        _json_line(
+            fields | _ALLOWED_FIELDS, AccessLogFilter(and_filter=AndFilter(filters=allowed))
+        ),
+        _json_line(fields, any_of(not_from_authz("mode"), from_authz("identity_stale"))),
     ]
 
 
-def _text_line(line: str, conditions: list[AccessLogFilter]) -> AccessLog:
-    source = DataSource(inline_string=line)
+def _json_line(fields: Mapping[str, str | None], condition: AccessLogFilter) -> AccessLog:
+    log_format = SubstitutionFormatString(json_format=struct(dict(fields)))
     return AccessLog(
         name="envoy.access_loggers.stdout",
-        filter=AccessLogFilter(and_filter=AndFilter(filters=conditions)),
-        typed_config=packed(
-            StdoutAccessLog(log_format=SubstitutionFormatString(text_format_source=source))
-        ),
+        filter=condition,
+        typed_config=packed(StdoutAccessLog(log_format=log_format)),
     )
-
-
-def _path_is_not(path: str) -> AccessLogFilter:
-    matcher = HeaderMatcher(
-        name=":path",
-        string_match=exactly(path),
-        invert_match=True,
-        # A CONNECT has none.
-        treat_missing_header_as_empty=True,
-    )
-    return AccessLogFilter(header_filter=HeaderFilter(header=matcher))
-
-
-def _any_of(*filters: AccessLogFilter) -> AccessLogFilter:
-    return AccessLogFilter(or_filter=OrFilter(filters=list(filters)))

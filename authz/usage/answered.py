@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from authz.check.metadata import logged_groups
+from authz.check.tags import NO_TAGS, Tags
 from authz.core.decision_types import Allow, Decision
 from authz.usage.entry import Usage, UsageEntry
 
@@ -28,7 +29,9 @@ class AnsweredRequests:
         # Not the name in the ids of our own Envoy's requests: no other gateway may know that one.
         self._process = secrets.token_hex(6)
 
-    def __call__(self, decision: Decision, provider: str, request_id: str) -> bytes:
+    def __call__(
+        self, decision: Decision, provider: str, request_id: str, tags: Tags = NO_TAGS
+    ) -> bytes:
         """Record a request and return its id.
 
         Each gateway sees the ids of its own requests, and must not be able to guess another.
@@ -49,6 +52,8 @@ class AnsweredRequests:
             token_name=identity.token_name if identity else None,
             provider=provider,
             groups=logged_groups(identity) if identity else (),
+            project=tags.project or None,
+            session=tags.session or None,
         )
         if isinstance(decision, Allow):
             entry = replace(entry, mode=decision.mode)

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from authz.printable import printable
 
@@ -36,8 +36,7 @@ _EXTRACTED = {1: Usage.COMPLETE, 2: Usage.PARTIAL, 3: Usage.FAILED}
 """``envoy.data.ai.v3.TokenUsage.ExtractionStatus`` of Envoy 1.40."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tokens:
+class Tokens(NamedTuple):
     """The tokens that a provider counted, as Envoy's ``ai_protocol_manager`` normalizes them.
 
     Attributes:
@@ -76,9 +75,10 @@ class Report:
     tokens: Tokens
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen: that would make the creation of each record several times slower.
+@dataclass(slots=True)
 class UsageEntry:
-    """A request.
+    """A request. Only the cost is set later.
 
     Attributes:
         id: ``<process>-<number>``, the id that authz gave the request.
@@ -86,6 +86,9 @@ class UsageEntry:
         status: the HTTP status; 0 if the client left before there was one.
         duration_ms: the time until the last byte.
         groups: the names of the user's groups at the time of the request.
+        cost: nano-dollars at the prices of that time; None where it is not known.
+        project: the project that the client named, if tags are on.
+        session: the client's id of its session, if tags are on.
     """
 
     id: str
@@ -106,6 +109,9 @@ class UsageEntry:
     proxy_session: str | None = None
     tokens: Tokens = NO_TOKENS
     groups: tuple[str, ...] = ()
+    cost: int | None = None
+    project: str | None = None
+    session: str | None = None
 
     @property
     def process(self) -> str:

@@ -1,7 +1,7 @@
 """Parsing of a line of Envoy's JSON access log into a recorded request."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from authz.check.entry_ids import ID
@@ -10,6 +10,8 @@ from authz.usage.entry import Tokens, UsageEntry, clean_groups, judge
 from authz.usage.from_stream import CANCELLED, MAX_TOKENS
 
 _MAX_NUMBER = 1 << 62
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 class BadLine(ValueError):  # noqa: N818 - it is named for what it is about
@@ -65,6 +67,8 @@ def read_line(line: str) -> UsageEntry | None:
             reasoning=_count(values, "reasoning_tokens"),
         ),
         groups=clean_groups(values.get("groups")),
+        project=_text(values, "project"),
+        session=_text(values, "session"),
     )
 
 
@@ -72,7 +76,8 @@ def _time(values: dict[str, Any]) -> int:
     text = _text(values, "time")
     try:
         at = datetime.fromisoformat(text or "")
-        return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+        # Without floating point, so that the time is that of the record that Envoy sent to authz.
+        return ((at if at.tzinfo else at.replace(tzinfo=UTC)) - _EPOCH) // _MILLISECOND
     except (ValueError, OverflowError):
         raise BadLine("time: is not a date") from None
 

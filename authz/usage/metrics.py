@@ -2,6 +2,9 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from authz.budgets.money import NANO
+from authz.tallies import Tallies, Tally
+from authz.usage.charges import is_unpriced
 from authz.usage.entry import UsageEntry
 
 _MODELS_MAX = 200
@@ -15,19 +18,37 @@ class UsageMetrics:
     Args:
         registry: where they are registered.
         by_user: add series of tokens for each user.
+        tallies: of the registry; None if it has none yet.
     """
 
-    def __init__(self, registry: CollectorRegistry, *, by_user: bool = False) -> None:
-        self._tokens = Counter(
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        *,
+        by_user: bool = False,
+        tallies: Tallies | None = None,
+    ) -> None:
+        tallies = tallies or Tallies(registry)
+        self._tokens = tallies.counter(
             "gen_ai_client_token_usage",
             "Number of tokens that providers counted. Type input includes cached.",
             ["gen_ai_provider_name", "gen_ai_response_model", "gen_ai_token_type", "mode"],
-            registry=registry,
         )
-        self._requests = Counter(
+        self._requests = tallies.counter(
             "authz_usage_requests",
             "Number of requests, by provider, mode and what is known of their tokens.",
             ["provider", "mode", "usage"],
+        )
+        self._cost = Counter(
+            "authz_usage_cost_dollars",
+            "Dollars that requests cost; in mode byok the users pay them. Only with prices.",
+            ["provider", "model", "mode"],
+            registry=registry,
+        )
+        self._unpriced = Counter(
+            "authz_usage_unpriced_requests",
+            "Number of requests for models without a price: set prices.overrides.",
+            ["provider", "model"],
             registry=registry,
         )
         self._written = Counter(
@@ -54,20 +75,18 @@ class UsageMetrics:
         )
         self._writable.set(1)
         self._models: set[str] = set()
-        self._found: dict[tuple[Counter, tuple[str, ...]], Counter] = {}
-        self._of_users: Counter | None = None
+        self._of_users: Tally | None = None
         if by_user:
-            self._of_users = Counter(
+            self._of_users = tallies.counter(
                 "authz_usage_user_tokens",
                 "Number of tokens by user, type and mode; only with usage.metrics_by_user.",
                 ["user", "gen_ai_token_type", "mode"],
-                registry=registry,
             )
 
     def count(self, entry: UsageEntry) -> None:
         """Count a request and its tokens."""
         provider, mode = entry.provider or "", entry.mode or ""
-        self._counter(self._requests, provider, mode, entry.usage).inc()
+        self._requests.add((provider, mode, entry.usage))
         self.count_tokens(entry)
 
     def count_tokens(self, entry: UsageEntry) -> None:
@@ -80,9 +99,18 @@ class UsageMetrics:
         counts = (("input", tokens.input), ("cached", tokens.cached), ("output", tokens.output))
         for kind, count in counts:
             if count:
-                self._counter(self._tokens, provider, model, kind, mode).inc(count)
+                self._tokens.add((provider, model, kind, mode), count)
                 if self._of_users is not None:
-                    self._of_users.labels(entry.username or "", kind, mode).inc(count)
+                    self._of_users.add((entry.username or "", kind, mode), count)
+
+    def count_cost(self, entry: UsageEntry) -> None:
+        """Count the cost of a request whose cost was computed, or that it has no price."""
+        if is_unpriced(entry):
+            provider, model = entry.provider or "", self._known(entry.model or "")
+            self._unpriced.labels(provider, model).inc()
+        elif entry.cost:
+            labels = (entry.provider or "", self._known(entry.model or ""), entry.mode or "")
+            self._cost.labels(*labels).inc(entry.cost / NANO)
 
     def wrote(self, count: int) -> None:
         """Count requests that were written."""
@@ -99,13 +127,6 @@ class UsageMetrics:
     def writable(self, is_writable: bool) -> None:
         """Set whether the last write succeeded."""
         self._writable.set(is_writable)
-
-    def _counter(self, counter: Counter, *labels: str) -> Counter:
-        # prometheus-client finds a counter by its labels slower than it counts.
-        found = self._found.get((counter, labels))
-        if found is None:
-            found = self._found[counter, labels] = counter.labels(*labels)
-        return found
 
     def _known(self, model: str) -> str:
         if model not in self._models:

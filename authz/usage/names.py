@@ -17,15 +17,20 @@ REQUEST = "authz.request.2"
 """The first value of a record of a request; the number changes with the fields."""
 REQUEST_BEFORE_GROUPS = "authz.request.1"
 """The first value of a record without the last field, from an Envoy that was rendered before."""
+REQUEST_LINES = "authz.request.3"
+"""The first line of a record of a request that is one text with ``RECORD_LINES``.
+
+An Envoy that was rendered before sends lists of values, ``REQUEST_FIELDS``."""
 
 
-def marked_request(mark: str) -> str:
+def marked_request(mark: str, kind: str = REQUEST) -> str:
     """Return the first value of a record of our own Envoy, where other gateways send records, too.
 
     Args:
         mark: of the routes of our own Envoy, which no other gateway knows.
+        kind: ``REQUEST_LINES``, or that of an earlier Envoy.
     """
-    return f"{REQUEST} {mark}"
+    return f"{kind} {mark}"
 
 
 REQUEST_FIELDS = (
@@ -36,3 +41,13 @@ REQUEST_FIELDS = (
     "groups",
 )
 """The values that follow, in this order."""
+RECORD_LINES = (
+    *("entry", "facts", "status", "duration_ms", "flags", "details", "request_id"),
+    *("proxy_session", "content_encoding", "tokens"),
+)
+"""The lines that follow ``REQUEST_LINES``, in this order.
+
+No value can hold a line end: authz and Envoy write none, and Envoy refuses a header that has one.
+"""
+TAG_LINES = ("project", "session")
+"""The lines after those, where ``usage.tags`` is on."""

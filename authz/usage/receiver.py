@@ -1,6 +1,6 @@
 """The receiver of records from Envoy's OpenTelemetry access logger."""
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 
 import structlog
 from google.protobuf.message import DecodeError
@@ -12,15 +12,24 @@ from authz.pb import otlp_logs_pb2 as pb
 from authz.usage.entry import Report, UsageEntry
 from authz.usage.from_gateway import read_report
 from authz.usage.from_stream import BadRecord, read_entry, text_of
-from authz.usage.names import REQUEST, REQUEST_BEFORE_GROUPS, REQUEST_FIELDS
+from authz.usage.from_text import read_text
+from authz.usage.names import (
+    REQUEST,
+    REQUEST_BEFORE_GROUPS,
+    REQUEST_FIELDS,
+    REQUEST_LINES,
+)
 
-_KINDS = (REQUEST, REQUEST_BEFORE_GROUPS)
+_KINDS = (REQUEST_LINES, REQUEST, REQUEST_BEFORE_GROUPS)
 
 METHOD = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
 ANSWER = b""
 """An empty ``ExportLogsServiceResponse``, which means success."""
 
-_COUNTS = {REQUEST: len(REQUEST_FIELDS), REQUEST_BEFORE_GROUPS: len(REQUEST_FIELDS) - 1}
+_COUNTS = {
+    REQUEST: len(REQUEST_FIELDS),
+    REQUEST_BEFORE_GROUPS: len(REQUEST_FIELDS) - 1,
+}
 _DETAILS = REQUEST_FIELDS.index("details")
 
 _log = structlog.get_logger(__name__)
@@ -71,19 +80,18 @@ class RequestRecords:
 
     def _take(self, record: pb.LogRecord) -> None:
         try:
+            text = record.body.string_value
             kind, *values = record.body.array_value.values or (b"",)
-            if not values and record.attributes and self._report is not None:
+            if not text and not values and record.attributes and self._report is not None:
                 report = read_report(record.attributes)
                 if report is not None:
                     self._report(report)
                 return
-            name = text_of(kind) or ""
-            count = _COUNTS.get(name.partition(" ")[0])
-            if count is None or name not in self._kinds():
-                raise BadRecord("the kind is unknown")
-            if count != len(values):
-                raise BadRecord("the number of fields is wrong")
-            request = read_entry(values, record.time_unix_nano)
+            request, details = (
+                self._of_text(text, record.time_unix_nano)
+                if text
+                else self._of_values(text_of(kind) or "", values, record.time_unix_nano)
+            )
             self._record(request)
         except BadRecord as error:
             _log.error(
@@ -94,10 +102,27 @@ class RequestRecords:
             _log.error("access log record dropped", error=type(error).__name__)
         else:
             if (
-                self._key_refused is not None
+                request.status in KEY_REFUSALS
+                and self._key_refused is not None
                 and request.provider
                 and request.mode == Mode.CENTRALIZED
-                and request.status in KEY_REFUSALS
-                and text_of(values[_DETAILS]) == FROM_PROVIDER
+                and details == FROM_PROVIDER
             ):
                 self._key_refused(request.provider, request.status)
+
+    def _of_text(self, text: bytes, time_ns: int) -> tuple[UsageEntry, str]:
+        kind, _, lines = text.decode("utf-8", "replace").partition("\n")
+        if kind.partition(" ")[0] != REQUEST_LINES or kind not in self._kinds():
+            raise BadRecord("the kind is unknown")
+        return read_text(lines, time_ns)
+
+    def _of_values(
+        self, kind: str, values: Sequence[bytes], time_ns: int
+    ) -> tuple[UsageEntry, str | None]:
+        """Read a record of an Envoy that was rendered before there were ``REQUEST_LINES``."""
+        count = _COUNTS.get(kind.partition(" ")[0])
+        if count is None or kind not in self._kinds():
+            raise BadRecord("the kind is unknown")
+        if count != len(values):
+            raise BadRecord("the number of fields is wrong")
+        return read_entry(values, time_ns), text_of(values[_DETAILS])

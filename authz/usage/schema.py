@@ -2,6 +2,7 @@
 
 from authz.database.interface import Database, Dialect, Queries
 from authz.database.migration import Schema, Statements, upgrade
+from authz.usage.sums_schema import SUMS
 
 ENTRIES = "usage_entries"
 COLUMNS = {
@@ -27,6 +28,9 @@ COLUMNS = {
     "output_tokens": "bigint",
     "reasoning_tokens": "bigint",
     "groups": "text",
+    "cost": "bigint",
+    "project": "text",
+    "session": "text",
 }
 """The columns that are written, with PostgreSQL's types."""
 
@@ -64,6 +68,12 @@ _TABLES = (
 )
 # A JSON list of names; NULL without groups.
 _GROUPS = ("ALTER TABLE usage_entries ADD COLUMN groups text",)
+# The cost is in nano-dollars; NULL where it is not known.
+_COSTS_AND_TAGS = (
+    "ALTER TABLE usage_entries ADD COLUMN cost bigint",
+    "ALTER TABLE usage_entries ADD COLUMN project text",
+    "ALTER TABLE usage_entries ADD COLUMN session text",
+)
 _FIND = {
     Dialect.SQLITE: """\
 SELECT name FROM sqlite_master
@@ -88,7 +98,12 @@ def _store_version(_: Dialect, version: int) -> Statements:
 
 USAGE = Schema(
     name="usage",
-    steps={1: dict.fromkeys(Dialect, _TABLES), 2: dict.fromkeys(Dialect, _GROUPS)},
+    steps={
+        1: dict.fromkeys(Dialect, _TABLES),
+        2: dict.fromkeys(Dialect, _GROUPS),
+        3: dict.fromkeys(Dialect, _COSTS_AND_TAGS),
+        4: SUMS,
+    },
     store_version=_store_version,
 )
 

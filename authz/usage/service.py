@@ -1,6 +1,7 @@
 """Recorded usage in the authz service, and the choice of its database."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from authz.check.entry_ids import EntryIds
@@ -11,10 +12,16 @@ from authz.database.url import CoderURL, SQLiteURL, parse_identity_url
 from authz.errors import AuthzError, ConfigError, ManagedByCoder, StoreError
 from authz.identity.open import make_store, open_database
 from authz.identity.schema import IDENTITY
+from authz.usage.charges import Cost, priced
 from authz.usage.entry import Report, UsageEntry
 from authz.usage.metrics import UsageMetrics
 from authz.usage.recorder import Recorder
 from authz.usage.store import UsageStore
+
+_LOCK = 0x61757A75
+"""The advisory lock of writing requests, so that no check waits for a batch of them.
+
+A budget's transaction is part of a check, and has the lock of the identity tables."""
 
 
 def database_url(config: Config) -> str | None:
@@ -97,7 +104,7 @@ async def _open(url: str, *, create: bool) -> Database:
             )
         make(parsed.path, IDENTITY)
     try:
-        return await open_database(url)
+        return await open_database(url, lock=_LOCK)
     except ManagedByCoder:
         raise
     except StoreError:
@@ -105,7 +112,7 @@ async def _open(url: str, *, create: bool) -> Database:
             raise
     # PostgreSQL has no tables yet. If it can't be reached, this fails with the same error.
     await make_store(url)
-    return await open_database(url)
+    return await open_database(url, lock=_LOCK)
 
 
 class UsageRecording:
@@ -115,33 +122,59 @@ class UsageRecording:
         config: enables recording and names the database.
         ids: the ids that this process gives to requests.
         metrics: counts the requests.
+        prices: returns the prices now; None where there are none.
+        export: gets each request, and the end of each one through an external gateway; None where
+            requests are not exported.
     """
 
-    def __init__(self, config: Config, ids: EntryIds, metrics: UsageMetrics) -> None:
+    def __init__(
+        self,
+        config: Config,
+        ids: EntryIds,
+        metrics: UsageMetrics,
+        prices: Callable[[], Cost | None] = lambda: None,
+        export: Callable[[UsageEntry | Report], None] | None = None,
+    ) -> None:
         self._metrics = metrics
+        self._export = export
+        self._prices = prices
         self._recorder: Recorder | None = None
         if config.usage.enabled and database_url(config) is not None:
 
             async def open_store() -> UsageStore:
                 return await open_usage_store(config, create=True)
 
-            self._recorder = Recorder(open_store, ids, metrics, config.usage.keep_days)
+            self._recorder = Recorder(open_store, ids, metrics, config.usage.keep_days, prices)
 
     def start(self) -> None:
         """Start writing."""
         if self._recorder is not None:
             self._recorder.start()
 
+    def keep(self, days: int) -> None:
+        """Set the days after which a request is deleted."""
+        if self._recorder is not None:
+            self._recorder.keep(days)
+
     def record(self, entry: UsageEntry) -> None:
-        """Count and record a request."""
+        """Count and record a request, with its cost."""
+        cost = self._prices()
+        if cost is not None:
+            entry = priced(entry, cost)
         self._metrics.count(entry)
+        if cost is not None:
+            self._metrics.count_cost(entry)
         if self._recorder is not None:
             self._recorder.record(entry)
+        if self._export is not None:
+            self._export(entry)
 
     def report(self, report: Report) -> None:
         """Complete a request of an external gateway in the database, if there is one."""
         if self._recorder is not None:
             self._recorder.report(report)
+        if self._export is not None:
+            self._export(report)
 
     @property
     def problem(self) -> str | None:

@@ -1,12 +1,14 @@
-"""Usage: what a provider counted is in the log and in the database, and what is lost is noticed."""
+"""Usage: a provider's counts are in the log and in the database, and lost rows are noticed."""
 
 import asyncio
 import gzip
 import json
+import re
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -16,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from tests.support.collector import Collector, Record, collector
 from tests.support.pair import Pair, pair, wait_until
 from tests.support.threaded import served
 
@@ -134,7 +137,16 @@ async def _endless(_request: Request) -> Response:
     return StreamingResponse(body(), media_type="text/event-stream")
 
 
+TAG_HEADERS = {
+    "x-coder-ai-gateway-project": "web shop",
+    "x-claude-code-session-id": "e83fff77-59df-4bbf-a4bb-f539a056d6a6",
+}
+
+
 async def _answer(request: Request) -> Response:
+    if TAG_HEADERS.keys() & request.headers.keys():
+        # The test expects another answer.
+        return Response("a tag has reached the provider", 418)
     model = (await request.json())["model"]
     if model == "endless":
         return await _endless(request)
@@ -159,13 +171,23 @@ async def _answer(request: Request) -> Response:
 
 
 @pytest.fixture(scope="module")
-def gateway_in_use() -> Iterator[Pair]:
-    """A pair whose provider gives the answers above."""
+def receiver() -> Iterator[Collector]:
+    """A collector of exported records."""
+    with collector() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def gateway_in_use(receiver: Collector) -> Iterator[Pair]:
+    """A pair whose provider gives the answers above, and which exports its requests."""
     app = Starlette(routes=[Route("/{rest:path}", _answer, methods=["POST"])])
     with served(app) as port, pair(start=False) as running:
         for provider in running.settings["providers"]:
             version = "/v1" if provider["type"] == "openai" else ""
             provider["base_url"] = f"http://127.0.0.1:{port}/{provider['name']}{version}"
+        running.settings["export"] = {"otlp": receiver.url}
+        running.settings["usage"] = {"tags": True}
+        running.settings["prices"] = {"overrides": [{"model": "claude-x", **RATES}]}
         running.start()
         running.create_user("alice")
         running.create_user("bob")
@@ -182,7 +204,7 @@ def _lines(gateway: Pair) -> list[dict[str, Any]]:
 
 
 def _last_line(gateway: Pair, count: int) -> dict[str, Any]:
-    """Return the newest line of a provider, once there are more than ``count``."""
+    """Return the newest line of a provider, as soon as there are more than ``count``."""
     wait_until(lambda: len(_used(gateway)) > count, what="one more line")
     return _used(gateway)[-1]
 
@@ -203,6 +225,10 @@ def _until_written(gateway: Pair) -> None:
 
     wait_until(is_complete, 15, "every request having a row")
 
+
+RATES = {"input": 3, "cached_input": 0.3, "cache_write": 3.75, "output": 15}
+COST_OF_MESSAGE = 25 * 3e-6 + 7 * 0.3e-6 + 3 * 3.75e-6 + 42 * 15e-6
+"""Anthropic's input tokens exclude those that are read from the cache or written to it."""
 
 COUNTED = {"input_tokens": 25, "cached_tokens": 7, "output_tokens": 42}
 WITH_CACHE = {**COUNTED, "input_tokens": 35, "cache_write_tokens": 3}
@@ -231,7 +257,7 @@ WITH_CACHE = {**COUNTED, "input_tokens": 35, "cache_write_tokens": 3}
 def test_the_log_says_what_the_provider_counted(
     gateway_in_use: Pair, path: str, model: str, found: dict[str, Any]
 ) -> None:
-    """In each format, streamed or not; nothing in a text or in a tool's input is taken for it."""
+    """Counts are read in each format, streamed or not, and never from texts or tool inputs."""
     token = gateway_in_use.create_token("alice")
     before = len(_used(gateway_in_use))
     answer = _post(gateway_in_use, token, path, model)
@@ -242,7 +268,7 @@ def test_the_log_says_what_the_provider_counted(
 
 
 def test_the_database_says_the_same(gateway_in_use: Pair) -> None:
-    """By user, model and mode the sums are those of the log; a refusal is counted as one."""
+    """The sums by user, model and mode are those of the log, and a refusal is counted as one."""
     token, own = gateway_in_use.create_token("bob"), "sk-ant-own-5d1e0f3a9b7c"
     for model in ("message", "message stream"):
         _post(gateway_in_use, token, "/anthropic/v1/messages", model)
@@ -267,8 +293,52 @@ def test_the_database_says_the_same(gateway_in_use: Pair) -> None:
             assert line["output_tokens"] == sum(one["output_tokens"] or 0 for one in of_log)
 
 
+def test_costs_are_kept_with_the_rows(gateway_in_use: Pair) -> None:
+    """Streams cost the same, own keys count separately, and a model without price is named.
+
+    The counter of `/metrics` has the same sum.
+    """
+    gateway_in_use.create_user("dora")
+    token, own = gateway_in_use.create_token("dora"), "sk-ant-own-5d1e0f3a9b7c"
+    for model in ("message", "message stream"):
+        _post(gateway_in_use, token, "/anthropic/v1/messages", model)
+    _post(gateway_in_use, token, "/anthropic/v1/messages", "message", own)
+    _post(gateway_in_use, token, "/openai/v1/chat/completions", "completion")
+    _until_written(gateway_in_use)
+    result = gateway_in_use.command("usage", "--cost", "-o", "json")
+    (dora,) = [line for line in json.loads(result.stdout) if line["user"] == "dora"]
+    assert dora["cost_usd"] == pytest.approx(2 * COST_OF_MESSAGE)
+    assert dora["own_cost_usd"] == pytest.approx(COST_OF_MESSAGE)
+    assert dora["unpriced"] == 1
+    assert "openai/gpt-x" in result.stderr
+    metrics = httpx.get(f"http://127.0.0.1:{gateway_in_use.http_port}/metrics").text
+    counted = re.search(
+        r'authz_usage_cost_dollars_total{mode="byok",model="claude-x",.*} (\S+)', metrics
+    )
+    assert counted is not None
+    rows = sum(line["own_cost_usd"] for line in json.loads(result.stdout))
+    assert float(counted[1]) == pytest.approx(rows)
+    assert 'authz_usage_unpriced_requests_total{model="gpt-x",provider="openai"}' in metrics
+
+
+def test_tags_are_recorded_and_stay_here(gateway_in_use: Pair) -> None:
+    """Project and session are in the log and in sums, and are not sent to the provider."""
+    before = len(_used(gateway_in_use))
+    response = httpx.post(
+        f"{gateway_in_use.url}/anthropic/v1/messages",
+        headers={"x-api-key": gateway_in_use.create_token("bob"), **TAG_HEADERS},
+        json={"model": "message"},
+    )
+    assert response.status_code == 200
+    line = _last_line(gateway_in_use, before)
+    assert [line["project"], line["session"]] == list(TAG_HEADERS.values())
+    _until_written(gateway_in_use)
+    assert _totals(gateway_in_use, "project")["web shop"]["requests"] == 1
+    assert _totals(gateway_in_use, "session")[line["session"]]["output_tokens"] == 42
+
+
 def test_what_is_not_known_is_no_zero(gateway_in_use: Pair) -> None:
-    """A compressed answer and a stream that the client left are told apart from zero tokens."""
+    """A compressed answer or an abandoned stream counts as unknown, not as zero tokens."""
     gateway_in_use.create_user("carol")
     token = gateway_in_use.create_token("carol")
     _post(gateway_in_use, token, "/anthropic/v1/messages", "gzip")
@@ -284,7 +354,7 @@ def test_what_is_not_known_is_no_zero(gateway_in_use: Pair) -> None:
 
 
 def test_metrics_say_the_same(gateway_in_use: Pair) -> None:
-    """The counters of tokens add up to what the log has."""
+    """The counters of tokens add up to the log's values."""
     _post(gateway_in_use, gateway_in_use.create_token("bob"), "/openai/v1/responses", "response")
     _until_written(gateway_in_use)
     text = httpx.get(f"http://127.0.0.1:{gateway_in_use.http_port}/metrics").text
@@ -318,7 +388,7 @@ async def _load(gateway: Pair, token: str) -> AsyncIterator[list[int]]:
 
 
 async def test_what_was_lost_is_counted_and_filled_in(gateway_in_use: Pair) -> None:
-    """Rows that are not there are told by `authz usage`, and `import` brings each once."""
+    """`authz usage` reports missing rows, and `import` adds each of them once."""
     gateway = gateway_in_use
     token = await asyncio.to_thread(gateway.create_token, "alice")
     async with _load(gateway, token) as statuses:
@@ -342,7 +412,7 @@ async def test_what_was_lost_is_counted_and_filled_in(gateway_in_use: Pair) -> N
 
 
 def _forget(gateway: Pair, entries: list[str]) -> None:
-    """Take rows away, as if the stream had lost them."""
+    """Delete rows, as if the stream had lost them."""
     with sqlite3.connect(gateway.folder / "identity.db") as connection:
         for entry in entries:
             connection.execute("DELETE FROM usage_entries WHERE id = ?", [entry])
@@ -353,7 +423,7 @@ def _forget(gateway: Pair, entries: list[str]) -> None:
 
 
 def test_usage_in_words(gateway_in_use: Pair) -> None:
-    """An empty result is said, wrong words are wrong usage, and CSV is CSV."""
+    """An empty result is reported, wrong words are wrong usage, and CSV has a header."""
     assert gateway_in_use.command("usage", "--since", "soon", check=False).returncode == 2
     assert gateway_in_use.command("usage", "--by", "colour", check=False).returncode == 2
     time.sleep(1.1)
@@ -363,6 +433,70 @@ def test_usage_in_words(gateway_in_use: Pair) -> None:
     assert lines[0].startswith("mode,requests,refusals,input_tokens")
 
 
+def test_requests_and_changes_are_exported(gateway_in_use: Pair, receiver: Collector) -> None:
+    """The collector gets each request and each change once, with the values that commands print."""
+    gateway = gateway_in_use
+    token = gateway.create_token("alice")
+    own = "sk-ant-of-alice"
+    assert _post(gateway, token, "/anthropic/v1/messages", "message", own).status_code == 200
+    _until_written(gateway)
+
+    printed, requests = _until_exported(gateway, receiver, "usage")
+    _compare(printed, requests)
+    _compare(*_until_exported(gateway, receiver, "audit"))
+    last = json.loads(printed.splitlines()[-1])
+    assert (last["username"], last["mode"], last["output_tokens"]) == ("alice", "byok", 42)
+    assert last["cost_nano_dollars"] == round(COST_OF_MESSAGE * 1e9)
+    metrics = httpx.get(f"http://127.0.0.1:{gateway.http_port}/metrics").text
+    assert 'authz_export_dropped_total{kind="usage"} 0.0' in metrics
+    sent = b"".join(request.SerializeToString() for request in receiver.log_requests)
+    for text in (sent.decode("latin-1"), printed, _changes(gateway)):
+        for secret in (token, token.partition("-")[2], own):
+            assert secret not in text
+
+
+def _until_exported(gateway: Pair, receiver: Collector, kind: str) -> tuple[str, list[Record]]:
+    """Return the command's output and the collector's records, both of the same moment.
+
+    Requests of earlier tests may still get their rows.
+    """
+    found = "", list[Record]()
+
+    def is_complete() -> bool:
+        nonlocal found
+        printed = gateway.command(kind, "export").stdout
+        name = "authz.request" if kind == "usage" else "authz.audit"
+        found = printed, _exported(receiver, name)
+        ids = {json.loads(line)["id"] for line in printed.splitlines()}
+        return ids == {record.attributes["id"] for record in found[1]}
+
+    wait_until(is_complete, 20, f"everything of {kind} being exported")
+    return found
+
+
+def _changes(gateway: Pair) -> str:
+    return gateway.command("audit", "export").stdout
+
+
+def _exported(receiver: Collector, name: str) -> list[Record]:
+    return [record for record in receiver.records if record.name == name]
+
+
+def _compare(printed: str, records: list[Record]) -> None:
+    """Compare the lines of a command with records, each of which appears once."""
+    lines = {line["id"]: line for line in map(json.loads, printed.splitlines())}
+    assert len(records) == len(lines)
+    for record in records:
+        line = lines[record.attributes["id"]]
+        at = datetime.fromisoformat(line.pop("time"))
+        assert abs(at.timestamp() - record.time_ns / 1e9) < 0.001
+        line.setdefault("additional_fields", {})
+        fields = json.loads(record.attributes.pop("additional_fields", "{}"))
+        assert line.pop("additional_fields") == fields
+        known = {key: value for key, value in line.items() if value not in (None, "", [])}
+        assert record.attributes == known
+
+
 MESSAGES = [{"role": "user", "content": "Hello"}]
 CALLS: dict[str, tuple[str, dict[str, Any]]] = {
     "anthropic": ("/anthropic/v1/messages", {"max_tokens": 9, "messages": MESSAGES}),
@@ -370,12 +504,12 @@ CALLS: dict[str, tuple[str, dict[str, Any]]] = {
     "responses": ("/openai/v1/responses", {"input": "Hello"}),
 }
 COMPRESSED = {"accept-encoding": "gzip, deflate, br, zstd"}
-"""What Claude Code and most SDKs send."""
+"""The header that Claude Code and most SDKs send."""
 
 
 @pytest.fixture(scope="module")
 def gateway_with_compression() -> Iterator[Pair]:
-    """A pair whose provider compresses whenever the client accepts it."""
+    """A pair whose provider compresses if the client accepts it."""
     with pair() as running:
         running.create_user("alice")
         yield running
@@ -386,7 +520,7 @@ def gateway_with_compression() -> Iterator[Pair]:
 def test_a_client_that_accepts_compression(
     gateway_with_compression: Pair, name: str, stream: bool
 ) -> None:
-    """Its tokens are known as any other's: the provider is not asked to compress."""
+    """The tokens of a client that accepts compression are known: the provider does not compress."""
     gateway = gateway_with_compression
     path, call = CALLS[name]
     call = {"model": "m", "stream": stream, **call}
@@ -408,7 +542,7 @@ def test_a_client_that_accepts_compression(
 
 
 def test_what_holds_no_tokens_stays_compressed(gateway_with_compression: Pair) -> None:
-    """A list of models is compressed where the client accepts it."""
+    """A list of models is compressed if the client accepts it."""
     gateway = gateway_with_compression
     headers = {"x-api-key": gateway.create_token("alice"), **COMPRESSED}
     answer = httpx.get(f"{gateway.url}/openai/v1/models", headers=headers)
@@ -418,7 +552,7 @@ def test_what_holds_no_tokens_stays_compressed(gateway_with_compression: Pair) -
 
 @pytest.mark.parametrize("stream", [False, True], ids=["JSON", "stream"])
 def test_compression_where_nothing_is_metered(stream: bool) -> None:
-    """Without usage the client's wish reaches the provider, and the answer stays compressed."""
+    """Without usage, the client's header reaches the provider, and the answer stays compressed."""
     with pair(usage={"enabled": False}) as running:
         running.create_user("alice")
         headers = {"x-api-key": running.create_token("alice"), **COMPRESSED}
@@ -431,7 +565,7 @@ def test_compression_where_nothing_is_metered(stream: bool) -> None:
 
 
 def test_switched_off() -> None:
-    """Without usage nothing is read from answers, streamed to authz or written."""
+    """Without usage, nothing is read from answers, streamed to authz or written."""
     with pair(usage={"enabled": False}) as running:
         running.create_user("alice")
         token = running.create_token("alice")

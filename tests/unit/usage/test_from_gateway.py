@@ -20,9 +20,9 @@ from authz.usage.answered import AnsweredRequests
 from authz.usage.entry import NO_TOKENS, Report, Tokens, Usage, UsageEntry
 from authz.usage.from_gateway import EXTERNAL_ID, read_report
 from authz.usage.from_stream import BadRecord
-from authz.usage.names import LOG_ENTRY, REQUEST, marked_request
+from authz.usage.names import LOG_ENTRY, REQUEST, REQUEST_LINES, marked_request
 from authz.usage.receiver import ANSWER, RequestRecords
-from tests.support.records import any_value, export, request_record
+from tests.support.records import any_value, export, export_texts, request_record, text_record
 
 ID = "0123456789ab-0123456789abcdef0123456789abcdef"
 OWN_ID = "0123456789ab-000000000001"
@@ -43,7 +43,7 @@ def _export(*records: list[pb.KeyValue]) -> bytes:
 
 
 class Received:
-    """A receiver beside external gateways, and what it has handed on."""
+    """A receiver for external gateways, and the entries and reports that it passed on."""
 
     def __init__(self, *kinds: str) -> None:
         self.entries: list[UsageEntry] = []
@@ -84,7 +84,7 @@ def test_what_is_known(changed: dict[str, str], usage: Usage) -> None:
 
 
 def test_tokens() -> None:
-    """A gateway whose Envoy reads tokens reports them by the names of our own log."""
+    """A gateway whose Envoy reads tokens reports them by the names of authz's own log."""
     report = read_report(
         _attributes(
             entry=ID, status="200", usage="1", model="claude", input_tokens="5", output_tokens="7"
@@ -96,7 +96,7 @@ def test_tokens() -> None:
 
 
 def test_requests_without_a_check() -> None:
-    """A request that authz did not allow or never saw is no error."""
+    """A request that authz did not allow or never saw is not an error."""
     for nothing in ("-", ""):
         assert read_report(_attributes(entry=nothing, status="404")) is None
 
@@ -107,7 +107,7 @@ def test_requests_without_a_check() -> None:
     )
 )
 def test_any_attributes(values: dict[str, str]) -> None:
-    """Any texts are a report with an id of authz, nothing, or a bad record."""
+    """Any attributes give a report with an id of authz, nothing, or a bad record."""
     try:
         report = read_report([pb.KeyValue(key=k, value=any_value(v)) for k, v in values.items()])
     except BadRecord:
@@ -118,7 +118,7 @@ def test_any_attributes(values: dict[str, str]) -> None:
 
 
 def test_a_gateway_invents_nothing() -> None:
-    """Records in the own Envoy's format need its mark, and other ids are refused."""
+    """A record in the format of authz's Envoy needs its mark, and other ids are refused."""
     received = Received(marked_request("m" * 64))
     forged = request_record({"entry": OWN_ID, "user": "bob", "usage": "1", "input_tokens": "9"})
     assert received.receive(export(forged)) == ["the kind is unknown"]
@@ -131,8 +131,19 @@ def test_a_gateway_invents_nothing() -> None:
     assert [one.id for one in received.entries] == [OWN_ID]
 
 
+def test_a_gateway_invents_no_text() -> None:
+    """A record in text form also needs the mark of authz's own Envoy."""
+    received = Received(marked_request("m" * 64, REQUEST_LINES))
+    lines = text_record(OWN_ID).partition("\n")[2]
+    for kind in (REQUEST_LINES, marked_request("x" * 64, REQUEST_LINES)):
+        assert received.receive(export_texts(f"{kind}\n{lines}")) == ["the kind is unknown"]
+    mine = marked_request("m" * 64, REQUEST_LINES)
+    assert received.receive(export_texts(f"{mine}\n{lines}")) == []
+    assert [one.id for one in received.entries] == [OWN_ID]
+
+
 def test_without_external_gateways() -> None:
-    """The own Envoy's records are as before, and records with attributes are refused."""
+    """Records of authz's own Envoy are read as before, and those with attributes are refused."""
     seen: list[UsageEntry] = []
     records = RequestRecords(seen.append)
     assert asyncio.run(records.receive(export(request_record({"entry": OWN_ID})))) == ANSWER
@@ -150,7 +161,7 @@ def _allow(**changed: Any) -> Allow:
 
 
 def test_answered_requests() -> None:
-    """An allowed request waits for its report; ids tell nothing about each other."""
+    """An allowed request waits for its report, and ids reveal nothing about each other."""
     seen: list[UsageEntry] = []
     answered = AnsweredRequests(seen.append)
     ids = [answered(_allow(), "anthropic", "r1") for _ in range(50)]
@@ -166,7 +177,7 @@ def test_answered_requests() -> None:
 def test_refused_requests() -> None:
     """A refused request is complete at once."""
     seen: list[UsageEntry] = []
-    denied = refuse(Reason.BYOK_DISABLED, token_id="t9")
+    denied = refuse(Reason.BYOK_DISABLED, {"advice": ""}, token_id="t9")
     AnsweredRequests(seen.append)(denied, "anthropic", "")
     (entry,) = seen
     assert (entry.decision, entry.status, entry.usage) == ("deny", denied.status, Usage.REFUSED)

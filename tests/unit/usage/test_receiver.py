@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from authz.usage.entry import UsageEntry
 from authz.usage.names import REQUEST, REQUEST_BEFORE_GROUPS
 from authz.usage.receiver import ANSWER, RequestRecords
-from tests.support.records import export, request_record
+from tests.support.records import export, export_texts, request_record, text_record
 
 ID = "0123456789ab-000000000001"
 REFUSED = {
@@ -23,7 +23,7 @@ REFUSED = {
 
 
 class Seen:
-    """What a receiver has handed on."""
+    """The entries and refused keys that a receiver has passed on."""
 
     def __init__(self) -> None:
         self.entries: list[UsageEntry] = []
@@ -51,15 +51,39 @@ class Seen:
 def test_refused_central_keys_are_counted(
     changes: dict[str, str], refused: list[tuple[str, int]]
 ) -> None:
-    """What a provider itself answers to a central key counts, if it refuses the key."""
+    """A central key counts as refused only if the provider itself refuses it."""
     seen = Seen()
     seen.receive(export(request_record(REFUSED | changes)))
     assert seen.refused == refused
     assert [entry.id for entry in seen.entries] == [ID]
 
 
+def test_a_record_that_is_one_text() -> None:
+    """A record in text form gives a request and a refused key, as an earlier Envoy's list does."""
+    seen = Seen()
+    text = text_record(ID, status="429", details="via_upstream")
+    seen.receive(export_texts(text, text_record(ID, status="429", details="limited")))
+    assert [(entry.id, entry.username) for entry in seen.entries] == [(ID, "alice")] * 2
+    assert seen.refused == [("anthropic", 429)]
+
+
+def test_texts_that_are_no_record() -> None:
+    """A text of another kind, or with another number of lines, does not affect other texts."""
+    good = text_record(ID)
+    seen = Seen()
+    with capture_logs() as logs:
+        seen.receive(
+            export_texts(
+                *(good, f"{good}\n-", good.replace(".3", ".4", 1), good.partition("\n")[0]),
+                *(b"\xff", good.replace("\n", " x\n", 1), good),
+            )
+        )
+    assert [entry.id for entry in seen.entries] == [ID, ID]
+    assert [line["log_level"] for line in logs] == ["error"] * 5
+
+
 def test_a_record_of_an_earlier_envoy_is_taken() -> None:
-    """An Envoy that was rendered before there were groups sends one value less."""
+    """A record with one value less, of an Envoy that was rendered before groups, is accepted."""
     first, *values = request_record({"entry": ID, "user": "alice"})
     seen = Seen()
     assert first == REQUEST
@@ -70,7 +94,7 @@ def test_a_record_of_an_earlier_envoy_is_taken() -> None:
 
 
 def test_one_bad_record_costs_no_other() -> None:
-    """What is no record of ours is passed over and told; those around it are taken."""
+    """A record that is not authz's is skipped and logged; those around it are accepted."""
     good = request_record({"entry": ID})
     seen = Seen()
     with capture_logs() as logs:
@@ -82,7 +106,7 @@ def test_one_bad_record_costs_no_other() -> None:
 
 
 def test_a_recorder_that_fails() -> None:
-    """What goes wrong behind is logged by its type alone, and Envoy is told that all was taken."""
+    """An error in the recorder is logged by its type only, and Envoy is told that all was taken."""
 
     def record(_: UsageEntry) -> None:
         raise RuntimeError("secret")

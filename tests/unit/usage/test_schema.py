@@ -12,6 +12,7 @@ from authz.errors import StoreError
 from authz.identity.open import make_store, open_database
 from authz.usage.schema import USAGE, prepare
 from authz.usage.store import UsageStore
+from authz.usage.sums_schema import TABLES
 from tests.support.postgres import PostgresServer
 from tests.unit.usage.test_store import entry
 
@@ -29,8 +30,10 @@ async def database(store_url: str) -> AsyncIterator[Database]:
     """A database with the identity tables, and without usage tables."""
     await (await _open(store_url)).close()
     opened = await open_database(store_url)
-    for table in ("usage_entries", "usage_processes", "usage_schema"):
+    for table in ("usage_entries", "usage_processes", "usage_schema", *TABLES):
         await opened.execute(f"DROP TABLE IF EXISTS {table}")
+    if opened.dialect is Dialect.POSTGRESQL:
+        await opened.execute("DROP FUNCTION IF EXISTS usage_sum")
     yield opened
     await opened.close()
 
@@ -83,7 +86,7 @@ async def test_newer_tables_are_refused(database: Database) -> None:
 
 
 async def test_many_make_the_tables_once(store_url: str, database: Database) -> None:
-    """Of many who bring tables up to date at once, one changes them, and all succeed."""
+    """Concurrent upgrades of the tables all succeed, and only one changes them."""
     newer = _next_version(_STEP)
     opened = [await open_database(store_url) for _ in range(6)]
     await asyncio.gather(*(prepare(one, newer) for one in opened))
@@ -105,26 +108,30 @@ async def test_a_failing_step_changes_nothing(database: Database) -> None:
 
 
 async def test_prepared_tables_need_no_right_to_make_any(postgres: PostgresServer) -> None:
-    """A role that may only read and write rows uses up-to-date tables; others need their owner."""
+    """A role that can only read and write rows uses current tables; an upgrade needs the owner."""
     name = postgres.database()
     await (await _open(postgres.url(name))).close()
     owner = await open_database(postgres.url(name))
-    await prepare(owner)
+    await prepare(owner, replace(USAGE, steps={n: USAGE.steps[n] for n in USAGE.steps if n < 4}))
     role = f"writer_{name}"
+    # A name that SQL has to quote.
+    quoted = f'"{role} of rows"'
     postgres.sql(
         name,
-        f"CREATE ROLE {role} LOGIN",
-        f"GRANT SELECT, INSERT, UPDATE, DELETE ON usage_entries, usage_processes TO {role}",
-        f"GRANT SELECT ON usage_schema, authz_schema TO {role}",
+        f"CREATE ROLE {quoted} LOGIN",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON usage_entries, usage_processes TO {quoted}",
+        f"GRANT SELECT ON usage_schema, authz_schema TO {quoted}",
     )
-    writer = await open_database(postgres.url(name, user=role))
+    # The role keeps its rights on the requests, and gets them on the sums.
+    await prepare(owner)
+    writer = await open_database(postgres.url(name, user=f"{role} of rows"))
     await prepare(writer)
     assert await UsageStore(writer).add([entry(1)]) == 1
-    await owner.execute("UPDATE usage_schema SET version = version - 1")
-    await owner.execute("ALTER TABLE usage_entries DROP COLUMN groups")
+    assert [line.requests for line in await UsageStore(writer).add_up("user", 0)] == [1]
+    newer = _next_version(_STEP)
     with pytest.raises(StoreError, match="must be owner of table usage_entries"):
-        await prepare(writer)
-    await prepare(owner)
+        await prepare(writer, newer)
+    await prepare(owner, newer)
     assert await UsageStore(writer).add([entry(2)]) == 1
     await writer.close()
     await owner.close()

@@ -11,10 +11,12 @@ from prometheus_client import CollectorRegistry, generate_latest
 from authz.check.entry_ids import EntryIds
 from authz.config.settings import Config
 from authz.errors import StoreError
+from authz.identity.open import make_store, open_database
 from authz.usage import recorder as recording
 from authz.usage.metrics import UsageMetrics
 from authz.usage.service import UsageRecording, find_problem, open_usage_store
 from tests.support.postgres import PostgresServer, running_server
+from tests.unit.usage.test_store import entry
 
 CODER = "https://coder.example.com"
 
@@ -28,7 +30,7 @@ def server() -> Iterator[PostgresServer]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def config(request: pytest.FixtureRequest, tmp_path: Path) -> Config:
-    """A configuration with Coder as identity, whose usage database is not there yet."""
+    """A configuration with Coder as identity, whose usage database does not exist yet."""
     if request.param == "sqlite":
         return _config(f"sqlite:///{tmp_path}/state/usage.db")
     server: PostgresServer = request.getfixturevalue("server")
@@ -50,7 +52,7 @@ async def _until(recorder: UsageRecording, *, fails: bool) -> None:
 async def test_the_start_makes_the_database(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A database of its own is made when authz starts, without a command; readers make none."""
+    """A separate database is created when authz starts, not by a command or a reader."""
     monkeypatch.setattr(recording, "FLUSH_SECONDS", 0.01)
     with pytest.raises(StoreError):
         await open_usage_store(config)
@@ -80,7 +82,7 @@ async def _issued(config: Config) -> int:
 
 
 async def test_the_identity_store_is_not_made(tmp_path: Path) -> None:
-    """A database that is the identity store is left to the commands that make users."""
+    """The identity store is not created for usage; the commands that create users do that."""
     url = f"sqlite:///{tmp_path}/identity.db"
     for database in (None, url):
         with pytest.raises(StoreError):
@@ -91,7 +93,7 @@ async def test_the_identity_store_is_not_made(tmp_path: Path) -> None:
 async def test_a_database_that_cannot_be_made_shows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The check names the reason; the service and the metric say it until rows are written."""
+    """The check, the service and the metric report the failure until rows are written."""
     monkeypatch.setattr(recording, "FLUSH_SECONDS", 0.01)
     monkeypatch.setattr(recording, "RETRY_SECONDS", 0.01)
     blocked = tmp_path / "state"
@@ -117,7 +119,7 @@ def _up(registry: CollectorRegistry) -> float:
 
 
 async def test_what_the_check_says(tmp_path: Path) -> None:
-    """It says that no database is named, and that a file is none of ours; usage off needs none."""
+    """The check reports a missing setting and a file that is not authz's, unless usage is off."""
     assert "set usage.database" in (await find_problem(_config(None)) or "")
     (tmp_path / "other.db").write_text("no database")
     found = await find_problem(_config(f"sqlite:///{tmp_path}/other.db"))
@@ -125,3 +127,17 @@ async def test_what_the_check_says(tmp_path: Path) -> None:
     off = Config.model_validate({"identity": CODER, "usage": {"enabled": False}})
     assert await find_problem(off) is None
     assert await find_problem(_config(None, f"sqlite:///{tmp_path}/identity.db")) is None
+
+
+async def test_a_transaction_of_a_check_does_not_wait_for_rows(server: PostgresServer) -> None:
+    """Rows are written while a transaction of the identity tables is open, as with budgets."""
+    identity = server.url(server.database())
+    await make_store(identity)
+    config = _config(None, identity)
+    other, store = await open_database(identity), await open_usage_store(config)
+    try:
+        async with asyncio.timeout(60), other.transaction():
+            assert await store.add([entry(1)]) == 1
+    finally:
+        await other.close()
+        await store.close()
