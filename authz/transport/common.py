@@ -10,11 +10,15 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from authz.addresses import Address, TcpAddress, UnixAddress
 
-Handler = Callable[[bytes], Awaitable[bytes]]
-"""Takes a serialized request message and returns a serialized response message."""
+Handler = Callable[[bytes], bytes | Awaitable[bytes]]
+"""Takes a serialized request message and returns a serialized response message.
+
+It returns an awaitable if it has to wait for something, or always.
+"""
 
 TracedHandler = Callable[[bytes], Handler]
 """Takes a call's W3C ``traceparent`` and returns the handler of this call."""
@@ -26,7 +30,8 @@ class UnaryMethod:
 
     Attributes:
         handler: takes a request message and returns a response message.
-        immediate: whether ``handler`` never waits; such a call needs no task.
+        immediate: whether ``handler`` does not wait, so that such a call needs no task. A call that
+            has to wait yields once before, with ``asyncio.sleep(0)``, and goes on in a task.
         traced: replaces ``handler`` for a call with a ``traceparent``; None for a method without
             traces.
     """
@@ -49,7 +54,30 @@ class ClientStream:
     response: bytes
 
 
-Methods = Mapping[str, UnaryMethod | ClientStream]
+class Conversation(Protocol):
+    """One call of a ``BidiStream``; no method waits or raises."""
+
+    def receive(self, message: bytes) -> bytes | None:
+        """Take a complete message, and return the answer to send, or None."""
+
+    def ended(self) -> None:
+        """Note the end of the call, whichever side has ended it."""
+
+
+@dataclass(frozen=True, slots=True)
+class BidiStream:
+    """A bidirectional method, whose calls the server ends with an error when it stops.
+
+    Attributes:
+        open: called for each call with the value of the request header ``ROUTE_HEADER``, and with
+            a function that sends a message at any time until the call ends.
+    """
+
+    open: Callable[[str, Callable[[bytes], None]], Conversation]
+
+
+Method = UnaryMethod | ClientStream | BidiStream
+Methods = Mapping[str, Method]
 """The methods of a server by path: ``/package.Service/Method``."""
 
 

@@ -11,10 +11,12 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from authz.addresses import Address, UnixAddress
+from authz.core.header_names import ROUTE_HEADER
 from authz.delayed import DelayedResponse
 from authz.errors import StartError
 from authz.transport.common import (
     DRAIN_SECONDS,
+    BidiStream,
     ClientStream,
     Methods,
     UnaryMethod,
@@ -29,6 +31,7 @@ _MAX_MESSAGE_BYTES = 1 << 20
 
 _Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 _UnaryHandler = Callable[[bytes, _Context], Awaitable[bytes]]
+_ConversationHandler = Callable[[AsyncIterator[bytes], _Context], Awaitable[None]]
 _StreamHandler = Callable[[AsyncIterator[bytes], object], Awaitable[bytes]]
 
 
@@ -65,7 +68,10 @@ class GrpcServer:
             StartError: the address is in use or can't be bound.
         """
         for path, method in self._methods.items():
-            if isinstance(method, ClientStream):
+            if isinstance(method, BidiStream):
+                handle = self._conversation_handler(method)
+                self._add(path, grpc.stream_stream_rpc_method_handler(handle))
+            elif isinstance(method, ClientStream):
                 self._add(path, grpc.stream_unary_rpc_method_handler(self._stream_handler(method)))
             else:
                 self._add(path, grpc.unary_unary_rpc_method_handler(self._unary_handler(method)))
@@ -106,7 +112,9 @@ class GrpcServer:
                         parent = value if isinstance(value, bytes) else value.encode("latin-1")
                         answer = traced(parent)
                         break
-            response = await answer(request)
+            response = answer(request)
+            if not isinstance(response, bytes):
+                response = await response
             if isinstance(response, DelayedResponse):
                 # Until the server stops, at most.
                 with contextlib.suppress(TimeoutError):
@@ -135,6 +143,35 @@ class GrpcServer:
             return method.response
 
         return read
+
+    def _conversation_handler(self, method: BidiStream) -> _ConversationHandler:
+        async def talk(messages: AsyncIterator[bytes], context: _Context) -> None:
+            route = dict(context.invocation_metadata() or ()).get(ROUTE_HEADER, "")
+            answers: asyncio.Queue[bytes] = asyncio.Queue()
+            conversation = method.open(str(route), answers.put_nowait)
+
+            async def read() -> None:
+                async for message in messages:
+                    if (answer := conversation.receive(message)) is not None:
+                        answers.put_nowait(answer)
+
+            async def write() -> None:
+                while True:
+                    await context.write(await answers.get())
+
+            reading = asyncio.create_task(read())
+            others = [asyncio.create_task(write()), asyncio.create_task(self._stopping.wait())]
+            try:
+                await asyncio.wait({reading, *others}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                conversation.ended()
+                for task in (reading, *others):
+                    task.cancel()
+                await asyncio.gather(reading, *others, return_exceptions=True)
+            if self._stopping.is_set():
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "the server stops")
+
+        return talk
 
     def _add(self, path: str, handler: "grpc.RpcMethodHandler[bytes, bytes]") -> None:
         service, method = path.strip("/").split("/")

@@ -3,15 +3,23 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import cast
+from functools import partial
 
 import structlog
 
 from authz.delayed import DelayedResponse
-from authz.transport.common import ClientStream, Methods, UnaryMethod
+from authz.transport.common import (
+    BidiStream,
+    ClientStream,
+    Conversation,
+    Method,
+    Methods,
+    UnaryMethod,
+)
 from authz.transport.http2 import frames, grpc
 from authz.transport.http2.frames import ConnectionFailed, ErrorCode, StreamFailed
 from authz.transport.http2.grpc import CallFailed, HttpError, Status
+from authz.transport.http2.running import run_now
 from authz.transport.http2.sending import Sender
 
 _log = structlog.get_logger(__name__)
@@ -29,15 +37,17 @@ class _Call:
     Attributes:
         size: bytes of its request in memory.
         delayed: the response, already framed, which ``timer`` sends.
+        conversation: of a ``BidiStream``.
     """
 
-    method: UnaryMethod | ClientStream
+    method: Method
     ended: bool = False
     size: int = 0
     data: bytearray | None = None
     task: asyncio.Task[None] | None = None
     delayed: bytes = b""
     timer: asyncio.TimerHandle | None = None
+    conversation: Conversation | None = None
 
 
 class Calls:
@@ -63,6 +73,11 @@ class Calls:
         if stream == 0 or stream % 2 == 0 or stream > self.last_stream:
             raise ConnectionFailed(ErrorCode.PROTOCOL_ERROR, "frame on an idle stream")
 
+    def is_conversation(self, stream: int) -> bool:
+        """Return whether a call is of a ``BidiStream``, which Envoy resets with its request."""
+        call = self._calls.get(stream)
+        return call is not None and call.conversation is not None
+
     def headers(
         self,
         stream: int,
@@ -70,6 +85,7 @@ class Calls:
         *,
         ended: bool,
         traceparent: bytes = b"",
+        route: bytes = b"",
     ) -> None:
         """Handle a header block: a new call, or the trailers of one.
 
@@ -78,6 +94,7 @@ class Calls:
             path: the result of ``Blocks.path_of``.
             ended: whether the request ends here.
             traceparent: the header of this name, or empty.
+            route: the header ``ROUTE_HEADER``, or empty.
 
         Raises:
             StreamFailed: the block is malformed or out of order, or there are too many calls.
@@ -102,6 +119,10 @@ class Calls:
         if traceparent and isinstance(method, UnaryMethod) and method.traced is not None:
             method = UnaryMethod(method.traced(traceparent), method.immediate)
         call = self._calls[stream] = _Call(method)
+        if isinstance(method, BidiStream):
+            self._out.begin(stream)
+            send = partial(self._send_later, stream)
+            call.conversation = method.open(route.decode("ascii", "replace"), send)
         if ended:
             self._complete(stream, call, b"")
 
@@ -123,8 +144,8 @@ class Calls:
             self._refuse(stream, CallFailed(Status.RESOURCE_EXHAUSTED, "message too large"))
         elif self._held > MAX_HELD_BYTES:
             self._refuse(stream, CallFailed(Status.RESOURCE_EXHAUSTED, "too much at once"))
-        elif isinstance(call.method, ClientStream):
-            self._receive(stream, call, call.method, data)
+        elif not isinstance(call.method, UnaryMethod):
+            self._receive(stream, call, data)
         elif ended:
             self._complete(stream, call, data)
         elif call.data is None:
@@ -132,11 +153,48 @@ class Calls:
         else:
             call.data += data
 
+    def whole(self, stream: int, path: str, message: bytes) -> bool:
+        """Answer a call whose whole request has arrived, in one step and without a ``_Call``.
+
+        Args:
+            stream: greater than ``last_stream``.
+            path: as of ``headers``, of a block without a ``traceparent``.
+            message: the one message of the request.
+
+        Returns:
+            False if the call is not of the usual kind. Nothing has happened then, and ``headers``
+            and ``data`` are to be called.
+        """
+        method = self._methods.get(path)
+        if (
+            not isinstance(method, UnaryMethod)
+            or not method.immediate
+            or self._out.open_streams >= MAX_STREAMS
+            or self._held + len(message) > MAX_HELD_BYTES
+        ):
+            return False
+        self.last_stream = stream
+        try:
+            response = method.handler(message)
+        except (Exception, asyncio.CancelledError) as error:
+            self._out.fail(stream, _call_failure(error))
+            return True
+        # Not a DelayedResponse, which is a subclass.
+        if type(response) is bytes and self._out.respond_at_once(stream, response):
+            return True
+        self._out.open(stream)
+        call = self._calls[stream] = _Call(method, ended=True, size=len(message))
+        self._held += len(message)
+        self._finish(stream, call, response)
+        return True
+
     def end_streams(self) -> None:
         """End the calls that never end on their own or are delayed, since the server stops."""
         self._is_ending = True
         for stream, call in tuple(self._calls.items()):
-            if isinstance(call.method, ClientStream):
+            if isinstance(call.method, BidiStream):
+                self._refuse(stream, CallFailed(Status.UNAVAILABLE, "the server stops"))
+            elif isinstance(call.method, ClientStream):
                 self._respond(stream, grpc.framed(call.method.response))
                 if not call.ended and not self._out.is_open(stream):
                     self._out.write(frames.reset(stream, ErrorCode.NO_ERROR))
@@ -171,15 +229,23 @@ class Calls:
             raise StreamFailed(stream, ErrorCode.PROTOCOL_ERROR, "malformed trailers")
         self._complete(stream, call, b"")
 
-    def _receive(self, stream: int, call: _Call, method: ClientStream, data: bytes) -> None:
+    def _receive(self, stream: int, call: _Call, data: bytes) -> None:
         """Pass on the complete messages, and open the window again by the size of the data."""
         received = call.data + data if call.data else data
         try:
             messages, rest = grpc.messages_of(received)
             for message in messages:
-                method.receive(message)
+                if isinstance(call.method, ClientStream):
+                    call.method.receive(message)
+                elif (
+                    call.conversation is not None
+                    and (answer := call.conversation.receive(message)) is not None
+                ):
+                    self._send(stream, answer)
         except Exception as error:
             self._refuse(stream, _call_failure(error))
+            return
+        if stream not in self._calls:
             return
         call.data = bytearray(rest)
         self._held -= call.size - len(rest)
@@ -192,11 +258,13 @@ class Calls:
     def _complete(self, stream: int, call: _Call, last: bytes) -> None:
         call.ended = True
         method = call.method
-        if isinstance(method, ClientStream):
+        if not isinstance(method, UnaryMethod):
             if call.data:
                 self._refuse(stream, CallFailed(Status.INTERNAL, "message cut"))
-            else:
+            elif isinstance(method, ClientStream):
                 self._respond(stream, grpc.framed(method.response))
+            elif self._pop(stream) is not None:
+                self._out.end(stream)
             return
         try:
             message = grpc.message_of(call.data + last if call.data else last)
@@ -205,10 +273,24 @@ class Calls:
             return
         if not method.immediate:
             call.data = None
-            call.task = asyncio.create_task(self._run(stream, method, message))
+            call.task = asyncio.create_task(self._run(stream, partial(method.handler, message)))
             return
         try:
-            response = _run_now(method.handler(message))
+            response = method.handler(message)
+        except (Exception, asyncio.CancelledError) as error:
+            self._refuse(stream, _call_failure(error))
+            return
+        self._finish(stream, call, response)
+
+    def _finish(self, stream: int, call: _Call, response: bytes | Awaitable[bytes]) -> None:
+        """Send the response of an immediate method, or go on in a task if it has to wait."""
+        try:
+            if not isinstance(response, bytes):
+                response = run_now(response)
+                if not isinstance(response, bytes):
+                    rest, call.data = response, None
+                    call.task = asyncio.create_task(self._run(stream, lambda: rest))
+                    return
             framed = grpc.framed(response)
         except (Exception, asyncio.CancelledError) as error:
             self._refuse(stream, _call_failure(error))
@@ -218,9 +300,11 @@ class Calls:
         else:
             self._respond(stream, framed)
 
-    async def _run(self, stream: int, method: UnaryMethod, message: bytes) -> None:
+    async def _run(self, stream: int, handle: Callable[[], bytes | Awaitable[bytes]]) -> None:
         try:
-            response = await method.handler(message)
+            response = handle()
+            if not isinstance(response, bytes):
+                response = await response
             framed = grpc.framed(response)
         except (Exception, asyncio.CancelledError) as error:
             # A dropped call is cancelled, too, and gets no response.
@@ -231,6 +315,15 @@ class Calls:
                 self._respond_later(stream, framed, response.seconds)
                 return
             self._respond(stream, framed)
+        self._flush()
+
+    def _send(self, stream: int, message: bytes) -> None:
+        if stream in self._calls and not self._out.send(stream, grpc.framed(message)):
+            self._refuse(stream, CallFailed(Status.RESOURCE_EXHAUSTED, "the window is full"))
+
+    def _send_later(self, stream: int, message: bytes) -> None:
+        """Send a message that no incoming data caused."""
+        self._send(stream, message)
         self._flush()
 
     def _respond(self, stream: int, response: bytes) -> None:
@@ -258,10 +351,17 @@ class Calls:
     def _refuse(self, stream: int, error: CallFailed) -> None:
         call = self._pop(stream)
         if call is not None:
-            self._fail(stream, error, ended=call.ended)
+            if isinstance(call.method, BidiStream):
+                self._out.end(stream, error)
+            else:
+                self._out.fail(stream, error)
+            self._stop_request(stream, ended=call.ended)
 
     def _fail(self, stream: int, error: CallFailed | HttpError, *, ended: bool) -> None:
         self._out.fail(stream, error)
+        self._stop_request(stream, ended=ended)
+
+    def _stop_request(self, stream: int, *, ended: bool) -> None:
         if not ended:
             # This stops the rest of the request (RFC 9113 8.1).
             self._out.write(frames.reset(stream, ErrorCode.NO_ERROR))
@@ -270,6 +370,8 @@ class Calls:
         call = self._calls.pop(stream, None)
         if call is not None:
             self._held -= call.size
+            if call.conversation is not None:
+                call.conversation.ended()
         return call
 
 
@@ -282,14 +384,3 @@ def _call_failure(error: BaseException) -> CallFailed:
     if isinstance(error, asyncio.CancelledError):
         return CallFailed(Status.UNAVAILABLE, "cancelled")
     return CallFailed(Status.INTERNAL, "internal error")
-
-
-def _run_now(awaitable: Awaitable[bytes]) -> bytes:
-    """Run a coroutine that never waits, without the cost of a task."""
-    steps = awaitable.__await__()
-    try:
-        next(steps)
-    except StopIteration as done:
-        return cast(bytes, done.value)
-    steps.close()
-    raise RuntimeError("an immediate method has waited")

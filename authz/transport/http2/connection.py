@@ -5,7 +5,7 @@ from typing import cast
 
 from authz.arrivals import ARRIVAL
 from authz.transport.common import Methods
-from authz.transport.http2 import frames
+from authz.transport.http2 import frames, grpc
 from authz.transport.http2.blocks import MAX_HEADER_BLOCK_BYTES, Blocks
 from authz.transport.http2.calls import MAX_MESSAGE_BYTES, MAX_STREAMS, Calls
 from authz.transport.http2.frames import ConnectionFailed, ErrorCode, StreamFailed
@@ -145,6 +145,11 @@ class Connection(asyncio.Protocol):
                 break
             payload = data[offset + frames.HEADER_LENGTH : end]
             offset = end
+            if kind == frames.HEADERS and flags == frames.END_HEADERS:
+                after = self._whole_call(data, end, stream, payload)
+                if after:
+                    offset = after
+                    continue
             try:
                 self._frame(kind, flags, stream, payload)
             except StreamFailed as error:
@@ -152,6 +157,37 @@ class Connection(asyncio.Protocol):
                 self._calls.drop(error.stream)
                 self._out.write(frames.reset(error.stream, error.code))
         self._buffer = data[offset:]
+
+    def _whole_call(self, data: bytes, offset: int, stream: int, block: bytes) -> int:
+        """Answer a call of the usual form: a known header block, and one message in one DATA frame.
+
+        This is a short way and no other rule: a call that differs in anything is left to
+        ``_frame``.
+
+        Args:
+            data: what was read.
+            offset: after the header block.
+            stream: of the block.
+            block: the header block.
+
+        Returns:
+            The offset after the call; 0 if nothing has happened.
+        """
+        path = self._blocks.known(block)
+        if path is None or self._expected is not None:
+            return 0
+        begin, end = grpc.find_message(data, offset, stream)
+        length = end - offset - frames.HEADER_LENGTH
+        if (
+            not end
+            or stream % 2 == 0
+            or stream <= self._calls.last_stream
+            or self._received + length >= CONNECTION_WINDOW // 2
+            or not self._calls.whole(stream, path, data[begin:end])
+        ):
+            return 0
+        self._received += length
+        return end
 
     def _frame(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         if self._expected is not None and kind != self._expected:
@@ -165,7 +201,8 @@ class Connection(asyncio.Protocol):
         elif kind == frames.RST_STREAM:
             code = frames.uint32(payload)
             self._calls.require_known(stream)
-            _problems.log_peer("http2 call ended by the peer", code)
+            if not self._calls.is_conversation(stream):
+                _problems.log_peer("http2 call ended by the peer", code)
             self._calls.drop(stream)
         elif kind == frames.WINDOW_UPDATE:
             self._on_window_update(stream, payload)
@@ -217,7 +254,10 @@ class Connection(asyncio.Protocol):
     def _on_block(self, flags: int, stream: int, block: bytes) -> None:
         path = self._blocks.path_of(block)
         ended = bool(flags & frames.END_STREAM)
-        self._calls.headers(stream, path, ended=ended, traceparent=self._blocks.traceparent)
+        blocks = self._blocks
+        self._calls.headers(
+            stream, path, ended=ended, traceparent=blocks.traceparent, route=blocks.route
+        )
 
     def _on_data(self, flags: int, stream: int, payload: bytes) -> None:
         self._calls.require_known(stream)

@@ -8,6 +8,9 @@ from authz.transport.http2 import frames
 
 PREFIX_LENGTH = 5
 _PREFIX = struct.Struct(">BL")
+_DATA_AND_PREFIX = struct.Struct(">BHBBLBL")
+"""The header of a frame, and the prefix of the message that it begins with."""
+_MESSAGE_OFFSET = frames.HEADER_LENGTH + PREFIX_LENGTH
 
 
 class Status(IntEnum):
@@ -56,6 +59,36 @@ def message_of(data: bytes | bytearray) -> bytes:
     return bytes(data[PREFIX_LENGTH:])
 
 
+def find_message(data: bytes, offset: int, stream: int) -> tuple[int, int]:
+    """Find a message that is the whole request of a call, in one DATA frame that has arrived.
+
+    Args:
+        data: what was read.
+        offset: of the frame.
+        stream: of the call.
+
+    Returns:
+        The offsets of the message's begin and end; zeros if the frame has any other form.
+    """
+    begin = offset + _MESSAGE_OFFSET
+    if len(data) < begin:
+        return 0, 0
+    header = _DATA_AND_PREFIX.unpack_from(data, offset)
+    high, low, kind, flags, same, compressed, size = header
+    length, end = size + PREFIX_LENGTH, begin + size
+    if (
+        kind != frames.DATA
+        or flags != frames.END_STREAM
+        or same != stream
+        or compressed
+        or length != high << 16 | low
+        or length > frames.DEFAULT_FRAME_SIZE
+        or end > len(data)
+    ):
+        return 0, 0
+    return begin, end
+
+
 def messages_of(data: bytes | bytearray) -> tuple[list[bytes], bytes]:
     """Take the messages that are whole out of a stream's data.
 
@@ -80,7 +113,7 @@ def messages_of(data: bytes | bytearray) -> tuple[list[bytes], bytes]:
 
 def framed(message: bytes) -> bytes:
     """Return a message with its length prefix."""
-    return _PREFIX.pack(0, len(message)) + message
+    return prefix(len(message)) + message
 
 
 def _literal(name: bytes, value: bytes) -> bytes:
@@ -111,12 +144,22 @@ def response_headers(stream: int, update: bytes) -> bytes:
     return frames.frame(frames.HEADERS, frames.END_HEADERS, stream, update + _RESPONSE)
 
 
-def whole_response(stream: int, data: bytes) -> bytes:
-    """Write a response with a message that fits in one frame."""
+def prefix(length: int) -> bytes:
+    """Return the prefix of a message."""
+    return _PREFIX.pack(0, length)
+
+
+def whole_response(stream: int, size: int, *data: bytes) -> bytes:
+    """Write a response with a message that fits in one frame.
+
+    Args:
+        stream: of the call.
+        size: of all data.
+        data: the message and its prefix, in parts.
+    """
     stream_id = stream.to_bytes(4, "big")
-    size = len(data).to_bytes(3, "big")
-    head = (_HEADERS_BEGIN, stream_id, _RESPONSE, size, b"\0\0", stream_id)
-    return b"".join((*head, data, _TRAILERS_BEGIN, stream_id, _OK_TRAILERS))
+    head = (_HEADERS_BEGIN, stream_id, _RESPONSE, size.to_bytes(3, "big"), b"\0\0", stream_id)
+    return b"".join((*head, *data, _TRAILERS_BEGIN, stream_id, _OK_TRAILERS))
 
 
 def ok_trailers(stream: int, update: bytes) -> bytes:
@@ -132,15 +175,18 @@ def http_error(stream: int, error: HttpError, update: bytes) -> bytes:
 
 def failure(stream: int, error: CallFailed, update: bytes) -> bytes:
     """Write the whole response of a failed call."""
+    return _last_headers(stream, update + _RESPONSE + _ACCEPTED + _status_of(error))
+
+
+def error_trailers(stream: int, error: CallFailed, update: bytes) -> bytes:
+    """Write the trailers of a call that failed after its response had begun."""
+    return _last_headers(stream, update + _status_of(error))
+
+
+def _status_of(error: CallFailed) -> bytes:
     message = quote(str(error))[:100].encode("ascii")
-    block = (
-        update
-        + _RESPONSE
-        + _ACCEPTED
-        + _literal(b"grpc-status", str(int(error.status)).encode("ascii"))
-        + _literal(b"grpc-message", message)
-    )
-    return _last_headers(stream, block)
+    status = _literal(b"grpc-status", str(int(error.status)).encode("ascii"))
+    return status + _literal(b"grpc-message", message)
 
 
 def _last_headers(stream: int, block: bytes) -> bytes:

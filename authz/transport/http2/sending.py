@@ -62,6 +62,24 @@ class Sender:
         if data is not None:
             self.held -= len(data)
 
+    def respond_at_once(self, stream: int, message: bytes) -> bool:
+        """Send the whole response of a call that ``open`` was not called for.
+
+        Returns:
+            False if the windows have no room for it now, and nothing has been sent.
+        """
+        size = len(message) + grpc.PREFIX_LENGTH
+        if (
+            size > self._window
+            or size > self._initial_window
+            or size > self._frame_size
+            or self._table_update
+        ):
+            return False
+        self._window -= size
+        self._frames.append(grpc.whole_response(stream, size, grpc.prefix(len(message)), message))
+        return True
+
     def respond(self, stream: int, data: bytes) -> None:
         """Send a whole response: headers, data, trailers."""
         size = len(data)
@@ -72,13 +90,39 @@ class Sender:
             and not self._table_update
         ):
             self._window -= size
-            self._frames.append(grpc.whole_response(stream, data))
+            self._frames.append(grpc.whole_response(stream, size, data))
             del self._windows[stream]
             return
         self._frames.append(grpc.response_headers(stream, self._take_table_update()))
         self.held += size
         self._queued[stream] = memoryview(data)
         self._pump()
+
+    def begin(self, stream: int) -> None:
+        """Send the headers of a response whose messages follow with ``send``."""
+        self._frames.append(grpc.response_headers(stream, self._take_table_update()))
+
+    def send(self, stream: int, data: bytes) -> bool:
+        """Send one message of a response that ``begin`` began, if the windows have room for it.
+
+        Such messages are short and few, so none is held back.
+        """
+        size = len(data)
+        if size > min(self._window, self._windows[stream], self._frame_size):
+            return False
+        self._window -= size
+        self._windows[stream] -= size
+        self._frames.append(frames.frame(frames.DATA, 0, stream, data))
+        return True
+
+    def end(self, stream: int, error: CallFailed | None = None) -> None:
+        """End a response that ``begin`` began, with an error if there is one."""
+        self.close(stream)
+        update = self._take_table_update()
+        if error is None:
+            self._frames.append(grpc.ok_trailers(stream, update))
+        else:
+            self._frames.append(grpc.error_trailers(stream, error, update))
 
     def fail(self, stream: int, error: CallFailed | HttpError) -> None:
         """Send the whole response of a call that failed, and drop its held data."""

@@ -12,7 +12,7 @@ from authz.errors import StartError
 from authz.transport.common import (
     BACKLOG,
     DRAIN_SECONDS,
-    ClientStream,
+    Method,
     Methods,
     UnaryMethod,
     bind,
@@ -46,7 +46,7 @@ class Http2Server:
         self._tls = tls
         self._tls_task: asyncio.Task[None] | None = None
         self._services = services_of(methods)
-        self._methods: dict[str, UnaryMethod | ClientStream] = {
+        self._methods: dict[str, Method] = {
             **methods,
             _HEALTH: UnaryMethod(self._health, True),
         }

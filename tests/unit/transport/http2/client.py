@@ -4,14 +4,19 @@ import h2.config
 import h2.connection
 import h2.events
 
+from authz.transport.common import Methods
 from tests.unit.transport.http2.wire import ECHO, Response, Wire, message, request_fields
 
 
 class Client:
-    """The h2 library as the client of a wire of its own."""
+    """The h2 library as the client of a wire of its own.
 
-    def __init__(self) -> None:
-        self.wire = Wire(opening=b"")
+    Args:
+        methods: instead of those of ``Handlers``.
+    """
+
+    def __init__(self, methods: Methods | None = None) -> None:
+        self.wire = Wire(opening=b"", methods=methods)
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
         self.h2.initiate_connection()
         self.answers: dict[int, Response] = {}
@@ -34,7 +39,7 @@ class Client:
         return stream
 
     def exchange(self) -> None:
-        """Pass bytes both ways until nobody has more to say."""
+        """Pass bytes both ways until neither side has any left."""
         while True:
             sent = self.h2.data_to_send()
             if sent:

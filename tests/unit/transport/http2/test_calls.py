@@ -49,7 +49,7 @@ async def test_the_largest_message() -> None:
 
 @pytest.mark.parametrize("extra", [1, 200_000])
 async def test_a_message_too_large(extra: int) -> None:
-    """One byte more is RESOURCE_EXHAUSTED, and the rest of it is dropped without harm."""
+    """A message above the limit is RESOURCE_EXHAUSTED, and its rest is dropped without harm."""
     wire = Wire()
     answer = _send_body(wire.send(headers(1)), 1, message(bytes(MAX_MESSAGE_BYTES + extra)))
     assert (answer.status, answer.body) == ("8", b"")
@@ -73,7 +73,7 @@ async def test_a_message_too_large(extra: int) -> None:
     ids=["none", "cut prefix", "too long", "cut", "two", "compressed"],
 )
 async def test_not_exactly_one_message(path: str, body: bytes, status: str) -> None:
-    """The call fails and the method is not asked."""
+    """A call without exactly one message fails, and its method is not asked."""
     block = plain_block(request_fields(path))
     wire = Wire().send(headers(1, block), data(1, body))
     await settle()
@@ -91,7 +91,7 @@ async def test_a_request_without_data() -> None:
 
 @pytest.mark.parametrize("ended", [True, False])
 async def test_an_unknown_method(ended: bool) -> None:
-    """It is UNIMPLEMENTED at once, without waiting for a request that may never end."""
+    """An unknown method is UNIMPLEMENTED at once, without waiting for the request's end."""
     block = plain_block(request_fields("/test.Test/Unknown"))
     flags = frames.END_HEADERS | (frames.END_STREAM if ended else 0)
     wire = Wire().send(headers(1, block, flags))
@@ -127,7 +127,15 @@ async def _nothing(_message: bytes) -> bytes:
 
 
 async def _waits(_message: bytes) -> bytes:
+    await asyncio.get_running_loop().create_future()
+    return b"late"
+
+
+async def _moves_to_a_task(_message: bytes) -> bytes:
     await asyncio.sleep(0)
+    # Only a task may use this.
+    async with asyncio.timeout(60):
+        await asyncio.sleep(0)
     return b"late"
 
 
@@ -157,7 +165,7 @@ async def _refuses(_message: bytes) -> bytes:
     ],
 )
 async def test_odd_methods(method: UnaryMethod, status: str) -> None:
-    """Whatever a method does instead of an answer: its call ends with an error, nothing is left."""
+    """A method that gives no proper answer ends its call with an error and leaves nothing."""
     wire = Wire(methods={ECHO: method}).send(call(1))
     await settle()
     answer = responses(bytes(wire.transport.written))[1]
@@ -192,7 +200,7 @@ async def test_a_reset_before_the_task_runs() -> None:
 
 
 async def test_a_method_that_does_not_stop() -> None:
-    """One that answers in spite of its cancellation is not heard."""
+    """The answer of a method that ignores its cancellation is dropped."""
 
     async def stubborn(text: bytes) -> bytes:
         try:
@@ -239,7 +247,7 @@ async def test_answers_out_of_order() -> None:
 
 
 async def test_nothing_is_left_behind() -> None:
-    """When calls and connections have ended in every way, no connection stays in memory."""
+    """No connection stays in memory after its end, in whatever way it and its calls end."""
     kept = []
     for end in range(4):
         wire = Wire().send(call(1), call(3, path=SLOW), headers(5), call(7, path=BROKEN))
@@ -260,7 +268,7 @@ async def test_nothing_is_left_behind() -> None:
 
 
 async def test_kept_bytes_are_counted_back() -> None:
-    """What is kept of requests is nothing again when they have ended, however they did."""
+    """No bytes of a request are counted as held after its end, in whatever way it ends."""
     wire = Wire()
     wire.send(headers(1), data(1, b"abc", 0), frames.reset(1, ErrorCode.CANCEL))
     wire.send(headers(3), data(3, b"\0\0\0", 0), data(3, b"\0\x01a"))
@@ -272,3 +280,13 @@ async def test_kept_bytes_are_counted_back() -> None:
     assert wire.connection._calls._held == 0
     statuses = {n: answer.status for n, answer in responses(bytes(wire.transport.written)).items()}
     assert statuses == {3: "0", 5: "13", 7: "0"}
+
+
+async def test_an_immediate_method_goes_on_in_a_task() -> None:
+    """A method that yields once before it waits answers later, and others meanwhile."""
+    methods = {ECHO: UnaryMethod(_moves_to_a_task, immediate=True)}
+    wire = Wire(methods=methods).send(call(1))
+    assert responses(bytes(wire.transport.written)) == {}
+    await settle()
+    answer = responses(bytes(wire.transport.written))[1]
+    assert (answer.status, answer.body[-4:], answer.ended) == ("0", b"late", True)
