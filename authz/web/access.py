@@ -121,6 +121,21 @@ class Access:
             return None
         return await self.store.find_key(owner, key_id)
 
+    async def find_token_id(self, key_id: str) -> str | None:
+        """Return the id of a token or session that exists and that an owner may use, or None.
+
+        Args:
+            key_id: any text, as for ``find_key``.
+
+        Raises:
+            StoreError: the store can't be read.
+        """
+        if len(key_id) != ID_LENGTH or not (key_id.isascii() and key_id.isalnum()):
+            return None
+        if self.is_limited or not roles.is_owner(self.caller):
+            return None
+        return key_id if await self.store.has_key(key_id) else None
+
     async def list_usable_tokens(self, *, include_expired: bool) -> list[ApiKey]:
         """Return the tokens of every user whose tokens the caller may use.
 

@@ -2,14 +2,12 @@
 
 from collections.abc import Callable, Sequence
 
-from cryptography import x509
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from authz.certificates.ca import certificate_pem
 from authz.config.proxy import Proxy
 from authz.core.identity import IdentitySource
 from authz.metrics import CONTENT_TYPE, Metrics
@@ -61,6 +59,11 @@ def create_app(
         """Return the first certificate of the file, as Coder does."""
         if proxy is None:
             return Response(status_code=404)
+        # Imported late: cryptography takes 8 MB, and only the proxy needs it.
+        from cryptography import x509
+
+        from authz.certificates.ca import certificate_pem
+
         first = x509.load_pem_x509_certificates(proxy.ca.cert_file.read_bytes())[0]
         return Response(
             certificate_pem(first),

@@ -3,13 +3,17 @@
 The command line, the token API and the page share it.
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from authz.config.settings import Config
 from authz.core.explanation import Answer, Gateway, Person, Token, explain
+from authz.core.identity import Identity
 from authz.core.rules import Mode
 from authz.identity.accounts import ApiKey, User
 from authz.identity.store import Store
+from authz.model_rules.verdict import matching, objection
+from authz.own_keys.store import OwnKeyStore
 
 
 async def explain_use(
@@ -19,6 +23,7 @@ async def explain_use(
     provider: str,
     key: ApiKey | None = None,
     mode: Mode | None = None,
+    model: str | None = None,
 ) -> list[Answer]:
     """Return whether a user may use a provider, and why, for one mode or for each.
 
@@ -29,12 +34,48 @@ async def explain_use(
         provider: the name of a provider, which need not exist.
         key: a token of the user; None for a token without rules.
         mode: the mode; None means each mode.
+        model: the name of a model; None asks for none.
 
     Raises:
         StoreError: the store can't be read.
     """
+    person = await read_person(store, config, user)
+    answers = explain_person(person, config, provider, key, mode)
+    if model is None:
+        return answers
+    identity = Identity(
+        user_id=user.id,
+        username=user.username,
+        email="",
+        token_id="" if key is None else key.id,
+        token_name="",
+        expires_at=None,
+        memberships=person.groups,
+    )
+    return [_with_model(answer, config, identity, provider, model) for answer in answers]
+
+
+async def read_person(store: Store, config: Config, user: User) -> Person:
+    """Return what an explanation needs to know of a user.
+
+    Raises:
+        StoreError: the store can't be read.
+    """
+    problem = None if user.status == "active" else f"is {user.status}"
     groups = tuple(group.limits for group in await store.groups_of(user))
-    person = Person(user.username, None if user.status == "active" else f"is {user.status}", groups)
+    # Without ``own_keys`` a check reads no stored keys.
+    stored = [] if config.own_keys is None else await OwnKeyStore.beside(store).list_keys(user)
+    return Person(user.username, problem, groups, frozenset(one.provider for one in stored))
+
+
+def explain_person(
+    person: Person,
+    config: Config,
+    provider: str,
+    key: ApiKey | None = None,
+    mode: Mode | None = None,
+) -> list[Answer]:
+    """Return whether a person may use a provider, and why; arguments as ``explain_use``."""
     token = None
     if key is not None:
         is_over = key.expires_at < datetime.now(UTC)
@@ -42,6 +83,24 @@ async def explain_use(
         token = Token(name, key.rules, "has expired" if is_over else None)
     gateway = gateway_of(config, provider)
     return [explain(person, token, gateway, one) for one in ([mode] if mode else Mode)]
+
+
+def _with_model(
+    answer: Answer, config: Config, identity: Identity, provider: str, model: str
+) -> Answer:
+    """Add the rules for models to an answer."""
+    rules = config.models.rules if config.models is not None else ()
+    found = matching((rule for rule in rules if rule.concerns(provider)), identity)
+    if not found:
+        reason = f"No rule for models is for {identity.username} at {provider}."
+        return replace(answer, reasons=(*answer.reasons, reason))
+    why = objection(found, model)
+    reason = (
+        f'The rules for models refuse "{model}": {why}.'
+        if why
+        else f'The rules for models allow "{model}".'
+    )
+    return replace(answer, allowed=answer.allowed and not why, reasons=(*answer.reasons, reason))
 
 
 def gateway_of(config: Config, name: str) -> Gateway:

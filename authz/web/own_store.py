@@ -43,10 +43,16 @@ class OwnStore:
             raise ManagedByCoder(f"users and tokens are managed by Coder: {self.coder}")
         async with self._lock:
             if self._store is None:
-                self._store = await open_store(
-                    self._identity, create=False, max_tokens=self._max_tokens
-                )
+                self._store = await open_store(self._identity, create=False)
+                self._store.limit_tokens(self._max_tokens)
             return self._store
+
+    def use(self, audit_keep_days: int, max_tokens: int) -> None:
+        """Use the settings of a configuration that was read again."""
+        self._keep = timedelta(days=audit_keep_days)
+        self._max_tokens = max_tokens
+        if self._store is not None:
+            self._store.limit_tokens(max_tokens)
 
     async def close(self) -> None:
         """Close the store."""

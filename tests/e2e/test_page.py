@@ -1,4 +1,4 @@
-"""The page of a real pair: through Envoy, and in a real Chromium where there is one."""
+"""The pages of a real pair: through Envoy, and in a real Chromium if it is installed."""
 
 import asyncio
 import os
@@ -6,11 +6,13 @@ import re
 import subprocess
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
-from selenium.webdriver import Chrome
+from selenium.webdriver import ActionChains, Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
@@ -24,13 +26,13 @@ from tests.support.pair import Pair, Provider, pair
 
 PASSWORD = "correct horse battery"
 IMAGES = os.environ.get("AUTHZ_SCREENSHOTS")
-"""A folder to keep pictures in, such as docs/images."""
+"""A folder to save screenshots in, such as docs/images."""
 
 
 @pytest.fixture(scope="module")
 def page_pair(provider: Provider) -> Iterator[Pair]:
     """A pair at its first start."""
-    with pair(provider) as running:
+    with pair(provider, prices={}, budgets={}) as running:
         yield running
 
 
@@ -57,7 +59,7 @@ def administrator(page_pair: Pair) -> Iterator[httpx.Client]:
 def test_the_cookie_is_no_credential_at_a_provider(
     page_pair: Pair, administrator: httpx.Client
 ) -> None:
-    """The page's cookie, whatever its path, is neither a token at a provider nor sent to it."""
+    """The page's cookie, with any path, is not a token at a provider, and is not sent to it."""
     session = administrator.cookies["authz_session"]
     page_pair.provider.take()
     for name in ("authz_session", "coder_session_token"):
@@ -77,7 +79,7 @@ def test_the_cookie_is_no_credential_at_a_provider(
 
 
 def test_the_front_leads_browsers_to_the_page(page_pair: Pair) -> None:
-    """A GET of / that wants HTML goes to the page, with no scheme or host; others need a token."""
+    """A GET of / for HTML is redirected to the page by a bare path, and others need a token."""
     html = {"accept": "text/html,application/xhtml+xml"}
     answer = httpx.get(f"{page_pair.url}/", headers=html)
     assert (answer.status_code, answer.headers["location"]) == (303, "/ui/")
@@ -89,7 +91,7 @@ def test_the_front_leads_browsers_to_the_page(page_pair: Pair) -> None:
 
 
 def test_a_reload_of_a_new_token_creates_none(page_pair: Pair, administrator: httpx.Client) -> None:
-    """Through Envoy the form leads to a page of its own, which shows the token once.
+    """Through Envoy the form redirects to a page that shows the token once.
 
     The token is in no address, cookie or log, and works at a provider.
     """
@@ -121,7 +123,7 @@ HTML = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
 
 def test_every_path_of_the_page_is_a_page(page_pair: Pair) -> None:
-    """Without a sign-in too, and where Envoy refuses the request itself, a browser gets HTML."""
+    """A browser gets HTML even without a sign-in, and even if Envoy itself refuses the request."""
     for method, path, status in (
         ("GET", "/ui/nope", 404),
         ("GET", "/ui/metrics", 404),
@@ -146,7 +148,7 @@ def test_every_path_of_the_page_is_a_page(page_pair: Pair) -> None:
 
 
 def test_what_is_no_browser_and_no_page_gets_json(page_pair: Pair) -> None:
-    """Envoy's own answers stay JSON for clients that want no HTML, and beside the page's paths."""
+    """Envoy's own answers are JSON for clients that want no HTML, and outside the page's paths."""
     for path, headers, status in (
         ("/ui/a%2Fb", {}, 400),
         ("/uix/a%2Fb", HTML, 401),
@@ -165,7 +167,7 @@ def _picture(driver: Chrome, name: str, width: int = 1100, height: int = 760) ->
 
 
 def _follow(driver: Chrome, name: str) -> None:
-    """Follow the link that a screen reader calls so, by keyboard."""
+    """Follow the link with this accessible name, by keyboard."""
     links = driver.find_elements(By.TAG_NAME, "a")
     [link] = [link for link in links if link.accessible_name == name]
     body = driver.find_element(By.TAG_NAME, "html")
@@ -181,7 +183,7 @@ def _sign_in(driver: Chrome, running: Pair) -> None:
 
 
 async def _use(running: Pair) -> None:
-    """Put three weeks of requests into the rows."""
+    """Add three weeks of requests to the rows."""
     url = running.identity.replace("sqlite:///./", f"sqlite:///{running.folder}/")
     rows = UsageStore(await open_database(url))
     try:
@@ -199,6 +201,7 @@ async def _use(running: Pair) -> None:
                 model=("claude-sonnet-4-5", "gpt-5")[number % 2],
                 mode=("centralized", "byok")[day % 2],
                 tokens=Tokens(input=900 + 40 * day, cached=300, output=250 + 10 * number),
+                cost=1_000_000 * (40 + 3 * day + 10 * number),
             )
             for day in range(1, 22)
             for number in range(3 + day * 7 % 11)
@@ -208,7 +211,7 @@ async def _use(running: Pair) -> None:
 
 
 def _run(lines: str) -> str:
-    """Paste lines into a shell, with the status of the answer behind it."""
+    """Run lines in a shell, and return the output with the status of the answer at the end."""
     lines = lines.replace("curl ", "curl -sS -w '\\n%{http_code}' ")
     return subprocess.run(
         ["bash", "-c", lines], capture_output=True, text=True, check=True, timeout=20
@@ -219,7 +222,7 @@ def _run(lines: str) -> str:
 def test_from_the_sign_in_to_an_answer_and_back(
     page_pair: Pair, administrator: httpx.Client
 ) -> None:
-    """In Chromium, by keyboard: sign in, create, paste the curl lines and get an answer, delete."""
+    """In Chromium, by keyboard: sign in, create a token, use the curl lines, and delete it."""
     assert administrator.cookies
     with chromium() as driver:
         driver.get(f"{page_pair.url}/ui/")
@@ -241,43 +244,106 @@ def test_from_the_sign_in_to_an_answer_and_back(
         _picture(driver, "tokens")
         page_pair.create_user("alice")
         asyncio.run(_use(page_pair))
-        for place in ("users", "usage", "audit"):
+        page_pair.command("budgets", "set", "10", "--user", "alice", "--per", "month")
+        for place in ("overview", "users", "usage", "budgets", "audit"):
             driver.get(f"{page_pair.url}/ui/{place}")
             if place == "usage":
-                charts = driver.find_elements(By.CSS_SELECTOR, "svg[role=img]")
-                assert [c.accessible_name for c in charts if c.rect["height"] > 100] == [
-                    "Requests by day",
-                    "Tokens by day",
-                ]
+                _walk_along_the_bars(driver)
             _picture(driver, place, 1100, 1000)
         driver.get(f"{page_pair.url}/ui/account/tokens")
         _follow(driver, "Delete laptop")
         submit(driver, "Delete the token")
+        done = driver.find_element(By.CSS_SELECTOR, "p[role=status]")
+        assert done.text == "The token laptop was deleted."
         assert _run(lines).endswith("\n401")
         # Whatever the policy of the page forbids would be here.
         assert driver.get_log("browser") == []  # type: ignore[no-untyped-call]
     page_pair.provider.take()
 
 
+def _walk_along_the_bars(driver: Chrome) -> None:
+    """Assert that charts have names, one bar of each takes the focus, and arrow keys move on."""
+    cost, requests, tokens = driver.find_elements(By.CSS_SELECTOR, "svg[role=group]")
+    assert cost.accessible_name.startswith("Cost by day")
+    assert requests.accessible_name.startswith("Requests by day")
+    assert tokens.accessible_name.startswith("Tokens by day")
+    [bar] = requests.find_elements(By.CSS_SELECTOR, "g[tabindex='0']")
+    tip = bar.find_element(By.CSS_SELECTOR, ".tip")
+    assert not tip.is_displayed()
+    driver.execute_script("arguments[0].focus()", bar)
+    assert tip.is_displayed()
+    assert bar.accessible_name == tip.text
+    names = {bar.accessible_name}
+    for key in (Keys.ARROW_LEFT, Keys.ARROW_LEFT, Keys.HOME):
+        ActionChains(driver).send_keys(key).perform()
+        here = driver.switch_to.active_element
+        assert here.find_element(By.CSS_SELECTOR, ".tip").is_displayed()
+        names.add(here.accessible_name)
+    assert len(names) == 4
+    assert len(requests.find_elements(By.CSS_SELECTOR, "g[tabindex='0']")) == 1
+
+
+@needs_chromium
+def test_times_are_those_of_the_reader(page_pair: Pair, administrator: httpx.Client) -> None:
+    """Times are in the browser's zone with the script, and in UTC without it."""
+    assert administrator.cookies
+    zone = {"timezoneId": "Asia/Kolkata"}
+    with chromium() as driver:
+        driver.execute_cdp_cmd("Emulation.setTimezoneOverride", zone)
+        _sign_in(driver, page_pair)
+        driver.get(f"{page_pair.url}/ui/audit")
+        exact = driver.find_element(By.CSS_SELECTOR, "time[data-local]")
+        utc = datetime.fromisoformat(str(exact.get_attribute("datetime")))
+        local = utc.astimezone(ZoneInfo(zone["timezoneId"]))
+        assert exact.text == f"{local:%Y-%m-%d %H:%M} GMT+5:30"
+        assert "Times are in Asia/" in driver.find_element(By.TAG_NAME, "main").text
+        driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+        driver.get(f"{page_pair.url}/ui/audit")
+        exact = driver.find_element(By.CSS_SELECTOR, "time[data-local]")
+        assert exact.text == f"{utc:%Y-%m-%d %H:%M} UTC"
+
+
+@needs_chromium
+def test_the_account_menu(page_pair: Pair, administrator: httpx.Client) -> None:
+    """The menu opens and closes by keyboard, and signs out everywhere."""
+    assert administrator.cookies
+    with chromium() as driver:
+        _sign_in(driver, page_pair)
+        summary = driver.find_element(By.TAG_NAME, "summary")
+        button = driver.find_element(By.NAME, "everywhere")
+        summary.send_keys(Keys.ENTER)
+        assert button.is_displayed()
+        button.send_keys(Keys.ESCAPE)
+        assert not button.is_displayed()
+        assert driver.switch_to.active_element == summary
+        summary.send_keys(Keys.ENTER)
+        _picture(driver, "menu", 1100, 620)
+        submit(driver, "Sign out")
+        assert "You are signed out." in driver.find_element(By.TAG_NAME, "main").text
+
+
 @needs_chromium
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_page_fits_a_phone(page_pair: Pair, administrator: httpx.Client, scheme: str) -> None:
-    """At 360 pixels nothing is scrolled sideways, and every field has a name; in both schemes."""
+    """At 360 pixels no page scrolls sideways, and every field has a name, in both schemes."""
     with chromium("--force-dark-mode") if scheme == "dark" else chromium() as driver:
         phone = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True}
         driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
         places = ("sign-in", "account/tokens", "account/tokens/new", "users", "users/new", "usage")
-        for place in (*places, "audit"):
+        for place in (*places, "audit", "overview", "budgets"):
             if place == "account/tokens":
                 _sign_in(driver, page_pair)
             driver.get(f"{page_pair.url}/ui/{place}")
+            for menu in driver.find_elements(By.TAG_NAME, "summary"):
+                menu.click()
             width = driver.execute_script("return document.documentElement.scrollWidth")
             assert width <= 360, place
             for tag in ("input:not([type=hidden])", "select", "button", "a"):
                 for element in driver.find_elements(By.CSS_SELECTOR, tag):
-                    assert element.accessible_name, (place, element.get_attribute("outerHTML"))
+                    if element.is_displayed():
+                        assert element.accessible_name, (place, element.get_attribute("outerHTML"))
             if IMAGES and scheme == "dark" and place == "account/tokens/new":
                 driver.save_screenshot(str(Path(IMAGES) / "page-phone-dark.png"))
         ground = driver.execute_script("return getComputedStyle(document.body).backgroundColor")
@@ -286,7 +352,7 @@ def test_every_page_fits_a_phone(page_pair: Pair, administrator: httpx.Client, s
 
 @needs_chromium
 def test_the_code_of_the_link_goes_into_the_form(page_pair: Pair) -> None:
-    """What is behind # is filled in, and is gone from the address."""
+    """The code behind # is filled into the form and removed from the address."""
     with chromium() as driver:
         driver.get(f"{page_pair.url}/ui/first-administrator#the-code")
         assert driver.find_element(By.ID, "code").get_attribute("value") == "the-code"

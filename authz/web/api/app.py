@@ -1,6 +1,8 @@
 """Build the application that serves the token API."""
 
+import functools
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import structlog
 from starlette.applications import Starlette
@@ -34,12 +36,7 @@ def create_api(services: Services) -> Starlette:
 
     It authenticates every call itself: Envoy does not check requests to its paths.
     """
-    description = document(OPERATIONS)
-
-    async def openapi(_request: Request) -> Response:
-        return json_response(200, description)
-
-    routes = [Route("/openapi.json", openapi)]
+    routes = [Route("/openapi.json", _openapi)]
     paths = dict.fromkeys(operation.path for operation in OPERATIONS)
     for path in paths:
         of_path = [operation for operation in OPERATIONS if operation.path == path]
@@ -59,6 +56,16 @@ def create_api(services: Services) -> Starlette:
             },
         )
     )
+
+
+@functools.cache
+def _description() -> dict[str, Any]:
+    # Not at the start of authz: few clients ask for it.
+    return document(OPERATIONS)
+
+
+async def _openapi(_request: Request) -> Response:
+    return json_response(200, _description())
 
 
 def _endpoint(

@@ -1,6 +1,6 @@
 """A call of the token API: its body, its caller, and the user in its path."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
 from authz.config.settings import Config
-from authz.identity.accounts import User
+from authz.identity.accounts import ApiKey, User
 from authz.identity.audit import Actor
 from authz.identity.store import Store
 from authz.identity.store_sessions import Authenticated
@@ -19,6 +19,7 @@ from authz.web.api.errors import ApiError, not_found
 from authz.web.api.models import field_errors
 from authz.web.own_store import OwnStore
 from authz.web.sign_in import SignIn, is_limited
+from authz.web.usage_rows import UsageRows
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -34,6 +35,7 @@ class Services:
         providers: returns the names of the configured providers, or None to accept any name.
         config: returns the current configuration.
         keyring: returns the current master keys of stored keys; None if users can't store any.
+        usage: the recorded requests, for the last uses of tokens; None leaves these out.
     """
 
     own_store: OwnStore
@@ -42,6 +44,7 @@ class Services:
     providers: Callable[[], Collection[str] | None] = lambda: None
     config: Callable[[], Config] = Config
     keyring: Callable[[], Keyring | None] = lambda: None
+    usage: UsageRows | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,11 @@ class UserCall(Call):
     def access(self) -> Access:
         """The users and tokens that the caller may see."""
         return Access(self.store, self.caller, self.is_limited)
+
+    async def with_last_uses(self, keys: Sequence[ApiKey]) -> list[ApiKey]:
+        """Return the same keys with their last uses, as far as these are known."""
+        usage = self.services.usage
+        return list(keys) if usage is None else await usage.with_last_uses(keys)
 
     async def target(self) -> User:
         """Return the user in the path: ``me``, a UUID or a name.

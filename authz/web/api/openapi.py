@@ -19,6 +19,7 @@ _PARAMETERS = {
     "organization": "A UUID, or `default`.",
     "group": "A UUID, or a group's name below an organization.",
     "provider": "The name of a provider.",
+    "budget": "A UUID.",
     "key": "A token's or session's id: the first 10 characters of its text.",
 }
 _SECURITY_SCHEMES = {

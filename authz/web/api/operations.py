@@ -1,6 +1,8 @@
 """List the operations of the token API. Routes and the OpenAPI document are built from it."""
 
 from authz.web.api import (
+    budget_models,
+    budgets,
     explanation,
     group_models,
     groups,
@@ -25,6 +27,7 @@ _GROUPS = "/organizations/{organization}/groups"
 _MEMBER = {"has_member": "string"}
 _PAGE = {"limit": "integer", "offset": "integer"}
 _NO_GROUPS = "the caller may not change this group or these members, or their token is limited"
+_NO_BUDGETS = "the caller is not an owner, or their token is limited"
 _LIMITED = {403: "the token of the call is limited"}
 
 OPERATIONS = (
@@ -200,6 +203,26 @@ OPERATIONS = (
         group_models.Answer,
         is_list=True,
         query={"provider": "string", "token": "string", "mode": "string"},
+    ),
+    _of_users(
+        "GET", "/budgets", budgets.list_budgets, 200, budget_models.BudgetState, is_list=True
+    ),
+    _of_users(
+        "PUT",
+        "/budgets",
+        budgets.set_budget,
+        200,
+        budget_models.BudgetState,
+        body=budget_models.SetBudget,
+        errors={403: _NO_BUDGETS, 413: _TOO_LONG},
+    ),
+    _of_users(
+        "DELETE",
+        "/budgets/{budget}",
+        budgets.remove_budget,
+        204,
+        None,
+        errors={403: _NO_BUDGETS},
     ),
     _of_users("GET", _OWN_KEYS, own_keys.list_own_keys, 200, models.OwnKey, is_list=True),
     _of_users(

@@ -77,10 +77,9 @@ async def list_tokens(call: UserCall) -> Response:
         found = await call.access.list_usable_tokens(include_expired=include_expired)
     else:
         found = await call.store.list_tokens(owner, include_expired=include_expired)
+    used = await call.with_last_uses(found)
     # Coder, written in Go, encodes an empty list as null.
-    return json_response(
-        200, [{**key.as_json(), "username": key.username} for key in found] or None
-    )
+    return json_response(200, [{**key.as_json(), "username": key.username} for key in used] or None)
 
 
 async def token_config(call: UserCall) -> Response:
@@ -96,12 +95,12 @@ async def show_token(call: UserCall) -> Response:
     key = None if check_token_name(name) else await call.store.find_named(owner, name)
     if key is None:
         raise not_found()
-    return json_response(200, key.as_json())
+    return await _shown(call, key)
 
 
 async def show_key(call: UserCall) -> Response:
     """Return the token or session with the id in the path."""
-    return json_response(200, (await _key(call)).as_json())
+    return await _shown(call, await _key(call))
 
 
 async def delete_key(call: UserCall) -> Response:
@@ -116,6 +115,11 @@ async def expire_key(call: UserCall) -> Response:
     if not await call.store.expire_token(await _endable_key(call)):
         raise not_found()
     return empty()
+
+
+async def _shown(call: UserCall, key: ApiKey) -> Response:
+    (used,) = await call.with_last_uses([key])
+    return json_response(200, used.as_json())
 
 
 async def _key(call: UserCall) -> ApiKey:

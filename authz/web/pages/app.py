@@ -16,12 +16,15 @@ from authz.errors import ManagedByCoder, StoreError
 from authz.identity.store_base import ActorGone
 from authz.web.pages import (
     audit,
+    budgets,
     cli_sign_in,
     device,
     explanation,
     groups,
+    overview,
     own_keys,
     password,
+    rules,
     sign_in,
     tokens,
     usage,
@@ -96,7 +99,13 @@ _PAGES = (
     Page("/device", device.show_code, device.find),
     Page("/device/decide", None, device.decide),
     Page("/device/{code}", device.show_code),
+    Page(budgets.PATH, budgets.show_budgets, budgets.set_budget),
+    Page(f"{budgets.PATH}/{{budget}}/remove", budgets.ask_remove, budgets.remove),
+    Page(rules.PATH, rules.show_rules, rules.set_rule),
+    Page(f"{rules.PATH}/{{owner}}/{{owner_id}}/{{kind}}/remove", rules.ask_remove, rules.remove),
+    Page("/overview", overview.show_overview),
     Page("/usage", usage.show_usage),
+    Page("/usage/csv", usage.download),
     Page("/audit", audit.show_audit),
 )
 """In order of precedence: ``/users/new`` comes before ``/users/{user}``."""

@@ -43,6 +43,11 @@ def _line(entry: Entry) -> dict[str, object]:
         subject = f"{name} ({change.resource_id}) of {change.username}"
     elif change.resource == "own_key":
         subject = f"key for {change.target} of {change.username}"
+    elif change.resource == "budget":
+        subject = f"budget of {change.fields.get('owner', '')} {change.target}"
+    elif change.resource == "rule":
+        rule = str(change.fields.get("kind", "rule")).replace("_", " ")
+        subject = f"{rule} of {change.fields.get('owner', '')} {change.target}"
     elif change.resource == "group":
         member = f" and user {change.username}" if change.username else ""
         subject = f"group {change.target}{member}"

@@ -1,35 +1,74 @@
-"""Compute bar charts by day for a template, which needs no drawing library and no script."""
+"""Compute bar charts by day for a template, which needs no drawing library and no script.
 
-from collections.abc import Sequence
+Lengths are percentages of the plot, so that a chart fits every width and its texts keep their size.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from fractions import Fraction
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 720, 200, 64, 24, 12
+TOP = 14
+"""The percentage above the highest bar, in which the value of a chosen day is written."""
 _GAP = Fraction(1, 5)
+_WIDEST = 7
+"""A day takes at most this percentage of the width."""
+_LABELS = 8
+_EDGE = 12
+"""Texts in this percentage at each side do not have their middle at the bar."""
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
-    """A rectangle. Lengths are in units of the view box.
+class Part:
+    """A rectangle of a day.
 
     Attributes:
         series: index of the stacked value, from the bottom.
     """
 
-    x: float
     y: float
-    width: float
     height: float
     series: int
 
 
 @dataclass(frozen=True, slots=True)
+class Column:
+    """A day.
+
+    Attributes:
+        x: the left side of the space of the day.
+        step: the width of this space.
+        bar_x: the left side of its bar.
+        width: of its bar.
+        middle: of both.
+        anchor: SVG's ``text-anchor`` of a text at ``text_x``.
+        text: the day and its values in words.
+        parts: the stacked values.
+    """
+
+    x: float
+    step: float
+    bar_x: float
+    width: float
+    middle: float
+    anchor: str
+    text_x: float
+    text: str
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Mark:
-    """A label of an axis: a value on the left, or a day below."""
+    """A label of an axis: a value on the left, or a day below.
+
+    Attributes:
+        is_minor: whether a narrow screen leaves it out.
+    """
 
     position: float
     text: str
+    anchor: str = "middle"
+    is_minor: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +86,22 @@ class Chart:
     title: str
     description: str
     legend: tuple[str, ...]
-    bars: tuple[Bar, ...]
+    columns: tuple[Column, ...]
     values: tuple[Mark, ...]
     days: tuple[Mark, ...]
+
+
+def count(value: int) -> str:
+    """Return a number in full."""
+    return f"{value:,}"
+
+
+def short(value: int) -> str:
+    """Return a number for an axis, such as ``2 M``."""
+    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if value >= size:
+            return f"{value / size:g} {unit}"
+    return str(value)
 
 
 def stacked(
@@ -58,6 +110,9 @@ def stacked(
     days: Sequence[date],
     values: Sequence[Sequence[int]],
     legend: tuple[str, ...] = (),
+    *,
+    in_full: Callable[[int], str] = count,
+    on_axis: Callable[[int], str] = short,
 ) -> Chart:
     """Return a chart with a bar for each day.
 
@@ -67,24 +122,20 @@ def stacked(
         days: at least one day, in order.
         values: the stacked values of each day, from the bottom; none is negative.
         legend: names of the stacked values.
+        in_full: returns the text of a value of a day.
+        on_axis: returns the text of a value on the axis.
     """
     sums = [sum(of_day) for of_day in values]
     top = _round_up(max(sums))
-    height = HEIGHT - BOTTOM - TOP
-    step = Fraction(WIDTH - LEFT, len(days))
-    bars: list[Bar] = []
-    for index, of_day in enumerate(values):
-        y = Fraction(HEIGHT - BOTTOM)
-        for series, value in enumerate(of_day):
-            length = Fraction(value * height, top)
-            y -= length
-            if value:
-                x = LEFT + index * step + step * _GAP / 2
-                bars.append(_bar(x, y, step * (1 - _GAP), length, series))
+    step = min(Fraction(100, len(days)), Fraction(_WIDEST))
+    columns = tuple(
+        _column(index * step, step, values[index], top, _words(day, values[index], legend, in_full))
+        for index, day in enumerate(days)
+    )
     busiest = max(range(len(days)), key=lambda index: sums[index])
     description = (
-        f"{title} from {days[0]} to {days[-1]}: {sum(sums):,} in all, the most on {days[busiest]} "
-        f"with {sums[busiest]:,}."
+        f"{title} from {days[0]} to {days[-1]}: {in_full(sum(sums))} in all, "
+        f"the most on {days[busiest]} with {in_full(sums[busiest])}."
         if any(sums)
         else f"{title} from {days[0]} to {days[-1]}: none."
     )
@@ -93,26 +144,66 @@ def stacked(
         title=title,
         description=description,
         legend=legend,
-        bars=tuple(bars),
+        columns=columns,
         values=tuple(
-            Mark(round(float(HEIGHT - BOTTOM - height * share), 1), _short(int(top * share)))
-            for share in (Fraction(0), Fraction(1, 2), Fraction(1))
+            Mark(_percent(100 - (100 - TOP) * share), on_axis(int(top * share)))
+            for share in (Fraction(1), Fraction(1, 2), Fraction(0))
         ),
         days=tuple(
-            Mark(round(float(LEFT + (index + Fraction(1, 2)) * step), 1), f"{days[index]:%d %b}")
-            for index in _labelled(len(days))
+            _day_mark(columns[index], days[index], is_minor=place % 2 > 0)
+            for place, index in enumerate(_labelled(len(days)))
         ),
     )
 
 
-def _bar(x: Fraction, y: Fraction, width: Fraction, height: Fraction, series: int) -> Bar:
-    left, top, wide, high = (round(float(number), 2) for number in (x, y, width, height))
-    return Bar(left, top, wide, high, series)
+def _day_mark(column: Column, day: date, *, is_minor: bool) -> Mark:
+    return Mark(column.text_x, f"{day:%d %b}", column.anchor, is_minor)
 
 
-def _labelled(count: int) -> range:
-    """Return the indexes of the days with a label: at most eight, so that labels do not overlap."""
-    return range(0, count, -(-count // 8))
+def _words(
+    day: date, values: Sequence[int], legend: tuple[str, ...], in_full: Callable[[int], str]
+) -> str:
+    texts = [
+        f"{in_full(value)} {name}".rstrip()
+        for value, name in zip(values, legend or ("",), strict=True)
+    ]
+    return f"{day:%d %b}: {', '.join(texts)}"
+
+
+def _column(x: Fraction, step: Fraction, values: Sequence[int], top: int, text: str) -> Column:
+    parts: list[Part] = []
+    y = Fraction(100)
+    for series, value in enumerate(values):
+        length = Fraction(value * (100 - TOP), top)
+        y -= length
+        if value:
+            parts.append(Part(_percent(y), _percent(length), series))
+    middle = x + step / 2
+    anchor, text_x = "middle", middle
+    if middle < _EDGE:
+        anchor, text_x = "start", x
+    elif middle > 100 - _EDGE:
+        anchor, text_x = "end", x + step
+    return Column(
+        x=_percent(x),
+        step=_percent(step),
+        bar_x=_percent(x + step * _GAP / 2),
+        width=_percent(step * (1 - _GAP)),
+        middle=_percent(middle),
+        anchor=anchor,
+        text_x=_percent(text_x),
+        text=text,
+        parts=tuple(parts),
+    )
+
+
+def _percent(value: Fraction) -> float:
+    return round(float(value), 3)
+
+
+def _labelled(days: int) -> range:
+    """Return the indexes of the days with a label: few, so that labels do not overlap."""
+    return range(0, days, max(-(-days // _LABELS), 2 if days > _LABELS // 2 else 1))
 
 
 def _round_up(value: int) -> int:
@@ -123,10 +214,3 @@ def _round_up(value: int) -> int:
             if value <= top * factor:
                 return top * factor
         top *= 10
-
-
-def _short(value: int) -> str:
-    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
-        if value >= size:
-            return f"{value / size:g} {unit}"
-    return str(value)

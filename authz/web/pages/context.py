@@ -12,18 +12,21 @@ from authz.config.settings import Config
 from authz.core.tokens import parse
 from authz.identity.accounts import ApiKey, User
 from authz.identity.audit import Actor
-from authz.identity.roles import may_manage_users
+from authz.identity.roles import is_owner, may_manage_users
 from authz.identity.store import Store
 from authz.identity.store_sessions import Authenticated, AuthenticationFailed
+from authz.keys.pool import KeyPool
+from authz.metrics import Metrics
 from authz.own_keys.keyring import Keyring
 from authz.web.access import Access
 from authz.web.api import authentication
 from authz.web.own_store import OwnStore
+from authz.web.pages.done import DONE_COOKIE, MAX_AGE_SECONDS, seal, unseal
 from authz.web.pages.forms import Form, csrf_token, one
 from authz.web.pages.paging import COUNT, ListPage, list_page, requested_offset
-from authz.web.pages.responses import BASE, PageError, not_found, page
-from authz.web.pages.usage_rows import UsageRows
+from authz.web.pages.responses import BASE, PageError, not_found, page, see
 from authz.web.sign_in import SignedIn, SignIn
+from authz.web.usage_rows import UsageRows
 
 SESSION_COOKIE = "authz_session"
 """A cookie apart from the token API's: a browser sends it only to the pages."""
@@ -37,6 +40,19 @@ _VISITOR = re.compile(r"[0-9A-Za-z_-]{43}")
 
 
 @dataclass(frozen=True, slots=True)
+class GatewayState:
+    """The state of the running service.
+
+    Attributes:
+        pools: returns the central keys now, by provider.
+        metrics: of all workers.
+    """
+
+    pools: Callable[[], Mapping[str, KeyPool]]
+    metrics: Metrics
+
+
+@dataclass(frozen=True, slots=True)
 class Pages:
     """The services that all pages share.
 
@@ -47,6 +63,7 @@ class Pages:
         usage: the recorded requests.
         keyring: returns the current master keys of stored keys; None if users can't store any.
         providers: titles of the OpenID providers by name, for the buttons of the sign-in page.
+        gateway: the state of the service, for the overview; None leaves the keys out of it.
         end_session: returns the URL that signs a person out at their OpenID provider, if any.
     """
 
@@ -57,6 +74,7 @@ class Pages:
     usage: UsageRows
     keyring: Callable[[], Keyring | None] = lambda: None
     providers: Mapping[str, str] = field(default_factory=dict)
+    gateway: GatewayState | None = None
     end_session: "Callable[[PageContext], Awaitable[str | None]] | None" = None
 
 
@@ -86,7 +104,7 @@ class PageContext:
 
     @property
     def changes_password(self) -> bool:
-        """Whether the caller signs in with a password, which they can change."""
+        """True if the caller signs in with a password, which they can change."""
         return self.caller.has_password and self.pages.config().sign_in.passwords
 
     @property
@@ -126,32 +144,52 @@ class PageContext:
         return replace(self, secret=secret)
 
     def show(self, template: str, status: int = 200, **values: Any) -> Response:
-        """Return a page. Its template also gets the caller and the CSRF token."""
+        """Return a page. Its template also gets the caller, the CSRF token and what was done."""
         caller = self.authenticated.user if self.authenticated else None
-        return page(
+        sealed = self.request.cookies.get(DONE_COOKIE, "")
+        response = page(
             template,
             status,
             caller=caller,
             may_manage_users=caller is not None and may_manage_users(caller),
             changes_password=caller is not None and self.changes_password,
             has_own_keys=self.pages.keyring() is not None,
+            has_budgets=self.pages.config().budgets is not None,
+            has_rules=self.pages.config().uses_assigned_rules,
+            may_see_all=caller is not None and is_owner(caller),
             csrf=csrf_token(self.secret) if self.secret else "",
             here=self.request.url.path,
+            done=unseal(sealed, self.secret),
             **values,
         )
+        if sealed:
+            response.delete_cookie(DONE_COOKIE, path=BASE, httponly=True, samesite="lax")
+        return response
+
+    def see_done(self, path: str, text: str) -> Response:
+        """Redirect the browser to another page, which says once what was done.
+
+        Args:
+            path: below ``BASE``; never contains text from a request.
+            text: a sentence, which may contain names.
+        """
+        response = see(path)
+        response.set_cookie(
+            DONE_COOKIE,
+            seal(text, self.secret),
+            max_age=MAX_AGE_SECONDS,
+            path=BASE,
+            httponly=True,
+            samesite="lax",
+            secure=self.pages.secure,
+        )
+        return response
 
     async def tokens_of(self, owner: User) -> ListPage[ApiKey]:
         """Return a page of a user's tokens, newest first, with expired ones and last uses."""
         offset = requested_offset(self.request)
         keys = await self.store.newest_tokens(owner, offset, COUNT + 1)
-        uses = await self.pages.usage.last_uses(owner.id) if keys else {}
-        used = [
-            replace(
-                key, last_used=max(filter(None, (key.last_used, uses.get(key.id))), default=None)
-            )
-            for key in keys
-        ]
-        return list_page(used, offset)
+        return list_page(await self.pages.usage.with_last_uses(keys), offset)
 
     async def token_owner(self) -> User:
         """Return the user in the path, or the caller if it has none, whose tokens the page shows.

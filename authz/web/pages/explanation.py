@@ -3,7 +3,7 @@
 from starlette.responses import Response
 
 from authz.identity.accounts import User
-from authz.web.explaining import explain_use
+from authz.web.explaining import explain_person, read_person
 from authz.web.pages.context import PageContext
 
 
@@ -23,6 +23,7 @@ async def _show(context: PageContext, user: User) -> Response:
     if may_use_tokens and (chosen := context.request.query_params.get("token", "")):
         key = await context.access.find_key(user, chosen)
     config = context.pages.config()
+    person = await read_person(context.store, config, user)
     return context.show(
         "explain.html",
         user=user,
@@ -31,7 +32,7 @@ async def _show(context: PageContext, user: User) -> Response:
         tokens=await context.store.list_tokens(user) if may_use_tokens else [],
         key=key,
         uses=[
-            (provider, await explain_use(context.store, config, user, provider, key))
+            (provider, explain_person(person, config, provider, key))
             for provider in config.provider_names
         ],
     )

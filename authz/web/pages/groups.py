@@ -17,7 +17,7 @@ from authz.identity.groups import (
 from authz.identity.names import check_user_name
 from authz.web.pages.context import PageContext
 from authz.web.pages.paging import COUNT, list_page, requested_offset
-from authz.web.pages.responses import PageError, not_found, see
+from authz.web.pages.responses import PageError, not_found
 
 MODES = (
     (Mode.CENTRALIZED, "the company's key"),
@@ -52,7 +52,7 @@ async def create(context: PageContext) -> Response:
         except GroupTaken:
             problems["name"] = _TAKEN
         else:
-            return see(f"/groups/{group.id}")
+            return context.see_done(f"/groups/{group.id}", f"The group {name} was created.")
     return _form(context, problems, 400)
 
 
@@ -82,7 +82,8 @@ async def edit(context: PageContext) -> Response:
         except GroupRefused as error:
             raise PageError(409, f"{error}.") from None
         else:
-            return see(f"/groups/{group.id}")
+            text = f"The group {name if group.is_local else group.name} was changed."
+            return context.see_done(f"/groups/{group.id}", text)
     return await _group_page(context, group, problems, 400)
 
 
@@ -95,7 +96,8 @@ async def add_member(context: PageContext) -> Response:
         return await _group_page(context, group, {"user": "There is no such user."}, 400)
     _check_may_move(context, user)
     await _move(context, group, add=[user])
-    return see(f"/groups/{group.id}")
+    text = f"{user.username} was added to the group {group.name}."
+    return context.see_done(f"/groups/{group.id}", text)
 
 
 async def remove_member(context: PageContext) -> Response:
@@ -106,7 +108,8 @@ async def remove_member(context: PageContext) -> Response:
         raise not_found()
     _check_may_move(context, user)
     await _move(context, group, remove=[user])
-    return see(f"/groups/{group.id}")
+    text = f"{user.username} was removed from the group {group.name}."
+    return context.see_done(f"/groups/{group.id}", text)
 
 
 async def ask_delete(context: PageContext) -> Response:
@@ -128,7 +131,7 @@ async def delete(context: PageContext) -> Response:
     group = await _group(context)
     _check_may_change(context)
     await context.store.delete_group(group)
-    return see("/groups")
+    return context.see_done("/groups", f"The group {group.name} was deleted.")
 
 
 def _check_may_see(context: PageContext) -> None:

@@ -7,7 +7,7 @@ from authz.errors import ConfigError
 from authz.own_keys.store import KeyRefused
 from authz.web.own_keys import OwnKeys
 from authz.web.pages.context import PageContext
-from authz.web.pages.responses import not_found, see
+from authz.web.pages.responses import not_found
 
 _log = structlog.get_logger(__name__)
 
@@ -24,13 +24,13 @@ async def set_own_key(context: PageContext) -> Response:
     """Store a key, effective with the next request."""
     keys = _keys(context)
     try:
-        await keys.set_key(context.caller, context.given("provider"), context.given("key"))
+        key = await keys.set_key(context.caller, context.given("provider"), context.given("key"))
     except KeyRefused as error:
         return await _page(context, keys, f"The key can't be stored: {error}.", 400)
     except ConfigError as error:
         _log.error("page: no key can be stored", why=error.problems)
         return await _page(context, keys, _UNUSABLE, 503)
-    return see(PATH)
+    return context.see_done(PATH, f"Your key for {key.provider} was stored.")
 
 
 async def ask_delete(context: PageContext) -> Response:
@@ -53,7 +53,7 @@ async def delete(context: PageContext) -> Response:
     provider = context.request.path_params["provider"]
     if not await _keys(context).remove_key(context.caller, provider):
         raise not_found()
-    return see(PATH)
+    return context.see_done(PATH, f"Your key for {provider} was deleted.")
 
 
 def _keys(context: PageContext) -> OwnKeys:

@@ -15,7 +15,7 @@ PATH = "/account/password"
 async def show_form(context: PageContext) -> Response:
     """Show the form for a new password."""
     _check_has_password(context)
-    return context.show("password.html", problem="", done=False)
+    return context.show("password.html", problem="", changed=False)
 
 
 async def change(context: PageContext) -> Response:
@@ -33,11 +33,11 @@ async def change(context: PageContext) -> Response:
         raise too_many(error.seconds) from None
     except PasswordRefused as error:
         return _refused(context, str(error))
-    return context.show("password.html", problem="", done=True)
+    return context.show("password.html", problem="", changed=True)
 
 
 def _refused(context: PageContext, problem: str) -> Response:
-    return context.show("password.html", 400, problem=problem, done=False)
+    return context.show("password.html", 400, problem=problem, changed=False)
 
 
 def _check_has_password(context: PageContext) -> None:

@@ -2,13 +2,15 @@
 
 import hashlib
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from authz.budgets.money import about
+from authz.web.pages import times
 
 BASE = "/ui"
 """The path of the pages. A provider with this name takes precedence (``docs/page.md``)."""
@@ -112,20 +114,15 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals.update(base=BASE, static_url=_static_url)
-    environment.filters.update(moment=_moment, day=_day, count=_count, iso=_iso)
+    environment.filters.update(
+        moment=times.moment,
+        day=times.day,
+        iso=times.iso,
+        relative=times.relative,
+        count=_count,
+        cost=about,
+    )
     return environment
-
-
-def _moment(value: datetime | None) -> str:
-    return "never" if value is None else f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-
-
-def _day(value: datetime | None) -> str:
-    return "never" if value is None else f"{value.astimezone(UTC):%Y-%m-%d}"
-
-
-def _iso(value: datetime) -> str:
-    return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _count(value: int) -> str:

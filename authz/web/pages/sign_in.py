@@ -20,6 +20,11 @@ from authz.web.sign_in import PASSWORDS_OFF, SignedIn, SignInRefused, TooManySig
 
 _OWN_PATH = re.compile(rf"{BASE}/[a-zA-Z0-9/_-]*")
 _HOME = "/account/tokens"
+_SIGNED_OUT = {
+    "this": "You are signed out.",
+    "all": "You are signed out everywhere. Your tokens stay valid.",
+}
+"""Fixed texts, so that a link to the form can't put words into it."""
 _BAD_CODE = "This code is invalid, used or expired. Start 'authz up' again to get a new one."
 
 
@@ -27,7 +32,8 @@ async def show_sign_in(context: PageContext) -> Response:
     """Show the sign-in form, or redirect a user who is signed in."""
     if context.authenticated is not None:
         return see(_HOME)
-    return _form(context, context.request.query_params.get("next", ""))
+    query = context.request.query_params
+    return _form(context, query.get("next", ""), notice=_SIGNED_OUT.get(query.get("ended", ""), ""))
 
 
 async def sign_in(context: PageContext) -> Response:
@@ -63,12 +69,13 @@ def too_many(seconds: int) -> PageError:
 async def sign_out(context: PageContext) -> Response:
     """End the session, or all sessions of the user."""
     assert context.authenticated is not None  # noqa: S101
-    if context.given("everywhere"):
+    ended = "all" if context.given("everywhere") else "this"
+    if ended == "all":
         await context.store.sign_out_everywhere(context.caller)
     else:
         await context.store.sign_out(context.authenticated.key)
     url = await context.pages.end_session(context) if context.pages.end_session else None
-    response = _signed_out(context, url) if url else see("/sign-in")
+    response = _signed_out(context, url) if url else see(f"/sign-in?ended={ended}")
     drop_session(response, secure=context.pages.secure)
     return response
 
@@ -133,12 +140,18 @@ def _is_unfit_as_owner(user: User) -> bool:
 
 
 def _form(
-    context: PageContext, next_path: str, *, problem: str = "", status: int = 200
+    context: PageContext,
+    next_path: str,
+    *,
+    problem: str = "",
+    notice: str = "",
+    status: int = 200,
 ) -> Response:
     return context.show(
         "sign_in.html",
         status,
         problem=problem,
+        notice=notice,
         next=own_path(next_path),
         passwords=context.pages.config().sign_in.passwords,
         providers=context.pages.providers,

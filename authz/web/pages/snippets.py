@@ -2,7 +2,6 @@
 
 import re
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -12,7 +11,7 @@ from authz.clients.catalog import Client, clients, curl
 from authz.clients.rendering import HEADINGS, client_url, fill, kind_of
 from authz.config.provider_status import has_central
 from authz.config.settings import Config, Provider
-from authz.core.groups import Group
+from authz.core.explanation import Person
 from authz.core.permissions import Use, permit
 from authz.core.rules import Mode, TokenRules
 from authz.secret import Secret
@@ -40,7 +39,7 @@ def snippets(
     config: Config,
     request: Request,
     rules: TokenRules,
-    groups: Sequence[Group],
+    owner: Person,
     token: Secret,
 ) -> list[Snippet]:
     """Return snippets for Claude Code, Codex and curl, for every provider that the token may use.
@@ -50,7 +49,7 @@ def snippets(
         request: the request for the page. Its ``Referer`` is the form's URL, which has the address
             under which the browser reaches the gateway.
         rules: the token's limits.
-        groups: of the token's owner.
+        owner: of the token.
         token: the token to put into the commands.
     """
     base = _gateway(request)
@@ -59,7 +58,7 @@ def snippets(
         seen: set[str] = set()
         for provider in config.providers:
             kind = kind_of(provider)
-            mode = _mode(provider, rules, groups, allow_byok=config.allow_byok)
+            mode = _mode(provider, rules, owner, allow_byok=config.allow_byok)
             lines = client.lines.get(mode, {}).get(kind) if mode else None
             if lines is None or kind in seen:
                 continue
@@ -80,12 +79,15 @@ def _gateway(request: Request) -> str | None:
     return origin if is_here and _ORIGIN.fullmatch(origin) else None
 
 
-def _mode(
-    provider: Provider, rules: TokenRules, groups: Sequence[Group], *, allow_byok: bool
-) -> str:
-    def permitted(mode: Mode) -> bool:
-        return permit(rules, groups, Use(provider.name, mode)).allowed
+def _mode(provider: Provider, rules: TokenRules, owner: Person, *, allow_byok: bool) -> str:
+    """Return the mode whose lines work; empty if none do."""
 
+    def permitted(mode: Mode) -> bool:
+        return permit(rules, owner.groups, Use(provider.name, mode)).allowed
+
+    if provider.name in owner.stored_keys:
+        # The lines with the token alone use the stored key, and never the company's.
+        return "centralized" if allow_byok and permitted(Mode.BYOK) else ""
     if permitted(Mode.CENTRALIZED) and has_central(provider):
         return "centralized"
     return "byok" if allow_byok and permitted(Mode.BYOK) else ""

@@ -11,6 +11,7 @@ from authz.identity.names import check_token_name
 from authz.identity.roles import longest_lifetime
 from authz.identity.store_keys import NameTaken, NotRotated, OwnerChanged, TooManyTokens
 from authz.secret import Secret
+from authz.web.explaining import read_person
 from authz.web.pages.context import PageContext
 from authz.web.pages.forms import reveal_digest
 from authz.web.pages.responses import not_found, see
@@ -93,9 +94,9 @@ async def show_created(context: PageContext) -> Response:
         text = await context.store.reveal_token(key, reveal_digest(context.secret))
     shown: list[Snippet] = []
     if text is not None:
-        groups = [group.limits for group in await context.store.groups_of(owner)]
         config = context.pages.config()
-        shown = snippets(config, context.request, key.rules, groups, Secret(text))
+        person = await read_person(context.store, config, owner)
+        shown = snippets(config, context.request, key.rules, person, Secret(text))
     return context.show(
         "token.html",
         200 if text is not None else 410,
@@ -163,7 +164,7 @@ async def delete(context: PageContext) -> Response:
     owner, key = await context.key()
     if not await context.store.delete_token(key):
         raise not_found()
-    return see(_back(context, owner))
+    return context.see_done(_back(context, owner), f"The token {key.token_name} was deleted.")
 
 
 async def ask_expire(context: PageContext) -> Response:
@@ -186,7 +187,7 @@ async def expire(context: PageContext) -> Response:
     owner, key = await context.key()
     if not await context.store.expire_token(key):
         raise not_found()
-    return see(_back(context, owner))
+    return context.see_done(_back(context, owner), f"The token {key.token_name} was expired.")
 
 
 def _path(context: PageContext, owner: User) -> str:

@@ -14,7 +14,7 @@ from authz.secret import Secret
 from authz.web.pages.context import PageContext
 from authz.web.pages.forms import one
 from authz.web.pages.paging import COUNT, list_page, requested_offset
-from authz.web.pages.responses import PageError, not_found, see
+from authz.web.pages.responses import PageError, not_found
 
 _ROLES = (roles.MEMBER, *roles.STORED)
 
@@ -54,7 +54,7 @@ async def create(context: PageContext) -> Response:
     user = await context.store.create_user(
         name, email or None, service_account=is_service, role=role
     )
-    return see(f"/users/{user.id}")
+    return context.see_done(f"/users/{user.id}", f"The user {user.username} was created.")
 
 
 async def show_user(context: PageContext) -> Response:
@@ -70,7 +70,8 @@ async def set_status(context: PageContext) -> Response:
     if status not in ("active", "suspended"):
         raise PageError(400, "Choose active or suspended.")
     await context.store.set_status(user, status)
-    return see(f"/users/{user.id}")
+    verb = "suspended" if status == "suspended" else "activated"
+    return context.see_done(f"/users/{user.id}", f"The user {user.username} was {verb}.")
 
 
 async def set_role(context: PageContext) -> Response:
@@ -81,7 +82,7 @@ async def set_role(context: PageContext) -> Response:
     if not roles.is_owner(context.caller):
         raise not_found()
     await context.store.set_role(user, role)
-    return see(f"/users/{user.id}")
+    return context.see_done(f"/users/{user.id}", f"The role of {user.username} is now {role}.")
 
 
 async def set_password(context: PageContext) -> Response:
@@ -95,7 +96,8 @@ async def set_password(context: PageContext) -> Response:
     if (problem := check_password(password, user.username)) is not None:
         return await _user_page(context, user, problem, 400)
     await context.store.set_password(user, password)
-    return see(f"/users/{user.id}")
+    text = f"The password of {user.username} was set, and their sessions have ended."
+    return context.see_done(f"/users/{user.id}", text)
 
 
 async def ask_delete(context: PageContext) -> Response:
@@ -114,7 +116,7 @@ async def delete(context: PageContext) -> Response:
     """Delete a user with all their tokens. The next request with one is refused."""
     user = await _managed_user(context)
     await context.store.delete_user(user)
-    return see("/users")
+    return context.see_done("/users", f"The user {user.username} was deleted.")
 
 
 def _check_manager(context: PageContext) -> None:

@@ -10,6 +10,7 @@ import pytest
 from argon2 import PasswordHasher
 from starlette.applications import Starlette
 
+from authz.config.settings import Config
 from authz.identity.accounts import User
 from authz.identity.open import open_source, open_store
 from authz.identity.store import Store
@@ -20,6 +21,7 @@ from authz.web.app import create_app
 from authz.web.own_store import OwnStore
 from authz.web.server import from_envoy
 from authz.web.sign_in import SignIn
+from authz.web.usage_rows import UsageRows
 
 PASSWORD = "correct horse battery"
 PEER = "192.0.2.7"
@@ -30,10 +32,11 @@ class Api:
     """The API and the store behind it.
 
     Attributes:
-        client: comes as Envoy does, on its own listener.
-        sign_in: its clock stands still.
-        app: for who comes without Envoy.
+        client: a client that calls as Envoy does, on its own listener.
+        sign_in: the sign-in, with a clock that stands still.
+        app: the application for callers without Envoy.
         own_store: the store that the API uses.
+        usage: the recorded requests that the API reads.
     """
 
     client: httpx.AsyncClient
@@ -43,11 +46,12 @@ class Api:
     tokens: dict[str, str]
     app: Starlette
     own_store: OwnStore
+    usage: UsageRows
 
     async def call(
         self, who: str | None, method: str, path: str, **options: object
     ) -> httpx.Response:
-        """Call the API as a user, by the token that was made for them."""
+        """Call the API as a user, with the token created for them."""
         headers = {"coder-session-token": self.tokens[who]} if who else {}
         headers |= options.pop("headers", {})  # type: ignore[call-overload]
         return await self.client.request(method, f"/api/v2{path}", headers=headers, **options)  # type: ignore[arg-type]
@@ -75,11 +79,16 @@ async def _filled(url: str) -> AsyncIterator[Api]:
     own_store = OwnStore(url, 365)
     source = await open_source(url)
     sign_in = SignIn(clock=lambda: 0.0)
-    services = Services(own_store, sign_in, secure=True, providers=lambda: ["anthropic", "openai"])
+    config = Config.model_validate({"identity": url})
+    usage = UsageRows(lambda: config)
+    services = Services(
+        own_store, sign_in, secure=True, providers=lambda: ["anthropic", "openai"], usage=usage
+    )
     app = create_app(source, Metrics(), api=create_api(services))
     transport = httpx.ASGITransport(from_envoy(app), client=(PEER, 1234))
     async with httpx.AsyncClient(transport=transport, base_url="https://gateway.test") as client:
-        yield Api(client, store, sign_in, users, tokens, app, own_store)
+        yield Api(client, store, sign_in, users, tokens, app, own_store, usage)
+    await usage.close()
     await own_store.close()
     await source.close()
     await store.close()
@@ -94,6 +103,6 @@ async def api(path: Path) -> AsyncIterator[Api]:
 
 @pytest.fixture
 async def any_api(store_url: str) -> AsyncIterator[Api]:
-    """The same on each database."""
+    """The API with the same users, on each database."""
     async for filled in _filled(store_url):
         yield filled

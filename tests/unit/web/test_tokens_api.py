@@ -11,6 +11,7 @@ from authz.core.identity import Identity, Rejection
 from authz.core.rules import make_rules
 from authz.core.tokens import parse
 from authz.identity.open import open_source
+from authz.usage.entry import Usage, UsageEntry
 
 from .conftest import Api
 
@@ -28,7 +29,7 @@ async def _create(api: Api, who: str = "alice", **body: object) -> str:
 
 
 async def test_a_token_is_made_listed_and_removed(any_api: Api, store_url: str) -> None:
-    """What Coder's CLI does in a token's life, and each step counts for the next request."""
+    """A token is created, listed, expired and deleted as by Coder's CLI, each effective at once."""
     source = await open_source(store_url)
     text = await _create(any_api, token_name="laptop", lifetime=8 * HOUR)
     token = parse(text)
@@ -83,6 +84,37 @@ async def test_a_key_has_coders_shape(api: Api) -> None:
         "allow_list": ["*:*"],
         "rules": {},
     }
+
+
+async def test_the_last_use_is_that_of_the_recorded_requests(any_api: Api) -> None:
+    """Each answer with a token has the time of its last request at a provider."""
+    text = await _create(any_api, token_name="laptop")
+    rows = await any_api.usage.get()
+    assert rows is not None
+    owner = any_api.users["alice"].id
+    for number, time_ms in enumerate((1_795_861_207_000, 1_795_861_200_000)):
+        await rows.add(
+            [
+                UsageEntry(
+                    id=f"test-{number}",
+                    time_ms=time_ms,
+                    decision="allow",
+                    status=200,
+                    usage=Usage.COMPLETE,
+                    duration_ms=1,
+                    user_id=owner,
+                    token_id=text[:10],
+                )
+            ]
+        )
+    used = "2026-11-28T10:20:07Z"
+    listed = {key["id"]: key["last_used"] for key in await _listed(any_api)}
+    assert listed[text[:10]] == used
+    for path in ("tokens/laptop", text[:10]):
+        assert (await any_api.call("alice", "GET", f"{KEYS}/{path}")).json()["last_used"] == used
+    everyone = await _listed(any_api, "?include_all=true", "root")
+    assert [key["last_used"] for key in everyone if key["id"] == text[:10]] == [used]
+    assert sum(key["last_used"] == used for key in everyone) == 1
 
 
 @pytest.mark.parametrize(
@@ -148,7 +180,7 @@ async def test_what_is_refused(
 
 @pytest.mark.parametrize("scope", ["all", "coder:all"])
 async def test_everything_is_optional(api: Api, scope: str) -> None:
-    """With an empty object, nulls, Coder's defaults and a later field a token is made."""
+    """An empty object, nulls, Coder's defaults and a field of a later version create a token."""
     for body in (b"{}", b" {} ", b'{"lifetime": null, "scopes": null, "later": 1}'):
         answer = await api.call("alice", "POST", f"{KEYS}/tokens", content=body)
         assert answer.status_code == 201, answer.text
@@ -192,7 +224,7 @@ async def test_bodies_that_are_none(api: Api, body: bytes, message: str) -> None
 
 
 async def test_a_misspelt_limit_makes_no_wider_token(api: Api) -> None:
-    """It is refused, and the answer names the field that it stood in, but not what it was."""
+    """A misspelt limit is refused, and the answer names its field but does not quote it."""
     body = {"rules": {"provider": ["openai"]}}
     answer = await api.call("alice", "POST", f"{KEYS}/tokens", json=body)
     assert (answer.status_code, len(await _listed(api))) == (400, 1)
@@ -208,7 +240,7 @@ async def test_a_body_that_is_too_long(api: Api) -> None:
 
 
 async def test_an_owners_token_lives_a_week(api: Api) -> None:
-    """The cap follows the token's owner, whoever makes it; tokenconfig says it in nanoseconds."""
+    """The cap depends on the token's owner, not the caller; tokenconfig has it in nanoseconds."""
     cases = (("root", "me", 168), ("alice", "me", 876_600), ("root", "bob", 876_600))
     for who, target, hours in cases:
         config = await api.call(who, "GET", f"/users/{target}/keys/tokens/tokenconfig")
@@ -232,7 +264,7 @@ async def test_no_tokens_are_null(api: Api) -> None:
 
 
 async def test_rules_are_taken_and_shown(any_api: Api, store_url: str) -> None:
-    """Rules of the request are the token's, and a limited token makes no other."""
+    """A token gets the rules of the request, and a limited token can't create another."""
     rules = {"providers": ["anthropic"], "modes": ["central"]}
     text = await _create(any_api, token_name="ci", rules=rules)
     token = parse(text)
@@ -259,7 +291,7 @@ async def test_rules_are_taken_and_shown(any_api: Api, store_url: str) -> None:
 
 
 async def test_a_slow_body_is_of_no_use_after_the_end(any_api: Api) -> None:
-    """Whose token ends, or who is suspended, while a call's body comes gets nothing by it."""
+    """A call whose token ends, or user is suspended, while its body arrives has no effect."""
     begun, ended = asyncio.Event(), asyncio.Event()
 
     async def body() -> AsyncIterator[bytes]:
@@ -317,7 +349,7 @@ async def test_who_did_it_is_written_down(api: Api) -> None:
     ],
 )
 async def test_other_paths_and_methods(api: Api, method: str, url: str, status: int) -> None:
-    """What there is not is refused in Coder's shape, and nothing of it is kept by anybody."""
+    """Unknown paths and methods are refused in Coder's shape, and no answer may be cached."""
     answer = await api.call("alice", method, url)
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/json; charset=utf-8"
@@ -346,7 +378,7 @@ async def test_a_token_is_rotated(any_api: Api) -> None:
 
 
 async def test_whose_tokens_may_be_rotated(api: Api) -> None:
-    """Those of others are 404, administrators may; limited tokens and bad overlaps may not."""
+    """Others' tokens are a 404 except for administrators; limited tokens and bad overlaps fail."""
     path = f"/users/bot/keys/{api.tokens['bot'][:10]}/rotate"
     assert (await api.call("alice", "POST", path, json={})).status_code == 404
     for overlap in (-1, 1.5, "1h", 2**63):
@@ -360,8 +392,9 @@ async def test_whose_tokens_may_be_rotated(api: Api) -> None:
 
 
 async def test_too_many_tokens_are_refused(api: Api) -> None:
-    """The error has Coder's shape and says what to do."""
-    (await api.own_store.get())._memory.max_tokens = 1
+    """The error has Coder's shape and says what to do; a reload may change the limit."""
+    await api.own_store.get()
+    api.own_store.use(365, 1)
     answer = await api.call("alice", "POST", f"{KEYS}/tokens", json={})
     assert answer.status_code == 400
     assert answer.json() == {

@@ -13,13 +13,14 @@ from authz.config.settings import Config
 from authz.identity.accounts import User
 from authz.identity.open import open_source, open_store
 from authz.identity.store import Store
+from authz.keys.pool import KeyPool
 from authz.metrics import Metrics
 from authz.web.app import create_app
 from authz.web.own_store import OwnStore
 from authz.web.pages.app import create_pages
-from authz.web.pages.context import Pages
-from authz.web.pages.usage_rows import UsageRows
+from authz.web.pages.context import GatewayState, Pages
 from authz.web.sign_in import SignIn
+from authz.web.usage_rows import UsageRows
 from tests.support.browsing import Browser
 
 PASSWORD = "correct horse battery"
@@ -37,14 +38,16 @@ class Site:
     config: Config
     usage: UsageRows
     own_store: OwnStore
+    pools: dict[str, KeyPool]
+    metrics: Metrics
 
     def browser(self) -> Browser:
-        """Return a browser that has never been here."""
+        """Return a browser without any cookies."""
         transport = httpx.ASGITransport(self.app, client=(PEER, 1234))  # type: ignore[arg-type]
         return Browser(httpx.AsyncClient(transport=transport, base_url=ORIGIN), ORIGIN)
 
     async def signed_in(self, name: str) -> Browser:
-        """Return a browser in which somebody is signed in."""
+        """Return a browser in which a user is signed in."""
         browser = self.browser()
         await browser.sign_in(name, PASSWORD)
         assert browser.last.status_code == 200, browser.last.text
@@ -77,9 +80,12 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     )
     own_store, source = OwnStore(url, 365), await open_source(url)
     usage = UsageRows(lambda: config)
-    pages = create_pages(Pages(own_store, SignIn(clock=lambda: 0.0), True, lambda: config, usage))
-    app = create_app(source, Metrics(), pages=pages)
-    yield Site(app, store, users, config, usage, own_store)
+    metrics, pools = Metrics(), dict[str, KeyPool]()
+    gateway = GatewayState(lambda: pools, metrics)
+    sign_in = SignIn(clock=lambda: 0.0)
+    pages = create_pages(Pages(own_store, sign_in, True, lambda: config, usage, gateway=gateway))
+    app = create_app(source, metrics, pages=pages)
+    yield Site(app, store, users, config, usage, own_store, pools, metrics)
     await usage.close()
     await own_store.close()
     await source.close()

@@ -21,8 +21,8 @@ def keyring(monkeypatch: pytest.MonkeyPatch) -> None:
     ring = Keyring([KeyReference(env="K")], {"K": text})
     init = Pages.__init__
 
-    def with_ring(self: Pages, *args: object) -> None:
-        init(self, *args, lambda: ring)  # type: ignore[arg-type, call-arg]
+    def with_ring(self: Pages, *args: object, **more: object) -> None:
+        init(self, *args, lambda: ring, **more)  # type: ignore[arg-type, call-arg]
 
     monkeypatch.setattr(Pages, "__init__", with_ring)
 

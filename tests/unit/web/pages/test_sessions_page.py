@@ -1,4 +1,4 @@
-"""Sessions of the page: signing in and out, what a form must bring, and the headers."""
+"""Sessions of the page: signing in and out, what a form must contain, and the headers."""
 
 import re
 import time
@@ -17,8 +17,8 @@ from authz.web.own_store import OwnStore
 from authz.web.pages.app import _PAGES, create_pages
 from authz.web.pages.context import Pages
 from authz.web.pages.responses import HEADERS
-from authz.web.pages.usage_rows import UsageRows
 from authz.web.sign_in import PER_USER, SignIn
+from authz.web.usage_rows import UsageRows
 from tests.support.browsing import Browser, Parsed
 
 from .conftest import ORIGIN, PASSWORD, Site
@@ -29,7 +29,7 @@ _COMMAND = {"code": "BCDF-GHJK", "port": "4000", "state": "s" * 43, "challenge":
 
 
 async def test_the_session_is_a_cookie_that_no_script_sees(site: Site) -> None:
-    """HttpOnly, Secure, SameSite=Lax, for the page's paths alone; the visitor's cookie goes."""
+    """The cookie is HttpOnly, Secure, SameSite=Lax and for /ui only; the visitor's is removed."""
     browser = site.browser()
     csrf = (await browser.get("/ui/sign-in")).csrf
     answer = await browser.client.post(
@@ -45,7 +45,7 @@ async def test_the_session_is_a_cookie_that_no_script_sees(site: Site) -> None:
 
 
 async def test_who_is_not_signed_in_is_sent_to_sign_in_and_back(site: Site) -> None:
-    """Every page asks for a session, and the page that was asked for comes after it."""
+    """Each page redirects to the sign-in, which leads back to the page that was asked for."""
     browser = site.browser()
     for place in _PAGES:
         path = f"/ui{place.path}".format(
@@ -53,6 +53,10 @@ async def test_who_is_not_signed_in_is_sent_to_sign_in_and_back(site: Site) -> N
             key="a" * 10,
             group=_GROUP,
             provider="openai",
+            budget=_GROUP,
+            owner="user",
+            owner_id=_GROUP,
+            kind="deny_models",
             **_COMMAND,
         )
         if place.is_open or place.get is None:
@@ -82,7 +86,7 @@ async def test_who_is_not_signed_in_is_sent_to_sign_in_and_back(site: Site) -> N
     ],
 )
 async def test_no_sign_in_leads_elsewhere(site: Site, next_path: str) -> None:
-    """What is no path of the page is forgotten, in the form and after it."""
+    """A next path outside the pages is dropped, in the form and after signing in."""
     browser = site.browser()
     form = await browser.client.get("/ui/sign-in", params={"next": next_path})
     assert 'name="next" value=""' in form.text
@@ -95,7 +99,7 @@ async def test_no_sign_in_leads_elsewhere(site: Site, next_path: str) -> None:
 
 
 async def test_a_session_that_was_planted_is_not_kept(site: Site) -> None:
-    """Fixation: signing in gives a new secret, and the session that the browser had is ended."""
+    """Signing in gives a new secret and ends the session that the browser had (fixation)."""
     planted, _ = await site.store.create_session(site.users["alice"])
     browser = site.browser()
     csrf = (await browser.get("/ui/sign-in")).csrf
@@ -117,7 +121,7 @@ async def test_a_session_that_was_planted_is_not_kept(site: Site) -> None:
 
 
 async def test_a_token_is_no_session(site: Site) -> None:
-    """A long-lived token in the session's cookie signs nobody in, nor one of another cookie."""
+    """A long-lived token does not sign a user in, in the session's cookie or in any other."""
     text, _ = await site.store.create_token(site.users["alice"])
     for cookie in ("authz_session", "coder_session_token", "authz_visitor"):
         browser = site.browser()
@@ -128,7 +132,7 @@ async def test_a_token_is_no_session(site: Site) -> None:
 
 
 async def test_signing_in_with_a_token(site: Site) -> None:
-    """One's own token will do, but none that is limited, deleted or a machine's."""
+    """A user's own token signs them in, but not a limited, a deleted or a machine's one."""
     text, key = await site.store.create_token(site.users["bob"])
     browser = site.browser()
     await browser.post("/ui/sign-in", token=text)
@@ -149,7 +153,7 @@ async def test_signing_in_with_a_token(site: Site) -> None:
 
 
 async def test_signing_out_ends_the_session(site: Site) -> None:
-    """The secret is worth nothing afterwards; everywhere ends the others too, and no token."""
+    """Signing out ends the session; signing out everywhere ends all sessions, but no token."""
     token, _ = await site.store.create_token(site.users["alice"], "kept")
     first, second, third = [await site.signed_in("alice") for _ in range(3)]
     kept = first.client.cookies.get("authz_session")
@@ -168,7 +172,15 @@ def _forms(site: Site) -> list[str]:
     bob = site.users["bob"].id
     return [
         f"/ui{place.path}".format(
-            user=bob, key="a" * 10, group=_GROUP, provider="openai", **_COMMAND
+            user=bob,
+            key="a" * 10,
+            group=_GROUP,
+            budget=_GROUP,
+            owner="user",
+            owner_id=_GROUP,
+            kind="deny_models",
+            provider="openai",
+            **_COMMAND,
         )
         for place in _PAGES
         if place.post is not None
@@ -176,7 +188,7 @@ def _forms(site: Site) -> list[str]:
 
 
 async def test_no_form_without_the_sessions_token(site: Site) -> None:
-    """Every form: none, a wrong one, another session's and a visitor's CSRF token are a 403."""
+    """A form gets a 403 if its CSRF token is missing, wrong, another session's or a visitor's."""
     root, alice = await site.signed_in("root"), await site.signed_in("alice")
     visitors = (await site.browser().get("/ui/sign-in")).csrf
     others = (await alice.get(TOKENS)).csrf
@@ -202,7 +214,7 @@ async def test_no_form_without_the_sessions_token(site: Site) -> None:
     ],
 )
 async def test_no_form_from_another_site(site: Site, headers: dict[str, str]) -> None:
-    """Even with the right CSRF token, a form that another site sent is a 403."""
+    """A form from another site gets a 403 even with the right CSRF token."""
     alice = await site.signed_in("alice")
     csrf = (await alice.get(TOKENS)).csrf
     answer = await alice.client.post(f"{TOKENS}/new", data={"csrf": csrf}, headers=headers)
@@ -211,7 +223,7 @@ async def test_no_form_from_another_site(site: Site, headers: dict[str, str]) ->
 
 
 async def test_a_form_is_a_form(site: Site) -> None:
-    """Another content type is a 415, a long body a 413, too many fields a 400."""
+    """Another content type gets a 415, a long body a 413, and too many fields a 400."""
     alice = await site.signed_in("alice")
     csrf = (await alice.get(TOKENS)).csrf
     path, client = f"{TOKENS}/new", alice.client
@@ -223,7 +235,7 @@ async def test_a_form_is_a_form(site: Site) -> None:
 
 
 async def test_every_answer_has_the_headers(site: Site) -> None:
-    """Pages, redirects, errors and files alike; only the files may be kept."""
+    """All answers have their security headers, and only files may be cached."""
     alice = await site.signed_in("alice")
     paths = ["/ui/", TOKENS, "/ui/users", "/ui/nothing", "/ui/usage", "/ui/audit", "/ui/sign-in"]
     for path in paths:
@@ -242,7 +254,7 @@ async def test_every_answer_has_the_headers(site: Site) -> None:
 
 
 async def test_no_redirect_names_a_scheme_or_host(site: Site) -> None:
-    """``/ui`` leads to ``/ui/`` wherever that is; another slash too many is a page not found."""
+    """``/ui`` redirects to ``/ui/`` without a host; another trailing slash is a page not found."""
     browser = site.browser()
     answer = await browser.client.get("/ui", headers={"host": "other.example"})
     assert (answer.status_code, answer.headers["location"]) == (303, "/ui/")
@@ -251,7 +263,7 @@ async def test_no_redirect_names_a_scheme_or_host(site: Site) -> None:
 
 
 async def test_too_many_tries_are_refused(site: Site) -> None:
-    """The API's limit counts here: a 429 says when to come again, with the right password too."""
+    """The API's limit applies too: even the right password gets a 429 that says when to retry."""
     browser = site.browser()
     csrf = (await browser.get("/ui/sign-in")).csrf
     for _ in range(PER_USER):
@@ -263,7 +275,7 @@ async def test_too_many_tries_are_refused(site: Site) -> None:
 
 
 async def test_a_suspended_user_is_out_with_the_next_page(site: Site) -> None:
-    """So is one whose session has expired."""
+    """A user who is suspended, or whose session has expired, is signed out with the next page."""
     alice, bob = await site.signed_in("alice"), await site.signed_in("bob")
     await site.store.set_status(site.users["alice"], "suspended")
     assert (await alice.get(TOKENS)).one("h1").text == "Sign in"
@@ -273,7 +285,7 @@ async def test_a_suspended_user_is_out_with_the_next_page(site: Site) -> None:
 
 
 async def test_where_coder_keeps_the_tokens_the_page_says_so() -> None:
-    """Every page is one that leads to Coder's, and none asks for a password."""
+    """Each page links to Coder's, and none asks for a password."""
     url = "https://coder.example.com"
     pages = create_pages(
         Pages(OwnStore(url, 365), SignIn(), True, _no_config, UsageRows(_no_config))
@@ -293,7 +305,7 @@ def _no_config() -> Config:
 
 
 async def test_the_one_time_link_makes_the_first_administrator_once(site: Site) -> None:
-    """With the code somebody becomes an owner with a password; the same code again is refused."""
+    """The code makes one owner with a password; using the same code again is refused."""
     await site.store.delete_user(site.users["root"])
     code = first_link.make_code(site.config).reveal()
     assert code not in first_link.link_file(site.config).read_text()
@@ -322,7 +334,7 @@ async def test_the_one_time_link_makes_the_first_administrator_once(site: Site) 
 async def test_the_link_is_of_no_use_later_or_beside_an_owner(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After 15 minutes, or once an owner has a password, the code is refused."""
+    """The code is refused after 15 minutes, or once an owner has a password."""
     code = first_link.make_code(site.config)
     fields = {"name": "admin", "password": "a long new one", "again": "a long new one"}
     page = await site.browser().post("/ui/first-administrator", code=code.reveal(), **fields)
@@ -335,7 +347,7 @@ async def test_the_link_is_of_no_use_later_or_beside_an_owner(
 
 
 async def test_a_code_is_taken_once(site: Site) -> None:
-    """Of several takers one gets it, and a broken file is no code."""
+    """A code can be taken only once, and a broken file holds no code."""
     code = first_link.make_code(site.config)
     assert [first_link.take(site.config, code) for _ in range(3)] == [True, False, False]
     first_link.link_file(site.config).write_text("[]")
@@ -343,7 +355,7 @@ async def test_a_code_is_taken_once(site: Site) -> None:
 
 
 async def test_no_store_is_a_503(site: Site) -> None:
-    """A store that can't be asked shows nobody anything, and no detail of why."""
+    """A store that can't be asked gives a 503 without any detail of the failure."""
     alice = await site.signed_in("alice")
     store = await open_store(site.config.identity, create=False)
     await store._database.execute("ALTER TABLE api_keys RENAME TO gone")
@@ -354,7 +366,7 @@ async def test_no_store_is_a_503(site: Site) -> None:
 
 
 async def test_a_machines_session_opens_no_page(site: Site) -> None:
-    """A session that ``coder login`` made for a service account signs no browser in."""
+    """A session that ``coder login`` made for a service account does not sign a browser in."""
     for name, target in (("bot", "/ui/sign-in"), ("alice", "/ui/account/tokens")):
         text, _ = await site.store.create_session(site.users[name])
         browser = site.browser()
@@ -365,9 +377,9 @@ async def test_a_machines_session_opens_no_page(site: Site) -> None:
 
 @pytest.mark.parametrize("who", ["alice", None])
 async def test_every_path_of_the_page_is_a_page(site: Site, who: str | None) -> None:
-    """An unknown path, a wrong method, a form that is none or too long: an answer in HTML.
+    """An unknown path, a wrong method and a malformed or too long form are answered in HTML.
 
-    So it is also for a browser that is not signed in.
+    This also applies to a browser that is not signed in.
     """
     browser = await site.signed_in(who) if who else site.browser()
     await browser.get("/ui/sign-in")
@@ -399,7 +411,7 @@ async def test_every_path_of_the_page_is_a_page(site: Site, who: str | None) -> 
 
 
 async def test_a_failure_is_a_page(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What goes wrong inside is a 500 in HTML that tells nothing of it."""
+    """An internal error is a 500 in HTML that reveals no detail."""
 
     async def fail(*_: object) -> None:
         raise RuntimeError("a secret")
