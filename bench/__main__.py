@@ -17,10 +17,11 @@ from bench.samples import Options
 from bench.summary import summarize
 from bench.targets import targets
 from bench.variants import BASELINE, CORE, Variant
-from bench.world import BenchError, Streams, world
+from bench.world import REALISTIC, BenchError, Streams, world
 
-_QUICK = Options(seconds=0.2, rounds=1, stream_rounds=1)
+_QUICK = Options(seconds=0.2, rounds=1, stream_rounds=1, realistic_rounds=1)
 _QUICK_STREAMS = Streams(streams=20, events=3, interval=0.05)
+_QUICK_REALISTIC = replace(REALISTIC, streams=10, events=10)
 
 
 @click.command()
@@ -28,6 +29,12 @@ _QUICK_STREAMS = Streams(streams=20, events=3, interval=0.05)
 @click.option("--rounds", type=click.IntRange(1), default=Options.rounds, show_default=True)
 @click.option(
     "--stream-rounds", type=click.IntRange(0), default=Options.stream_rounds, show_default=True
+)
+@click.option(
+    "--realistic-rounds",
+    type=click.IntRange(0),
+    default=Options.realistic_rounds,
+    show_default=True,
 )
 @click.option(
     "--connections", type=click.IntRange(1, 500), default=Options.connections, show_default=True
@@ -47,6 +54,7 @@ def main(
     seconds: float,
     rounds: int,
     stream_rounds: int,
+    realistic_rounds: int,
     connections: int,
     streams: int,
     quick: bool,
@@ -55,27 +63,28 @@ def main(
     output: str,
 ) -> None:
     """Measure what authz costs, beside Envoy alone and what a user would take instead."""
-    options = Options(seconds, rounds, connections, stream_rounds)
-    load = Streams(streams)
+    options = Options(seconds, rounds, connections, stream_rounds, realistic_rounds)
+    load, real = Streams(streams), REALISTIC
     if quick:
-        options, load = replace(_QUICK, connections=connections), _QUICK_STREAMS
+        options = replace(_QUICK, connections=connections)
+        load, real = _QUICK_STREAMS, _QUICK_REALISTIC
     variants = _chosen(only, CORE if quick else VARIANTS)
     signal.signal(signal.SIGTERM, _exit)  # so that everything is stopped and removed
     state = machine.look(0.1 if quick else 1.0)
     _tell(f"the machine: {state}")
     try:
-        with world(load) as surroundings:
+        with world(load, real) as surroundings:
             found = Run(surroundings, variants, options, _tell).measure()
     except (AuthzError, BenchError) as error:
         sys.exit(f"bench: {error}")
     summary = summarize(found)
     summary = replace(summary, targets=targets(found, summary))
-    text = report.as_text(summary, options, load, state)
-    figures = report.as_json(summary, options, load, state)
+    text = report.as_text(summary, options, load, real, state)
+    figures = report.as_json(summary, options, load, real, state)
     click.echo(figures if output == "json" else text)
     if folder is not None:
         try:
-            docs.write(folder, text, figures)
+            docs.write(folder, text, figures, report.as_short_text(summary))
         except BenchError as error:
             sys.exit(f"bench: {error}")
 

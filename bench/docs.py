@@ -14,13 +14,19 @@ PLOTS = "performance"
 """The folder of plots, beside ``performance.md``."""
 
 
-def write(folder: Path, text: str, figures: str) -> None:
-    """Rewrite the section ``bench``, and the plots with the figures they are made of.
+def write(folder: Path, text: str, figures: str, short: str) -> None:
+    """Rewrite the section ``bench``, the plots with their figures, and the README's table.
+
+    Args:
+        folder: of the documentation, beside which the README is.
+        text: the report.
+        figures: the same as JSON.
+        short: the README's section.
 
     Without matplotlib there are no plots, and the section says why.
 
     Raises:
-        BenchError: ``performance.md`` has no such section.
+        BenchError: ``performance.md`` or the README has no such section.
     """
     plots = folder / PLOTS
     plots.mkdir(exist_ok=True)
@@ -37,6 +43,7 @@ def write(folder: Path, text: str, figures: str) -> None:
         print(f"no plots: {error}", file=sys.stderr)
         pictures = f"No plots: {error}."
     replace_section(folder / "performance.md", "bench", f"{text.strip()}\n\n{pictures}")
+    replace_section(folder.absolute().parent / "README.md", "bench.realistic", short)
 
 
 def replace_section(file: Path, name: str, text: str) -> None:

@@ -1,4 +1,4 @@
-"""What a check costs inside authz's process, part by part: ``python -m bench.inprocess``.
+"""Measure a check in authz's process, part by part: ``python -m bench.inprocess``.
 
 No Envoy, no network, one process. CPU µs, the least of several repeats, since whatever else a
 machine does only adds to it. Parts are timed alone, so they need not add up to the whole.
@@ -7,15 +7,12 @@ machine does only adds to it. Parts are timed alone, so they need not add up to 
 import asyncio
 import itertools
 import random
-import struct
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-
-import hpack
 
 from authz.check import ext_authz
 from authz.check.authorizer import Authorizer
@@ -27,20 +24,19 @@ from authz.config.settings import Config
 from authz.core.tokens import parse
 from authz.external.reader import ExternalReader
 from authz.identity.open import open_source, open_store
+from authz.identity.sqlite_source import SQLiteSource
 from authz.keys.pool import KeyPool
 from authz.keys.sources import FileKey
 from authz.metrics import Metrics
 from authz.pb import ext_authz_pb2 as pb
 from authz.pb import external_check_pb2 as external
 from authz.transport.common import UnaryMethod
-from authz.transport.http2 import frames
 from authz.transport.http2.connection import Connection
 from authz.usage.entry import Tokens, Usage, UsageEntry
 from authz.usage.metrics import UsageMetrics
-from bench.message import request
+from bench.questions import BASE_URL, Calls, begin, check_question
 
 _REPEATS, _TIMES = 7, 5_000
-_URL = "https://api.anthropic.com/"
 
 
 def _least(work: Callable[[], object]) -> float:
@@ -61,24 +57,6 @@ def _now(awaitable: Awaitable[Any]) -> None:
     except StopIteration:
         return
     raise RuntimeError("it has waited")
-
-
-def _question(token: str) -> bytes:
-    """Return the question that Envoy asks about the benchmark's request."""
-    asked = pb.CheckRequest()
-    http = asked.attributes.request.http
-    http.method, http.path = "POST", "/anthropic/v1/messages"
-    head = request(token).decode().partition("\r\n\r\n")[0].split("\r\n")[1:]
-    headers = [(":method", "POST"), (":path", http.path), ("x-forwarded-proto", "http")]
-    headers += [(name.lower(), value) for name, _, value in (line.partition(": ") for line in head)]
-    headers.append(("x-request-id", "8a2c1b1a-1111-4111-8111-111111111111"))
-    for name, value in headers:
-        field = pb.HeaderValue(key=name, raw_value=value.encode())
-        http.header_map.headers.append(field.SerializeToString())
-    for name, value in (("provider", "anthropic"), ("base_url", _URL), ("supported", "true")):
-        fact = pb.ContextExtension(key=name, value=value)
-        asked.attributes.context_extensions.append(fact.SerializeToString())
-    return asked.SerializeToString()
 
 
 def _external_questions(own: bytes) -> list[bytes]:
@@ -118,17 +96,6 @@ def _marked(own: bytes, mark: str) -> bytes:
     return asked.SerializeToString()
 
 
-class _Nowhere(asyncio.Transport):
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        pass
-
-    def is_closing(self) -> bool:
-        return False
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-
 def _transport(question: bytes) -> float:
     """Time the HTTP/2 server's own part of a call."""
 
@@ -136,30 +103,11 @@ def _transport(question: bytes) -> float:
         return bytes(600)
 
     connection = Connection({METHOD: UnaryMethod(answer, immediate=True)}, set())
-    connection.connection_made(_Nowhere())
-    connection.data_received(frames.PREFACE + frames.settings({}))
-    connection.data_received(frames.window_update(0, 1 << 30))
-    encoder = hpack.Encoder()
-    head = [
-        *((":method", "POST"), (":scheme", "http"), (":path", METHOD), (":authority", "authz")),
-        *(("te", "trailers"), ("content-type", "application/grpc"), ("grpc-timeout", "2000m")),
-    ]
-    data = struct.pack(">BL", 0, len(question)) + question
-    stream = -1
-
-    def call() -> None:
-        nonlocal stream
-        stream += 2
-        connection.data_received(
-            frames.frame(frames.HEADERS, frames.END_HEADERS, stream, encoder.encode(head))
-            + frames.frame(frames.DATA, frames.END_STREAM, stream, data)
-        )
-
-    def made() -> None:
-        encoder.encode(head)
-        frames.frame(frames.DATA, 0, 1, data)
-
-    return _least(call) - _least(made)
+    begin(connection)
+    calls = Calls()
+    return _least(lambda: connection.data_received(calls.make([question]))) - _least(
+        lambda: calls.make([question])
+    )
 
 
 async def _main(folder: Path) -> None:
@@ -170,7 +118,7 @@ async def _main(folder: Path) -> None:
     await store.close()
     key_file = folder / "key"
     key_file.write_text("sk-ant-0123456789abcdef")
-    provider = {"name": "anthropic", "type": "anthropic", "base_url": _URL}
+    provider = {"name": "anthropic", "type": "anthropic", "base_url": BASE_URL}
     values = {"identity": identity, "providers": [provider | {"key": {"file": str(key_file)}}]}
     config = Config.model_validate(values)
     route = {"httproute": "ai/anthropic", "path": "/anthropic", "provider": "anthropic"}
@@ -180,7 +128,8 @@ async def _main(folder: Path) -> None:
     mark = "0" * 64
     reader = ExternalReader(gateways, Secrets(None, mark))
     both = Authorizer(gateways, source, metrics=metrics, reader=reader)
-    question, token = _question(text), parse(text)
+    question, token = check_question(text), parse(text)
+    assert isinstance(source, SQLiteSource)
     theirs, ours = itertools.cycle(_external_questions(question)), _marked(question, mark)
     assert token is not None
     pool = KeyPool("anthropic", [FileKey(key_file)], has_cooldown=False)
@@ -203,22 +152,22 @@ async def _main(folder: Path) -> None:
         metrics.check_took(0.0001)
 
     parts: dict[str, Callable[[], object]] = {
-        "the whole check": lambda: _now(authorizer.check(question)),
+        "the whole check": lambda: authorizer.answer(question),
         "reading the question (upb)": lambda: ext_authz.read(question),
         "its headers and facts": lambda: decision_cache.get(decision_cache.key_of(check)),
-        "the look-up in SQLite": lambda: _now(source.verify(token)),
+        "the look-up in SQLite": lambda: source.verify_now(token),
         "the central key, in a file": pool.choose,
         "counting": count,
-        "place and number in the answer": lambda: ext_authz.with_entry_id(
-            ext_authz.with_path(answer, "/anthropic/v1/messages"), ids.next()
+        "place and number in the answer": lambda: ext_authz.with_path_and_id(
+            answer, "/anthropic/v1/messages", ids.next()
         ),
         "counting a request's usage": lambda: usage.count(entry),
     }
     for name, work in parts.items():
         print(f"| {name} | {_least(work):.1f} |")
-    own = _least(lambda: _now(authorizer.check(question)))
-    beside = _least(lambda: _now(both.check(ours)))
-    other = _least(lambda: _now(both.check(next(theirs))))
+    own = _least(lambda: authorizer.answer(question))
+    beside = _least(lambda: both.answer(ours))
+    other = _least(lambda: both.answer(next(theirs)))
     print(f"| the whole check, with external_gateways | {beside:.1f} |")
     print(f"| the whole check of an external gateway | {other:.1f} |")
     print(f"| the same, as a multiple of our own Envoy's in this run | {other / own:.2f} |")

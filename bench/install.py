@@ -1,4 +1,4 @@
-"""What a peer needs, installed below ``bench/out/`` in pinned versions and used again later.
+"""Install what peers need below ``bench/out/``, in pinned versions, and use it again later.
 
 No installation touches the system or the project's own environment, and none needs root.
 """
@@ -48,6 +48,26 @@ def npm(name: str, *packages: str) -> Path:
         _run([program, "install", "--prefix", folder, *options, *packages])
 
     return _once(name, " ".join(packages), fill)
+
+
+def go(name: str, source: Path) -> Path:
+    """Build a Go program from its folder, with the modules of its ``go.sum``, and return it.
+
+    Raises:
+        BenchError: there is no Go, or a module can't be had.
+    """
+    program = shutil.which("go")
+    if program is None:
+        raise BenchError("there is no Go here")
+    files = sorted(file for file in source.iterdir() if file.name.startswith(("go.", "main.")))
+
+    def fill(folder: Path) -> None:
+        for file in files:
+            shutil.copy(file, folder)
+        settings = ["-trimpath", "-buildvcs=false", "-ldflags=-s -w"]
+        _run([program, "build", *settings, "-o", name, "."], folder)
+
+    return _once(name, "\n".join(file.read_text() for file in files), fill) / name
 
 
 def debian(name: str, packages: Sequence[str]) -> Path:

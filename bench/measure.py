@@ -5,15 +5,26 @@ from collections.abc import Callable, Mapping, Sequence
 
 from bench import load, streams
 from bench.generator import generate, open_streams
-from bench.message import upstream_request
+from bench.message import upstream_request, with_body_of
 from bench.processes import Watched, machine_busy_seconds
-from bench.samples import BUSY, RATES, SLOW_RATE, Measured, Options, Sample, StreamSample
+from bench.samples import (
+    BUSY,
+    FIXED,
+    RATES,
+    REALISTIC,
+    SLOW_RATE,
+    STREAMS,
+    Measured,
+    Options,
+    Sample,
+    StreamSample,
+)
 from bench.variants import BASELINE, PRODUCT, Running, Variant
-from bench.world import BenchError, World
+from bench.world import BenchError, Streams, World
 
 _SCHEDULE_CONNECTIONS = 16
 _HEADROOM = 1.5
-"""How much more than a rate a peer has to do with all connections busy, to be asked for it."""
+"""A peer is asked for a rate only if it reaches this multiple with all connections busy."""
 _RAMP_SECONDS = 1.0
 _STREAMS_SECONDS = 120.0
 
@@ -64,8 +75,12 @@ class Run:
             what = f"{self._world.streams.streams} streams"
             self._tell(f"round {number + 1} of {self._options.stream_rounds}: {what}")
             self.found.direct_streams.append(open_streams(self._direct_streams(), lambda: None))
-            for name in self._rotated(number):
-                self._try(name, self._open_streams, part="streams")
+            for name in self._rotated(number, STREAMS):
+                self._try(name, self._open_streams, part=STREAMS)
+        for number in range(self._options.realistic_rounds):
+            self._tell(f"round {number + 1} of {self._options.realistic_rounds}: {REALISTIC}")
+            for name in self._rotated(number, REALISTIC):
+                self._try(name, self._send_realistic, part=REALISTIC)
         return self.found
 
     def _try(self, name: str, work: Callable[[str], None], part: str = "") -> None:
@@ -81,7 +96,9 @@ class Run:
             self._tell(f"left out: {title}: {error}")
             self.found.left_out[title] = str(error)
             self._failed.add((name, part))
-            self.found.streams.pop(name, None)
+            for key, samples in ((STREAMS, self.found.streams), (REALISTIC, self.found.realistic)):
+                if part in ("", key):
+                    samples.pop(name, None)
             if not part:
                 self._running.pop(name, None)
                 self.found.samples.pop(name, None)
@@ -92,7 +109,7 @@ class Run:
         self._running[name] = running
         detail = f" ({running.detail})" if running.detail else ""
         self.found.titles[name] = variant.title + detail
-        self._rates[name] = set() if variant.peer else set(RATES)
+        self._rates[name] = set() if variant.peer or FIXED not in variant.parts else set(RATES)
         generate(self._job(running, BUSY, seconds=0.2))
 
     def _round(self, number: int) -> None:
@@ -120,7 +137,7 @@ class Run:
     def _choose_rates(self) -> None:
         """Ask a peer only for rates that it can do; the slow one is for those that can't do all."""
         for name in self._running:
-            if not self._variants[name].peer:
+            if not self._variants[name].peer or FIXED not in self._variants[name].parts:
                 continue
             capacity = self.found.of(name, BUSY)[0].requests_per_second
             self._rates[name] = {rate for rate in RATES if rate * _HEADROOM <= capacity}
@@ -128,9 +145,9 @@ class Run:
                 for compared in {name, BASELINE, PRODUCT} & set(self._running):
                     self._rates[compared].add(SLOW_RATE)
 
-    def _rotated(self, by: int) -> list[str]:
+    def _rotated(self, by: int, part: str = BUSY) -> list[str]:
         """Let no variant always come right after the same other one."""
-        names = list(self._running)
+        names = [name for name in self._running if part in self._variants[name].parts]
         start = by % len(names)
         return names[start:] + names[:start]
 
@@ -168,6 +185,13 @@ class Run:
         )
 
     def _open_streams(self, name: str) -> None:
+        self.found.streams.setdefault(name, []).append(self._streamed(name, self._world.streams))
+
+    def _send_realistic(self, name: str) -> None:
+        sample = self._streamed(name, self._world.realistic)
+        self.found.realistic.setdefault(name, []).append(sample)
+
+    def _streamed(self, name: str, what: Streams) -> StreamSample:
         running = self._running[name]
         memory = _memory(running.processes)
 
@@ -175,20 +199,24 @@ class Run:
             for key, now in _memory(running.processes).items():
                 memory[key] = max(memory[key], now)
 
-        job = self._streams_job(running.port, running.ask(self._world.token, True))
-        before = sum(_cpu(running.processes).values())
+        request = with_body_of(what.body, running.ask(self._world.token, True))
+        job = self._streams_job(running.port, request, what)
+        before = _cpu(running.processes)
         outcome = open_streams(job, watch)
-        used = sum(_cpu(running.processes).values()) - before
-        sample = StreamSample(outcome, used / outcome.events * 1e6, memory)
-        self.found.streams.setdefault(name, []).append(sample)
+        used = {key: now - before[key] for key, now in _cpu(running.processes).items()}
+        return StreamSample(
+            outcome,
+            sum(used.values()) / outcome.events * 1e6,
+            memory,
+            {key: seconds / outcome.streams * 1e6 for key, seconds in used.items()},
+        )
 
     def _direct_streams(self) -> streams.Job:
         """Return the job for the provider itself, which shows what it and the generator add."""
         request = upstream_request(streaming=True)
-        return self._streams_job(self._world.streaming_port, request)
+        return self._streams_job(self._world.streaming_port, request, self._world.streams)
 
-    def _streams_job(self, port: int, request: bytes) -> streams.Job:
-        what = self._world.streams
+    def _streams_job(self, port: int, request: bytes, what: Streams) -> streams.Job:
         return streams.Job(
             port=port,
             request=request.decode(),

@@ -71,6 +71,10 @@ def draw(figures: Figures, folder: Path) -> None:
     ) -> list[tuple[str, float, float | None]]:
         return [(titles[name], first(one), second(one)) for name, one in found.items()]
 
+    whole = rows(figures["realistic"], lambda one: one["cpu_ms_total"], lambda _: None)
+    if whole:
+        title = "A realistic request: CPU of the whole request, all processes"
+        _bars(folder / "realistic.svg", title, "ms", whole)
     busy = figures["throughput"]
     cpu = rows(busy, lambda one: one["cpu_us_total"], lambda _: None)
     _bars(folder / "cpu.svg", "CPU per request, all processes, every connection busy", "µs", cpu)

@@ -10,12 +10,10 @@ import click
 
 from bench import load, message
 from bench.generator import generate
-from bench.variants import Running, canned
+from bench.variants import COUNTS, Running, canned, providers
 from bench.world import BenchError, World, wait_for_status, world
 
-COUNTS = (1, 4, 20)
 _CONNECTIONS = 16
-_TYPES = ("openai", "anthropic", "copilot")
 
 
 @click.command()
@@ -54,14 +52,7 @@ def measure(surroundings: World, rounds: int, seconds: float) -> list[list[float
 
 def _start(surroundings: World, count: int) -> Running:
     name = f"providers-{count}"
-    key = {"file": str(surroundings.folder / "central.key")}
-    url = surroundings.provider_url(message.PROVIDER)
-    others = [
-        {"name": f"other-{number}", "type": _TYPES[number % len(_TYPES)], "base_url": url}
-        for number in range(1, count)
-    ]
-    last = {"name": message.PROVIDER, "type": "anthropic", "base_url": url, "key": key}
-    running = canned(surroundings, name, providers=[*others, last])
+    running = canned(surroundings, name, providers=providers(surroundings, count))
     wait_for_status(running.port, message.request(surroundings.token), 200, [])
     return running
 

@@ -23,6 +23,7 @@ from tabulate import tabulate
 from authz.certificates.ca import make_ca
 from authz.config.loading import load
 from authz.config.uses import Uses
+from authz.core.providers import PROVIDER_TYPES
 from authz.envoy.render import render
 from authz.errors import AuthzError
 from authz.sds.leaves import make_leaves
@@ -111,7 +112,8 @@ def ours(surroundings: World) -> Proxy:
     _, file = surroundings.config("proxy", proxy={"listen": f"127.0.0.1:{port}", "ca": ca})
     values = yaml.safe_load(file.read_text())
     for provider in values["providers"]:
-        provider["public_url"] = f"https://api.{provider['name']}.com"
+        prefix = PROVIDER_TYPES[provider["type"]].client_prefix
+        provider["public_url"] = f"https://api.{provider['name']}.com{prefix}"
     file.write_text(yaml.safe_dump(values))
     config = load(file, uses=Uses.KEYS, environ={})
     make_ca(Path(ca["cert_file"]), Path(ca["key_file"]), "bench")

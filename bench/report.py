@@ -13,18 +13,23 @@ from bench.variants import BASELINE
 from bench.world import Streams
 
 
-def as_json(summary: Summary, options: Options, streams: Streams, state: State) -> str:
+def as_json(
+    summary: Summary, options: Options, streams: Streams, real: Streams, state: State
+) -> str:
     """Return the report for programs, among them ``plot.py``."""
     values = {
         "machine": facts(),
         "before": asdict(state),
         "options": asdict(options) | asdict(streams),
+        "realistic_request": asdict(real),
         **asdict(summary),
     }
     return json.dumps(values, indent=2, ensure_ascii=False)
 
 
-def as_text(summary: Summary, options: Options, streams: Streams, state: State) -> str:
+def as_text(
+    summary: Summary, options: Options, streams: Streams, real: Streams, state: State
+) -> str:
     """Return the report for people."""
     about = ", ".join(f"{name} {value}" for name, value in facts().items())
     busy = " - too much to trust a tail" if summary.others > QUIET else ""
@@ -34,6 +39,7 @@ def as_text(summary: Summary, options: Options, streams: Streams, state: State) 
         "latency are taken within each round.\n"
         f"Before the run: {state}. Meanwhile other programs used {summary.others:.2f} "
         f"cores{busy}.",
+        *([_realistic(summary, real)] if summary.realistic else []),
         _throughput(summary, options),
         *(_latency(summary, rate, found) for rate, found in summary.latency.items()),
     ]
@@ -45,6 +51,45 @@ def as_text(summary: Summary, options: Options, streams: Streams, state: State) 
     if summary.targets:
         parts.append(_targets(summary))
     return "\n\n".join(parts) + "\n"
+
+
+def _realistic(summary: Summary, what: Streams) -> str:
+    rows = [
+        (
+            summary.titles[name],
+            " + ".join(f"{process} {value:,.1f}" for process, value in one.cpu_ms.items())
+            if len(one.cpu_ms) > 1
+            else next(iter(one.cpu_ms)),
+            f"{one.cpu_ms_total:,.1f}",
+            f"{one.cpu_ms_range[0]:,.1f} to {one.cpu_ms_range[1]:,.1f}",
+            f"{one.times:,.2f}",
+            f"{one.delay_ms['p50']:,.2f}",
+            f"{one.delay_ms['p99']:,.2f}",
+        )
+        for name, one in summary.realistic.items()
+    ]
+    title = (
+        f"A realistic request: a body of {what.body / 1000:,.0f} KB, and {what.events} events in "
+        f"{what.events * what.interval:.0f} s; {what.streams} at once. CPU ms of the whole "
+        "request, all processes; ms of an event from the provider to the client"
+    )
+    head = ("variant", "by process", "CPU ms", "range", "times no auth", "delay p50", "p99")
+    return _table(title, head, rows)
+
+
+def as_short_text(summary: Summary) -> str:
+    """Return the realistic request for the README: a row for each variant."""
+    rows = [
+        (summary.titles[name], f"{one.cpu_ms_total:,.1f} ms", f"{one.times:,.2f}")
+        for name, one in summary.realistic.items()
+    ]
+    head = ("", "CPU, all processes", "over Envoy alone")
+    align = ("left", "right", "right")
+    table = tabulate(rows, head, tablefmt="github", colalign=align, disable_numparse=True)
+    if summary.others <= QUIET:
+        return table
+    others = f"{summary.others:.1f} cores of other work"
+    return f"{table}\n\nMeasured beside {others}: trust the order, not the digits."
 
 
 def _throughput(summary: Summary, options: Options) -> str:

@@ -1,4 +1,4 @@
-"""What a run finds: samples by variant and phase, streams, memory, and what was left out."""
+"""Results of a run: samples by variant and phase, streams, memory, and omitted variants."""
 
 from dataclasses import dataclass, field
 
@@ -6,6 +6,9 @@ from bench.streams import Outcome
 
 BUSY = "busy"
 """The phase in which every connection is kept busy; the others are called by their rate."""
+FIXED, STREAMS, REALISTIC = "fixed rates", "streams", "realistic requests"
+EVERYTHING = frozenset({BUSY, FIXED, STREAMS, REALISTIC})
+"""The parts of a run; a variant names those that it takes part in."""
 RATES = (200, 1000)
 SLOW_RATE = 20
 """For peers that can't do all of ``RATES``."""
@@ -13,12 +16,13 @@ SLOW_RATE = 20
 
 @dataclass(frozen=True)
 class Options:
-    """How long, how often, how many."""
+    """The length, repetitions and concurrency of measurements."""
 
     seconds: float = 2.5
     rounds: int = 4
     connections: int = 32
     stream_rounds: int = 2
+    realistic_rounds: int = 3
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Sample:
 
     Attributes:
         cpu_us: CPU per request of each of the variant's processes.
-        others: CPU of the machine that was spent on nothing of ours, of one core.
+        others: CPU that other processes of the machine used, in cores.
     """
 
     phase: str
@@ -53,12 +57,14 @@ class StreamSample:
 
     Attributes:
         cpu_us: CPU per event, of all of the variant's processes.
+        request_us: CPU per request, by process.
         memory_mb: the most that each process had meanwhile.
     """
 
     outcome: Outcome
     cpu_us: float
     memory_mb: dict[str, float]
+    request_us: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -70,6 +76,7 @@ class Measured:
         ceiling: requests per second of the generator and the provider alone, by round.
         memory_mb: by variant and process, before any load and after the requests.
         streams: by variant, the rounds in order.
+        realistic: realistic requests by variant, the rounds in order.
         direct_streams: straight from the provider, by round.
         titles: by variant, with what only the run knows, such as versions.
         left_out: by title, why a peer is not in the report.
@@ -79,6 +86,7 @@ class Measured:
     ceiling: list[float] = field(default_factory=list)
     memory_mb: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)
     streams: dict[str, list[StreamSample]] = field(default_factory=dict)
+    realistic: dict[str, list[StreamSample]] = field(default_factory=dict)
     direct_streams: list[Outcome] = field(default_factory=list)
     titles: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 
 from authz.core.tokens import parse
@@ -15,8 +16,16 @@ from tests.support.postgres import running_server
 _USER = "0d6ec7f4-9ea1-4d3c-8f0e-1f2e3d4c5b6a"
 
 
-def postgresql(world: World, name: str) -> Running:
-    """Start the pair on a PostgreSQL server of its own, reached over a Unix socket."""
+def postgresql(workers: int = 1) -> Callable[[World, str], Running]:
+    """Return what starts the pair on a PostgreSQL server of its own, over a Unix socket."""
+
+    def begin(world: World, name: str) -> Running:
+        return _postgresql(world, name, workers)
+
+    return begin
+
+
+def _postgresql(world: World, name: str, workers: int) -> Running:
     server = world.stack.enter_context(running_server())
     database = server.database()
     url = server.url(database)
@@ -32,7 +41,7 @@ def postgresql(world: World, name: str) -> Running:
         f" VALUES ('{token.id}', '\\x{token.digest.hex()}', '{_USER}', now() + interval '1 day',"
         " now(), now(), 'token', 86400, 'bench')",
     )
-    running = product(identity=url)(world, name)
+    running = product(identity=url, authz={"workers": workers})(world, name)
     postmaster = int((server.folder / "data" / "postmaster.pid").read_text().split()[0])
     processes = {**running.processes, "postgres": Watched(postmaster)}
     return replace(running, processes=processes)

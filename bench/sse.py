@@ -2,7 +2,8 @@
 
 Like ``upstream.py`` it gives 200 only to the central key without a token. All processes of a
 machine share the monotonic clock, so the reader can tell how long an event was under way.
-Run as ``python -m bench.sse PORT EVENTS INTERVAL`` (seconds).
+Run as ``python -m bench.sse PORT EVENTS INTERVAL EVENTS INTERVAL`` (seconds): the second pair is
+for requests with a long body.
 """
 
 import asyncio
@@ -21,6 +22,9 @@ _HEAD = (
 )
 _REFUSED = b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n"
 _KEY = f"\nx-api-key: {CENTRAL_KEY}\r".encode()
+
+
+_LONG_BODY = 50_000
 
 
 def _chunk(event: dict[str, Any]) -> bytes:
@@ -71,9 +75,9 @@ def event(now_ns: int) -> bytes:
 class _Protocol(asyncio.Protocol):
     """One connection: a request at a time, told by its head and content-length."""
 
-    def __init__(self, events: int, interval: float) -> None:
-        self._events = events
-        self._interval = interval
+    def __init__(self, short: tuple[int, float], long: tuple[int, float]) -> None:
+        self._short, self._long = short, long
+        self._interval = 0.0
         self._buffer = b""
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
@@ -93,11 +97,12 @@ class _Protocol(asyncio.Protocol):
         elif len(body) < int(lines.partition(b"\ncontent-length:")[2].partition(b"\r")[0] or 0):
             return
         self._buffer = b""
+        events, self._interval = self._long if len(body) > _LONG_BODY else self._short
         if _KEY not in lines or b"\nauthorization:" in lines:
             self._transport.write(_REFUSED)
             return
         self._transport.write(_HEAD + _BEGIN + event(time.monotonic_ns()))
-        self._later(self._loop.time() + self._interval, self._events - 1)
+        self._later(self._loop.time() + self._interval, events - 1)
 
     def _later(self, when: float, left: int) -> None:
         self._loop.call_at(when, self._next, when, left)
@@ -112,12 +117,14 @@ class _Protocol(asyncio.Protocol):
             self._transport.write(_END)
 
 
-async def _serve(port: int, events: int, interval: float) -> None:
+async def _serve(port: int, short: tuple[int, float], long: tuple[int, float]) -> None:
     server = await asyncio.get_running_loop().create_server(
-        lambda: _Protocol(events, interval), "127.0.0.1", port, backlog=1024
+        lambda: _Protocol(short, long), "127.0.0.1", port, backlog=1024
     )
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])))
+    _port, *_pace = sys.argv[1:]
+    _short, _long = ((int(_pace[at]), float(_pace[at + 1])) for at in (0, 2))
+    uvloop.run(_serve(int(_port), _short, _long))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from bench import streams
+from bench.realistic import Realistic, realistic
 from bench.samples import BUSY, Measured, Sample, StreamSample
 from bench.variants import BASELINE
 
@@ -98,6 +99,7 @@ class Summary:
 
     Attributes:
         titles: by variant.
+        realistic: by variant.
         latency: by rate, then by variant.
         direct_ms: straight from the provider, medians: first event, between events, delay.
         ceiling: requests per second of the load generator and the provider alone.
@@ -107,6 +109,7 @@ class Summary:
     """
 
     titles: dict[str, str]
+    realistic: dict[str, Realistic]
     throughput: dict[str, Throughput]
     latency: dict[str, dict[str, Latency]]
     streaming: dict[str, Streaming]
@@ -130,6 +133,7 @@ def summarize(found: Measured) -> Summary:
     samples = [sample for name in names for sample in found.samples[name]]
     return Summary(
         titles={name: found.titles.get(name, name) for name in names},
+        realistic=realistic(found),
         throughput={name: _throughput(found, name) for name in names},
         latency=latency,
         streaming={name: _streaming(found, name) for name in names if found.streams.get(name)},

@@ -1,5 +1,6 @@
 """The targets, and whether a run reached them."""
 
+from bench.cost_targets import cost_targets
 from bench.samples import BUSY, RATES, Measured
 from bench.summary import Summary, Target, over
 from bench.variants import BASELINE, FLOOR, LIMIT, PRODUCT
@@ -18,7 +19,7 @@ def targets(found: Measured, summary: Summary) -> list[Target]:
         start, end = memory
         text = f"{end:.0f} MB, {end - start:+.0f} in the run"
         rows.append(Target(10, "memory of authz", "under 80 MB", text, end < _MOST_MB))
-    return rows
+    return [*rows, *cost_targets(found, summary)]
 
 
 def _cpu(found: Measured, summary: Summary) -> list[Target]:

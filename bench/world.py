@@ -1,7 +1,8 @@
-"""What all variants share: a folder, a store with one token, and the providers."""
+"""The parts that all variants share: a folder, a store with one token, and the providers."""
 
 import asyncio
 import contextlib
+import os
 import resource
 import shutil
 import socket
@@ -41,11 +42,20 @@ class BenchError(Exception):
 
 @dataclass(frozen=True)
 class Streams:
-    """The stream part: how many at once, how many events each, and how far apart in seconds."""
+    """Streams: how many at once, how many events each, and how far apart in seconds.
+
+    Attributes:
+        body: the bytes of the request's body; 0 is the small one of all other requests.
+    """
 
     streams: int = 500
     events: int = 16
     interval: float = 0.25
+    body: int = 0
+
+
+REALISTIC = Streams(50, 300, 5 / 300, 100_000)
+"""A request as an agent sends it: the body is the conversation, the answer a stream of 5 s."""
 
 
 @dataclass
@@ -58,8 +68,10 @@ class World:
         upstream_port: of the canned provider.
         streaming_port: of the provider of streams.
         streams: what it sends.
+        realistic: what it sends for a realistic request.
         upstream: the canned provider itself.
         streaming: the provider of streams itself.
+        under: the command that runs the Envoys of variants, such as valgrind; usually none.
         token: a Coder token that is in the store.
     """
 
@@ -69,9 +81,11 @@ class World:
     upstream_port: int
     streaming_port: int
     streams: Streams
+    realistic: Streams = REALISTIC
     token: str = ""
     upstream: Process | None = None
     streaming: Process | None = None
+    under: Sequence[str] = ()
 
     def start(
         self,
@@ -93,7 +107,7 @@ class World:
         file.parent.mkdir(exist_ok=True)
         file.write_text(yaml.safe_dump(dict(values)))
         options = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"]
-        return self.start(variant, "envoy", [self.envoy, "-c", file, *options])
+        return self.start(variant, "envoy", [*self.under, self.envoy, "-c", file, *options])
 
     def config(self, variant: str, **settings: Any) -> tuple[Config, Path]:
         """Write a variant's ``gateway.yaml``.
@@ -186,22 +200,24 @@ def _last_line(log: Path) -> str:
 
 
 @contextlib.contextmanager
-def world(streams: Streams = Streams()) -> Iterator[World]:
+def world(streams: Streams = Streams(), realistic: Streams = REALISTIC) -> Iterator[World]:
     """Make the surroundings; everything is stopped and removed at the end."""
     # 500 streams are a thousand sockets; every process that we start inherits the limit.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with contextlib.ExitStack() as stack:
         # In /tmp itself: a Unix socket's path has at most 107 bytes.
-        folder = Path(tempfile.mkdtemp(prefix="authz-bench-", dir="/tmp"))
+        folder = Path(tempfile.mkdtemp(prefix=f"authz-bench-{os.getpid()}-", dir="/tmp"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         (folder / "central.key").write_text(upstream.CENTRAL_KEY)
-        made = World(folder, stack, binary.find(), free_port(), free_port(), streams)
+        made = World(folder, stack, binary.find(), free_port(), free_port(), streams, realistic)
         made.token = asyncio.run(_make_token(made.identity))
         made.upstream = made.start_envoy("upstream", upstream.bootstrap(made.upstream_port))
-        pace = [str(made.streaming_port), str(streams.events), str(streams.interval)]
+        pace = [str(value) for one in (streams, realistic) for value in (one.events, one.interval)]
         made.streaming = made.start(
-            "upstream", "streaming", [sys.executable, "-m", "bench.sse", *pace]
+            "upstream",
+            "streaming",
+            [sys.executable, "-m", "bench.sse", str(made.streaming_port), *pace],
         )
         # The providers get no central key here, and say so.
         wait_for_status(made.upstream_port, message.request("none"), 403, [made.upstream])

@@ -21,6 +21,7 @@ error_log stderr error;
 events {{ worker_connections 4096; }}
 http {{
     access_log /dev/null;
+    client_body_buffer_size 256k;
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
     fastcgi_temp_path {folder}/fastcgi;

@@ -1,0 +1,1 @@
+"""Compares the decisions of this checkout with those of an earlier commit."""
