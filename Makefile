@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INOTIFY := /proc/sys/fs/inotify/max_user_instances
 PROCESSES = $(shell (echo 1024 > $(INOTIFY)) 2>/dev/null; [ "$$(cat $(INOTIFY) 2>/dev/null || echo 0)" -ge 512 ] && echo 4 || echo 2)
 
-.PHONY: run test test-clients test-containers test-gateways test-chart test-kubernetes chaos manifests audit lint format soak bench docs docs-reference image release-check lock clean
+.PHONY: run test test-clients test-containers test-gateways test-chart test-kubernetes chaos manifests audit lint format soak bench bench-instructions bench-check differential docs docs-reference image release-check lock clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/.run  ## the gateway in the foreground, with fake providers
@@ -55,16 +55,27 @@ format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-soak: $(VENV)/.test  ## long tests: deletes, tokens, failing replicas, the matrix over every transport
-	AUTHZ_DELETES=1000 AUTHZ_SOAK=1 $(BIN)/python -m pytest -s tests/e2e/test_revocation.py tests/unit/identity/test_postgres_rows.py tests/unit/identity/test_sqlite_rows.py
-	AUTHZ_SOAK=1 $(BIN)/python -m pytest -s tests/e2e/test_replicas.py tests/e2e/test_memory.py tests/e2e/test_reload.py tests/e2e/proxy/test_reload.py tests/e2e/test_page.py tests/e2e/test_browser_login.py tests/unit/oidc/test_keycloak.py
+soak: $(VENV)/.test  ## long tests: deletes, tokens, ten million requests, failing replicas, the matrix over every transport
+	AUTHZ_DELETES=10000 AUTHZ_SOAK=1 $(BIN)/python -m pytest -s tests/e2e/test_revocation.py tests/unit/identity/test_postgres_rows.py tests/unit/identity/test_sqlite_rows.py tests/unit/usage/test_store.py
+	AUTHZ_SOAK=1 $(BIN)/python -m pytest -s tests/e2e/test_replicas.py tests/e2e/test_memory.py tests/e2e/test_open_streams.py tests/e2e/test_reload.py tests/e2e/proxy/test_reload.py tests/e2e/test_shared_limits_fleet.py tests/e2e/test_page.py tests/e2e/test_browser_login.py tests/unit/oidc/test_keycloak.py tests/unit/web/pages/test_usage_scale.py
 	for transport in grpcio http2-tls grpcio-tls; do \
 		AUTHZ_TRANSPORT=$$transport $(BIN)/python -m pytest tests/conformance || exit 1; \
 	done
 
+differential: $(VENV)/.test  ## random checks get the same answers as from the commit in BASE
+	$(BIN)/python -m tests.differential $(BASE)
+
 bench: $(VENV)/.test  ## docs/performance.md and its plots, measured on this machine
 	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY),--docs docs)
 	$(if $(ONLY),,$(BIN)/python -m bench.proxy --docs docs)
+	$(if $(ONLY),,$(BIN)/python -m bench.envoy_instructions --docs docs)
+	$(if $(ONLY),,$(BIN)/python -m bench.sizing --docs docs)
+
+bench-instructions: $(VENV)/.test  ## counts authz's instructions for each request, and writes them down as the baseline
+	$(BIN)/python -m bench.instructions
+
+bench-check: $(VENV)/.test  ## the same, and fails if authz needs 5 percent more than the baseline
+	$(BIN)/python -m bench.instructions --check
 
 docs: $(VENV)/.docs  ## docs/ as a site in build/site; a broken link or anchor is an error
 	$(BIN)/zensical build --strict --clean
@@ -96,10 +107,10 @@ PIP_COMPILE := $(BIN)/pip-compile --quiet --strip-extras --generate-hashes --all
 
 lock: $(VENV)/.test  ## pin the dependencies again
 	$(BIN)/pip install --quiet pip-tools
-	$(PIP_COMPILE) --extra otel --extra up --extra test --output-file requirements/test.txt pyproject.toml
+	$(PIP_COMPILE) --extra otel --extra valkey --extra up --extra test --output-file requirements/test.txt pyproject.toml
 	@# The runtime versions are the tested ones.
-	$(PIP_COMPILE) --extra otel --extra up --constraint requirements/test.txt --output-file requirements/run.txt pyproject.toml
-	$(PIP_COMPILE) --extra otel --constraint requirements/run.txt --output-file requirements/serve.txt pyproject.toml
+	$(PIP_COMPILE) --extra otel --extra valkey --extra up --constraint requirements/test.txt --output-file requirements/run.txt pyproject.toml
+	$(PIP_COMPILE) --extra otel --extra valkey --constraint requirements/run.txt --output-file requirements/serve.txt pyproject.toml
 	$(PIP_COMPILE) --constraint requirements/test.txt --output-file requirements/docs.txt requirements/docs.in
 	$(PIP_COMPILE) --constraint requirements/test.txt --output-file requirements/containers.txt requirements/containers.in
 	$(PIP_COMPILE) --all-build-deps --only-build-deps --output-file requirements/build.txt pyproject.toml

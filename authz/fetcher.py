@@ -108,7 +108,7 @@ class Fetcher:
             raise IssuerUnavailable(f"{url} did not answer within {SECONDS:g} s") from None
         # ValueError: a host name that can't be one.
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise IssuerUnavailable(f"{url} can't be read: {type(error).__name__}") from None
+            raise IssuerUnavailable(f"{url} can't be read: {cause_of(error)}") from None
 
     async def close(self) -> None:
         """Close the connections."""
@@ -145,6 +145,27 @@ class Fetcher:
                 if len(answer) > MAX_BYTES:
                     raise IssuerUnavailable(f"{url} is longer than {MAX_BYTES // 1024} KiB")
             return bytes(answer)
+
+
+def cause_of(error: Exception, ca_setting: str = "ca_file") -> str:
+    """Return a text for an error without aiohttp's message, which could quote the request.
+
+    Args:
+        error: of a request.
+        ca_setting: the setting that names a private CA.
+    """
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            why = getattr(error.certificate_error, "verify_message", "") or "it is not trusted"
+            return f"its certificate was refused: {why} ({ca_setting} names a private CA)"
+        case aiohttp.ClientConnectorDNSError():
+            return "its name can't be resolved"
+        case aiohttp.ClientConnectorError() | aiohttp.ClientOSError():
+            return error.strerror or "the connection failed"
+        case aiohttp.ServerDisconnectedError():
+            return "it closed the connection"
+        case _:
+            return f"its answer is not HTTP ({type(error).__name__})"
 
 
 def _object(url: str, body: bytes) -> dict[str, Any]:

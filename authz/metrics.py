@@ -4,13 +4,23 @@ No label has a value that an anonymous caller can choose.
 """
 
 import os
+import time
 from collections.abc import Iterable
+from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
+
+from authz.tallies import Tallies
 
 KEY_REFUSALS = (401, 403, 429)
 """HTTP statuses of a provider that refuses a key: unknown, not allowed, too many requests."""
+
+_COOLDOWNS = (401, 429)
+"""Those of them that put a key of a pool on cooldown."""
+RETRIED_STATUSES = (401, 429, 529)
+"""The answers of a provider after which a request is tried again with another key. None of them
+is an answer of a model, so nothing is paid twice."""
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -20,36 +30,53 @@ _SHARED_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """Names the folder where prometheus-client keeps the values of several processes."""
 
 
+class Cooldown(NamedTuple):
+    """A cooldown of a central key.
+
+    Attributes:
+        end: Unix time.
+        status: the HTTP status of the provider's refusal.
+    """
+
+    end: float
+    status: int
+
+
 class Metrics:
-    """The counters of one authz process."""
+    """The counters of one authz process.
+
+    Attributes:
+        tallies: the counts that each check changes.
+    """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._checks = Counter(
+        self.tallies = Tallies(self.registry)
+        self._checks = self.tallies.counter(
             "authz_checks",
             "Number of checks, by decision (allow, deny, unavailable), reason, provider and mode.",
             ["decision", "reason", "provider", "mode"],
-            registry=self.registry,
         )
-        # Finding a counter by its labels costs more than counting.
-        self._counters: dict[tuple[str, ...], Counter] = {}
         self._stale = Counter(
             "authz_identity_stale_allows",
             "Number of requests allowed from the cache while the identity source was unreachable.",
             registry=self.registry,
         )
-
-        self._check_seconds = Histogram(
-            "authz_check_duration_seconds",
-            "Time in seconds to answer a check.",
-            buckets=_BUCKETS,
+        self._uncounted = Counter(
+            "authz_limits_uncounted",
+            "Number of requests allowed while the store of shared limits was unreachable.",
             registry=self.registry,
         )
-        self._look_up_seconds = Histogram(
+
+        self._check_seconds = self.tallies.histogram(
+            "authz_check_duration_seconds",
+            "Time in seconds to answer a check.",
+            _BUCKETS,
+        )
+        self._look_up_seconds = self.tallies.histogram(
             "authz_identity_lookup_duration_seconds",
             "Time in seconds spent waiting for the identity source, successful look-ups only.",
-            buckets=_BUCKETS,
-            registry=self.registry,
+            _BUCKETS,
         )
         self._look_up_failures = Counter(
             "authz_identity_lookup_failures",
@@ -64,11 +91,10 @@ class Metrics:
         )
         self._source_up.set(1)
         self._is_source_up = True
-        self._batches = Histogram(
+        self._batches = self.tallies.histogram(
             "authz_identity_batch_size",
             "Number of tokens in each query to the identity source.",
-            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
-            registry=self.registry,
+            (1, 2, 4, 8, 16, 32, 64, 128, 256),
         )
         self._key_refusals = Counter(
             "authz_central_key_refusals",
@@ -76,10 +102,31 @@ class Metrics:
             ["provider", "status"],
             registry=self.registry,
         )
+        self._key_retries = Counter(
+            "authz_central_key_retries",
+            "Number of refused requests that were tried again with the next central key, by "
+            "provider and HTTP status of the refusal.",
+            ["provider", "status"],
+            registry=self.registry,
+        )
         self._key_commands = Counter(
             "authz_key_command_failures",
             "Number of failed runs of commands that print a central key, by provider.",
             ["provider"],
+            registry=self.registry,
+        )
+        self._cooldowns = Gauge(
+            "authz_central_key_cooldown_end_seconds",
+            "Unix time at which the last cooldown of a central key ends, by provider, place of the "
+            "key in gateway.yaml and HTTP status of the refusal.",
+            ["provider", "key", "status"],
+            registry=self.registry,
+            multiprocess_mode="livemax",
+        )
+        self._notices = Counter(
+            "authz_notices",
+            "Number of attempts to send a notice, by kind and result: sent, failed or given_up.",
+            ["kind", "result"],
             registry=self.registry,
         )
         self._config_hash = Gauge(
@@ -97,11 +144,11 @@ class Metrics:
 
     def check_took(self, seconds: float) -> None:
         """Record the duration of a check."""
-        self._check_seconds.observe(seconds)
+        self._check_seconds.add(seconds)
 
     def look_up_took(self, seconds: float) -> None:
         """Record the duration of a look-up that the identity source answered."""
-        self._look_up_seconds.observe(seconds)
+        self._look_up_seconds.add(seconds)
         if not self._is_source_up:
             self._is_source_up = True
             self._source_up.set(1)
@@ -114,7 +161,7 @@ class Metrics:
 
     def looked_up_together(self, count: int) -> None:
         """Record the number of tokens in one query to the identity source."""
-        self._batches.observe(count)
+        self._batches.add(count)
 
     def expect_keys(self, providers: Iterable[str]) -> None:
         """Create the series of providers with central keys at 0.
@@ -134,6 +181,55 @@ class Metrics:
         """
         self._key_refusals.labels(provider, str(status)).inc()
 
+    def key_retried(self, provider: str, status: int) -> None:
+        """Count a refused request that was tried again with the next key.
+
+        Args:
+            provider: its name in the configuration.
+            status: of the refusal.
+        """
+        self._key_retries.labels(provider, str(status)).inc()
+        if status in KEY_REFUSALS:
+            self.key_refused(provider, status)
+
+    def expect_cooldowns(self, provider: str, keys: int) -> None:
+        """Create the series of a provider's central keys at 0."""
+        for status in RETRIED_STATUSES if keys > 1 else ():
+            self._key_retries.labels(provider, str(status))
+        for key in range(keys):
+            for status in _COOLDOWNS:
+                self._cooldowns.labels(provider, str(key), str(status))
+
+    def cooldown_began(self, provider: str, key: int, status: int, seconds: float) -> None:
+        """Record that a central key is on cooldown from now on, or no longer.
+
+        Args:
+            provider: its name in the configuration.
+            key: the place of the key, from 0.
+            status: the provider's response, one of ``_COOLDOWNS``.
+            seconds: the length of the cooldown; 0 if it is over.
+        """
+        for one in _COOLDOWNS:
+            end = time.time() + seconds if one == status and seconds else 0
+            self._cooldowns.labels(provider, str(key), str(one)).set(end)
+
+    def cooldowns(self) -> dict[tuple[str, int], Cooldown]:
+        """Return the last cooldown of each key that had one, in any worker of this authz."""
+        found: dict[tuple[str, int], Cooldown] = {}
+        for metric in self._registry_of_all().collect():
+            if metric.name != "authz_central_key_cooldown_end_seconds":
+                continue
+            for sample in metric.samples:
+                place = sample.labels["provider"], int(sample.labels["key"])
+                one = Cooldown(sample.value, int(sample.labels["status"]))
+                found[place] = max(found.get(place, one), one)
+        return found
+
+    def open_streams(self) -> int | None:
+        """Return the number of requests in progress at all workers; None if nothing counts them."""
+        value = self._registry_of_all().get_sample_value("authz_open_streams")
+        return None if value is None else int(value)
+
     def expect_key_commands(self, providers: Iterable[str]) -> None:
         """Create the series of providers whose keys come from commands at 0."""
         for provider in providers:
@@ -142,6 +238,16 @@ class Metrics:
     def key_command_failed(self, provider: str) -> None:
         """Count a failed run of a command that prints a central key."""
         self._key_commands.labels(provider).inc()
+
+    def expect_notices(self, kinds: Iterable[str]) -> None:
+        """Create the series of notices at 0."""
+        for kind in kinds:
+            for result in ("sent", "failed", "given_up"):
+                self._notices.labels(kind, result)
+
+    def count_notice(self, kind: str, result: str) -> None:
+        """Count an attempt to send a notice."""
+        self._notices.labels(kind, result).inc()
 
     def loaded(self, fingerprint: int) -> None:
         """Record that the configuration with this fingerprint is in use now."""
@@ -156,21 +262,25 @@ class Metrics:
         self, decision: str, reason: str = "", provider: str | None = None, mode: str = ""
     ) -> None:
         """Count a check. Every value comes from the program's enumerations or the configuration."""
-        labels = (decision, reason, provider or "", mode)
-        counter = self._counters.get(labels)
-        if counter is None:
-            counter = self._counters[labels] = self._checks.labels(*labels)
-        counter.inc()
+        self._checks.add((decision, reason, provider or "", mode))
 
     def count_stale(self) -> None:
         """Count an identity from the cache that ``identity_stale_if_error`` allowed."""
         self._stale.inc()
 
+    def count_uncounted(self) -> None:
+        """Count a request that ``limits.shared.unavailable: pass`` let pass."""
+        self._uncounted.inc()
+
     def text(self) -> bytes:
         """Return all metrics in Prometheus's text format."""
+        return generate_latest(self._registry_of_all())
+
+    def _registry_of_all(self) -> CollectorRegistry:
         if _SHARED_VARIABLE not in os.environ:
-            return generate_latest(self.registry)
+            return self.registry
         # Each worker keeps its values in files; the sum of all workers is returned.
+        self.tallies.flush()
         together = CollectorRegistry()
         MultiProcessCollector(together)  # type: ignore[no-untyped-call]
-        return generate_latest(together)
+        return together

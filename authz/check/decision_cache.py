@@ -17,6 +17,7 @@ from authz.core.decision_types import ChosenKey, Decision, Exhausted, Unreadable
 from authz.core.identity import Identity, Rejection
 from authz.core.providers import ErrorShape
 from authz.core.tokens import CoderToken
+from authz.keys.fallbacks import PoolWithFallbacks
 from authz.keys.pool import KeyPool
 from authz.secret import Secret
 
@@ -62,7 +63,7 @@ class CachedDecision:
     provider: str | None
     shape: ErrorShape
     token: CoderToken
-    pool: KeyPool | None
+    pool: KeyPool | PoolWithFallbacks | None
     decide: Decide
     verification: Verification | None = None
     chosen: CentralKeyChoice = None
@@ -90,6 +91,9 @@ class DecisionCache:
         self._further = further
         self._plain: set[bytes] = set()
         self._decisions: dict[CacheKey, CachedDecision] = {}
+        # The headers in the keys of the decisions, which need not be read again to see that they
+        # matter. Only an allowed request adds some, so that a flood of others fills nothing.
+        self._significant: set[bytes] = set()
 
     def key_of(self, check: Check) -> CacheKey:
         """Return the key of a request; requests with the same key share a decision.
@@ -108,9 +112,15 @@ class DecisionCache:
         Raises:
             BadCheck: a header can't be read.
         """
-        plain = self._plain
-        # Most headers are in the set already.
-        return tuple([field for field in fields if field not in plain and self._matters(field)])
+        plain, significant = self._plain, self._significant
+        # Most headers are in one of the sets already.
+        return tuple(
+            [
+                field
+                for field in fields
+                if field not in plain and (field in significant or self._matters(field))
+            ]
+        )
 
     def get(self, key: CacheKey) -> CachedDecision | None:
         """Return the cached decision for a key, or None."""
@@ -125,7 +135,9 @@ class DecisionCache:
             return
         if len(self._decisions) >= _MAX_DECISIONS:
             self._decisions.clear()
+            self._significant.clear()
         self._decisions[key] = cached
+        self._significant.update(fields)
 
     def _matters(self, field: bytes) -> bool:
         if _REQUEST_ID.fullmatch(field):

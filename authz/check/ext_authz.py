@@ -5,10 +5,12 @@ functions build a response: ``allow``, ``deny`` and ``unavailable``. They return
 ``FinishedResponse``. A ``ResponseFragment`` extends one and is never sent alone.
 """
 
+from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from itertools import chain
 from typing import NewType
 
 from google.protobuf.message import DecodeError
@@ -16,6 +18,7 @@ from google.protobuf.message import DecodeError
 from authz.check.responses import HttpResponse
 from authz.core.decision_types import Allow, RouteKind
 from authz.core.header_names import CREDENTIAL_HEADERS
+from authz.metrics import RETRIED_STATUSES
 from authz.pb import ext_authz_pb2 as pb
 
 METHOD = "/envoy.service.auth.v3.Authorization/Check"
@@ -25,7 +28,7 @@ METADATA_NAMESPACE = "envoy.filters.http.ext_authz"
 TOKEN_END_HEADER = "x-coder-ai-gateway-token-expires"  # noqa: S105 - a name
 """The response header that tells the end of a token, as RFC 3339 in UTC."""
 TELLS_BEFORE = timedelta(days=1)
-"""How long before its end."""
+"""The time before the end of a token in which answers have this header."""
 
 METADATA_ENTRY = "entry"
 """The id of a request in the logs (``check/entry_ids.py``)."""
@@ -33,8 +36,25 @@ METADATA_NAMELESS = "nameless_token"
 """The id of a token without a known user; absent where the user is known."""
 METADATA_GROUPS = "groups"
 """The names of the user's groups; absent where there are none."""
+METADATA_FACTS = "facts"
+"""The facts about a request, as one text (``check/metadata.py``): Envoy sends it back with the
+record of the request, and one field costs Envoy less than eight."""
+METADATA_PROJECT, METADATA_SESSION = "project", "session"
+"""The names of ``authz.check.tags``; absent where there are none."""
 METADATA_KEY_INDEX = "key_index"
 """The chosen key's place in the pool; Envoy's access log stream returns it to authz."""
+
+METADATA_RETRIES = "retries"
+"""The number of further tries after a refusal of the provider; absent for none."""
+METADATA_RETRY_STATUSES = "retry_statuses"
+"""The HTTP statuses that are refusals, joined by commas; absent where there are no retries."""
+METADATA_FURTHER_KEYS = "further_keys"
+"""The credentials of those tries: the name of their header, then for each the provider, the place
+in its pool, the masked key, and the header's value. No log, record or trace has this field."""
+METADATA_FIRST_PROVIDER = "first_provider"
+"""The fallback provider with which a request begins; absent where it begins with its own."""
+METADATA_FALLBACK_FACTS = "fallback_facts"
+"""The names of fallback providers, each followed by what takes the place of ``METADATA_FACTS``."""
 
 CONTEXT_PROVIDER = "provider"
 CONTEXT_BASE_URL = "base_url"
@@ -42,6 +62,10 @@ CONTEXT_SUPPORTED = "supported"
 CONTEXT_CENTRAL_KEY = "central_key"
 CONTEXT_KEYLESS = "keyless"
 CONTEXT_KIND = "kind"
+CONTEXT_MODEL = "model"
+CONTEXT_LIMIT = "limit"
+CONTEXT_RETRIES = "retries"
+CONTEXT_FALLBACKS = "fallbacks"
 """Keys of a route's ``context_extensions``; ``authz envoy render`` writes them."""
 
 CONTEXT_JOINED = "joined"
@@ -91,6 +115,7 @@ class Check:
             pseudo-headers kept.
         context_extensions: of the matched route, still serialized; empty for a route without them.
         external: whether an Envoy asks that authz does not configure.
+        metadata: what filters in front of the check have read, still serialized.
     """
 
     method: str
@@ -98,6 +123,7 @@ class Check:
     fields: Sequence[bytes]
     context_extensions: tuple[bytes, ...]
     external: bool = False
+    metadata: bytes = b""
 
     @property
     def headers(self) -> list[tuple[str, bytes]]:
@@ -140,7 +166,11 @@ def read(message: bytes) -> Check:
         raise BadCheck("not a CheckRequest") from None
     http = attributes.request.http
     return Check(
-        http.method, http.path, http.header_map.headers, tuple(attributes.context_extensions)
+        http.method,
+        http.path,
+        http.header_map.headers,
+        tuple(attributes.context_extensions),
+        metadata=attributes.metadata_context,
     )
 
 
@@ -165,6 +195,26 @@ def read_context(context_extensions: tuple[bytes, ...]) -> Mapping[str, str]:
     return _cached_context(context_extensions)
 
 
+def write_route(facts: Mapping[str, str]) -> str:
+    """Write a route's ``context_extensions`` as text for a header."""
+    entries = [
+        pb.ContextExtension(key=key, value=value).SerializeToString()
+        for key, value in sorted(facts.items())
+    ]
+    message = pb.AttributeContext(context_extensions=entries)
+    return b64encode(message.SerializeToString()).decode()
+
+
+@lru_cache(maxsize=1024)
+def read_route(text: str) -> tuple[bytes, ...]:
+    """Return the ``context_extensions`` that ``write_route`` wrote; raises ``BadCheck``."""
+    try:
+        message = pb.AttributeContext.FromString(b64decode(text, validate=True))
+    except (ValueError, DecodeError):
+        raise BadCheck("not a route") from None
+    return tuple(message.context_extensions)
+
+
 def _parsed_context(context_extensions: tuple[bytes, ...]) -> Mapping[str, str]:
     try:
         entries = [pb.ContextExtension.FromString(entry) for entry in context_extensions]
@@ -179,6 +229,7 @@ _cached_context = lru_cache(maxsize=1024)(_parsed_context)
 def allow(decision: Allow, metadata: Mapping[str, MetadataValue]) -> FinishedResponse:
     """Write the response that lets the request pass with exactly one credential.
 
+    It lacks ``decision.appended``, which depends on the request; see ``with_appended``.
     Envoy applies ``headers_to_remove`` after ``headers``, so no name may be in both.
     """
     response = pb.CheckResponse(status=pb.Status(code=_OK))
@@ -187,15 +238,73 @@ def allow(decision: Allow, metadata: Mapping[str, MetadataValue]) -> FinishedRes
         _set(ok.headers.add(), decision.header, decision.credential.reveal())
     for name, value in decision.headers:
         _set(ok.headers.add(), name, value)
-    for name, value in decision.appended:
-        option = ok.headers.add()
-        option.header.key, option.header.value = name, value
-        option.append.value = True
     kept = {decision.header, *(name for name, _ in decision.headers)}
     removed = dict.fromkeys((*CREDENTIAL_HEADERS, *decision.token_headers))
     ok.headers_to_remove.extend(name for name in removed if name not in kept)
     ok.query_parameters_to_remove.extend(decision.query)
+    if decision.further:
+        metadata = {**metadata, **_further_tries(decision)}
     return _finished(response, metadata)
+
+
+def _further_tries(decision: Allow) -> dict[str, MetadataValue]:
+    if not decision.further_header or decision.provider is None:
+        raise ValueError("further credentials without a header or a provider")
+    keys = [
+        (
+            one.provider or decision.provider,
+            "" if one.key_index is None else str(one.key_index),
+            one.hint,
+            one.value.reveal(),
+        )
+        for one in decision.further
+    ]
+    metadata: dict[str, MetadataValue] = {
+        METADATA_FURTHER_KEYS: (decision.further_header, *chain.from_iterable(keys))
+    }
+    retries = len(keys)
+    if decision.credential is None:
+        metadata[METADATA_FIRST_PROVIDER] = keys[0][0]
+        retries -= 1
+    if retries:
+        metadata[METADATA_RETRIES] = str(retries)
+        metadata[METADATA_RETRY_STATUSES] = ",".join(map(str, RETRIED_STATUSES))
+    return metadata
+
+
+def with_appended(
+    response: FinishedResponse, headers: Sequence[tuple[str, str]], check: Check
+) -> FinishedResponse:
+    """Add headers to an allow: after the client's values, or alone where the client has none.
+
+    Envoy appends to a header that is there, and drops the addition otherwise. An external gateway
+    need not tell authz of every header, so there it is always an addition.
+
+    Args:
+        response: from ``allow``.
+        headers: of ``Allow.appended``.
+        check: of the request.
+
+    Raises:
+        ValueError: ``response`` is not finished; the result would mean allow.
+    """
+    parts = [
+        _appended_fragment(name, value, check.external or bool(check.header(name)))
+        for name, value in headers
+    ]
+    return _joined(response, *parts)
+
+
+@lru_cache(maxsize=64)
+def _appended_fragment(name: str, value: str, is_there: bool) -> ResponseFragment:
+    fragment = pb.CheckResponse()
+    option = fragment.ok_response.headers.add()
+    if is_there:
+        option.header.key, option.header.value = name, value
+        option.append.value = True
+    else:
+        _set(option, name, value)
+    return ResponseFragment(fragment.SerializeToString())
 
 
 def with_path(response: FinishedResponse, path: str) -> FinishedResponse:
@@ -216,18 +325,39 @@ def _path_fragment(path: str) -> ResponseFragment:
     return _fragment({"path": path})
 
 
-def with_entry_id(response: FinishedResponse, entry_id: bytes) -> FinishedResponse:
-    """Add the id of the request to a response, for the logs.
+def with_tags(response: FinishedResponse, project: str, session: str) -> FinishedResponse:
+    """Add the names of a request's project and session to a response, for the logs.
 
     Args:
         response: from one of the functions that build responses.
+        project: empty for none.
+        session: empty for none.
+
+    Raises:
+        ValueError: ``response`` is not finished; the result would mean allow.
+    """
+    return _joined(response, _tags_fragment(project, session))
+
+
+@lru_cache(maxsize=1024)
+def _tags_fragment(project: str, session: str) -> ResponseFragment:
+    tags = {METADATA_PROJECT: project, METADATA_SESSION: session}
+    return _fragment({name: value for name, value in tags.items() if value})
+
+
+def with_path_and_id(response: FinishedResponse, path: str, entry_id: bytes) -> FinishedResponse:
+    """Add the path and the id of a request to a response, for the logs.
+
+    Args:
+        response: from one of the functions that build responses.
+        path: already masked.
         entry_id: of ``ENTRY_ID_LENGTH`` bytes.
 
     Raises:
         ValueError: ``response`` is not finished; the result would mean allow.
     """
     # The id comes last, since it alone differs in each response.
-    return _joined(response, ResponseFragment(_BEFORE_ENTRY_ID + entry_id))
+    return _joined(response, _path_fragment(path), _BEFORE_ENTRY_ID, entry_id)
 
 
 def with_external_id(response: FinishedResponse, entry_id: bytes) -> FinishedResponse:
@@ -260,11 +390,11 @@ def _end_fragment(expires_at: datetime) -> ResponseFragment:
     return ResponseFragment(fragment.SerializeToString())
 
 
-def _joined(response: FinishedResponse, fragment: ResponseFragment) -> FinishedResponse:
-    """Add a fragment; protobuf merges concatenated messages, so this serializes nothing again."""
+def _joined(response: FinishedResponse, *fragments: bytes) -> FinishedResponse:
+    """Add fragments; protobuf merges concatenated messages, so this serializes nothing again."""
     if not response.startswith(_STATUS_FIRST):
         raise ValueError("not a finished response")
-    return FinishedResponse(response + fragment)
+    return FinishedResponse(b"".join((response, *fragments)))
 
 
 def deny(http: HttpResponse, metadata: Mapping[str, MetadataValue]) -> FinishedResponse:
@@ -296,6 +426,7 @@ def metadata_of(response: bytes) -> dict[str, str]:
         if value.HasField("list_value")
         else value.string_value
         for name, value in fields.items()
+        if name != METADATA_FURTHER_KEYS
     }
 
 

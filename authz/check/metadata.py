@@ -1,13 +1,17 @@
 """Describes a request in texts, logs and metadata, without secrets."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from itertools import chain
 from urllib.parse import unquote
 
 import structlog
 
 from authz.check import hints
 from authz.check.ext_authz import (
+    METADATA_FACTS,
+    METADATA_FALLBACK_FACTS,
     METADATA_GROUPS,
     METADATA_KEY_INDEX,
     METADATA_NAMELESS,
@@ -22,6 +26,12 @@ from authz.core.refusals import Reason
 from authz.core.tokens import without_tokens
 from authz.logs import LineLimit
 from authz.printable import printable
+
+FACTS = (
+    *("decision", "reason", "user", "user_id", "token_id", "token_name", "provider", "mode"),
+    METADATA_GROUPS,
+)
+"""The metadata of which ``METADATA_FACTS`` is the JSON list, in this order; null where absent."""
 
 _log = structlog.get_logger(__name__)
 
@@ -141,7 +151,12 @@ def allowed_metadata(allowed: Allow) -> dict[str, MetadataValue]:
         metadata[METADATA_NAMELESS] = allowed.identity.token_id
     if allowed.identity.stale:
         metadata["identity_stale"] = "true"
-    return metadata
+    destinations = (one.provider for one in allowed.further if one.provider)
+    fallbacks = dict.fromkeys(one.partition(" ")[0] for one in destinations)
+    if fallbacks:
+        facts = ((name, _facts({**metadata, "provider": name})) for name in fallbacks)
+        return _with_facts(metadata) | {METADATA_FALLBACK_FACTS: tuple(chain.from_iterable(facts))}
+    return _with_facts(metadata)
 
 
 def refused_metadata(denied: Deny, provider: str | None) -> dict[str, MetadataValue]:
@@ -162,7 +177,16 @@ def refused_metadata(denied: Deny, provider: str | None) -> dict[str, MetadataVa
         }
         if groups := logged_groups(denied.identity):
             metadata[METADATA_GROUPS] = groups
-    return metadata
+    return _with_facts(metadata)
+
+
+def _with_facts(metadata: Mapping[str, MetadataValue]) -> dict[str, MetadataValue]:
+    return {**metadata, METADATA_FACTS: _facts(metadata)}
+
+
+def _facts(metadata: Mapping[str, MetadataValue]) -> str:
+    # In ASCII and without a line end, whatever the names are.
+    return json.dumps([metadata.get(name) for name in FACTS], separators=(",", ":"))
 
 
 def log_refusal(denied: Deny, provider: str | None, label: str, request_id: str) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from authz.core.decision_types import Deny
 from authz.core.providers import ErrorShape
-from authz.core.refusals import Refusal
+from authz.core.refusals import Reason, Refusal
 
 RETRY_AFTER_SECONDS = 2
 """Clients wait this long after a 503; authz restarts faster."""
@@ -25,7 +25,8 @@ _CHALLENGE_HEADERS: Headers = (
     ("content-type", "text/plain; charset=utf-8"),
     ("proxy-authenticate", 'Basic realm="Coder AI Gateway Proxy"'),
 )
-_UNAUTHORIZED_HEADERS: Headers = (("www-authenticate", "Bearer"), ("x-should-retry", "false"))
+_NO_RETRY: Headers = (("x-should-retry", "false"),)
+_UNAUTHORIZED_HEADERS: Headers = (("www-authenticate", "Bearer"), *_NO_RETRY)
 
 REQUEST_ID_HEADER = "request-id"
 """The header of the id that a user quotes to support, unless the provider's SDK has another."""
@@ -51,12 +52,17 @@ def refusal(deny: Deny, shape: ErrorShape, request_id: str) -> HttpResponse:
     """Write a refusal.
 
     A 401 carries ``WWW-Authenticate`` (RFC 9110 11.6.1) and ``x-should-retry: false``; without the
-    latter Claude Code retries silently for a minute.
+    latter Claude Code retries silently for a minute. A budget may be used up for weeks, so its
+    429 has that header, too.
     """
     if deny.status == 407:
         # All kinds of programs use proxies, so the text is plain, as in Coder.
         return HttpResponse(407, _CHALLENGE_HEADERS, f"{deny.message}\n")
-    headers = _UNAUTHORIZED_HEADERS if deny.status == 401 else ()
+    headers: Headers = ()
+    if deny.status == 401:
+        headers = _UNAUTHORIZED_HEADERS
+    elif deny.reason is Reason.BUDGET_SPENT:
+        headers = _NO_RETRY
     if deny.retry_after is not None:
         headers += (("retry-after", str(deny.retry_after)),)
     return _error(deny.refusal, deny.message, shape, request_id, headers)

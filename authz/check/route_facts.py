@@ -31,6 +31,11 @@ def route_facts(provider: Provider, path: AllowedPath | None) -> dict[str, str]:
     return facts
 
 
+def destination(provider: Provider) -> str:
+    """Return a provider's name and base URL, in words: a key goes to no other place."""
+    return f"{provider.name} {provider.base_url}"
+
+
 def websocket_paths(provider: Provider) -> list[AllowedPath]:
     """Return the paths on which the provider's type has WebSockets."""
     patterns = provider.provider_type.websocket_paths

@@ -4,11 +4,14 @@ from authz.check.ext_authz import (
     CONTEXT_ACTOR,
     CONTEXT_BASE_URL,
     CONTEXT_CENTRAL_KEY,
+    CONTEXT_FALLBACKS,
     CONTEXT_JOINED,
     CONTEXT_KEYLESS,
     CONTEXT_KIND,
+    CONTEXT_MODEL,
     CONTEXT_PROVIDER,
     CONTEXT_REMOVED,
+    CONTEXT_RETRIES,
     CONTEXT_SUPPORTED,
     CONTEXT_WEBSOCKET,
     SUPPORTED_OWN,
@@ -38,6 +41,9 @@ class Routes:
             (provider.name, str(provider.base_url)): provider for provider in config.providers
         }
         self._names = tuple(provider.name for provider in config.providers)
+        self._read = frozenset(
+            one.name for one in config.providers if config.reads_requests_to(one)
+        )
 
     def find(self, check: Check) -> Route:
         """Return the route of a request.
@@ -54,6 +60,9 @@ class Routes:
             return Route(kind=kind, label=label, joined=context.get(CONTEXT_JOINED) == "true")
         supported = context.get(CONTEXT_SUPPORTED)
         is_listed, own_only = supported == "true", supported == SUPPORTED_OWN
+        if (is_listed or own_only) and provider.name in self._read and CONTEXT_MODEL not in context:
+            # An Envoy that does not read requests to this provider yet.
+            raise UnknownRoute(f"the route to {provider.name!r} does not say where the model is")
         return Route(
             provider=provider.name,
             type=provider.provider_type,
@@ -65,6 +74,8 @@ class Routes:
             keyless=context.get(CONTEXT_KEYLESS) == "true",
             signed=provider.signed,
             open=provider.is_open,
+            retries=context.get(CONTEXT_RETRIES) == "true",
+            fallbacks=self._fallbacks(context.get(CONTEXT_FALLBACKS, "")),
             query=query.find(check.path, provider.provider_type.query),
             accounts=tuple(provider.account_headers.items()),
             joined=context.get(CONTEXT_JOINED) == "true",
@@ -81,6 +92,12 @@ class Routes:
         """
         provider = self._provider(check)
         return provider.provider_type.error_shape if provider else ErrorShape.ANY
+
+    def _fallbacks(self, text: str) -> tuple[str, ...]:
+        """Return those destinations that this configuration has with the same base URL."""
+        words = text.split()
+        pairs = zip(words[::2], words[1::2], strict=False)
+        return tuple(" ".join(pair) for pair in pairs if pair in self._providers)
 
     def _provider(self, check: Check) -> Provider | None:
         name = check.context.get(CONTEXT_PROVIDER, "")

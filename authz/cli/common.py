@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-from tabulate import tabulate
 
 from authz.cli import session
 from authz.config.loading import load
@@ -168,6 +167,9 @@ def print_rows(
         # Another program may have written the names in the database.
         cleaned = [{name: printable(cell) for name, cell in row.items()} for row in rows]
         # Without disable_numparse an id such as 123e456789 would be printed as a number.
+        # Imported late: the service loads this module too, and prints no table.
+        from tabulate import tabulate
+
         click.echo(tabulate(cleaned, headers="keys", tablefmt="plain", disable_numparse=True))
     else:
         click.echo(empty, err=True)

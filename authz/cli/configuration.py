@@ -13,6 +13,8 @@ from authz.config.provider_status import provider_statuses
 from authz.config.uses import Uses
 from authz.errors import ConfigError
 from authz.own_keys.keyring import Keyring
+from authz.prices.current import open_book
+from authz.serve.connections import connections
 from authz.usage.service import find_problem
 
 
@@ -33,6 +35,7 @@ def check(*, config_path: Path | None) -> None:
     """
     try:
         loaded = load(config_path, uses=Uses.EVERYTHING, warn=_tell_warning)
+        open_book(loaded)
     except ConfigError as error:
         for problem in error.problems:
             click.echo(problem, err=True)
@@ -41,6 +44,8 @@ def check(*, config_path: Path | None) -> None:
         click.echo(status.line)
     if not_written := asyncio.run(find_problem(loaded)):
         click.echo(f"note: usage: {not_written}")
+    for where, count in connections(loaded).items():
+        click.echo(f"note: each authz process has up to {count} connections to {where}")
     for problem in asyncio.run(account_problems(loaded)):
         _tell_warning(problem)
     if loaded.own_keys is not None and (problems := Keyring(loaded.own_keys.keys).problems()):

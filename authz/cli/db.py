@@ -4,13 +4,15 @@ from pathlib import Path
 
 import click
 
+from authz.assigned import schema as assigned_schema
+from authz.budgets import schema as budgets_schema
 from authz.cli.common import config_option, run_async
 from authz.cli.groups import AliasedGroup, example
 from authz.cli.waiting import told_if_slow
 from authz.config.loading import load
 from authz.config.uses import Uses
 from authz.identity.open import make_store, open_database
-from authz.own_keys.schema import prepare
+from authz.own_keys import schema as own_keys_schema
 from authz.usage.service import open_usage_store
 
 
@@ -31,10 +33,15 @@ def init(config_path: Path | None) -> None:
         config = load(config_path, uses=Uses.NOTHING)
         with told_if_slow("creating the tables"):
             where, made = await make_store(config.identity)
-            if config.own_keys is not None:
+            further = [own_keys_schema.prepare] if config.own_keys is not None else []
+            further += [budgets_schema.prepare] if config.budgets is not None else []
+            if config.uses_assigned_rules:
+                further.append(assigned_schema.prepare)
+            if further:
                 database = await open_database(config.identity)
                 try:
-                    made |= await prepare(database)
+                    for prepare in further:
+                        made |= await prepare(database)
                 finally:
                     await database.close()
             if config.usage.enabled:

@@ -9,18 +9,17 @@ from authz.cli.common import config_of_store, config_option, opened_store, outpu
 from authz.cli.completion import complete_provider, complete_token, complete_user
 from authz.cli.groups import example
 from authz.core.explanation import Answer
-from authz.core.rules import Mode
+from authz.core.rules import MODES, Mode
 from authz.errors import StoreError
 from authz.printable import printable
 from authz.web.explaining import explain_use
-
-_MODES = {"central": Mode.CENTRALIZED, "byok": Mode.BYOK}
 
 
 @click.command(
     epilog=example(
         "authz explain --user alice --provider openai",
         "authz explain --user alice --provider openai --token laptop --mode byok",
+        "authz explain --user alice --provider anthropic --model claude-opus-4-5",
     )
 )
 @click.option(
@@ -41,9 +40,10 @@ _MODES = {"central": Mode.CENTRALIZED, "byok": Mode.BYOK}
 )
 @click.option(
     "--mode",
-    type=click.Choice(list(_MODES)),
-    help="With the company's keys (central) or the user's own (byok). Default: both.",
+    type=click.Choice(list(MODES)),
+    help="With the company's keys (centralized) or the user's own (byok). Default: both.",
 )
+@click.option("--model", metavar="NAME", help="The name of a model, for the rules for models.")
 @output_option
 @config_option
 def explain(
@@ -51,6 +51,7 @@ def explain(
     provider: str,
     token: str | None,
     mode: str | None,
+    model: str | None,
     output: str,
     config_path: Path | None,
 ) -> None:
@@ -71,7 +72,7 @@ def explain(
                     f"no such token: 'authz tokens list --user {owner.username}' shows them"
                 )
             return await explain_use(
-                store, config, owner, provider, key, _MODES[mode] if mode else None
+                store, config, owner, provider, key, MODES[mode] if mode else None, model
             )
 
     answers = run_async(work())

@@ -20,6 +20,10 @@ COMMANDS = {
         "authz.cli.audit:audit",
         "Show changes to users, groups and tokens, and sign-ins; oldest first.",
     ),
+    "budgets": LateCommand(
+        "authz.cli.budgets:budgets",
+        "Set what users, groups and tokens may spend in a day, a week or a month.",
+    ),
     "client": LateCommand(
         "authz.cli.client:client", "Print the lines that point a client at this gateway."
     ),
@@ -33,6 +37,9 @@ COMMANDS = {
         "authz.cli.user_groups:groups", "Create, list and change groups of users, and their rules."
     ),
     "init": LateCommand("authz.cli.init:init", "Write a commented gateway.yaml to start from."),
+    "limits": LateCommand(
+        "authz.cli.assigned:limits", "Set limits over all replicas of a user, a group or a token."
+    ),
     "login": LateCommand(
         "authz.cli.login:login", "Create a session token for a user and store it in a file."
     ),
@@ -43,6 +50,10 @@ COMMANDS = {
     "manifests": LateCommand(
         "authz.cli.manifests:manifests", "Print and check manifests for Envoy Gateway and Istio."
     ),
+    "models": LateCommand(
+        "authz.cli.assigned:models", "Set which models a user, a group or a token may use."
+    ),
+    "notices": LateCommand("authz.cli.notices:notices", "Test the receivers of notices."),
     "own-keys": LateCommand(
         "authz.cli.own_keys:own_keys",
         "Store provider keys of users, for clients that send one credential only.",
@@ -64,7 +75,7 @@ COMMANDS = {
     "up": LateCommand("authz.cli.run:up", "Run authz and Envoy together, in the foreground."),
     "usage": LateCommand(
         "authz.cli.usage:usage",
-        "Sum requests and tokens by user, group, model, provider, token or mode.",
+        "Sum requests and tokens by user, group, model, provider and more.",
     ),
     "users": LateCommand("authz.cli.users:users", "Create, list, suspend and delete users."),
 }
@@ -74,7 +85,7 @@ COMMANDS = {
 @click.group(
     cls=LateGroup,
     late=COMMANDS,
-    aliases={"group": "groups", "token": "tokens", "user": "users"},
+    aliases={"budget": "budgets", "group": "groups", "token": "tokens", "user": "users"},
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=example("authz up --demo", "authz users create alice", "authz tokens create -u alice"),
 )

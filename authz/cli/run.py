@@ -73,7 +73,7 @@ def up(*, demo: bool, allow_byok: bool | None, config_path: Path | None) -> None
 
         def load() -> Config:
             # The demo needs no provider key.
-            uses = Uses.EVERYTHING & ~Uses.KEYS if demo else Uses.EVERYTHING
+            uses = Uses.EVERYTHING & ~(Uses.KEYS | Uses.NOTICES) if demo else Uses.EVERYTHING
             return loading.load(config_path, allow_byok=allow_byok, uses=uses, warn=tell_warning)
 
         run_up(load, signals, config_path, Notifier(os.environ), demo=demo)
@@ -108,7 +108,6 @@ def serve(
     SIGHUP reloads the configuration: providers, keys and allow_byok.
     """
     from authz.keys.exec_key import shared_outputs
-    from authz.serve.service import run
     from authz.serve.systemd import Notifier
     from authz.serve.workers import Worker, Workers
 
@@ -122,6 +121,8 @@ def serve(
         return loaded
 
     if worker_index is not None and http_descriptors:
+        from authz.serve.service import run
+
         listeners = [socket.socket(fileno=descriptor) for descriptor in http_descriptors]
         run(load, Worker(worker_index, listeners))
         return
@@ -137,6 +138,8 @@ def serve(
             in_envoy=configured,
         )
     if count == 1:
+        from authz.serve.service import run
+
         run(load, notifier=notifier)
         return
     options: list[str | Path] = ["--config", config_path] if config_path else []

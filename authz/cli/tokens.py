@@ -20,7 +20,8 @@ from authz.cli.common import (
 from authz.cli.completion import complete_provider, complete_token, complete_user
 from authz.cli.groups import AliasedGroup, example
 from authz.cli.token_parameters import COLUMNS, Columns, Lifetime, Overlap
-from authz.core.rules import make_rules
+from authz.config.settings import Config
+from authz.core.rules import MODES, make_rules
 from authz.errors import StoreError
 from authz.identity.accounts import ApiKey
 
@@ -38,7 +39,7 @@ def tokens() -> None:
     epilog=example(
         "authz tokens create -n laptop --lifetime 30d",
         'export ANTHROPIC_AUTH_TOKEN="$(authz tokens create --user alice)"',
-        "authz tokens create -n ci --provider anthropic --mode central",
+        "authz tokens create -n ci --provider anthropic --mode centralized",
     )
 )
 @click.option(
@@ -76,8 +77,8 @@ def tokens() -> None:
     "--mode",
     "modes",
     multiple=True,
-    type=click.Choice(["central", "byok"]),
-    help="Limit the token to the company's keys (central) or to the user's own (byok).",
+    type=click.Choice(list(MODES)),
+    help="Limit the token to the company's keys (centralized) or to the user's own (byok).",
 )
 @config_option
 def create(
@@ -146,10 +147,11 @@ def list_(
         raise click.UsageError("--all and --user are mutually exclusive")
 
     async def work() -> None:
-        identity = identity_of(config_path)
-        async with opened_store(identity) as store:
-            owner = None if everybody else await choose_user(store, identity, user)
-            found = await store.list_tokens(owner, include_expired=include_expired)
+        config = config_of_store(config_path)
+        async with opened_store(config.identity) as store:
+            owner = None if everybody else await choose_user(store, config.identity, user)
+            listed = await store.list_tokens(owner, include_expired=include_expired)
+            found = await _with_last_uses(config, listed)
             objects = [{**key.as_json(), "username": key.username} for key in found]
             default = COLUMNS if everybody else COLUMNS[:-1]
             shown = {name for names in columns for name in names} or set(default)
@@ -230,6 +232,24 @@ def remove(token: str, delete: bool, user: str | None, config_path: Path | None)
                 click.echo("Token has been expired.")
 
     run_async(work())
+
+
+async def _with_last_uses(config: Config, keys: list[ApiKey]) -> list[ApiKey]:
+    """Return the same tokens with their last uses, as far as requests are recorded."""
+    from authz.usage.last_uses import with_last_uses
+    from authz.usage.service import database_url, open_usage_store
+
+    if not keys or not config.usage.enabled or database_url(config) is None:
+        return keys
+    try:
+        rows = await open_usage_store(config)
+        try:
+            return await with_last_uses(rows, keys)
+        finally:
+            await rows.close()
+    except StoreError as error:
+        click.echo(f"The last uses of tokens are not known: {error}", err=True)
+        return keys
 
 
 def _row(key: ApiKey, shown: Collection[str]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from authz.cli.common import (
 )
 from authz.cli.completion import complete_group, complete_provider, complete_user
 from authz.cli.groups import AliasedGroup, example
-from authz.core.rules import NO_RULES, TokenRules, make_rules
+from authz.core.rules import MODES, NO_RULES, TokenRules, make_rules
 from authz.identity.groups import LOCAL, GroupRecord
 
 _REFERENCE = "GROUP"
@@ -195,8 +195,8 @@ def members(group: str, output: str, config_path: Path | None) -> None:
     "--mode",
     "modes",
     multiple=True,
-    type=click.Choice(["central", "byok"]),
-    help="Limit the members to the company's keys (central) or to their own (byok).",
+    type=click.Choice(list(MODES)),
+    help="Limit the members to the company's keys (centralized) or to their own (byok).",
 )
 @click.option("--none", "removes", is_flag=True, help="Remove the rules.")
 @config_option

@@ -5,11 +5,26 @@ import json
 from collections.abc import Collection
 
 from authz.config.settings import Config, Provider
+from authz.config.shared_limits import SharedLimits
 
-_IN_FLIGHT = frozenset(
-    {"providers", "allow_byok", "send_actor_headers", "envoy.websocket_timeout", "own_keys.keys"}
+_SHARED_LIMITS = frozenset(
+    f"limits.shared.{name}"
+    for name in ("each_user", "each_token", "users", "groups", "providers", "unavailable")
 )
-"""The settings that a reload can change: only routes, clusters and authz's answers use them.
+_IN_FLIGHT = _SHARED_LIMITS | {
+    "providers",
+    "allow_byok",
+    "send_actor_headers",
+    "envoy.websocket_timeout",
+    "envoy.max_retry_body_kib",
+    "own_keys.keys",
+    "models.rules",
+    "prices",
+    "audit_keep_days",
+    "tokens.max_per_user",
+    "usage.keep_days",
+}
+"""The settings that a reload can change: routes, clusters, authz's answers and its retention.
 
 All others need a restart. A new setting is therefore never reported as reloaded by mistake.
 """
@@ -28,6 +43,20 @@ def need_restart(old: Config, new: Config, ignored: Collection[str] = ()) -> lis
         for path in _differing(old, new)
         if path not in _IN_FLIGHT and path.partition(".")[0] not in ignored
     ]
+
+
+def changed_in_listeners(old: Config, new: Config) -> list[str]:
+    """Return the names of providers' settings that differ and that Envoy's listeners depend on."""
+    return [
+        name
+        for name in ("fallback", "credential_headers")
+        if _by_provider(old, name) != _by_provider(new, name)
+    ]
+
+
+def _by_provider(config: Config, setting: str) -> dict[str, object]:
+    found = {provider.name: getattr(provider, setting) for provider in config.providers}
+    return {name: value for name, value in found.items() if value}
 
 
 def describe(old: Config, new: Config, replaced: Collection[str] = ()) -> str:
@@ -77,7 +106,18 @@ def fingerprint(config: Config) -> int:
         config.allow_byok,
         config.send_actor_headers,
         config.envoy.websocket_timeout,
+        config.audit_keep_days,
+        config.tokens.max_per_user,
+        config.usage.keep_days,
+        config.envoy.max_retry_body_kib,
         *([_values(config)["own_keys.keys"]] if config.own_keys else ()),
+        *([_values(config)["models.rules"]] if config.models else ()),
+        *([config.prices.model_dump(mode="json")] if config.prices else ()),
+        *(
+            [_values(config)[path] for path in sorted(_SHARED_LIMITS)]
+            if config.limits.shared
+            else ()
+        ),
     ]
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).digest()
     return int.from_bytes(digest[:6], "big")
@@ -96,11 +136,22 @@ def _values(config: Config) -> dict[str, object]:
     """Return the settings by path, with separate paths below some sections."""
     values: dict[str, object] = {}
     for key, value in config.model_dump(mode="json").items():
-        if key in ("envoy", "authz"):
+        if key in ("envoy", "authz", "tokens", "usage"):
             values |= {f"{key}.{inner}": setting for inner, setting in value.items()}
         elif key == "own_keys":
             # Only with stored keys does the identity source read their table.
             values |= {key: value is not None, f"{key}.keys": value}
+        elif key == "limits":
+            shared = value.pop("shared")
+            values |= {key: value, f"{key}.shared": shared is not None}
+            values |= {
+                f"{key}.shared.{name}": shared and shared[name]
+                for name in SharedLimits.model_fields
+            }
+        elif key == "models":
+            # Envoy has filters for them only where there are any.
+            values |= {key: value is not None, f"{key}.rules": value and value["rules"]}
+            values[f"{key}.assigned"] = value and value["assigned"]
         else:
             values[key] = value
     return values

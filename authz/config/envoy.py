@@ -30,6 +30,10 @@ class EnvoySettings(Section):
             beyond it gets 503 at once.
         max_heap_mib: the maximum heap of Envoy in MiB. Beyond it new requests get 503, and open
             streams continue.
+        max_body_mib: the largest request that Envoy reads for ``models`` and ``budgets.strict``,
+            in MiB. It holds such a request in memory until its last byte is there.
+        max_retry_body_kib: the largest request body that Envoy keeps to send it again, in KiB,
+            until the answer begins. It streams a larger one, without retries.
     """
 
     admin: AnyAddress | None = None
@@ -43,6 +47,8 @@ class EnvoySettings(Section):
     max_connections: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 10_000
     max_checks: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 5_000
     max_heap_mib: Annotated[int, Field(strict=True, ge=1, le=1 << 20)] = 2_048
+    max_body_mib: Annotated[int, Field(strict=True, ge=1, le=1024)] = 32
+    max_retry_body_kib: Annotated[int, Field(strict=True, ge=1, le=1 << 20)] = 1024
 
     @model_validator(mode="after")
     def _destinations(self) -> Self:

@@ -8,6 +8,7 @@ from authz.config.external_gateways import open_secret
 from authz.config.file import Location, location_of, read_file, shown, written
 from authz.config.rules import broken_rules, warnings
 from authz.config.settings import Config
+from authz.config.tokens import Tokens
 from authz.config.uses import Uses, broken_files
 from authz.config.validation import known, validated
 from authz.errors import ConfigError
@@ -59,8 +60,10 @@ def load(
         said += _external_secret_problems(config, environ)
     if Uses.KEYS in uses and known(config, "sign_in"):
         said += _client_secret_problems(config, environ)
-    if Uses.KEYS in uses and known(config, "tokens"):
+    if Uses.NOTICES in uses:
         said += _webhook_secret_problems(config, environ)
+    if Uses.KEYS in uses and known(config, "limits"):
+        said += _limits_password_problems(config, environ)
     said += broken_files(config, uses)
     if Uses.PROXY_CA in uses:
         said += _ca_problems(config)
@@ -158,15 +161,37 @@ def _client_secret_problems(config: Config, environ: Mapping[str, str]) -> list[
 
 
 def _webhook_secret_problems(config: Config, environ: Mapping[str, str]) -> list[str]:
-    """Return the problems with the secret that signs notices."""
-    notices = config.tokens.notices if known(config.tokens, "notices") else None
-    if notices is None or not known(notices, "webhook") or not known(notices.webhook, "secret"):
+    """Return the problems with the secrets that sign notices."""
+    sections: dict[str, Tokens | Config | None] = {
+        "tokens.notices": config.tokens if known(config, "tokens") else None,
+        "notices": config,
+    }
+    found = []
+    for name, section in sections.items():
+        notices = section.notices if section is not None and known(section, "notices") else None
+        if notices is None or not known(notices, "webhook") or not known(notices.webhook, "secret"):
+            continue
+        where = f"{name}.webhook.secret"
+        try:
+            notices.webhook.open_secret(environ)
+        except OSError as error:
+            found.append(f"{where}.file: {notices.webhook.secret.file}: {error.strerror}")
+        except ValueError as error:
+            found.append(f"{where}: {error}")
+    return found
+
+
+def _limits_password_problems(config: Config, environ: Mapping[str, str]) -> list[str]:
+    """Return the problems with the password of the store of limits."""
+    shared = config.limits.shared if known(config.limits, "shared") else None
+    if shared is None or not known(shared, "password") or shared.password is None:
         return []
-    where = "tokens.notices.webhook.secret"
+    where = "limits.shared.password"
     try:
-        notices.webhook.open_secret(environ)
+        if shared.password.open(environ).current() is None:
+            return [f"{where}.env: {shared.password.env} is not set"]
     except OSError as error:
-        return [f"{where}.file: {notices.webhook.secret.file}: {error.strerror}"]
+        return [f"{where}.file: {shared.password.file}: {error.strerror}"]
     except ValueError as error:
         return [f"{where}: {error}"]
     return []

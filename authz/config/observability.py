@@ -17,12 +17,20 @@ class Usage(Section):
             the database of ``identity``, unless Coder manages it.
         keep_days: how many days a record is kept.
         metrics_by_user: whether ``/metrics`` has token counts by user, one series for each user.
+        tags: whether records have the project that a client names in
+            ``X-Coder-AI-Gateway-Project``, and the session ids of Claude Code and Codex.
     """
 
     enabled: StrictBool = True
     database: IdentityUrl | None = None
     keep_days: Annotated[int, Field(strict=True, ge=1, le=3650)] = 90
     metrics_by_user: StrictBool = False
+    tags: StrictBool = False
+
+    @property
+    def has_tags(self) -> bool:
+        """True if records have the project and the session."""
+        return self.enabled and self.tags
 
 
 class Log(Section):

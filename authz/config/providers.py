@@ -2,14 +2,14 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StrictBool, StrictStr, WithJsonSchema
 
 from authz.config.fields import Section, matching
 from authz.core import tokens
 from authz.core.header_names import is_reserved
-from authz.core.providers import AllowedPath
+from authz.core.providers import AllowedPath, ModelPlace
 
 _REGION = re.compile(r"[a-z]{2,4}(-[a-z]+){1,2}-[0-9]{1,2}")
 _PROFILE = re.compile(r"[A-Za-z0-9_.@+-]+")
@@ -95,6 +95,9 @@ class ExtraPath(Section):
         methods: the HTTP methods to serve.
         central_key: whether requests may use the central key. Otherwise they need the user's own
             credential.
+        model: the place of the model, for rules for models: ``body`` for the field ``model`` of
+            the JSON body, ``none`` for a path on which no model answers. With ``unknown`` the
+            rules refuse requests that write.
     """
 
     path: Annotated[StrictStr, AfterValidator(_path), matching(_EXTRA_PATH, "/v1/batches")]
@@ -110,10 +113,13 @@ class ExtraPath(Section):
         Field(min_length=1),
     ]
     central_key: StrictBool = False
+    model: Literal["unknown", "body", "none"] = "unknown"
 
     @property
     def allowed(self) -> AllowedPath:
         """The path in the form of a provider type."""
         literal = re.escape(self.path.removesuffix("/*"))
         pattern = f"{literal}/.+" if self.path.endswith("/*") else literal
-        return AllowedPath(self.methods, pattern, central_key=self.central_key)
+        return AllowedPath(
+            self.methods, pattern, central_key=self.central_key, model=ModelPlace(self.model)
+        )

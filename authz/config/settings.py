@@ -17,8 +17,10 @@ from authz.addresses import (
     UnixAddress,
     parse_base_url,
 )
+from authz.config.budgets import Budgets, budget_problems
 from authz.config.cors import Cors
 from authz.config.envoy import EnvoySettings
+from authz.config.export import Export
 from authz.config.external_gateways import ExternalGateways
 from authz.config.fields import (
     FilePath,
@@ -33,11 +35,17 @@ from authz.config.fields import (
 )
 from authz.config.key_reference import KeyOrNone, KeyReference
 from authz.config.limits import Limits
+from authz.config.model_rules import Models
+from authz.config.notices import Notices
 from authz.config.observability import Log, Tracing, Usage
+from authz.config.outliers import OutlierDetection, Timeout
 from authz.config.own_keys import OwnKeys
+from authz.config.prices import Prices
 from authz.config.providers import AccountHeaders, Aws, CredentialHeaders, ExtraPath
 from authz.config.proxy import Proxy
+from authz.config.revocation import Revocation
 from authz.config.service import Service
+from authz.config.shared_limits import problem_of
 from authz.config.sign_in import SignIn
 from authz.config.tokens import Tokens
 from authz.config.workload import PROVIDERS_OF_WORKLOAD
@@ -58,6 +66,10 @@ class Provider(Section):
         key: the central key, or ``none`` for a provider that takes no credential.
         keys: up to five central keys in place of ``key``. authz uses the first one that the
             provider does not refuse.
+        retry_keys: whether a request that the provider refuses with 401, 429 or 529 is tried again
+            at once with the next of ``keys`` (docs/retries.md).
+        fallback: names of up to four providers of the same type that get a request which this one
+            refuses with all of its keys, in order.
         aws: signatures for requests without a credential of the user's own.
         websocket: whether WebSockets are served. Unset means the default of the type.
         extra_paths: paths that are served in addition to those of the type.
@@ -66,6 +78,12 @@ class Provider(Section):
             ``openai-organization``.
         ca_file: PEM file with a private CA of the provider. Unset means the system's trusted
             roots.
+        first_byte_timeout: how long the first byte of a response may take, from the last byte of
+            the request on (docs/slow-providers.md). Unset means ``idle_timeout``.
+        idle_timeout: how long a request or response may be silent. Unset means
+            ``envoy.stream_idle_timeout``, which it must not exceed.
+        outlier_detection: when Envoy stops asking a provider that does not answer. Unset means
+            never.
     """
 
     name: ProviderName
@@ -74,12 +92,17 @@ class Provider(Section):
     public_url: Url | None = None
     key: KeyOrNone = None
     keys: tuple[KeyReference, ...] = ()
+    retry_keys: StrictBool = True
+    fallback: tuple[ProviderName, ...] = ()
     aws: Aws | None = None
     websocket: StrictBool | None = None
     extra_paths: tuple[ExtraPath, ...] = ()
     credential_headers: CredentialHeaders = ()
     account_headers: AccountHeaders = Field(default_factory=dict)
     ca_file: FilePath | None = None
+    first_byte_timeout: Timeout | None = None
+    idle_timeout: Timeout | None = None
+    outlier_detection: OutlierDetection | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -218,12 +241,18 @@ class Config(Section):
         proxy: the AI Gateway Proxy. Unset means that it is off.
         cors: pages that may call the gateway from a browser. Unset means that no page may.
         external_gateways: Envoys that authz does not configure. Unset means that there are none.
+        revocation: what a revocation does to requests in progress (docs/open-streams.md).
         usage: records of requests and token counts.
-        limits: request rates of users.
+        prices: prices of models. Unset means that costs are not computed (docs/prices.md).
+        limits: request rates of users, and limits over all replicas.
+        models: rules that say which models may be used. Unset means all.
+        budgets: amounts that users, groups and tokens may spend. Unset means that there are none.
+        notices: notices of budgets and of central keys. Unset means that there are none.
         sign_in: ways to get a token of authz's own store.
         tokens: limits and notices of the tokens in authz's own store (docs/tokens.md).
         log: formats and level of the logs.
         tracing: OpenTelemetry traces. Unset means that there are no traces.
+        export: requests and changes as OpenTelemetry logs. Unset means that nothing is exported.
         authz: settings of the authz process.
         envoy: settings of the Envoy process.
     """
@@ -242,12 +271,18 @@ class Config(Section):
     proxy: Proxy | None = None
     cors: Cors | None = None
     external_gateways: ExternalGateways | None = None
+    revocation: Revocation = Revocation()
     usage: Usage = Usage()
+    prices: Prices | None = None
     limits: Limits = Limits()
+    models: Models | None = None
+    budgets: Budgets | None = None
+    notices: Notices | None = None
     sign_in: SignIn = SignIn()
     tokens: Tokens = Tokens()
     log: Log = Log()
     tracing: Tracing | None = None
+    export: Export | None = None
     authz: Service = Service()
     envoy: EnvoySettings = EnvoySettings()
 
@@ -267,10 +302,34 @@ class Config(Section):
     def claude_code_providers(self) -> list[Provider]:
         """The providers for a sign-in from Claude Code, that of the root first; empty if off."""
         settings = self.sign_in.claude_code
-        if self._managed_by_coder or not settings.enabled:
+        if self.is_managed_by_coder or not settings.enabled:
             return []
         providers = [one for one in self.providers if one.type == "anthropic"]
         return sorted(providers, key=lambda one: one.name != settings.provider)
+
+    @property
+    def uses_assigned_rules(self) -> bool:
+        """True if limits or rules for models that administrators set count."""
+        has_models = self.models is not None and self.models.assigned
+        return not self.is_managed_by_coder and (self.limits.shared is not None or has_models)
+
+    @property
+    def reads_requests(self) -> bool:
+        """True if Envoy may have to read which models requests ask for.
+
+        It does not depend on the providers, because a reload can't change Envoy's filters.
+        """
+        return self.models is not None or (self.budgets is not None and self.budgets.strict)
+
+    def reads_requests_to(self, provider: Provider) -> bool:
+        """Return whether Envoy reads which models requests to a provider ask for."""
+        has_rules = self.models is not None and self.models.concern(provider.name)
+        return has_rules or self.reserves_strictly_at(provider)
+
+    def reserves_strictly_at(self, provider: Provider) -> bool:
+        """Return whether budgets reserve the most that a request to a provider can cost."""
+        is_paid = bool(provider.key_references) or provider.signed or provider.is_open
+        return self.budgets is not None and self.budgets.strict and is_paid
 
     @property
     def is_public_over_tls(self) -> bool:
@@ -279,7 +338,8 @@ class Config(Section):
         return self.tls is not None or (url is not None and url.tls)
 
     @property
-    def _managed_by_coder(self) -> bool:
+    def is_managed_by_coder(self) -> bool:
+        """True if Coder's API knows the tokens."""
         return isinstance(parse_identity_url(self.identity), CoderURL)
 
     @property
@@ -327,9 +387,28 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _budgets(self) -> Self:
+        if self.budgets is not None:
+            for problem in budget_problems(
+                managed_by_coder=self.is_managed_by_coder,
+                records_usage=self.usage.enabled,
+                has_external_gateways=self.external_gateways is not None,
+            ):
+                raise ValueError(problem)
+            if self.prices is None:
+                # Budgets need prices, and the section without keys means those of the book.
+                object.__setattr__(self, "prices", Prices())
+        if self.notices is not None and self.is_managed_by_coder:
+            raise ValueError(
+                "notices: needs a store of authz's own (identity: sqlite://… or postgresql://…), "
+                "in which notices wait for their receiver"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _claude_code(self) -> Self:
         settings = self.sign_in.claude_code
-        if self._managed_by_coder:
+        if self.is_managed_by_coder:
             # The defaults may be written down, as `authz up` does for its children.
             if settings.enabled and settings != type(settings)():
                 raise ValueError(
@@ -342,6 +421,22 @@ class Config(Section):
                 raise ValueError(
                     "sign_in.claude_code.provider: must be the name of a provider of type anthropic"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _shared_limits(self) -> Self:
+        if self.limits.shared is not None and (
+            problem := problem_of(
+                self.limits.shared,
+                identity=self.identity,
+                providers={one.name for one in self.providers if "name" in vars(one)},
+                workers=self.authz.workers or 1,
+                authz_grpc=self.envoy.authz_grpc,
+                has_usage=self.usage.enabled,
+                has_external=self.external_gateways is not None,
+            )
+        ):
+            raise ValueError(f"limits.shared: {problem}")
         return self
 
     @model_validator(mode="after")

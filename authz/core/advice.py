@@ -13,6 +13,10 @@ _NAMED = 2
 _GROUPS = 3
 """A text names this many groups; a user may be in many."""
 
+BYOK_DISABLED = "Remove your own provider credential, or ask your administrator to enable it."
+LIMITED_TOKEN = "Use another token."  # noqa: S105 - a text, no secret
+LIMITED_BY_GROUP = "Ask your administrator."
+
 
 def token_malformed(headers: Sequence[str]) -> dict[str, str]:
     """Return the fields of the message for headers that hold something else than a Coder token.
@@ -65,6 +69,34 @@ def limiting_groups(permission: Permission) -> str:
     if len(of_groups) > _GROUPS:
         texts.append(f"and {len(of_groups) - _GROUPS} more")
     return f"none of your groups allows it ({', '.join(texts)})"
+
+
+def stored_key_in_use(provider: str, username: str) -> str:
+    """Return the advice for a request that would pass if its user had stored no key."""
+    return (
+        f'The request uses the key that you have stored for provider "{provider}". Delete it under '
+        "Provider keys on the gateway's page, or ask your administrator to run 'authz own-keys "
+        f"remove {provider} --user {username}'. Then the company's key is used."
+    )
+
+
+def problem_in_query(
+    found: QueryCredentials, provider_type: ProviderType, *, needs_own: bool
+) -> str | None:
+    """Return the text about a problem with the credentials in a query, or None.
+
+    Args:
+        found: the credentials in the query.
+        provider_type: from the route.
+        needs_own: whether the request is to use the user's own key and has none in a header. If we
+            only removed the one in the query, the company would pay for a request that the user
+            meant to pay for.
+    """
+    if found.override is not None:
+        return override_in_query(found.override)
+    if found.hidden:
+        return hidden_key_in_query()
+    return own_key_in_query(found, provider_type) if found.plain and needs_own else None
 
 
 def override_in_query(name: str) -> str:

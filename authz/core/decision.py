@@ -4,9 +4,10 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 
 from authz.core import advice, query, tokens
+from authz.core.choice import Choice, fallback_only, with_further, with_key
 from authz.core.credentials import Credentials
 from authz.core.decision_types import (
     OPEN_HINT,
@@ -63,7 +64,7 @@ def precheck(
     own = own_credential(credentials, provider_type)
     in_url = credentials.governance is not None and in_query.plain
     if not allow_byok and (own is not None or in_url):
-        return refuse(Reason.BYOK_DISABLED)
+        return refuse(Reason.BYOK_DISABLED, {"advice": advice.BYOK_DISABLED})
     places = _token_places(credentials, provider_type)
     if not places:
         return refuse(Reason.TOKEN_MISSING)
@@ -150,9 +151,33 @@ def decide(
         if permission.refused_by is Limiter.GROUP:
             reason = Reason.GROUP_PROVIDER if mode is None else Reason.GROUP_MODE
             groups = advice.limiting_groups(permission)
-            return denied(reason, {"use": use.text, "groups": groups})
+            text = advised(advice.LIMITED_BY_GROUP, mode)
+            return denied(reason, {"use": use.text, "groups": groups, "advice": text})
         reason = Reason.RULE_PROVIDER if mode is None else Reason.RULE_MODE
-        return denied(reason, {"use": use.text, "rules": verification.rules})
+        text = advised(advice.LIMITED_TOKEN, mode)
+        return denied(reason, {"use": use.text, "rules": verification.rules, "advice": text})
+
+    def advised(usual: str, mode: Mode | None = Mode.BYOK) -> str:
+        """Return the advice to delete a stored key where the request would pass without it."""
+        if stored is None or mode is not Mode.BYOK or route.provider is None:
+            return usual
+        other = _choose(credentials, route, central_key, None)
+        if other is None or (isinstance(other, Choice) and other.mode is not Mode.CENTRALIZED):
+            return usual
+        use = Use(route.provider, Mode.CENTRALIZED)
+        if not permit(verification.rules, verification.memberships, use).allowed:
+            return usual
+        return advice.stored_key_in_use(route.provider, verification.username)
+
+    def permits(fallback: str | None) -> bool:
+        if fallback is None:
+            return True
+        rules, memberships = verification.rules, verification.memberships
+        name = fallback.partition(" ")[0]
+        uses = (Use(name, None), Use(name, Mode.CENTRALIZED))
+        return fallback in route.fallbacks and all(
+            permit(rules, memberships, use).allowed for use in uses
+        )
 
     has_own = own_credential(credentials, route.type) is not None
     if has_own or (route.keyless and not allow_byok):
@@ -162,15 +187,19 @@ def decide(
         return denied(Reason.ROUTE_NOT_SUPPORTED, {"label": route.label})
     if refusal := forbidden(route.provider):
         return refusal
-    problem = _problem_in_query(credentials, route, route.type)
+    needs_own = credentials.governance is not None and not has_own
+    problem = advice.problem_in_query(route.query, route.type, needs_own=needs_own)
     if problem:
         return denied(Reason.KEY_IN_URL, {"problem": problem})
     if stored is not None and not allow_byok:
-        return denied(Reason.BYOK_DISABLED, {})
+        return denied(Reason.BYOK_DISABLED, {"advice": advised(advice.BYOK_DISABLED)})
     if isinstance(stored, Unreadable) and not route.keyless:
         if refusal := forbidden(route.provider, Mode.BYOK):
             return refusal
         return denied(Reason.OWN_KEY_UNREADABLE, {"provider": route.provider})
+    if isinstance(central_key, ChosenKey | Exhausted) and central_key.further:
+        passing = [one for one in central_key.further if permits(one.provider)]
+        central_key = replace(central_key, further=tuple(passing))
     choice = _choose(credentials, route, central_key, stored)
     if choice is None:
         fields = advice.credential_required(route, allow_byok=allow_byok)
@@ -198,19 +227,9 @@ def decide(
         query=route.query.plain + (route.query.accounts if is_central else ()),
         key_index=choice.key_index,
         appended=choice.appended,
+        further=choice.further,
+        further_header=choice.further_header or "",
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Choice:
-    """The credential for the provider: the mode, the header, and the value to put there."""
-
-    mode: Mode
-    header: str | None
-    credential: Secret | None
-    hint: str
-    key_index: int | None = None
-    appended: tuple[tuple[str, str], ...] = ()
 
 
 def _choose(
@@ -218,7 +237,7 @@ def _choose(
     route: Route,
     central_key: ChosenKey | Exhausted | None,
     stored: Secret | Unreadable | None,
-) -> _Choice | Exhausted | None:
+) -> Choice | Exhausted | None:
     """Choose the credential for the provider.
 
     Returns:
@@ -229,30 +248,22 @@ def _choose(
         header, value = own
         if header != AUTHORIZATION and value.reveal().startswith(route.type.bearer_prefixes):
             # The provider refuses this credential in the header of API keys.
-            return _Choice(Mode.BYOK, AUTHORIZATION, Secret(f"Bearer {value.reveal()}"), value.hint)
-        return _Choice(Mode.BYOK, header, None, value.hint)
+            return Choice(Mode.BYOK, AUTHORIZATION, Secret(f"Bearer {value.reveal()}"), value.hint)
+        return Choice(Mode.BYOK, header, None, value.hint)
     if isinstance(stored, Secret) and route.type is not None:
-        return _with_key(Mode.BYOK, route.type, stored)
+        return with_key(Mode.BYOK, route.type, stored)
     if route.keyless:
-        return _Choice(Mode.BYOK, None, None, "")
+        return Choice(Mode.BYOK, None, None, "")
     if not route.central_key or route.type is None:
         return None
     if route.open or (route.signed and route.type.signed):
-        return _Choice(Mode.CENTRALIZED, None, None, OPEN_HINT if route.open else SIGNED_HINT)
+        return Choice(Mode.CENTRALIZED, None, None, OPEN_HINT if route.open else SIGNED_HINT)
     if central_key is None or route.type.central_header is None:
         return None
     if isinstance(central_key, Exhausted):
-        return central_key
-    return _with_key(Mode.CENTRALIZED, route.type, central_key.key, central_key.index)
-
-
-def _with_key(
-    mode: Mode, provider_type: ProviderType, key: Secret, index: int | None = None
-) -> _Choice:
-    """Put a key that the request did not bring into the header in which the provider takes it."""
-    header, value = provider_type.credential(key.reveal())
-    appended = provider_type.bearer_headers if provider_type.is_bearer(key.reveal()) else ()
-    return _Choice(mode, header, Secret(value), key.hint, index, appended)
+        return fallback_only(route.type, central_key.further) or central_key
+    choice = with_key(Mode.CENTRALIZED, route.type, central_key.key, central_key.index)
+    return with_further(choice, route.type, central_key.further) if route.retries else choice
 
 
 def own_credential(
@@ -278,21 +289,3 @@ def own_credential(
         if not holds_token and not tokens.has_token_shape(text) and not tokens.holds_token(text):
             return header, value
     return None
-
-
-def _problem_in_query(
-    credentials: Credentials, route: Route, provider_type: ProviderType
-) -> str | None:
-    """Return the text about a problem with the query, or None."""
-    found = route.query
-    if found.override is not None:
-        return advice.override_in_query(found.override)
-    if found.hidden:
-        return advice.hidden_key_in_query()
-    if not found.plain or credentials.governance is None:
-        return None
-    if own_credential(credentials, provider_type) is not None:
-        # The request uses the user's own key from the header.
-        return None
-    # If we only removed it, the company would pay for a request that the user meant to pay for.
-    return advice.own_key_in_query(found, provider_type)

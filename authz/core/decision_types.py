@@ -1,7 +1,7 @@
 """The inputs and the results of a decision, as data."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TypeAlias
@@ -46,6 +46,8 @@ class Route:
         signed: whether Envoy signs requests without an own credential, so that no central key is
             needed.
         open: whether the provider takes no credential at all, so that no central key is needed.
+        retries: whether Envoy can try a refused request again with the next central key.
+        fallbacks: the names and base URLs of the providers to which it can then send the request.
         query: the credentials in the query.
         accounts: headers to set on a centralized request, with their values.
         joined: whether Envoy has joined duplicates of headers (``credentials.read``).
@@ -64,6 +66,8 @@ class Route:
     keyless: bool = False
     signed: bool = False
     open: bool = False
+    retries: bool = False
+    fallbacks: tuple[str, ...] = ()
     query: QueryCredentials = query.NONE
     accounts: tuple[tuple[str, str], ...] = ()
     joined: bool = False
@@ -78,15 +82,32 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class FurtherKey:
+    """A central key that a request may use if the provider refuses those before.
+
+    Attributes:
+        index: its place in the pool; None for the only key of a provider.
+        provider: the name and the base URL of the fallback provider whose key it is; None for the
+            request's own provider.
+    """
+
+    key: Secret
+    index: int | None
+    provider: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ChosenKey:
     """A central key for one request.
 
     Attributes:
         index: its place in the pool; None for the only key of a provider, which has no cooldown.
+        further: the other usable keys of the pool, in order.
     """
 
     key: Secret
     index: int | None = None
+    further: tuple[FurtherKey, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +117,11 @@ class Exhausted:
     Attributes:
         retry_after: whole seconds until the first rate limited key is back; None where the
             provider refused all keys.
+        further: the usable keys of its fallback providers, in order.
     """
 
     retry_after: int | None
+    further: tuple[FurtherKey, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +133,23 @@ class Unreadable:
     """
 
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class FurtherCredential:
+    """A credential for a further try of a request.
+
+    Attributes:
+        value: for the header of the first credential.
+        hint: the masked key, for the access log.
+        key_index: the key's place in the pool; None for the only key of a provider.
+        provider: the name and the base URL of the fallback provider; None for the request's own.
+    """
+
+    value: Secret
+    hint: str
+    key_index: int | None
+    provider: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +168,9 @@ class Allow:
         query: names of query parameters to remove: they hold a credential or choose an account.
         key_index: the key's place in the pool; None where there is no pool.
         appended: headers to append to the client's, with their values.
+        further: credentials for the tries after a refusal of the provider. Without a credential
+            of its own, a request with some of these begins with the first of them.
+        further_header: the header of all those.
     """
 
     identity: Identity
@@ -141,6 +184,8 @@ class Allow:
     query: tuple[str, ...] = ()
     key_index: int | None = None
     appended: tuple[tuple[str, str], ...] = ()
+    further: tuple[FurtherCredential, ...] = ()
+    further_header: str = ""
 
 
 @dataclass(frozen=True, slots=True)

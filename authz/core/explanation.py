@@ -17,11 +17,13 @@ class Person:
     Attributes:
         problem: the reason why every request of the user is refused, such as ``is suspended``.
         groups: all groups of the user.
+        stored_keys: the providers for which the user has stored a key that the gateway uses.
     """
 
     name: str
     problem: str | None = None
     groups: tuple[Group, ...] = ()
+    stored_keys: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,11 @@ def explain(person: Person, token: Token | None, gateway: Gateway, mode: Mode) -
     if token is not None and token.problem:
         problems.append(f'The token "{token.name}" {token.problem}.')
     setting = _setting_problem(gateway, mode)
+    has_stored = gateway.is_known and gateway.provider in person.stored_keys
+    # Without an own credential in the request the gateway uses the stored key, and never the
+    # company's key instead of it.
+    if has_stored and mode is Mode.CENTRALIZED:
+        problems.append(_stored(person, gateway))
     problems.append(setting or "")
     problems = [text for text in problems if text]
     rules = NO_RULES if token is None else token.rules
@@ -91,6 +98,8 @@ def explain(person: Person, token: Token | None, gateway: Gateway, mode: Mode) -
     reasons = [*problems, *_of_rules(person, token, permission.findings)]
     if setting is None:
         reasons.append(_setting_reason(gateway, mode))
+    if has_stored and mode is Mode.BYOK:
+        reasons.append(f"{person.name} has stored a key for {gateway.provider}.")
     return Answer(mode, permission.allowed and not problems, tuple(reasons))
 
 
@@ -108,6 +117,14 @@ def _setting_reason(gateway: Gateway, mode: Mode) -> str:
     if mode is Mode.BYOK:
         return "The gateway allows own credentials (allow_byok: true)."
     return f"The gateway has a credential for {gateway.provider}."
+
+
+def _stored(person: Person, gateway: Gateway) -> str:
+    return (
+        f"{person.name} has stored a key for {gateway.provider}, which the gateway uses instead of "
+        f"the company's key: 'authz own-keys remove {gateway.provider} --user {person.name}' "
+        "deletes it."
+    )
 
 
 def _of_rules(person: Person, token: Token | None, findings: tuple[Finding, ...]) -> list[str]:

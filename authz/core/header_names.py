@@ -17,6 +17,8 @@ PROXY_AUTHORIZATION = "proxy-authorization"
 SUBPROTOCOL = "sec-websocket-protocol"
 PEER_HEADER = "x-authz-peer"
 """Tells authz's HTTP side who is connected; Envoy overwrites a client's value."""
+ROUTE_HEADER = "authz-route"
+"""Tells authz the route of a gRPC stream about a request in progress; clients can't send it."""
 
 GATEWAY_KEYS = (
     "x-litellm-api-key",
@@ -131,6 +133,11 @@ ACTOR_NAME = "x-ai-bridge-actor-metadata-username"
 """Headers that tell the provider whose request it is (``send_actor_headers``), named as in Coder's
 gateway."""
 
+PROJECT = "x-coder-ai-gateway-project"
+"""The client's name of its project (``usage.tags``); removed as every header of the gateway."""
+SESSION_HEADERS = ("x-claude-code-session-id", "session-id")
+"""The ids that Claude Code and Codex give their sessions; removed where ``usage.tags`` is on."""
+
 _MESSAGE_HEADERS = frozenset(
     {
         "accept-encoding",
@@ -153,6 +160,7 @@ def is_reserved(name: str) -> bool:
         name in CREDENTIAL_HEADERS
         or name in REMOVED_HEADERS
         or name in _MESSAGE_HEADERS
+        or name in SESSION_HEADERS
         or name.startswith(("content-", "x-authz-", *REMOVED_PREFIXES))
     )
 

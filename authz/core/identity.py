@@ -4,6 +4,7 @@ A source answers from its own records on every call and caches no positive resul
 stops working with the next request after it, or its user, was deleted.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -75,8 +76,16 @@ class Identity:
         return None
 
 
+VerifyNow = Callable[[CoderToken], Identity | Rejection | None]
+"""Looks a token up as ``IdentitySource.verify`` does, or returns None if that has to wait."""
+
+
 class IdentitySource(Protocol):
-    """Looks tokens up."""
+    """Looks tokens up.
+
+    A source that can answer by a plain call also has ``verify_now``, a ``VerifyNow``: a check then
+    needs no task.
+    """
 
     async def verify(self, token: CoderToken) -> Identity | Rejection:
         """Look the token up now and return its owner, or the reason to refuse it.

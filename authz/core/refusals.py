@@ -41,6 +41,17 @@ class Reason(StrEnum):
     GROUP_PROVIDER = "group_rule_provider"
     GROUP_MODE = "group_rule_mode"
     OWN_KEY_UNREADABLE = "own_key_unreadable"
+    MODEL_UNKNOWN = "model_unknown"
+    MODEL_REFUSED = "model_not_allowed"
+    MODEL_UNPRICED = "model_unpriced"
+    OUTPUT_UNLIMITED = "output_limit_required"
+    BUDGET_SPENT = "budget_spent"
+    BUDGETS_UNAVAILABLE = "budgets_unavailable"
+    REQUESTS_LIMITED = "requests_limited"
+    TOKENS_LIMITED = "tokens_limited"
+    CONCURRENCY_LIMITED = "concurrency_limited"
+    LIMITS_UNAVAILABLE = "limits_unavailable"
+    RULES_UNAVAILABLE = "rules_unavailable"
 
     IDENTITY_UNAVAILABLE = "identity_unavailable"
     UNKNOWN_ROUTE = "unknown_route"
@@ -52,6 +63,8 @@ class Reason(StrEnum):
     BAD_REQUEST = "bad_request"
     USER_RATE_LIMITED = "user_rate_limited"
     PROVIDER_UNREACHABLE = "provider_unreachable"
+    PROVIDER_EJECTED = "provider_ejected"
+    PROVIDER_TIMEOUT = "provider_timeout"
     PRIVATE_ADDRESS = "private_address"
     HOST_UNREACHABLE = "host_unreachable"
 
@@ -80,10 +93,8 @@ class Refusal:
 
 
 _NOT_NOW = "The gateway can't check Coder tokens at the moment. Try again shortly."
-_LIMITED = (
-    "This Coder token may not be used for {use}: it is limited to {rules}. Use another token."
-)
-_LIMITED_BY_GROUP = "You may not use {use}: {groups}. Ask your administrator."
+_LIMITED = "This Coder token may not be used for {use}: it is limited to {rules}. {advice}"
+_LIMITED_BY_GROUP = "You may not use {use}: {groups}. {advice}"
 
 _BY_AUTHZ = (
     Refusal(Reason.BAD_HEADER, 400, INVALID_REQUEST, "Header {problem}."),
@@ -94,6 +105,28 @@ _BY_AUTHZ = (
         "The Coder token is part of the URL. Send it in a header only.",
     ),
     Refusal(Reason.KEY_IN_URL, 400, INVALID_REQUEST, "{problem}"),
+    Refusal(Reason.MODEL_UNKNOWN, 400, INVALID_REQUEST, "{problem}"),
+    Refusal(
+        Reason.MODEL_REFUSED,
+        400,
+        INVALID_REQUEST,
+        'You may not use the model "{model}" here: {why}. Choose another model, or ask your '
+        "administrator.",
+    ),
+    Refusal(
+        Reason.MODEL_UNPRICED,
+        400,
+        INVALID_REQUEST,
+        'The model "{model}" has no price here, so no budget can hold for it. Choose another '
+        "model, or ask your administrator.",
+    ),
+    Refusal(
+        Reason.OUTPUT_UNLIMITED,
+        400,
+        INVALID_REQUEST,
+        "Your budget is strict, so a request has to limit its response: set max_tokens, or "
+        "max_completion_tokens, max_output_tokens or maxOutputTokens where the API calls it so.",
+    ),
     Refusal(
         Reason.TOKEN_MISSING,
         401,
@@ -124,8 +157,7 @@ _BY_AUTHZ = (
         Reason.BYOK_DISABLED,
         403,
         PERMISSION,
-        "Bring Your Own Key (BYOK) is switched off here (allow_byok: false). "
-        "Remove your own provider credential, or ask your administrator to enable it.",
+        "Bring Your Own Key (BYOK) is switched off here (allow_byok: false). {advice}",
     ),
     Refusal(Reason.RULE_PROVIDER, 403, PERMISSION, _LIMITED),
     Refusal(Reason.RULE_MODE, 403, PERMISSION, _LIMITED),
@@ -137,6 +169,33 @@ _BY_AUTHZ = (
         429,
         RATE_LIMIT,
         'Every central key of provider "{provider}" is rate limited. Try again in {seconds} s.',
+    ),
+    Refusal(
+        Reason.BUDGET_SPENT,
+        429,
+        RATE_LIMIT,
+        "The budget of {owner} has no room for this request: {used} of {limit} for {period} "
+        "is spent or reserved, and a request takes about {amount}. The budget starts again on "
+        "{again}. Ask your administrator for more.",
+    ),
+    Refusal(
+        Reason.REQUESTS_LIMITED,
+        429,
+        RATE_LIMIT,
+        "The limit of {owner} is reached: {most} requests per minute. Try again in {seconds} s.",
+    ),
+    Refusal(
+        Reason.TOKENS_LIMITED,
+        429,
+        RATE_LIMIT,
+        "The limit of {owner} is reached: {most} tokens per minute. Try again in {seconds} s.",
+    ),
+    Refusal(
+        Reason.CONCURRENCY_LIMITED,
+        429,
+        RATE_LIMIT,
+        "The limit of {owner} is reached: {most} concurrent requests. Try again when one of them "
+        "has ended.",
     ),
     Refusal(
         Reason.KEYS_REFUSED,
@@ -151,6 +210,24 @@ _BY_AUTHZ = (
         'The gateway can\'t decrypt the key that you have stored for provider "{provider}". Ask '
         "your administrator to read the log, or store the key again.",
     ),
+    Refusal(
+        Reason.BUDGETS_UNAVAILABLE,
+        503,
+        API,
+        "The gateway can't check budgets at the moment. Try again shortly.",
+    ),
+    Refusal(
+        Reason.LIMITS_UNAVAILABLE,
+        503,
+        API,
+        "The gateway can't count requests at the moment. Try again shortly.",
+    ),
+    Refusal(
+        Reason.RULES_UNAVAILABLE,
+        503,
+        API,
+        "The gateway can't check the rules for models at the moment. Try again shortly.",
+    ),
     Refusal(Reason.IDENTITY_UNAVAILABLE, 503, API, _NOT_NOW),
     Refusal(Reason.UNKNOWN_ROUTE, 503, API, _NOT_NOW),
     Refusal(Reason.OVERLOADED, 503, API, _NOT_NOW),
@@ -164,6 +241,8 @@ BY_ENVOY = (
     Refusal(Reason.HEADERS_TOO_LARGE, 431, INVALID_REQUEST, "{problem}"),
     Refusal(Reason.HOST_UNREACHABLE, 502, API, "{problem}"),
     Refusal(Reason.PROVIDER_UNREACHABLE, 503, API, "{problem}"),
+    Refusal(Reason.PROVIDER_EJECTED, 503, API, "{problem}"),
+    Refusal(Reason.PROVIDER_TIMEOUT, 504, API, "{problem}"),
 )
 """Refusals that Envoy makes without authz; ``authz.envoy`` has their texts.
 

@@ -27,7 +27,8 @@ class Mode(StrEnum):
         return f"{own} ({self})"
 
 
-_MODES = {"central": Mode.CENTRALIZED, **{mode.value: mode for mode in Mode}}
+MODES = {**{mode.value: mode for mode in Mode}, "central": Mode.CENTRALIZED}
+"""The modes by their names; ``central`` is an earlier name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +97,11 @@ def make_rules(
             raise ValueError("a provider is named as in the URL, such as anthropic")
     if known is not None and not set(providers or ()) <= set(known):
         raise ValueError(f"no such provider: this gateway has {', '.join(sorted(known))}")
-    if any(mode not in _MODES for mode in modes or ()):
+    if any(mode not in MODES for mode in modes or ()):
         raise ValueError("a mode is centralized or byok")
     return TokenRules(
         providers=tuple(sorted(set(providers))) if providers else None,
-        modes=tuple(sorted({_MODES[mode] for mode in modes})) if modes else None,
+        modes=tuple(sorted({MODES[mode] for mode in modes})) if modes else None,
     )
 
 

@@ -80,10 +80,12 @@ class Accounts:
 
     Attributes:
         central: the central key of each provider.
+        further: the central keys of a provider beside the first one.
         types: the type of each provider, one of `TYPES`. A provider is mounted at its name.
     """
 
     central: Mapping[str, str] = field(default_factory=dict, repr=False)
+    further: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
     types: Mapping[str, str] = field(default_factory=_default_types)
 
     def __post_init__(self) -> None:
@@ -105,14 +107,18 @@ class Accounts:
         is_shaped = _SHAPES[self.types[provider]].match(value) is not None
         return is_shaped and len(value) >= 8 and "wrong" not in value
 
+    def _central_keys(self, provider: str) -> tuple[str, ...]:
+        return (self.central.get(provider, ""), *self.further.get(provider, ()))
+
     def _kind(self, provider: str, value: str) -> Kind | None:
         # A Coder token must never reach a provider, even if it is listed as a key.
         if _CODER_TOKEN.fullmatch(value) or not _ONE_TOKEN.fullmatch(value):
             return None
-        if _equal(value, self.central.get(provider, "")):
+        if any(_equal(value, key) for key in self._central_keys(provider)):
             return "centralized"
         # A central key that leaks to another provider must not pass there as a user's own key.
-        if any(_equal(value, key) for key in self.central.values()):
+        providers = {*self.central, *self.further}
+        if any(_equal(value, key) for name in providers for key in self._central_keys(name)):
             return None
         return "byok" if self.is_own_key(provider, value) else None
 

@@ -19,6 +19,10 @@ _silent = logging.Logger("authz.demo.silent")
 _silent.addHandler(logging.NullHandler())
 
 
+_STOP_SECONDS = 20.0
+"""The longest time for a stop, of which streams get one second."""
+
+
 class Server:
     """The stand-in in a background thread, as a context manager.
 
@@ -60,7 +64,8 @@ class Server:
             target=server.run, args=([listener],), name="stand-in", daemon=True
         )
         thread.start()
-        self._on_exit.callback(thread.join)
+        # A loop may not end while a TLS connection is closing; the thread ends with the process.
+        self._on_exit.callback(thread.join, _STOP_SECONDS)
         self._on_exit.callback(setattr, server, "should_exit", True)
         return self
 

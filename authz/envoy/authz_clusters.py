@@ -57,6 +57,7 @@ from authz.config.settings import Config
 from authz.envoy.api_routes import AUTHZ_HTTP_CLUSTER
 from authz.envoy.clusters import HTTP_OPTIONS, assignment, http1, limits
 from authz.envoy.filters import AUTHZ_CLUSTER
+from authz.envoy.open_streams import WATCH_CLUSTER
 from authz.envoy.packing import envoy_address, exactly, extension, packed, seconds
 from authz.envoy.replicas import authz_addresses, notified_clusters
 from authz.sds.secret_files import AUTHZ_CA, AUTHZ_CLIENT, secret_file
@@ -84,8 +85,9 @@ def authz_clusters(config: Config) -> list[Cluster]:
     return [
         _grpc(config, AUTHZ_CLUSTER, authz_addresses(config)),
         _http(config),
+        *_watching(config),
         *(
-            _grpc(config, name, (address,))
+            _notified(config, name, address)
             for name, address in notified_clusters(config).items()
             if address is not None
         ),
@@ -109,6 +111,23 @@ def _grpc(config: Config, name: str, addresses: tuple[Address, ...]) -> Cluster:
     )
     cluster.typed_extension_protocol_options = {HTTP_OPTIONS: packed(options)}
     return cluster
+
+
+def _notified(config: Config, name: str, address: Address) -> Cluster:
+    """Return the cluster of one replica, which Envoy connects to with the first refused key."""
+    cluster = _grpc(config, name, (address,))
+    if not (isinstance(address, TcpAddress) and address.is_name):
+        # There is no other endpoint to take, so a check would be a connection for nothing.
+        cluster.health_checks = []
+    return cluster
+
+
+def _watching(config: Config) -> list[Cluster]:
+    if not config.revocation.end_streams:
+        return []
+    cluster = _grpc(config, WATCH_CLUSTER, authz_addresses(config))
+    cluster.circuit_breakers = limits(config.envoy.max_connections)
+    return [cluster]
 
 
 def _http(config: Config) -> Cluster:

@@ -23,8 +23,8 @@ from authz.envoy.collector import TELEMETRY_CLUSTER
 from authz.envoy.filters import EXT_AUTHZ
 from authz.envoy.http1 import NO_UPGRADE
 from authz.envoy.mounts import Mount
-from authz.envoy.packing import regex, set_header
-from authz.envoy.provider_routes import method_is, no_websocket, packed_context, served
+from authz.envoy.packing import packed_context, regex, set_header
+from authz.envoy.provider_routes import method_is, no_websocket, served
 
 _NAME = "Claude Code"
 _OAUTH_PATHS = (

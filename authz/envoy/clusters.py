@@ -49,7 +49,10 @@ from authz.certificates.trust import system_roots
 from authz.config.settings import Config, Provider
 from authz.envoy.packing import exactly, file_source, packed, socket_address
 from authz.envoy.provider_routes import provider_cluster, websocket_cluster
+from authz.envoy.replicas import notified_clusters
+from authz.envoy.retries import has_retries, retry_filters
 from authz.envoy.signing import signing_filters
+from authz.envoy.slow_providers import detect_outliers
 
 IDLE_SECONDS = 4
 """Less than the five seconds after which Node and uvicorn close an unused connection."""
@@ -93,6 +96,14 @@ def _one(
     options = protocol if url.tls else http1()
     if provider.aws is not None:
         options.http_filters = signing_filters(provider.aws)
+    elif has_retries(config, provider) and name == provider_cluster(provider):
+        options.http_filters = retry_filters(config, provider, notified_clusters(config))
+        # Envoy's 3 at a time would let refusals through as soon as many requests are refused.
+        cluster.circuit_breakers = limits(
+            config.envoy.max_connections, config.envoy.max_connections
+        )
+    if provider.outlier_detection is not None and name == provider_cluster(provider):
+        detect_outliers(cluster, options, provider.name, provider.outlier_detection)
     cluster.typed_extension_protocol_options = protocol_options(options)
     if url.tls:
         cluster.transport_socket = tls_to(url, provider.ca_file or system_roots(), alpn_protocols)

@@ -34,12 +34,21 @@ from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import Previ
 from envoy_data_plane.envoy.type.matcher.v3 import ListStringMatcher, StringMatcher
 from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
 
+from authz.check.declared import BODY_NAMESPACE, FIELDS_NAMESPACE, PATH_NAMESPACE
 from authz.check.ext_authz import METADATA_NAMESPACE
 from authz.config.settings import Config
-from authz.core.header_names import REMOVED_HEADERS, REMOVED_PREFIXES, TRACEPARENT
+from authz.core.header_names import (
+    REMOVED_HEADERS,
+    REMOVED_PREFIXES,
+    SESSION_HEADERS,
+    TRACEPARENT,
+)
 from authz.envoy.early_refusals import refuse_early
 from authz.envoy.limits import rate_limit
+from authz.envoy.open_streams import watch
 from authz.envoy.packing import exactly, packed, regex, seconds
+from authz.envoy.request_models import request_models
+from authz.envoy.retries import begin_elsewhere, has_fallbacks
 from authz.envoy.typed_struct import typed_struct
 from authz.envoy.websocket_replies import websocket_replies
 from authz.usage.names import REQUEST_ID_KEY
@@ -72,12 +81,16 @@ def http_filters(config: Config) -> list[HttpFilter]:
     """Return the filter chain of every request."""
     limits = [rate_limit(config.limits)] if config.limits.any else []
     usage = [_token_usage()] if config.usage.enabled else []
+    models = request_models(config) if config.reads_requests else []
     return [
         keep_request_id(),
         refuse_early(),
-        ext_authz(),
+        *watch(config),
+        *models,
+        ext_authz(reads_models=bool(models)),
+        *([begin_elsewhere()] if has_fallbacks(config) else []),
         *limits,
-        _remove_headers(),
+        _remove_headers(config),
         _remove_session(config),
         websocket_replies(),
         *usage,
@@ -101,8 +114,12 @@ def keep_request_id() -> HttpFilter:
     return HttpFilter(name="envoy.filters.http.set_filter_state", typed_config=packed(config))
 
 
-def ext_authz() -> HttpFilter:
-    """Ask authz; whatever goes wrong is a 503."""
+def ext_authz(*, reads_models: bool = False) -> HttpFilter:
+    """Ask authz; whatever goes wrong is a 503.
+
+    Args:
+        reads_models: whether filters in front of this one read models for authz.
+    """
     config = ExtAuthz(
         grpc_service=GrpcService(
             envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=AUTHZ_CLUSTER),
@@ -119,6 +136,8 @@ def ext_authz() -> HttpFilter:
         decoder_header_mutation_rules=HeaderMutationRules(
             disallow_system=True, allow_all_routing=False, allow_envoy=False
         ),
+        metadata_context_namespaces=[PATH_NAMESPACE, FIELDS_NAMESPACE] if reads_models else [],
+        typed_metadata_context_namespaces=[BODY_NAMESPACE] if reads_models else [],
     )
     return HttpFilter(name=EXT_AUTHZ, typed_config=packed(config))
 
@@ -148,8 +167,10 @@ def _ask_another() -> RetryPolicy:
     )
 
 
-def _remove_headers() -> HttpFilter:
+def _remove_headers(config: Config) -> HttpFilter:
     names = [name for name in REMOVED_HEADERS if name not in _SESSION_HEADERS]
+    if config.usage.has_tags:
+        names += SESSION_HEADERS
     prefixes = [prefix for prefix in REMOVED_PREFIXES if prefix not in _SESSION_HEADERS]
     mutations = Mutations(
         request_mutations=[

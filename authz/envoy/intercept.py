@@ -47,7 +47,8 @@ from authz.envoy.listener import (
 )
 from authz.envoy.mark import marked
 from authz.envoy.packing import packed, set_header
-from authz.envoy.provider_routes import RETRIES, RETRY_BUFFER_BYTES
+from authz.envoy.provider_routes import RETRIES
+from authz.envoy.retries import retry_buffer
 
 
 def intercept_name(host: str) -> str:
@@ -105,7 +106,7 @@ def _routes(config: Config, host: str) -> RouteConfiguration:
                 domains=[bracketed, f"{bracketed}:443", f"{bracketed}:80"],
                 routes=host_routes(sorted(here, key=lambda provider: provider.name), config),
                 retry_policy=RETRIES,
-                request_body_buffer_limit=RETRY_BUFFER_BYTES,
+                request_body_buffer_limit=retry_buffer(config),
             ),
             VirtualHost(name="misdirected", domains=["*"], routes=[_misdirected()]),
         ],

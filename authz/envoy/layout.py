@@ -22,6 +22,7 @@ _FLOW_DEPTH = 4
 _MARK = re.compile(r"^( *(?:- )*)comment(\d+)mark", re.MULTILINE)
 _BREAK = re.compile(r"(?<=\S) (?=\S)")
 _FOLDABLE = re.compile(r"[!-~](?:[ -~]*[!-~])?\n?")
+_LINES = re.compile(r"[!-~]+(?:\n[!-~]+)+")
 _BRANCH = re.compile(r"(?<= :) (?=\S)")
 """The pattern after which a line of an expression ends."""
 
@@ -133,6 +134,8 @@ class _Layout:
         """
         if isinstance(node, yaml.ScalarNode) and _folds(node.value, _WIDTH - column):
             node.style = ">"
+        elif isinstance(node, yaml.ScalarNode) and _LINES.fullmatch(node.value):
+            node.style = "|"
         if not isinstance(node, yaml.CollectionNode) or id(node) in self._written:
             return
         width, depth = self._measure(node)
@@ -178,7 +181,7 @@ def _is_word(node: yaml.Node) -> bool:
             return False
         (inner,) = node.value
         node = inner[1] if isinstance(node, yaml.MappingNode) else inner
-    return not _BREAK.search(node.value)
+    return not _BREAK.search(node.value) and not _LINES.fullmatch(node.value)
 
 
 class _Dumper(yaml.SafeDumper):

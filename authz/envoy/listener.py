@@ -116,7 +116,7 @@ def connection_manager(
         merge_slashes=True,
         # Routes decide: names of models hold escaped slashes, and nothing else may.
         path_with_escaped_slashes_action=escaped_slashes.KEEP_UNCHANGED,
-        local_reply_config=local_replies(),
+        local_reply_config=local_replies(config.envoy.stream_idle_timeout),
         # A client of HTTP/2 may claim any scheme; the provider's connection says which it is.
         scheme_header_transformation=SchemeHeaderTransformation(match_upstream=True),
         # Off here, Envoy would answer 403 before a route could answer anything else. The routes to

@@ -23,21 +23,37 @@ from envoy_data_plane.envoy.type.matcher.v3 import (
 )
 
 from authz.check import responses
+from authz.check.ext_authz import METADATA_NAMESPACE
 from authz.core.providers import ErrorShape
 from authz.envoy.early_refusals import HTTP_1_0, TOO_LARGE, cel, refused_early
 from authz.envoy.filters import EXT_AUTHZ
 from authz.envoy.packing import exactly, set_header, struct
 from authz.envoy.page_replies import page_reply
-from authz.envoy.reply_texts import HEADERS_TOO_LARGE, no_answer, refused
+from authz.envoy.reply_texts import (
+    HEADERS_TOO_LARGE,
+    IS_EJECTED,
+    IS_SILENT,
+    RETRY_AFTER_EJECTION,
+    ejected,
+    no_answer,
+    refused,
+    silent,
+)
 from authz.envoy.typed_struct import typed_struct
 from authz.usage.names import REQUEST_ID_KEY
 
 REQUEST_ID = f"%FILTER_STATE({REQUEST_ID_KEY}:PLAIN)%"
 """The request id; the header itself is gone when the log line is written."""
 
+_PROVIDER = f"%DYNAMIC_METADATA({METADATA_NAMESPACE}:provider)%"
 
-def local_replies() -> LocalReplyConfig:
-    """Give Envoy's own answers a JSON body that both SDKs can read."""
+
+def local_replies(idle_seconds: int) -> LocalReplyConfig:
+    """Give Envoy's own answers a JSON body that both SDKs can read.
+
+    Args:
+        idle_seconds: the time-out for silence of every route that has none of its own.
+    """
     return LocalReplyConfig(
         mappers=[
             # An answer of authz itself passes as it is: a refusal always has a reason.
@@ -78,6 +94,21 @@ def local_replies() -> LocalReplyConfig:
                 "There is nothing at this address.",
             ),
             json_reply(
+                IS_EJECTED,
+                "api_error",
+                "provider_ejected",
+                ejected(),
+                retry_after=RETRY_AFTER_EJECTION,
+            ),
+            json_reply(
+                IS_SILENT,
+                "api_error",
+                "provider_timeout",
+                silent(_PROVIDER, idle_seconds),
+                # The provider has the whole request, and may ask for its price all the same.
+                may_retry=False,
+            ),
+            json_reply(
                 # 501 refuses a transfer coding, which HTTP/1.1 lets a server do (RFC 9112 6.1).
                 "response.code >= 500 && response.code != 501",
                 "api_error",
@@ -99,21 +130,26 @@ def json_reply(
     error_type: str,
     code: str,
     message: str,
-    retry_after: int | None = None,
+    retry_after: int | str | None = None,
     status: int | None = None,
+    *,
+    may_retry: bool = True,
 ) -> ResponseMapper:
     """Return an error as JSON that both SDKs can read.
 
     Args:
         condition: matches the answers that it replaces; a text is a CEL expression.
         message: a format.
-        retry_after: in seconds.
+        retry_after: in seconds; a text is a format.
         status: takes the place of Envoy's.
+        may_retry: whether SDKs may send the request again without asking.
     """
     body = responses.error_body(ErrorShape.ANY, error_type, code, message, REQUEST_ID)
     added = [set_header(responses.REQUEST_ID_HEADER, REQUEST_ID)]
     if retry_after:
         added.append(set_header("retry-after", str(retry_after)))
+    if not may_retry:
+        added.append(set_header("x-should-retry", "false"))
     return ResponseMapper(
         filter=cel(condition) if isinstance(condition, str) else condition,
         status_code=status,

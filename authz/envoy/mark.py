@@ -5,7 +5,7 @@ from envoy_data_plane.google.protobuf import Any
 from authz.config.external_gateways import CONTEXT_ROUTES, open_mark
 from authz.config.settings import Config
 from authz.envoy.filters import EXT_AUTHZ
-from authz.envoy.provider_routes import packed_context
+from authz.envoy.packing import packed_context
 from authz.errors import ConfigError
 
 

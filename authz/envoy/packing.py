@@ -16,6 +16,10 @@ from envoy_data_plane.envoy.config.core.v3 import (
     SocketAddress,
     TypedExtensionConfig,
 )
+from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import (
+    CheckSettings,
+    ExtAuthzPerRoute,
+)
 from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher, StringMatcher
 from envoy_data_plane.envoy.type.v3 import FractionalPercent
 from envoy_data_plane.google.protobuf import Any, Struct
@@ -27,6 +31,11 @@ from authz import addresses
 def packed(message: betterproto2.Message) -> Any:
     """Wrap an extension's configuration in the ``Any`` that Envoy expects."""
     return Any.pack(message, message_pool=default_message_pool)
+
+
+def packed_context(facts: dict[str, str]) -> Any:
+    """Return a route's facts for authz, as per-route configuration of the ext_authz filter."""
+    return packed(ExtAuthzPerRoute(check_settings=CheckSettings(context_extensions=facts)))
 
 
 def extension(name: str, message: betterproto2.Message) -> TypedExtensionConfig:

@@ -8,6 +8,7 @@ from itertools import groupby
 from envoy_data_plane.envoy.config.core.v3 import HeaderValueOption
 from envoy_data_plane.envoy.config.route.v3 import (
     DirectResponseAction,
+    FilterConfig,
     HeaderMatcher,
     RetryPolicy,
     Route,
@@ -16,10 +17,6 @@ from envoy_data_plane.envoy.config.route.v3 import (
     RouteActionUpgradeConfig,
     RouteMatch,
 )
-from envoy_data_plane.envoy.extensions.filters.http.ext_authz.v3 import (
-    CheckSettings,
-    ExtAuthzPerRoute,
-)
 from envoy_data_plane.envoy.type.matcher.v3 import StringMatcher
 from envoy_data_plane.google.protobuf import Any
 
@@ -27,10 +24,23 @@ from authz.check.ext_authz import CONTEXT_KIND, KIND_AUTHZ, METADATA_NAMESPACE
 from authz.check.route_facts import has_actor, removed_headers, route_facts, websocket_paths
 from authz.config.settings import Config, Provider
 from authz.core.header_names import ACTOR_ID, ACTOR_NAME
-from authz.core.providers import AllowedPath
+from authz.core.providers import AllowedPath, ModelPlace
 from authz.envoy.filters import EXT_AUTHZ
 from authz.envoy.mounts import Mount
-from authz.envoy.packing import exactly, packed, regex, set_header
+from authz.envoy.open_streams import watched
+from authz.envoy.packing import exactly, packed, packed_context, regex, set_header
+from authz.envoy.reading_routes import reading
+from authz.envoy.retries import (
+    BEGIN_ELSEWHERE,
+    choose_cluster,
+    fallbacks,
+    hidden_headers,
+    is_sent_elsewhere,
+    retry_facts,
+    retry_headers,
+    with_refusals,
+)
+from authz.envoy.slow_providers import limit_waits
 from authz.envoy.websocket_replies import WEBSOCKET_REPLIES, no_websocket_here
 
 # Nothing of the request has reached the provider when one of these happens, so that no answer is
@@ -40,11 +50,8 @@ RETRIES = RetryPolicy(retry_on=_RETRY_ON, num_retries=1)
 """The retries of a virtual host that leads to providers."""
 _READ_RETRIES = RetryPolicy(retry_on=f"{_RETRY_ON},reset", num_retries=1)
 """Reading is free, so a GET is also sent again when its connection closes without an answer."""
-RETRY_BUFFER_BYTES = 1 << 20
-"""The most of a request's body that Envoy keeps for a retry. It streams a larger body and does not
-retry it."""
 ACTOR_HEADERS = {ACTOR_ID: "user_id", ACTOR_NAME: "user"}
-"""Where the values are in authz's answer."""
+"""By header, the field of authz's answer with its value."""
 
 _CLIMBING = r"(?:\.\.|%(?:25|2[fF]|5[cC]))"
 _UPGRADE = HeaderMatcher(
@@ -106,11 +113,6 @@ def websocket_cluster(provider: Provider) -> str:
     return f"provider_{provider.name}_websocket"
 
 
-def packed_context(facts: dict[str, str]) -> Any:
-    """Return a route's facts for authz, as per-route configuration of the ext_authz filter."""
-    return packed(ExtAuthzPerRoute(check_settings=CheckSettings(context_extensions=facts)))
-
-
 def method_is(*methods: str) -> HeaderMatcher:
     """Match requests with one of these methods."""
     matcher = (
@@ -125,29 +127,55 @@ def served(
     provider: Provider, mount: Mount, config: Config, paths: Sequence[AllowedPath]
 ) -> list[Route]:
     """Return routes; consecutive paths that differ in their pattern only share one."""
+    is_read = config.reads_requests_to(provider)
+    if is_read:
+        paths = [part for path in paths for part in path.by_model()]
 
-    def key(path: AllowedPath) -> AllowedPath:
-        return replace(path, pattern="", inference=path.inference and config.send_actor_headers)
+    def key(path: AllowedPath) -> tuple[AllowedPath, bool]:
+        like = replace(path, pattern="", inference=path.inference and config.send_actor_headers)
+        if not is_read:
+            like = replace(like, model=ModelPlace.UNKNOWN, model_in_path="")
+        return like, is_sent_elsewhere(provider, path)
 
     routes = []
-    for like, group in groupby(paths, key):
+    for (like, has_fallback), group in groupby(paths, key):
         action = _to_provider(provider, mount, like, provider_cluster(provider))
         keyless = " keyless" if like.keyless else ""
         if _reads(like):
             action.retry_policy = _READ_RETRIES
-        routes.append(
-            Route(
-                name=f"{provider.name} {'|'.join(like.methods)}{keyless}",
-                match=RouteMatch(
-                    safe_regex=regex(mount.prefix + _any_of([mount.pattern(p) for p in group])),
-                    headers=[method_is(*like.methods)],
-                ),
-                route=action,
-                request_headers_to_add=_actor_headers(config, like),
-                request_headers_to_remove=removed_headers(provider, config, like),
-                typed_per_filter_config={EXT_AUTHZ: _context(provider, like)},
+        elsewhere: dict[str, Any] = {}
+        others = fallbacks(config, provider) if has_fallback else []
+        if others:
+            action.cluster = None
+            action.inline_cluster_specifier_plugin = choose_cluster(
+                provider, others, provider_cluster
             )
+            elsewhere = {BEGIN_ELSEWHERE: packed(FilterConfig(config=Any()))}
+        policy = action.retry_policy or RETRIES
+        if retried := with_refusals(provider, like, policy, elsewhere=has_fallback):
+            action.retry_policy = retried
+        facts = route_facts(provider, like) | retry_facts(provider, like, others)
+        route = Route(
+            name=f"{provider.name} {'|'.join(like.methods)}{keyless}",
+            match=RouteMatch(
+                safe_regex=regex(mount.prefix + _any_of([mount.pattern(p) for p in group])),
+                headers=[method_is(*like.methods)],
+            ),
+            route=action,
+            request_headers_to_add=[
+                *_actor_headers(config, like),
+                *retry_headers(provider, like),
+            ],
+            request_headers_to_remove=removed_headers(provider, config, like),
+            response_headers_to_remove=hidden_headers(provider, like),
+            typed_per_filter_config={
+                EXT_AUTHZ: packed_context(facts),
+                **elsewhere,
+                **watched(config, facts),
+            },
         )
+        limit_waits(route, provider, RETRIES)
+        routes += reading(route, facts, like, config) if is_read else [route]
     return routes
 
 
@@ -164,7 +192,8 @@ def no_websocket(provider: Provider, mount: Mount, paths: Sequence[AllowedPath])
 
 def _websocket_routes(provider: Provider, mount: Mount, config: Config) -> list[Route]:
     """Serve WebSockets, if the provider has them."""
-    if not provider.websockets:
+    # Envoy reads no frames, so it can't know the model there. Clients fall back to HTTP.
+    if not provider.websockets or config.reads_requests_to(provider):
         return []
     paths = websocket_paths(provider)
     action = _to_provider(provider, mount, paths[0], websocket_cluster(provider))
@@ -173,21 +202,22 @@ def _websocket_routes(provider: Provider, mount: Mount, config: Config) -> list[
     action.max_stream_duration = RouteActionMaxStreamDuration(
         max_stream_duration=timedelta(seconds=config.envoy.websocket_timeout)
     )
-    return [
-        Route(
-            name=f"{provider.name} WebSocket",
-            match=RouteMatch(
-                safe_regex=regex(mount.prefix + _any_of([mount.pattern(p) for p in paths])),
-                headers=[method_is("GET"), _UPGRADE],
-            ),
-            route=action,
-            request_headers_to_add=_actor_headers(config, paths[0]),
-            typed_per_filter_config={
-                EXT_AUTHZ: _context(provider, paths[0]),
-                WEBSOCKET_REPLIES: no_websocket_here(),
-            },
-        )
-    ]
+    route = Route(
+        name=f"{provider.name} WebSocket",
+        match=RouteMatch(
+            safe_regex=regex(mount.prefix + _any_of([mount.pattern(p) for p in paths])),
+            headers=[method_is("GET"), _UPGRADE],
+        ),
+        route=action,
+        request_headers_to_add=_actor_headers(config, paths[0]),
+        typed_per_filter_config={
+            EXT_AUTHZ: _context(provider, paths[0]),
+            **watched(config, route_facts(provider, paths[0])),
+            WEBSOCKET_REPLIES: no_websocket_here(),
+        },
+    )
+    limit_waits(route, provider, RetryPolicy(), is_websocket=True)
+    return [route]
 
 
 def not_served(provider: Provider, match: RouteMatch) -> Route:

@@ -64,8 +64,8 @@ from authz.envoy.listener import (
     tls_from_secret,
 )
 from authz.envoy.mark import mark
-from authz.envoy.packing import envoy_address, packed, regex
-from authz.envoy.provider_routes import packed_context
+from authz.envoy.open_streams import watch, watched
+from authz.envoy.packing import envoy_address, packed, packed_context, regex
 from authz.envoy.proxy_replies import tunnel_replies
 from authz.envoy.tunnels import TUNNEL_CLUSTER, UPSTREAM_PROXY_CLUSTER, resolve_host
 from authz.sds.secret_files import listener_secret_file
@@ -88,6 +88,7 @@ def proxy_listener(config: Config, proxy: Proxy) -> Listener:
     filters = [
         keep_request_id(),
         refuse_early(),
+        *watch(config),
         ext_authz(),
         _share_with_tunnel(),
         _forget_headers(),
@@ -118,7 +119,8 @@ def proxy_listener(config: Config, proxy: Proxy) -> Listener:
 
 def _routes(config: Config, proxy: Proxy) -> RouteConfiguration:
     hosts = config.intercepted_hosts
-    context = {EXT_AUTHZ: packed_context({CONTEXT_KIND: KIND_CONNECT, **mark(config)})}
+    facts = {CONTEXT_KIND: KIND_CONNECT, **mark(config)}
+    context = {EXT_AUTHZ: packed_context(facts), **watched(config, facts)}
     return RouteConfiguration(
         name="proxy",
         virtual_hosts=[

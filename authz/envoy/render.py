@@ -85,6 +85,10 @@ def document(config: Config) -> dict[str, Any]:
     return values
 
 
+_FIELDS = {"enforcing_consecutive_5_xx": "enforcing_consecutive_5xx"}
+"""Envoy's names of fields that betterproto2 divides before ``xx``."""
+
+
 def _readable(value: Any) -> Any:
     """Write an empty ``Any`` without its type, since Envoy reads no empty type."""
     if isinstance(value, list):
@@ -93,7 +97,7 @@ def _readable(value: Any) -> Any:
         return value
     if value == {"@type": ""}:
         return {}
-    return {key: _readable(inner) for key, inner in value.items()}
+    return {_FIELDS.get(key, key): _readable(inner) for key, inner in value.items()}
 
 
 def render(config: Config) -> str:

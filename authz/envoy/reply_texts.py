@@ -40,6 +40,26 @@ HEADERS_TOO_LARGE = (
 
 CANNOT_SERVE = "The gateway can't serve this request."
 
+ROUTE_METADATA = "authz"
+"""The place in a route's metadata of what these texts say about it. Routes change while Envoy runs,
+and its own answers do not."""
+_ROUTE = f"xds.route_metadata.filter_metadata.{ROUTE_METADATA}"
+CLUSTER_METADATA = "authz"
+"""The same place in the metadata of a cluster with outlier detection."""
+_CLUSTER = f"xds.cluster_metadata.filter_metadata.{CLUSTER_METADATA}"
+
+IS_SILENT = (
+    'response.code == 504 && (response.code_details == "upstream_per_try_timeout" || '
+    'response.code_details == "stream_idle_timeout")'
+)
+IS_EJECTED = (
+    'response.code == 503 && response.code_details == "no_healthy_upstream" && '
+    f"has({_CLUSTER}.retry_after)"
+)
+"""Envoy has the same details for a host without an address."""
+RETRY_AFTER_EJECTION = f"%METADATA(CLUSTER:{CLUSTER_METADATA}:retry_after)%"
+_EJECTED_PROVIDER = f"%METADATA(CLUSTER:{CLUSTER_METADATA}:provider)%"
+
 _REFUSED: Sequence[tuple[str, str]] = (
     ("headers_too_large", HEADERS_TOO_LARGE),
     ("too_many_headers", HEADERS_TOO_LARGE),
@@ -54,12 +74,18 @@ _REFUSED: Sequence[tuple[str, str]] = (
     ("request_header_timeout", "The request's headers took longer than 10 s."),
     ("idle_timeout", "Nothing was sent for too long."),
     ("private_address", "The host has a private address, which no tunnel goes to."),
+    (
+        "ai_protocol_manager_invalid_json",
+        "The gateway can't read the model of this request: send one JSON object in UTF-8, not "
+        "compressed, with no key twice and at most 16 levels deep.",
+    ),
     ("http1.", "The request is not valid HTTP."),
     ("http2.", "The request is not valid HTTP."),
 )
 """Parts of the details, and the message."""
 
 _REFUSED_BY_STATUS: Sequence[tuple[int, str]] = (
+    (413, "The request is larger than the gateway reads (envoy.max_body_mib in gateway.yaml)."),
     (421, "This connection is for another host."),
     (426, NO_WEBSOCKET),
 )
@@ -80,6 +106,42 @@ def no_answer(otherwise: str) -> str:
             *((_details_have(part), _with_server(f": {text}")) for part, text in _NO_ANSWER),
         ],
         otherwise,
+    )
+
+
+def silent(provider: str, idle_seconds: int) -> str:
+    """Return the format of the message about a provider that sent no first byte in time.
+
+    Args:
+        provider: the format of its name.
+        idle_seconds: the time-out of every route that has none of its own.
+    """
+    has_route = f"has({_ROUTE})"
+    limit = _table(
+        [
+            (
+                _details_have("per_try_timeout"),
+                f'{_ROUTE}.first_byte_timeout + " s (first_byte_timeout"',
+            ),
+            (
+                f"{has_route} && has({_ROUTE}.idle_timeout)",
+                f'{_ROUTE}.idle_timeout + " s (idle_timeout"',
+            ),
+        ],
+        f"{idle_seconds} s (envoy.stream_idle_timeout",
+    )
+    return (
+        f"The provider {provider} sent no response within {limit} in gateway.yaml). Try again "
+        "later, or stream the response if this request took so long."
+    )
+
+
+def ejected() -> str:
+    """Return the format of the message about a provider that Envoy does not ask for now."""
+    return (
+        f"The gateway does not ask the provider {_EJECTED_PROVIDER} at the moment: no request to "
+        "it was answered (outlier_detection in gateway.yaml), or its host has no address. Try "
+        f"again in {RETRY_AFTER_EJECTION} s."
     )
 
 

@@ -28,16 +28,15 @@ from authz.envoy.http1 import NO_UPGRADE
 from authz.envoy.mark import marked
 from authz.envoy.mounts import gateway_mount
 from authz.envoy.oauth_routes import oauth_routes
-from authz.envoy.packing import packed, regex
+from authz.envoy.packing import packed, packed_context, regex
 from authz.envoy.page_routes import page_routes
 from authz.envoy.path_tree import Branch, path_tree
 from authz.envoy.provider_routes import (
     RETRIES,
-    RETRY_BUFFER_BYTES,
     method_is,
-    packed_context,
     provider_routes,
 )
+from authz.envoy.retries import retry_buffer
 
 CA_CERTIFICATE_PATH = "/proxy/ca-cert.pem"
 """The path at which authz itself serves the proxy's CA certificate."""
@@ -68,7 +67,7 @@ def gateway_routes(config: Config) -> RouteConfiguration:
         name="gateway",
         domains=["*"],
         retry_policy=RETRIES,
-        request_body_buffer_limit=RETRY_BUFFER_BYTES,
+        request_body_buffer_limit=retry_buffer(config),
     )
     if config.cors is not None:
         routes = [*rest, *(route for branch in branches for route in branch.routes)]

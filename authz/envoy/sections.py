@@ -43,6 +43,15 @@ COMMENTS = {
     "http_filters/envoy.filters.http.rbac": (
         "Refuse headers that would exceed Envoy's limits once authz adds its own."
     ),
+    "http_filters/envoy.filters.http.body_size_limit": (
+        "Limit the requests that the next filter holds; on for providers with rules for models."
+    ),
+    "http_filters/envoy.filters.http.ai_protocol_manager.request": (
+        "Read the model out of the body, for the check."
+    ),
+    "http_filters/envoy.filters.http.header_to_metadata": (
+        "Read the model out of the path, where it is there."
+    ),
     "http_filters/envoy.filters.http.ext_authz": (
         "Ask authz: whose token is this, may it pass, with which credential? A failure is a 503."
     ),

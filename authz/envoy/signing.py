@@ -5,7 +5,6 @@ filter runs only where authz has answered that a request is centralized: one wit
 credential is not touched, and one without an answer of authz never gets a signature.
 """
 
-import betterproto2
 from envoy_data_plane.envoy.config.core.v3 import (
     DataSource,
     TypedExtensionConfig,
@@ -25,27 +24,11 @@ from envoy_data_plane.envoy.extensions.filters.http.composite.v3 import (
 )
 from envoy_data_plane.envoy.extensions.filters.http.upstream_codec.v3 import UpstreamCodec
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
-from envoy_data_plane.envoy.extensions.matching.common_inputs.network.v3 import (
-    DynamicMetadataInput,
-    DynamicMetadataInputPathSegment,
-)
-from envoy_data_plane.envoy.extensions.matching.input_matchers.metadata.v3 import (
-    Metadata as MetadataMatcher,
-)
-from envoy_data_plane.envoy.type.matcher.v3 import ValueMatcher
-from envoy_data_plane.xds.core.v3 import TypedExtensionConfig as XdsExtension
-from envoy_data_plane.xds.type.matcher.v3 import (
-    Matcher,
-    MatcherMatcherList,
-    MatcherMatcherListFieldMatcher,
-    MatcherMatcherListPredicate,
-    MatcherMatcherListPredicateSinglePredicate,
-    MatcherOnMatch,
-)
 
 from authz.check.ext_authz import METADATA_NAMESPACE
 from authz.config.providers import Aws
 from authz.core.rules import Mode
+from authz.envoy.matchers import first_match, metadata_is, xds_extension
 from authz.envoy.packing import exactly, extension, packed, starting_with
 
 SERVICE = "bedrock-mantle"
@@ -54,38 +37,16 @@ SERVICE = "bedrock-mantle"
 
 def signing_filters(aws: Aws) -> list[HttpFilter]:
     """Return a cluster's filter chain, which signs requests with a central key."""
-    centralized = MatcherMatcherListFieldMatcher(
-        predicate=MatcherMatcherListPredicate(
-            single_predicate=MatcherMatcherListPredicateSinglePredicate(
-                input=_xds(
-                    "envoy.matching.inputs.dynamic_metadata",
-                    DynamicMetadataInput(
-                        filter=METADATA_NAMESPACE,
-                        path=[DynamicMetadataInputPathSegment(key="mode")],
-                    ),
-                ),
-                custom_match=_xds(
-                    "envoy.matching.matchers.metadata_matcher",
-                    MetadataMatcher(value=ValueMatcher(string_match=exactly(Mode.CENTRALIZED))),
-                ),
-            )
-        ),
-        on_match=MatcherOnMatch(
-            action=_xds("authz.sign", ExecuteFilterAction(typed_config=_signer(aws)))
-        ),
-    )
+    is_centralized = metadata_is(METADATA_NAMESPACE, "mode", exactly(Mode.CENTRALIZED))
+    sign = xds_extension("authz.sign", ExecuteFilterAction(typed_config=_signer(aws)))
     matching = ExtensionWithMatcher(
-        xds_matcher=Matcher(matcher_list=MatcherMatcherList(matchers=[centralized])),
+        xds_matcher=first_match([(is_centralized, sign)]),
         extension_config=extension("envoy.filters.http.composite", Composite()),
     )
     return [
         HttpFilter(name="authz.sign_centralized", typed_config=packed(matching)),
         HttpFilter(name="envoy.filters.http.upstream_codec", typed_config=packed(UpstreamCodec())),
     ]
-
-
-def _xds(name: str, message: betterproto2.Message) -> XdsExtension:
-    return XdsExtension(name=name, typed_config=packed(message))
 
 
 def _signer(aws: Aws) -> TypedExtensionConfig:

@@ -10,25 +10,13 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.envoy.extensions.http.custom_response.local_response_policy.v3 import (
     LocalResponsePolicy,
 )
-from envoy_data_plane.envoy.type.matcher.v3 import HttpResponseStatusCodeMatchInput
 from envoy_data_plane.google.protobuf import Any
-from envoy_data_plane.xds.core.v3 import TypedExtensionConfig
-from envoy_data_plane.xds.type.matcher.v3 import (
-    Matcher,
-    MatcherMatcherList,
-    MatcherMatcherListFieldMatcher,
-    MatcherMatcherListPredicate,
-    MatcherMatcherListPredicateSinglePredicate,
-    MatcherOnMatch,
-    RegexMatcher,
-    RegexMatcherGoogleRe2,
-    StringMatcher,
-)
 
+from authz.envoy.matchers import first_match, status_is_among, xds_extension
 from authz.envoy.packing import packed
 
 WEBSOCKET_REPLIES = "envoy.filters.http.custom_response"
-_NO_WEBSOCKET = "404|405|501"
+_NO_WEBSOCKET = (404, 405, 501)
 
 
 def websocket_replies() -> HttpFilter:
@@ -37,23 +25,8 @@ def websocket_replies() -> HttpFilter:
     It is off except on routes with ``no_websocket_here``. The body is that of every answer of
     Envoy's own (``local_replies``).
     """
-    status = TypedExtensionConfig(
-        name="status", typed_config=packed(HttpResponseStatusCodeMatchInput())
-    )
-    pattern = RegexMatcher(google_re2=RegexMatcherGoogleRe2(), regex=_NO_WEBSOCKET)
-    field = MatcherMatcherListFieldMatcher(
-        predicate=MatcherMatcherListPredicate(
-            single_predicate=MatcherMatcherListPredicateSinglePredicate(
-                input=status, value_match=StringMatcher(safe_regex=pattern)
-            )
-        ),
-        on_match=MatcherOnMatch(
-            action=TypedExtensionConfig(
-                name="upgrade_required", typed_config=packed(LocalResponsePolicy(status_code=426))
-            )
-        ),
-    )
-    matcher = Matcher(matcher_list=MatcherMatcherList(matchers=[field]))
+    upgrade = xds_extension("upgrade_required", LocalResponsePolicy(status_code=426))
+    matcher = first_match([(status_is_among(_NO_WEBSOCKET), upgrade)])
     return HttpFilter(
         name=WEBSOCKET_REPLIES,
         typed_config=packed(CustomResponse(custom_response_matcher=matcher)),

@@ -25,7 +25,7 @@ from authz.check.ext_authz import (
 from authz.check.route_facts import has_actor, removed_headers, route_facts
 from authz.config.external_gateways import CONTEXT_ROUTES, Secrets
 from authz.config.settings import Config
-from authz.core.header_names import TRACE_HEADERS, is_removed
+from authz.core.header_names import SESSION_HEADERS, TRACE_HEADERS, is_removed
 from authz.external import paths
 from authz.external.binding import Bindings, Destination
 from authz.external.causes import Cause, CauseLog
@@ -62,7 +62,10 @@ class ExternalReader:
         self._log = log or CauseLog()
         self._bindings = Bindings(config, secrets.secret, self._log)
         self._mark = secrets.mark
-        self._trace_headers = TRACE_HEADERS if config.tracing is not None else ()
+        self._further_headers = (
+            *(TRACE_HEADERS if config.tracing is not None else ()),
+            *(SESSION_HEADERS if config.usage.has_tags else ()),
+        )
         self._names: dict[bytes, str] = {}
         # Bounded caches, since a client chooses paths and headers.
         self._is_own = lru_cache(maxsize=1024)(self._has_mark)
@@ -139,7 +142,7 @@ class ExternalReader:
         if name != name.lower():
             raise BadCheck("a header's name is not in lower case")
         matters = name in (_UPGRADE, _FAIL_OPEN) or (
-            name != _REQUEST_ID and (is_removed(name) or name in self._trace_headers)
+            name != _REQUEST_ID and (is_removed(name) or name in self._further_headers)
         )
         removed = name if matters else ""
         if field[1] <= _MAX_NAME:

@@ -6,8 +6,8 @@ always sees it. A look-up that is running may have read the token before it was 
 
 import asyncio
 import math
+from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Generic, TypeVar
 
@@ -22,12 +22,13 @@ LOOK_UP_SECONDS = 0.8
 _CLOSED = "the identity source is closed"
 
 
-@dataclass(slots=True)
-class _Asked(Generic[V]):
-    """The answer to a key that waits for its look-up, and the number of callers who wait."""
+class _TooLate(Exception):  # noqa: N818 - the state of a caller
+    """A caller has waited for the whole time limit."""
 
-    answer: asyncio.Future[V | None]
-    callers: int = 0
+
+_Answer = asyncio.Future[V | None]
+_Asked = dict[_Answer[V], None]
+"""The answers of the callers who wait for a key, in order. Each has its own and can leave."""
 
 
 class Batcher(Generic[K, V]):
@@ -63,7 +64,11 @@ class Batcher(Generic[K, V]):
         self._seconds = seconds
         self._on_batch = on_batch
         self._waiting: dict[K, _Asked[V]] = {}
-        self._running: dict[asyncio.Task[None], dict[K, asyncio.Future[V | None]]] = {}
+        self._running: dict[asyncio.Task[None], dict[K, _Asked[V]]] = {}
+        # All callers have the same time limit, so the first of them is the first to be late, and
+        # one timer is enough. It costs a tenth of a timer for each.
+        self._ends: deque[tuple[float, _Answer[V]]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
         self._busy: set[K] = set()
         self._scheduled = False
         self._closed = False
@@ -89,27 +94,30 @@ class Batcher(Generic[K, V]):
                 raise IdentityUnavailable(_CLOSED)
             if len(self._waiting) >= self._max_waiting:
                 raise IdentityUnavailable("too many look-ups are waiting")
-            asked = self._waiting[key] = _Asked(loop.create_future())
+            asked = self._waiting[key] = {}
             self._schedule()
-        asked.callers += 1
+        answer: _Answer[V] = loop.create_future()
+        asked[answer] = None
+        self._end_later(loop, began + self._seconds, answer)
         try:
-            async with asyncio.timeout(self._seconds):
-                # Other callers may wait for the same answer, so cancelling one must not cancel it.
-                return await asyncio.shield(asked.answer)
-        except TimeoutError:
+            return await answer
+        except _TooLate:
             # A long queue is not an outage, as many clients can cause one.
             is_up = self._answered >= began
             error = IdentityUnavailable if is_up else IdentityUnreachable
             raise error("the look-up took too long") from None
         finally:
-            asked.callers -= 1
             # Otherwise a slow source would look up keys whose callers have left.
-            if not asked.callers and self._waiting.get(key) is asked:
-                del self._waiting[key]
+            if self._waiting.get(key) is asked:
+                del asked[answer]
+                if not asked:
+                    del self._waiting[key]
 
     async def close(self) -> None:
         """Cancel running look-ups and fail waiting and later callers."""
         self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
         running = dict(self._running)
         for task in running:
             task.cancel()
@@ -118,7 +126,22 @@ class Batcher(Generic[K, V]):
             # A task that is cancelled before its first step does not answer its callers.
             _fail(batch.values(), IdentityUnavailable(_CLOSED))
         waiting, self._waiting = self._waiting, {}
-        _fail([asked.answer for asked in waiting.values()], IdentityUnavailable(_CLOSED))
+        _fail(waiting.values(), IdentityUnavailable(_CLOSED))
+
+    def _end_later(self, loop: asyncio.AbstractEventLoop, end: float, answer: _Answer[V]) -> None:
+        self._ends.append((end, answer))
+        if self._timer is None:
+            self._timer = loop.call_at(end, self._end, loop)
+
+    def _end(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End the callers who are late, and forget those who have their answer."""
+        ends, now, self._timer = self._ends, loop.time(), None
+        while ends and (ends[0][0] <= now or ends[0][1].done()):
+            _, answer = ends.popleft()
+            if not answer.done():
+                answer.set_exception(_TooLate())
+        if ends:
+            self._timer = loop.call_at(ends[0][0], self._end, loop)
 
     def _schedule(self) -> None:
         # Not at once, so that keys of the same iteration of the event loop share the batch.
@@ -133,7 +156,7 @@ class Batcher(Generic[K, V]):
             and len(self._running) < self._concurrency
             and (keys := self._next_keys())
         ):
-            batch = {key: self._waiting.pop(key).answer for key in keys}
+            batch = {key: self._waiting.pop(key) for key in keys}
             if self._exclusive:
                 self._busy.update(batch)
             if self._on_batch is not None:
@@ -150,7 +173,7 @@ class Batcher(Generic[K, V]):
         del self._running[task]
         self._start()
 
-    async def _run(self, batch: dict[K, asyncio.Future[V | None]]) -> None:
+    async def _run(self, batch: dict[K, _Asked[V]]) -> None:
         try:
             async with asyncio.timeout(self._seconds):
                 found = await self._look_up(tuple(batch))
@@ -166,16 +189,19 @@ class Batcher(Generic[K, V]):
             _fail(batch.values(), IdentityUnavailable(f"look-up failed: {type(error).__name__}"))
         else:
             self._answered = asyncio.get_running_loop().time()
-            for key, answer in batch.items():
-                if not answer.done():
-                    answer.set_result(found.get(key))
+            for key, asked in batch.items():
+                value = found.get(key)
+                for answer in asked:
+                    if not answer.done():
+                        answer.set_result(value)
         finally:
             self._busy.difference_update(batch)
 
 
-def _fail(answers: Collection[asyncio.Future[V | None]], error: IdentityUnavailable) -> None:
-    for answer in answers:
-        if not answer.done():
-            answer.set_exception(type(error)(*error.args))
-            # If all callers have left, asyncio would log that the exception was never retrieved.
-            answer.exception()
+def _fail(batch: Collection[_Asked[V]], error: IdentityUnavailable) -> None:
+    for asked in batch:
+        for answer in asked:
+            if not answer.done():
+                answer.set_exception(type(error)(*error.args))
+                # If the caller has left, asyncio would log that it was never retrieved.
+                answer.exception()

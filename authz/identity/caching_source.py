@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from cachetools import LRUCache
 
-from authz.core.identity import Identity, IdentitySource, Rejection
+from authz.core.identity import Identity, IdentitySource, Rejection, VerifyNow
 from authz.core.tokens import CoderToken
 from authz.errors import IdentityUnavailable, IdentityUnreachable
 
@@ -61,6 +61,7 @@ class CachingSource:
     ) -> None:
         self._source = source
         self.is_immediate: bool = getattr(source, "is_immediate", False)
+        self._verify_now: VerifyNow | None = getattr(source, "verify_now", None)
         self._max_staleness = max_staleness
         self._stale_if_error = stale_if_error
         self._on_stale = on_stale
@@ -77,18 +78,36 @@ class CachingSource:
             return remembered
         try:
             verification = await self._source.verify(token)
-        except IdentityUnreachable:
-            remembered = self._remembered(token, self._clock(), self._stale_if_error)
-            if remembered is None:
-                raise
-            self._on_stale()
-            return replace(remembered, stale=True)
-        except IdentityUnavailable:
+        except IdentityUnavailable as error:
+            return self._failed(token, error)
+        return self._remember(token, verification, began)
+
+    def verify_now(self, token: CoderToken) -> Identity | Rejection | None:
+        """Return what ``verify`` would, or None if that has to wait."""
+        began = self._clock()
+        remembered = self._remembered(token, began, self._max_staleness)
+        if remembered is not None:
+            return remembered
+        if self._verify_now is None:
+            return None
+        try:
+            verification = self._verify_now(token)
+        except IdentityUnavailable as error:
+            return self._failed(token, error)
+        return None if verification is None else self._remember(token, verification, began)
+
+    def _failed(self, token: CoderToken, error: IdentityUnavailable) -> Identity:
+        """Return the identity of before if the settings allow it, else raise the error."""
+        if not isinstance(error, IdentityUnreachable):
             # The source is up, and the token may be deleted. Coder limits deleted tokens by
             # address, so a flood could otherwise keep them valid for ``stale_if_error``.
             self._good.pop(token, None)
-            raise
-        return self._remember(token, verification, began)
+            raise error
+        remembered = self._remembered(token, self._clock(), self._stale_if_error)
+        if remembered is None:
+            raise error
+        self._on_stale()
+        return replace(remembered, stale=True)
 
     async def check_ready(self) -> None:
         """Return when the source is ready; cached answers alone would not serve new tokens."""

@@ -9,6 +9,7 @@ from yarl import URL
 from authz import __version__
 from authz.core.tokens import CoderToken
 from authz.errors import ConfigError, IdentityUnavailable, IdentityUnreachable
+from authz.fetcher import cause_of
 from authz.identity.coder_answer import Answer
 
 MAX_BODY = 64 * 1024
@@ -81,7 +82,7 @@ class CoderHTTP:
         except (aiohttp.ClientError, OSError) as error:
             if isinstance(error, TimeoutError):
                 raise
-            cause = _cause(error)
+            cause = cause_of(error, "identity_ca_file")
         # Raised outside the handler: aiohttp's errors contain the request with the token.
         raise IdentityUnreachable(f"can't ask Coder at {self._base}: {cause}")
 
@@ -135,19 +136,3 @@ async def _read(response: aiohttp.ClientResponse) -> bytes | None:
     return (
         None if response.headers.get("Content-Encoding", "identity") != "identity" else bytes(body)
     )
-
-
-def _cause(error: Exception) -> str:
-    """Return a text for an error without aiohttp's message, which could quote the request."""
-    match error:
-        case aiohttp.ClientConnectorCertificateError():
-            why = getattr(error.certificate_error, "verify_message", "") or "it is not trusted"
-            return f"its certificate was refused: {why} (identity_ca_file names a private CA)"
-        case aiohttp.ClientConnectorDNSError():
-            return "its name can't be resolved"
-        case aiohttp.ClientConnectorError() | aiohttp.ClientOSError():
-            return error.strerror or "the connection failed"
-        case aiohttp.ServerDisconnectedError():
-            return "it closed the connection"
-        case _:
-            return f"its answer is not HTTP ({type(error).__name__})"

@@ -93,6 +93,14 @@ class CoderSource:
         self._good.pop(token.digest, None)
         return verification or Rejection.UNKNOWN
 
+    def verify_now(self, token: CoderToken) -> Rejection | None:
+        """Return the refusal of a token that Coder has just refused, else None.
+
+        Raises:
+            IdentityUnavailable: Coder has just answered 429 for this token.
+        """
+        return self._bad.refusal(token)
+
     async def check_ready(self) -> None:
         """Return when a Coder server answers.
 

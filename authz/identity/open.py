@@ -82,11 +82,13 @@ async def open_store(url: str, *, create: bool, max_tokens: int = MAX_PER_USER) 
     return Store(await open_database(url), max_tokens=max_tokens)
 
 
-async def open_database(url: str) -> Database:
+async def open_database(url: str, *, lock: int | None = None) -> Database:
     """Return a database that has the identity tables.
 
     Args:
         url: in the format of the configuration's ``identity``.
+        lock: the advisory lock of its transactions in PostgreSQL, for tables that no other part
+            writes. None means that of the identity tables.
 
     Raises:
         ConfigError: the URL is malformed, or names Coder's API.
@@ -101,10 +103,10 @@ async def open_database(url: str) -> Database:
             await file.close()
             raise
         return file
-    from authz.database.postgres import PostgresDatabase
+    from authz.database.postgres import WRITERS, PostgresDatabase
     from authz.identity.postgres_tables import check_tables
 
-    database = PostgresDatabase(parsed)
+    database = PostgresDatabase(parsed, lock=WRITERS if lock is None else lock)
     try:
         await check_tables(database)
     except BaseException:

@@ -1,17 +1,15 @@
 """The rule for passwords, and their argon2id hashes (RFC 9106)."""
 
 from functools import lru_cache
-
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
-from argon2.profiles import RFC_9106_LOW_MEMORY
+from typing import TYPE_CHECKING
 
 from authz.secret import Secret
 
+if TYPE_CHECKING:
+    from argon2 import PasswordHasher
+
 MIN_LENGTH, MAX_LENGTH = 8, 128
 """The limits in characters. The minimum is Coder's; the maximum limits the cost of hashing."""
-
-_HASHER = PasswordHasher.from_parameters(RFC_9106_LOW_MEMORY)
 
 
 def check_password(password: Secret, username: str) -> str | None:
@@ -31,7 +29,7 @@ def hash_password(password: Secret) -> bytes:
 
     The hash contains its parameters, so that they can be raised later.
     """
-    return _HASHER.hash(_encoded(password)).encode()
+    return _hasher().hash(_encoded(password)).encode()
 
 
 def proves_password(password: Secret, hashed: bytes | None) -> bool:
@@ -43,11 +41,13 @@ def proves_password(password: Secret, hashed: bytes | None) -> bool:
         password: the password that was given.
         hashed: empty for a user without a password, and None for an unknown user. Neither matches.
     """
+    from argon2.exceptions import InvalidHashError, VerificationError
+
     # Computed in any case at the first call, or else the first unknown name would take longer.
     placeholder = _placeholder()
     stored = hashed or placeholder
     try:
-        _HASHER.verify(stored, _encoded(password))
+        _hasher().verify(stored, _encoded(password))
     except (VerificationError, InvalidHashError):
         return False
     return bool(hashed)
@@ -56,6 +56,15 @@ def proves_password(password: Secret, hashed: bytes | None) -> bool:
 def _encoded(password: Secret) -> bytes:
     # No stored password has surrogates or is longer than MAX_LENGTH.
     return password.reveal()[: MAX_LENGTH + 1].encode("utf-8", "surrogatepass")
+
+
+@lru_cache(maxsize=1)
+def _hasher() -> "PasswordHasher":
+    # Imported late: most gateways have no passwords, and checks never need one.
+    from argon2 import PasswordHasher
+    from argon2.profiles import RFC_9106_LOW_MEMORY
+
+    return PasswordHasher.from_parameters(RFC_9106_LOW_MEMORY)
 
 
 @lru_cache(maxsize=1)

@@ -9,6 +9,7 @@ in SQLite.
 
 from authz.database.interface import Dialect
 from authz.database.migration import Schema, Statements
+from authz.database.own_version import grant_as_on_users
 from authz.database.sqlite_tables import APPLICATION_ID
 from authz.identity.schema_device import POSTGRESQL_DEVICE, SQLITE_DEVICE
 from authz.identity.schema_notices import POSTGRESQL_NOTICES, SQLITE_NOTICES
@@ -256,23 +257,7 @@ _POSTGRESQL_LINKS = (
     PRIMARY KEY (issuer, subject)
 )""",
     "CREATE INDEX user_links_user ON user_links (user_id)",
-    # A role with rights on the users manages them, so it needs the same rights on their links.
-    """DO $$
-DECLARE
-    granted record;
-    grantee text;
-BEGIN
-    FOR granted IN
-        SELECT acl.grantee AS oid, acl.privilege_type AS rights
-        FROM pg_catalog.pg_class c, aclexplode(c.relacl) acl
-        WHERE c.oid = 'users'::regclass AND acl.grantee <> c.relowner
-            AND acl.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE')
-    LOOP
-        grantee := CASE granted.oid WHEN 0 THEN 'PUBLIC' ELSE granted.oid::regrole::text END;
-        EXECUTE format('GRANT %s ON user_links TO %s', granted.rights, grantee);
-    END LOOP;
-END
-$$""",
+    grant_as_on_users("user_links"),
 )
 
 

@@ -66,6 +66,10 @@ class StoreBase:
         other._actor, other._roles = actor, roles
         return other
 
+    def limit_tokens(self, most: int) -> None:
+        """Set the number of tokens that a user may have, for all actors."""
+        self._memory.max_tokens = most
+
     def part(self, kind: type[_Part]) -> _Part:
         """Return a further part of the store, on the same database and with the same actor."""
         other = kind(self._database, self._actor)

@@ -154,6 +154,12 @@ class SessionStore(StoreBase):
         """Return the audit log since a time, oldest first; see ``audit.entries``."""
         return await audit.entries(self._database, since=since, username=username, limit=limit)
 
+    async def audit_entries_after(
+        self, time: datetime, entry_id: str, limit: int = audit.LIMIT
+    ) -> list[Entry]:
+        """Return the audit log after an entry, oldest first; see ``audit.entries_after``."""
+        return await audit.entries_after(self._database, time, entry_id, limit)
+
     async def prune_audit(self, before: datetime) -> int:
         """Delete the audit log before a time, and return the number of entries."""
         return await audit.prune(self._database, before)

@@ -82,6 +82,10 @@ class TokenReader(StoreBase):
         rows = await self._database.fetch(f"{SELECT_KEY} WHERE {condition}", name, user.id)
         return ApiKey.of(rows[0]) if rows else None
 
+    async def has_key(self, key_id: str) -> bool:
+        """Return whether there is a token or session with this id."""
+        return bool(await self._database.fetch("SELECT 1 FROM api_keys WHERE id = $1", key_id))
+
     async def find_key(self, user: User, key_id: str) -> ApiKey | None:
         """Return the user's token or session with this id, even if it has expired, or None."""
         sql = f"{SELECT_KEY} WHERE k.id = $1 AND k.user_id = $2"

@@ -40,6 +40,7 @@ _STALE_SECONDS = 24 * 3600.0
 _RETRY_SECONDS = 30.0
 """The time between two fetches of the keys, for an unknown key or after a failure."""
 _METADATA_RETRY_SECONDS = 5.0
+_UNANSWERED = "the issuer has not answered"
 _METADATA = "/.well-known/openid-configuration"
 
 Claims = Mapping[str, Any]
@@ -80,7 +81,8 @@ class Issuer:
         self._metadata: dict[str, Any] | None = None
         self._keys: list[Key] = []
         self._fetched_at = self._tried_at = self._metadata_tried_at = float("-inf")
-        self._failed = False
+        # Empty unless the last attempt to fetch the keys failed.
+        self._why = ""
         self._file_state: tuple[int, int, int] | None = None
 
     async def close(self) -> None:
@@ -156,9 +158,10 @@ class Issuer:
                     await self._refresh()
                     key = choose(self._keys, header)
         if self._jwks_file is None and self._clock() - self._fetched_at > _STALE_SECONDS:
-            raise IssuerUnavailable(f"{self.url} has not answered since the start or for a day")
-        if key is None and self._failed:
-            raise IssuerUnavailable(f"{self.url} does not answer, and the JWT's key is new")
+            why = self._why or "it has not answered for a day"
+            raise IssuerUnavailable(f"the keys of {self.url} can't be fetched: {why}")
+        if key is None and self._why:
+            raise IssuerUnavailable(f"the JWT's key is new, and {self._why}")
         if key is None:
             raise InvalidJwt("the issuer has no such signing key")
         return key
@@ -175,7 +178,7 @@ class Issuer:
         now = self._clock()
         if now - self._tried_at < _RETRY_SECONDS:
             return
-        self._tried_at, self._failed = now, True
+        self._tried_at, self._why = now, _UNANSWERED
         try:
             url = (await self._fetch_metadata()).get("jwks_uri")
             # An issuer on another machine must not send authz to a server of this machine.
@@ -183,8 +186,9 @@ class Issuer:
             if not isinstance(url, str) or not is_safe_url(url, http=is_local):
                 raise IssuerUnavailable(f"{self.url}: its metadata has no https:// jwks_uri")
             self._keys = read_keys(await self._fetcher.get(url))
-            self._fetched_at, self._failed = now, False
+            self._fetched_at, self._why = now, ""
         except IssuerUnavailable as error:
+            self._why = str(error)
             _log.warning("an issuer's keys could not be fetched", issuer=self.url, why=str(error))
 
     def _read_file(self, path: Path) -> None:

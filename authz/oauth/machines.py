@@ -130,7 +130,8 @@ class MachineGrants:
 
     async def _issue(self, request: TokenRequest, text: Secret) -> Mapping[str, Any]:
         try:
-            rule, claims = await self.match(text)
+            # A file with a JWT often ends with a newline.
+            rule, claims = await self.match(Secret(text.reveal().strip()))
         except InvalidJwt as error:
             _log.info("machine token refused", why=str(error), peer=request.peer)
             raise OAuthError("invalid_grant", f"The JWT is refused: {error}.") from None

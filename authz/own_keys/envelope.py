@@ -3,6 +3,8 @@
 The master key encrypts the data key, and the data key encrypts the provider's key. Both are bound
 to the user and the provider of the record: an envelope that is copied to another record does not
 open.
+
+The functions import cryptography: it takes 8 MB, and most gateways store no keys.
 """
 
 import base64
@@ -11,11 +13,12 @@ import hashlib
 import hmac
 import os
 import re
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from typing import TYPE_CHECKING
 
 from authz.secret import Secret
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 KEY_BYTES = 32
 _NONCE_BYTES = 12
@@ -41,6 +44,8 @@ class MasterKey:
     __slots__ = ("_cipher", "id")
 
     def __init__(self, key: bytes) -> None:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
         self.id = hmac.digest(key, b"authz own keys: key id", hashlib.sha256).hex()[:16]
         self._cipher = AESGCM(key)
 
@@ -66,6 +71,8 @@ class MasterKey:
 
     def seal(self, secret: Secret, user_id: str, provider: str) -> str:
         """Return the envelope of a secret for the record of a user and a provider."""
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
         data_key = AESGCM.generate_key(KEY_BYTES * 8)
         wrapped = _encrypt(self._cipher, data_key, _record(b"data key", self.id, user_id, provider))
         sealed = _encrypt(
@@ -82,6 +89,9 @@ class MasterKey:
             BadEnvelope: the envelope is damaged, or was made with another key or for another
                 record.
         """
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
         key_id, wrapped, sealed = _parts(envelope)
         if key_id != self.id:
             raise BadEnvelope("was encrypted with another master key")
@@ -127,12 +137,12 @@ def _record(purpose: bytes, key_id: str, user_id: str, provider: str) -> bytes:
     return b"\0".join(fields)
 
 
-def _encrypt(cipher: AESGCM, data: bytes, associated: bytes) -> bytes:
+def _encrypt(cipher: "AESGCM", data: bytes, associated: bytes) -> bytes:
     nonce = os.urandom(_NONCE_BYTES)
     return nonce + cipher.encrypt(nonce, data, associated)
 
 
-def _decrypt(cipher: AESGCM, data: bytes, associated: bytes) -> bytes:
+def _decrypt(cipher: "AESGCM", data: bytes, associated: bytes) -> bytes:
     return cipher.decrypt(data[:_NONCE_BYTES], data[_NONCE_BYTES:], associated)
 
 

@@ -4,7 +4,8 @@ It has a version of its own, so that a gateway without stored keys has no such t
 """
 
 from authz.database.interface import Database, Dialect, Queries
-from authz.database.migration import Schema, Statements, upgrade
+from authz.database.migration import Schema
+from authz.database.own_version import prepare_tables, store_version, stored_version
 
 _VERSION_TABLE = "own_keys_schema"
 _TIME = "GLOB '????-??-??T??:??:??.??????+00:00'"
@@ -81,52 +82,18 @@ END
 $$""",
 )
 
-_FIND = {
-    Dialect.SQLITE: "SELECT name FROM sqlite_master WHERE type = 'table' AND name = $1",
-    Dialect.POSTGRESQL: """\
-SELECT relname::text AS name FROM pg_catalog.pg_class WHERE oid = to_regclass($1)""",
-}
-
-
-def _store_version(_: Dialect, version: int) -> Statements:
-    return (
-        f"""CREATE TABLE IF NOT EXISTS {_VERSION_TABLE} (
-    only_row boolean NOT NULL DEFAULT true PRIMARY KEY CHECK (only_row),
-    version integer NOT NULL
-)""",
-        f"INSERT INTO {_VERSION_TABLE} (version) VALUES ({version:d})"  # noqa: S608 - a number
-        " ON CONFLICT (only_row) DO UPDATE SET version = excluded.version",
-    )
-
-
 OWN_KEYS = Schema(
     name="own-keys",
     steps={1: {Dialect.SQLITE: _SQLITE, Dialect.POSTGRESQL: _POSTGRESQL}},
-    store_version=_store_version,
+    store_version=lambda _, version: store_version(_VERSION_TABLE, version),
 )
 
 
 async def prepare(database: Database) -> bool:
-    """Create the table, or bring it up to date; return whether anything changed.
-
-    A role that may not create tables can use a table that is up to date.
-
-    Raises:
-        StoreError: the table is newer than this program, or can't be created.
-    """
-    version = await stored_version(database)
-    OWN_KEYS.check(version, database.where)
-    if version == OWN_KEYS.version:
-        return False
-    async with database.transaction() as transaction:
-        # Read again: another process may have created the table meanwhile.
-        found = await stored_version(transaction)
-        return await upgrade(transaction, OWN_KEYS, found, database.where)
+    """Create the table, or bring it up to date; see ``prepare_tables``."""
+    return await prepare_tables(database, OWN_KEYS, _VERSION_TABLE)
 
 
-async def stored_version(queries: Queries) -> int:
-    """Return the version of the table; 0 when there is none."""
-    if not await queries.fetch(_FIND[queries.dialect], _VERSION_TABLE):
-        return 0
-    rows = await queries.fetch(f"SELECT version FROM {_VERSION_TABLE}")  # noqa: S608 - a constant
-    return int(rows[0]["version"]) if rows else 0
+async def has_table(queries: Queries) -> bool:
+    """Return whether the table exists. Without it there are no keys."""
+    return await stored_version(queries, _VERSION_TABLE) > 0

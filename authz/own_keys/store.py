@@ -15,7 +15,7 @@ from authz.identity.audit import Action, Change, Resource
 from authz.identity.store_base import StoreBase
 from authz.keys.sources import checked_key
 from authz.own_keys.envelope import BadEnvelope, MasterKey
-from authz.own_keys.schema import prepare, stored_version
+from authz.own_keys.schema import has_table, prepare
 from authz.secret import Secret
 
 MAX_LENGTH = 16_000
@@ -86,7 +86,7 @@ class OwnKeyStore(StoreBase):
 
     async def list_keys(self, user: User) -> list[OwnKey]:
         """Return the keys that a user has stored, by provider."""
-        if not await stored_version(self._database):
+        if not await has_table(self._database):
             return []
         rows = await self._database.fetch(
             "SELECT provider, hint, created_at, updated_at FROM own_keys"
@@ -153,7 +153,7 @@ class OwnKeyStore(StoreBase):
 
     async def remove_key(self, user: User, provider: str) -> bool:
         """Delete a stored key, effective with the next request; return whether there was one."""
-        if _PROVIDER.fullmatch(provider) is None or not await stored_version(self._database):
+        if _PROVIDER.fullmatch(provider) is None or not await has_table(self._database):
             return False
         async with self._database.transaction() as transaction:
             await self._check_actor(transaction)
@@ -174,7 +174,7 @@ class OwnKeyStore(StoreBase):
         Returns:
             The number of changed records, and a line for each record that does not open.
         """
-        if not await stored_version(self._database):
+        if not await has_table(self._database):
             return 0, []
         done, problems, after = 0, [], ("00000000-0000-0000-0000-000000000000", "")
         while True:

@@ -4,8 +4,6 @@ import asyncio
 
 import structlog
 
-from authz.certificates.ca import load_ca
-from authz.certificates.leaves import ensure_leaf
 from authz.config.settings import Config
 
 _log = structlog.get_logger(__name__)
@@ -25,6 +23,10 @@ def make_leaves(config: Config) -> list[str]:
     """
     if config.proxy is None:
         return []
+    # Imported late: cryptography takes 8 MB, and only the proxy needs it.
+    from authz.certificates.ca import load_ca
+    from authz.certificates.leaves import ensure_leaf
+
     authority = load_ca(config.proxy.ca.cert_file, config.proxy.ca.key_file)
     return [
         host

@@ -1,28 +1,39 @@
 """Reloads ``gateway.yaml`` in the running service: reads all of it, checks it, then swaps it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Container
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from http import HTTPStatus
 
 import structlog
 
+from authz.assigned.current import AssignedRules
 from authz.check.authorizer import Authorizer, Record
 from authz.check.entry_ids import EntryIds
+from authz.check.ext_authz import Check
 from authz.check.readers import CheckReader
+from authz.check.recheck import Recheck
 from authz.check.refused_keys import RefusedKeys
 from authz.config.changes import describe, fingerprint, need_restart
 from authz.config.external_gateways import open_mark, open_secrets
 from authz.config.loading import open_pools
 from authz.config.settings import Config
+from authz.core.admission import Gate
 from authz.core.identity import IdentitySource
 from authz.errors import AuthzError, ConfigError
-from authz.keys.pool import KeyPool
+from authz.keys.pool import KeyPool, OnExhausted
+from authz.keys.refusal import OnRefused
 from authz.metrics import Metrics
 from authz.own_keys.keyring import Keyring
+from authz.prices.current import open_book
 from authz.sds.leaves import keep_leaves, make_leaves
 from authz.serve.key_commands import KeyCommands
 from authz.serve.systemd import Notifier
-from authz.usage.names import REQUEST, REQUEST_BEFORE_GROUPS, marked_request
+from authz.usage.names import (
+    REQUEST,
+    REQUEST_BEFORE_GROUPS,
+    REQUEST_LINES,
+    marked_request,
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -50,6 +61,12 @@ class Reloadable:
         ids: numbers the requests; it stays the same in every reload, too.
         notifier: is told of each reload.
         record: records the requests of external gateways, and does not change either.
+        gates: are asked about each request that is allowed so far, in this order; they stay the
+            same, too.
+        on_exhausted: told that all central keys of a provider rest; see ``KeyPool``.
+        on_refused: told of refusals that other processes should know; see ``KeyPool``.
+        assigned: the rules for models that administrators set; None where there are none.
+        swapped: called with each configuration after the first one, when it takes effect.
 
     Attributes:
         pools: the central keys now, by provider.
@@ -65,8 +82,18 @@ class Reloadable:
         ids: EntryIds | None = None,
         notifier: Notifier | None = None,
         record: Record | None = None,
+        gates: Sequence[Gate] = (),
+        assigned: AssignedRules | None = None,
+        on_exhausted: OnExhausted | None = None,
+        on_refused: OnRefused | None = None,
+        swapped: Callable[[Config], None] = lambda _: None,
     ) -> None:
+        self._gates = gates
+        self._assigned = assigned
+        self._on_exhausted = on_exhausted
+        self._on_refused = on_refused
         self._config = config
+        self._swapped = swapped
         self._notifier = notifier or Notifier()
         self._load = load
         self._source = source
@@ -92,14 +119,22 @@ class Reloadable:
         """Return the kinds of access log records that only the project's own Envoy can send."""
         return self._record_kinds
 
-    @property
-    def is_immediate(self) -> bool:
-        """True if a check never waits, which depends on the identity source alone."""
-        return self._authorizer.is_immediate
+    def answer(self, message: bytes) -> bytes | Awaitable[bytes]:
+        """Answer one check with the current configuration, at once if it need not wait."""
+        return self._authorizer.answer(message)
 
     def check(self, message: bytes) -> Awaitable[bytes]:
         """Answer one check with the current configuration."""
         return self._authorizer.check(message)
+
+    def recheck(self, check: Check) -> Awaitable[Recheck]:
+        """Decide again on a request in progress with the current configuration."""
+        return self._authorizer.recheck(check)
+
+    @property
+    def state(self) -> object:
+        """An object that is equal as long as the configuration is the same."""
+        return self._authorizer, self._authorizer.previous
 
     def receive(self, message: bytes) -> None:
         """Take a message of Envoy's access log about refused keys."""
@@ -114,7 +149,11 @@ class Reloadable:
         """
         self._metrics.key_refused(provider, status)
         if status == HTTPStatus.UNAUTHORIZED:
-            self._commands.refused(provider)
+            self.renew_key(provider)
+
+    def renew_key(self, provider: str) -> None:
+        """Run the commands of a provider soon, because it does not know their key any more."""
+        self._commands.refused(provider)
 
     def start(self) -> None:
         """Start the tasks beside the checks."""
@@ -167,6 +206,8 @@ class Reloadable:
             raise ConfigError([f"{path}: needs a restart" for path in paths])
         pools, reader = open_pools(config), _external_reader(config)
         keyring = _open_keyring(config)
+        # Fails if it can't be opened; CurrentPrices opens it again after the reload.
+        open_book(config)
         make_leaves(config)
         return config, pools, reader, _record_kinds(config), keyring
 
@@ -179,8 +220,11 @@ class Reloadable:
         keyring: Keyring | None,
     ) -> None:
         old, previous = self._config, self._authorizer
-        self._config, self.pools = config, pools | _unchanged(old, config, self.pools)
+        before = self.pools
+        self._config, self.pools = config, pools | _unchanged(old, config, before)
+        self._retire(before)
         self._record_kinds, self.keyring = kinds, keyring
+        self._swapped(config)
         self._authorizer, self._refused_keys = self._create(config, reader)
         self._authorizer.previous = previous
         older: Authorizer | None = previous
@@ -195,6 +239,14 @@ class Reloadable:
             self.start()
         _log.info("configuration reloaded", changes=describe(old, config))
 
+    def _retire(self, pools: Mapping[str, KeyPool]) -> None:
+        """Let the pools that are not in use any more tell and show nothing."""
+        for name, pool in pools.items():
+            if self.pools.get(name) is not pool:
+                pool.on_cooldown = pool.on_exhausted = pool.on_refused = None
+                for index in range(len(pool.keys)):
+                    self._metrics.cooldown_began(name, index, 429, 0)
+
     def _create(self, config: Config, reader: CheckReader | None) -> tuple[Authorizer, RefusedKeys]:
         authorizer = Authorizer(
             config,
@@ -205,7 +257,14 @@ class Reloadable:
             reader,
             self._record,
             self.keyring,
+            self._gates,
+            self._assigned,
         )
+        for name, pool in self.pools.items():
+            pool.on_exhausted = self._on_exhausted
+            pool.on_refused = self._on_refused
+            pool.on_cooldown = self._metrics.cooldown_began
+            self._metrics.expect_cooldowns(name, len(pool.keys))
         self._metrics.expect_keys(
             provider.name
             for provider in config.providers
@@ -218,7 +277,7 @@ class Reloadable:
         )
         # The usage records count refused keys, too, so only one of both may count them.
         counted = None if config.usage.enabled else self.key_refused
-        return authorizer, RefusedKeys(self.pools, counted)
+        return authorizer, RefusedKeys(self.pools, counted, self._metrics.key_retried)
 
 
 def _external_reader(config: Config) -> CheckReader | None:
@@ -232,9 +291,11 @@ def _external_reader(config: Config) -> CheckReader | None:
 
 def _record_kinds(config: Config) -> Container[str | None]:
     if config.external_gateways is None:
-        return (REQUEST, REQUEST_BEFORE_GROUPS)
+        return (REQUEST_LINES, REQUEST, REQUEST_BEFORE_GROUPS)
     mark = open_mark(config.external_gateways)
-    return () if mark is None else (marked_request(mark),)
+    if mark is None:
+        return ()
+    return tuple(marked_request(mark, kind) for kind in (REQUEST_LINES, REQUEST))
 
 
 def _unchanged(old: Config, new: Config, pools: dict[str, KeyPool]) -> dict[str, KeyPool]:

@@ -2,10 +2,9 @@
 
 import asyncio
 import gc
-import os
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
@@ -30,16 +29,25 @@ from authz.identity.open import open_source
 from authz.metrics import Metrics
 from authz.oauth.server_metadata import metadata_route, request_origin
 from authz.oauth.token_endpoint import Grant, token_route
+from authz.prices.current import CurrentPrices
 from authz.sds.leaves import make_leaves
 from authz.sds.secret_files import write_secrets
+from authz.serve import limiting
+from authz.serve.assigned import start_assigned
+from authz.serve.budgets import settling, start_budgets
+from authz.serve.cooldowns import open_sharing
+from authz.serve.exports import start_export
+from authz.serve.notices import Notices
 from authz.serve.reloading import Reloadable
+from authz.serve.streams import watch_streams
 from authz.serve.systemd import Notifier
 from authz.serve.workers import Worker
-from authz.transport.common import ClientStream, UnaryMethod
+from authz.transport.common import BidiStream, ClientStream, Method, UnaryMethod
 from authz.transport.http2.server import Http2Server
 from authz.transport.mutual_tls import TlsFiles
 from authz.usage import receiver
 from authz.usage.answered import AnsweredRequests
+from authz.usage.entry import UsageEntry
 from authz.usage.metrics import UsageMetrics
 from authz.usage.receiver import RequestRecords
 from authz.usage.service import UsageRecording
@@ -48,11 +56,11 @@ from authz.web.api.call import Services
 from authz.web.app import create_app
 from authz.web.own_store import OwnStore
 from authz.web.pages.app import create_pages
-from authz.web.pages.context import Pages
-from authz.web.pages.usage_rows import UsageRows
+from authz.web.pages.context import GatewayState, Pages
 from authz.web.readiness import LASTS_SECONDS, Readiness
 from authz.web.server import HttpServer, forget_http, from_envoy, listen_http
 from authz.web.sign_in import SignIn
+from authz.web.usage_rows import UsageRows
 
 if TYPE_CHECKING:
     from authz.serve.tracing import CheckTraces
@@ -127,24 +135,75 @@ async def _start(
     make_leaves(config)
     write_secrets(config)
     metrics = Metrics()
+    if worker is not None:
+        # The last counts, when nothing counts any more.
+        parts.callback(metrics.tallies.flush)
+        parts.callback(asyncio.create_task(metrics.tallies.keep_shared()).cancel)
     source = await _open_source(config, metrics)
     parts.push_async_callback(source.close)
     own_store = OwnStore(config.identity, config.audit_keep_days, config.tokens.max_per_user)
     parts.push_async_callback(own_store.close)
 
     ids = EntryIds()
+    prices = CurrentPrices(config, lambda: reloadable.config)
     usage = UsageRecording(
-        config, ids, UsageMetrics(metrics.registry, by_user=config.usage.metrics_by_user)
+        config,
+        ids,
+        UsageMetrics(
+            metrics.registry, by_user=config.usage.metrics_by_user, tallies=metrics.tallies
+        ),
+        lambda: prices.cost_if_any,
+        start_export(config, metrics.registry, worker, parts),
     )
+    assigned = await start_assigned(config, parts)
+    limit_gate = limiting.open_limits(config, metrics, assigned)
+    if limit_gate is not None:
+        limit_gate.start()
+        parts.push_async_callback(limit_gate.stop, STOP_GRACE_SECONDS)
     answered = AnsweredRequests(usage.record) if config.usage.enabled else None
-    reloadable = Reloadable(config, load, source, metrics, ids, notifier, answered)
+    notices = Notices(config, own_store.get, metrics, sends=worker is None or worker.index == 0)
+    budgets = await start_budgets(config, prices, notices.wake, parts)
+    # A limit is asked first: a budget's transaction costs more.
+    gates = [gate for gate in (limit_gate, budgets) if gate is not None]
+    sharing = open_sharing(config, metrics.registry, lambda: reloadable)
+
+    def swapped(config: Config) -> None:
+        limiting.apply(limit_gate, config)
+        own_store.use(config.audit_keep_days, config.tokens.max_per_user)
+        usage.keep(config.usage.keep_days)
+        if sharing is not None:
+            sharing.pools_changed()
+
+    reloadable = Reloadable(
+        config,
+        load,
+        source,
+        metrics,
+        ids,
+        notifier,
+        answered,
+        gates=gates,
+        assigned=assigned,
+        swapped=swapped,
+        on_exhausted=notices.keys_exhausted,
+        on_refused=None if sharing is None else sharing.refused,
+    )
     parts.callback(reloadable.join)
+    if sharing is not None:
+        sharing.start()
+        parts.push_async_callback(sharing.stop)
     usage_rows = UsageRows(lambda: reloadable.config)
     parts.push_async_callback(usage_rows.close)
     records = None
     if config.usage.enabled:
+        record: Callable[[UsageEntry], None] = usage.record
+        if budgets is not None:
+            record = settling(record, budgets)
         records = RequestRecords(
-            usage.record, reloadable.key_refused, usage.report, reloadable.record_kinds
+            limiting.recording(limit_gate, record),
+            reloadable.key_refused,
+            usage.report,
+            reloadable.record_kinds,
         )
     sign_in = SignIn(passwords=config.sign_in.passwords)
     secure = config.is_public_over_tls
@@ -156,6 +215,7 @@ async def _start(
             lambda: reloadable.config.provider_names,
             lambda: reloadable.config,
             lambda: reloadable.keyring,
+            usage_rows,
         )
     )
     pages = _pages(
@@ -167,6 +227,7 @@ async def _start(
             lambda: reloadable.config,
             usage_rows,
             lambda: reloadable.keyring,
+            gateway=GatewayState(lambda: reloadable.pools, metrics),
         ),
         parts,
     )
@@ -181,7 +242,10 @@ async def _start(
     traces = _traces(config, reloadable)
     if traces is not None:
         parts.push_async_callback(traces.stop, TRACES_GRACE_SECONDS)
-    grpc_server = _grpc_server(config, _address(config, worker), reloadable, records, traces)
+    watched = watch_streams(config, source, reloadable, metrics, parts)
+    grpc_server = _grpc_server(
+        config, _address(config, worker), reloadable, records, traces, watched
+    )
 
     await grpc_server.start()
     usage.start()
@@ -190,7 +254,7 @@ async def _start(
     for server in http_servers:
         parts.callback(server.stop)
     parts.callback(asyncio.create_task(own_store.keep_audit_short()).cancel)
-    _start_notices(config, own_store, worker, parts)
+    notices.start(parts)
     reloadable.start()
     parts.callback(reloadable.stop)
     loop.add_signal_handler(signal.SIGHUP, reloadable.reload_soon)
@@ -209,20 +273,6 @@ async def _tell_ready(source: IdentitySource, notifier: Notifier) -> None:
         notifier.waiting("the identity source")
         await asyncio.sleep(LASTS_SECONDS)
     notifier.ready()
-
-
-def _start_notices(
-    config: Config, own_store: OwnStore, worker: Worker | None, parts: AsyncExitStack
-) -> None:
-    """Send notices of tokens that end soon, from one worker of this replica."""
-    if config.tokens.notices is None or (worker is not None and worker.index != 0):
-        return
-    # Imported late: most gateways send none.
-    from authz.notices.sending import TokenNoticeSender
-
-    sender = TokenNoticeSender(config.tokens.notices, own_store.get, os.environ)
-    parts.push_async_callback(sender.close)
-    parts.callback(asyncio.create_task(sender.run()).cancel)
 
 
 def _pages(config: Config, pages: Pages, parts: AsyncExitStack) -> Starlette:
@@ -297,11 +347,13 @@ def _grpc_server(
     reloadable: Reloadable,
     records: RequestRecords | None,
     traces: "CheckTraces | None",
+    watched: Mapping[str, BidiStream],
 ) -> "GrpcServer | Http2Server":
-    methods: dict[str, UnaryMethod | ClientStream] = {
+    methods: dict[str, Method] = {
+        **watched,
         ext_authz.METHOD: UnaryMethod(
-            reloadable.check,
-            immediate=reloadable.is_immediate,
+            reloadable.answer,
+            immediate=True,
             traced=traces.traced if traces is not None else None,
         ),
         refused_keys.METHOD: ClientStream(reloadable.receive, refused_keys.RESPONSE),

@@ -5,6 +5,7 @@ This module needs the extra ``otel``. The service imports it only if ``tracing``
 
 import asyncio
 import threading
+from collections.abc import Awaitable, Callable
 
 import grpc
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
@@ -18,13 +19,16 @@ from authz import __version__
 from authz.certificates.trust import system_roots
 from authz.check.ext_authz import metadata_of
 from authz.config.observability import Tracing
-from authz.transport.common import Handler
 
 SERVICE = "authz"
 ATTRIBUTES = ("provider", "mode", "decision", "reason", "user_id")
 """A span's attributes, each with the prefix ``authz.``; a client can't choose their values."""
 
 _EXPORT_SECONDS = 5
+
+
+Check = Callable[[bytes], Awaitable[bytes]]
+"""Takes a serialized check, and returns its response when it is awaited."""
 
 
 class CheckTraces:
@@ -39,7 +43,7 @@ class CheckTraces:
     """
 
     def __init__(
-        self, check: Handler, settings: Tracing, exporter: SpanExporter | None = None
+        self, check: Check, settings: Tracing, exporter: SpanExporter | None = None
     ) -> None:
         self._check = check
         resource = Resource.create({SERVICE_NAME: SERVICE, SERVICE_VERSION: __version__})
@@ -49,7 +53,7 @@ class CheckTraces:
         self._tracer = self._provider.get_tracer("authz")
         self._propagator = TraceContextTextMapPropagator()
 
-    def traced(self, traceparent: bytes) -> Handler:
+    def traced(self, traceparent: bytes) -> Check:
         """Return a handler that answers one check and creates its span.
 
         Args:

@@ -3,7 +3,7 @@
 import contextlib
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import yaml
@@ -28,7 +28,8 @@ def demo(config: Config) -> Iterator[tuple[Config, Path]]:
     Args:
         config: the configuration to change. Providers keep their names and types. Base URLs, keys
             and AWS credentials are replaced, so that no request leaves the machine and no real key
-            is used. The demo has its own users, tokens and recorded requests.
+            is used. A provider has as many keys as before. The demo has its own users, tokens and
+            recorded requests.
 
     Yields:
         The changed configuration, and the file it was written to.
@@ -42,17 +43,25 @@ def demo(config: Config) -> Iterator[tuple[Config, Path]]:
         for provider in config.providers
         if provider.key_references or provider.aws is not None or provider.is_open
     }
-    accounts = Accounts(central=central, types=types)
+    further = {
+        provider.name: [_demo_key(types[provider.name]) for _ in provider.keys[1:]]
+        for provider in config.providers
+    }
+    accounts = Accounts(central=central, further=further, types=types)
     with marked_as_running(config), Server(create_app(accounts), port=_free_port()) as server:
         providers = []
         for provider in config.providers:
             base_path = _BASE_PATHS.get(types[provider.name], "")
             key = aws = None
+            keys: tuple[KeyReference, ...] = ()
             if provider.aws is not None:
                 aws = Aws(
                     region=provider.aws.region,
                     credentials_file=_aws_file(folder, provider.name, central[provider.name]),
                 )
+            elif provider.keys:
+                values = (central[provider.name], *further[provider.name])
+                keys = tuple(_key_files(folder, provider.name, values))
             elif provider.name in central:
                 key_file = folder / f"{provider.name}.key"
                 write_whole(key_file, central[provider.name], 0o600)
@@ -65,15 +74,21 @@ def demo(config: Config) -> Iterator[tuple[Config, Path]]:
                     base_url=base_url,
                     public_url=provider.native_url,
                     key=key,
+                    keys=keys,
+                    retry_keys=provider.retry_keys,
+                    fallback=provider.fallback,
                     aws=aws,
                     websocket=provider.websocket,
                     extra_paths=provider.extra_paths,
+                    first_byte_timeout=provider.first_byte_timeout,
+                    idle_timeout=provider.idle_timeout,
+                    outlier_detection=provider.outlier_detection,
                 )
             )
         demo_config = config.model_copy(update={"providers": tuple(providers)})
         config_file = folder / "gateway.yaml"
-        values = demo_config.model_dump(mode="json", exclude_none=True)
-        write_whole(config_file, yaml.safe_dump(values, sort_keys=False), 0o600)
+        dumped = demo_config.model_dump(mode="json", exclude_none=True)
+        write_whole(config_file, yaml.safe_dump(dumped, sort_keys=False), 0o600)
         yield demo_config, config_file
 
 
@@ -87,6 +102,14 @@ def _stand_in_type(provider: Provider) -> str:
 def _demo_key(kind: str) -> str:
     prefixes = {"anthropic": "sk-ant-demo-", "bedrock": "AKIADEMO"}
     return prefixes.get(kind, "sk-demo-") + secrets.token_hex(16)
+
+
+def _key_files(folder: Path, name: str, values: Iterable[str]) -> Iterator[KeyReference]:
+    """Write each key of a pool to a file, numbered from 1, and yield references to them."""
+    for number, value in enumerate(values, 1):
+        file = folder / f"{name}-{number}.key"
+        write_whole(file, value, 0o600)
+        yield KeyReference(file=file)
 
 
 def _aws_file(folder: Path, name: str, access_key: str) -> Path:

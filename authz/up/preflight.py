@@ -5,8 +5,10 @@ from pathlib import Path
 from authz.addresses import Address, TcpAddress
 from authz.config.rules import addresses
 from authz.config.settings import Config
-from authz.errors import StartError, what_failed
+from authz.errors import ConfigError, what_failed
 from authz.transport.common import remove_stale_socket, require_free
+
+_CURE = "set another address in gateway.yaml ('authz init' writes the file)"
 
 
 def check_addresses(config: Config) -> None:
@@ -15,13 +17,16 @@ def check_addresses(config: Config) -> None:
     Envoy does not report a port in use: it shares the port (SO_REUSEPORT).
 
     Raises:
-        StartError: an address can't be bound; the message names its setting.
+        ConfigError: addresses can't be bound; a line for each names its setting.
     """
+    problems = []
     for key, address in addresses(config).items():
         try:
             _try(address)
         except OSError as error:
-            raise StartError(f"{key}: {address}: {what_failed(error)}") from None
+            problems.append(f"{key}: {address}: {what_failed(error)}: {_CURE}")
+    if problems:
+        raise ConfigError(problems)
 
 
 def _try(address: Address) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from authz.config.changes import describe, fingerprint, need_restart
+from authz.config.changes import changed_in_listeners, describe, fingerprint, need_restart
 from authz.config.settings import Config
 from authz.envoy import binary
 from authz.envoy.parts import Parts, write_document
@@ -77,7 +77,9 @@ class Reloader:
         make_leaves(new)
         parts = rendered(new, self._environ)
         if parts.bootstrap != old_parts.bootstrap:
-            raise ConfigError(["Envoy's listeners would change: needs a restart"])
+            why = " and ".join(changed_in_listeners(old, new))
+            of_providers = f" with {why} of providers" if why else ""
+            raise ConfigError([f"Envoy's listeners would change{of_providers}: needs a restart"])
         self._validate(parts)
         try:
             self._swap_authz(new)

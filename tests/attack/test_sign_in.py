@@ -64,7 +64,7 @@ def form(running: Pair, path: str, **fields: str) -> raw.Answer:
 
 
 def test_other_methods(running: Pair) -> None:
-    """An endpoint has one method, whatever other headers claim, and no refusal is cached."""
+    """An endpoint has one method, whatever other headers claim, and refusals are not cached."""
     for path, method in ENDPOINTS.items():
         for other in METHODS:
             is_read = {other, method} == {"GET", "HEAD"}
@@ -82,7 +82,7 @@ def test_other_methods(running: Pair) -> None:
 
 
 def test_telemetry_needs_a_token(running: Pair) -> None:
-    """Telemetry without a token is refused with any method; while the collector is down, a 503."""
+    """Telemetry needs a token with any method, and is a 503 while the collector is down."""
     for method in ("GET", "POST", "PUT"):
         assert ask(running, method, "/v1/metrics").status == 401
     bearer = ("authorization", f"Bearer {running.create_token('alice')}")
@@ -91,7 +91,7 @@ def test_telemetry_needs_a_token(running: Pair) -> None:
 
 
 def test_origin_in_the_metadata(running: Pair) -> None:
-    """Behind TLS the metadata is https for every name; no header of a client changes the origin."""
+    """The metadata behind TLS is https for every name, and no client header changes its origin."""
     forged = (
         ("x-forwarded-host", "evil.test"),
         ("x-forwarded-proto", "http"),
@@ -113,7 +113,7 @@ def test_origin_in_the_metadata(running: Pair) -> None:
 
 
 def test_split_answers(running: Pair) -> None:
-    """Line ends in a path, a parameter or a name do not get into the head of an answer."""
+    """Line breaks in a path, a parameter or a name do not get into the headers of an answer."""
     split = "%0d%0aset-cookie:%20a=b%0d%0a%0d%0a"
     for path in (
         f"/ui/sign-in?next=/ui/{split}",
@@ -131,7 +131,7 @@ def test_split_answers(running: Pair) -> None:
 
 
 def test_secrets_in_the_url(running: Pair) -> None:
-    """A secret in the URL is not read, and neither log has it; those in bodies are not logged."""
+    """A secret in the URL is not read, and no secret of a URL or a body is logged."""
     begun = json.loads(form(running, DEVICE).body)
     token = running.create_token("alice")
     secrets = {"device_code": begun["device_code"], "refresh_token": f"{token}.in-the-url"}
@@ -142,7 +142,7 @@ def test_secrets_in_the_url(running: Pair) -> None:
     assert ask(running, "POST", f"/v1/metrics?{query}").status in (400, 401)
     for path in (
         f"/ui/device/{begun['user_code']}",
-        "/ui/sign-in/x/callback?code=c0de&state=st4te",
+        "/ui/sign-in/x/callback?code=hidden-code&state=hidden-state",
     ):
         ask(running, "GET", path)
     for grant in (DEVICE_CODE, "refresh_token", token):
@@ -152,12 +152,12 @@ def test_secrets_in_the_url(running: Pair) -> None:
     ask(running, "GET", "/the-last-one")
     wait_until(lambda: "/the-last-one" in running.stdout, what="the access log")
     for text in (running.stdout, running.stderr):
-        for secret in (*secrets.values(), token, begun["user_code"], "c0de", "st4te"):
+        for secret in (*secrets.values(), token, begun["user_code"], "hidden-code", "hidden-state"):
             assert secret not in text
 
 
 def test_bodies_without_end(running: Pair) -> None:
-    """A body is read up to its limit: one that says it is huge, and one that never ends."""
+    """A body is read only up to its limit, whether it declares a huge length or never ends."""
     bearer = ("authorization", f"Bearer {running.create_token('alice')}")
     for path, method, headers in (
         ("/oauth/token", "POST", (FORM,)),

@@ -1,6 +1,5 @@
-"""Codex's first answer over a WebSocket, beside the one over HTTP; run by ``make test-clients``."""
+"""Codex's first answer over a WebSocket, compared with HTTP; run by ``make test-clients``."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
@@ -8,6 +7,7 @@ from statistics import median
 import pytest
 
 from authz.clients.catalog import clients
+from tests.clients.headless import codex_lines
 from tests.clients.installing import Installed, install
 from tests.clients.running import Ran, run
 from tests.e2e.proxy.pairs import Proxied
@@ -48,21 +48,7 @@ def _run(
     provider: str = "openai",
     own: bool = False,
 ) -> Ran:
-    settings = {
-        "name": '"gateway"',
-        "base_url": json.dumps(f"{gateway.pair.url}/{provider}/v1"),
-        "env_key": '"OPENAI_API_KEY"',
-        "wire_api": '"responses"',
-        "supports_websockets": str(sockets).lower(),
-    }
-    if own:
-        settings["env_http_headers"] = '{"X-Coder-AI-Governance-Token"="CODER_TOKEN"}'
-    table = ", ".join(f"{name}={value}" for name, value in settings.items())
-    lines = (
-        f'export CODER_TOKEN OPENAI_API_KEY="{"$OPENAI_API_KEY" if own else "$CODER_TOKEN"}"\n'
-        "codex exec --skip-git-repo-check -c model_provider=gateway "
-        f"-c 'model_providers.gateway={{{table}}}' Hello"
-    )
+    lines = codex_lines(f"{gateway.pair.url}/{provider}/v1", sockets=sockets, own=own)
     gateway.provider.take()
     mode = "byok" if own else "centralized"
     ran = run("codex", lines, codex, gateway, gateway.token, mode)
@@ -72,7 +58,7 @@ def _run(
 
 
 def _methods(gateway: Proxied, right: str) -> list[str]:
-    """Return how the provider was asked, having looked at the credentials of each request."""
+    """Return the methods of the provider's requests, after a check of their credentials."""
     methods = []
     for seen in gateway.provider.take():
         credentials = [header for header in seen.headers if header[0] in CREDENTIAL_HEADERS]
@@ -85,14 +71,14 @@ def _methods(gateway: Proxied, right: str) -> list[str]:
 
 @pytest.mark.parametrize("own", [False, True], ids=["centralized", "byok"])
 def test_an_answer_over_a_websocket(gateway: Proxied, codex: Installed, own: bool) -> None:
-    """Codex opens one WebSocket, with one right credential, and has its answer from there."""
+    """Codex opens one WebSocket, with one right credential, and gets its answer over it."""
     _run(gateway, codex, sockets=True, own=own)
     right = (OWN_KEYS if own else CENTRAL_KEYS)["openai"]
     assert _methods(gateway, right) == ["WebSocket"]
 
 
 def test_a_provider_without_websockets(gateway: Proxied, codex: Installed) -> None:
-    """Codex is told at its first try, and asks over HTTP; the provider sees nothing of the try."""
+    """Codex is refused at its first try and uses HTTP; the provider sees nothing of the try."""
     _run(gateway, codex, sockets=True, provider=SOCKETLESS)
     assert _methods(gateway, CENTRAL_KEYS["openai"]) == ["POST"]
 

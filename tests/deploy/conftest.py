@@ -8,6 +8,7 @@ import pytest
 
 from tests.kubernetes.tools import find_helm, find_kustomize
 from tests.support.chart import Helm
+from tests.support.collector import collector
 from tests.support.pair import Pair, Provider, free_port, pair
 
 
@@ -36,10 +37,21 @@ def deployed(provider: Provider) -> Iterator[Deployed]:
     settings = {"admin": f"127.0.0.1:{admin}", "metrics": f"127.0.0.1:{metrics}"}
     envoy = {**settings, "drain_timeout": 0}
     usage = {"metrics_by_user": True}
-    with pair(provider, start=False, envoy=envoy, usage=usage) as running:
+    with (
+        collector() as receiver,
+        pair(provider, start=False, envoy=envoy, usage=usage, prices={}) as running,
+    ):
+        running.settings["export"] = {"otlp": receiver.url}
+        secret = running.folder / "webhook.key"
+        secret.write_text("0123456789abcdef0123456789abcdef")
+        # No notice is sent: nothing listens there.
+        webhook = {"url": "http://127.0.0.1:9", "secret": {"file": str(secret)}}
+        running.settings["notices"] = {"webhook": webhook}
         # Without a key of a command there is no metric of one.
         key = running.settings["providers"][0]["key"]
         running.settings["providers"][0]["key"] = {"exec": ["cat", key["file"]]}
+        # Envoy has metrics of ejections only where it can eject.
+        running.settings["providers"][0]["outlier_detection"] = {}
         running.create_user("alice")
         running.start()
         yield Deployed(running, admin, metrics)

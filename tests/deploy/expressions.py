@@ -1,4 +1,4 @@
-"""Which metrics the dashboard and the alerts ask for."""
+"""The metrics that the dashboard and the alerts query."""
 
 import json
 import re
@@ -25,7 +25,7 @@ _METRIC = re.compile(r"\b((?:authz|envoy|gen_ai)_\w+)(?:\{([^}]*)\})?")
 
 
 def selected() -> set[tuple[str, str]]:
-    """Return each metric of an expression, and the labels by which it is picked."""
+    """Return each metric of an expression, and its label matchers."""
     return {one for text in EXPRESSIONS for one in _selected(text)}
 
 
@@ -35,15 +35,15 @@ def _selected(text: str) -> Iterator[tuple[str, str]]:
 
 
 def is_sample_of(line: str, name: str, labels: str) -> bool:
-    """Whether a line of Prometheus' text format has the metric, with every label that is named.
+    """Return whether a line of Prometheus' text format has the metric and every named label.
 
-    A label is compared with its value where that is a plain one; one run does not bring about
-    every status and decision, so of other comparisons the name of the label is looked for.
+    A label is compared with its value if that is plain text. One run does not produce every status
+    and decision, so for other comparisons only the name of the label is looked for.
     """
     if re.match(rf"{name}[ {{]", line) is None:
         return False
     wanted = [label for label in labels.split(",") if label]
-    return all((one if one.startswith("envoy_") else _name(one)) in line for one in wanted)
+    return all((one if re.match(r'envoy_\w+="', one) else _name(one)) in line for one in wanted)
 
 
 def _name(label: str) -> str:

@@ -18,14 +18,16 @@ needs_promtool = pytest.mark.skipif(
 
 
 def test_every_metric_exists(deployed: Deployed) -> None:
-    """A pair that did something has each one that the dashboard and the alerts ask for."""
+    """A pair in use has every metric that the dashboard and the alerts query."""
     used = selected()
     assert len({name for name, _ in used}) >= 18
     running = deployed.pair
     headers = {"authorization": f"Bearer {running.create_token('alice')}"}
     ask = {"model": "gpt-m", "messages": [{"role": "user", "content": "Hello"}]}
     url = f"{running.url}/openai/v1/chat/completions"
-    assert httpx.post(url, headers=headers, json=ask).status_code == 200
+    # The first model has no price.
+    for model in ("gpt-m", "gpt-4o"):
+        assert httpx.post(url, headers=headers, json=ask | {"model": model}).status_code == 200
     assert httpx.post(url, headers=headers, json=ask | {"model": "fail-500"}).status_code == 500
     assert httpx.get(f"{running.url}/anthropic/v1/models").status_code == 401
 
@@ -53,7 +55,7 @@ def test_promtool_takes_the_files() -> None:
 
 @needs_promtool
 def test_alerts_come_when_they_should() -> None:
-    """On made-up series each alert comes on a bad day, and none on a good one."""
+    """On artificial series each alert fires on a bad day, and none fires on a good one."""
     tests = REPOSITORY / "tests" / "deploy" / "rules.test.yml"
     result = subprocess.run(
         ["promtool", "test", "rules", str(tests)], capture_output=True, text=True, check=False
@@ -62,7 +64,7 @@ def test_alerts_come_when_they_should() -> None:
 
 
 def test_every_alert_is_tested_and_explained() -> None:
-    """Promtool's tests have each alert with and without it, and the docs say what to do on it."""
+    """Promtool's tests cover each alert with and without firing, and the docs explain each one."""
     tests = yaml.safe_load((REPOSITORY / "tests" / "deploy" / "rules.test.yml").read_text())
     cases = [case for test in tests["tests"] for case in test["alert_rule_test"]]
     names = {alert["alert"] for alert in ALERTS}
@@ -113,7 +115,7 @@ def test_grafana_finds_what_it_is_given() -> None:
 
 
 def test_prometheus_asks_where_the_metrics_are() -> None:
-    """Its jobs name the services and ports of docker-compose.yml's gateway.yaml."""
+    """Prometheus's jobs name the services and ports of docker-compose.yml's gateway.yaml."""
     jobs = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
     settings = yaml.safe_load((DEPLOY / "compose" / "gateway.yaml").read_text())
     found = {job["job_name"]: job["dns_sd_configs"][0] for job in jobs}

@@ -9,7 +9,7 @@ import httpx
 import jsonschema
 import pytest
 
-from authz.envoy.access_logs import ACCESS_LOG_FIELDS, TRACE_FIELDS, USAGE_FIELDS
+from authz.envoy.access_logs import ACCESS_LOG_FIELDS, TAG_FIELDS, TRACE_FIELDS, USAGE_FIELDS
 from tests.support import raw
 from tests.support.pair import Pair, Provider, pair, wait_until
 
@@ -36,8 +36,9 @@ BYTES = (
 
 @pytest.fixture(scope="module")
 def lines(provider: Provider) -> Iterator[list[str]]:
-    """What a pair has logged after a run with hostile input."""
-    with pair(provider, tracing={"otlp": "http://127.0.0.1:9"}) as running:
+    """The lines that a pair has logged after a run with hostile input."""
+    tracing, usage = {"otlp": "http://127.0.0.1:9"}, {"tags": True}
+    with pair(provider, tracing=tracing, usage=usage) as running:
         running.create_user("alice")
         named = running.command("tokens", "create", "-n", NASTY.strip()[:60], "--user", "alice")
         token = named.stdout.strip()
@@ -63,6 +64,7 @@ def _ask(running: Pair, token: str) -> None:
             (b"/openai/v1/models", [("x-request-id", data), ("traceparent", data)]),
             (b"/openai/v1/models", [("accept-encoding", data), ("x-forwarded-for", data)]),
             (b"/openai/v1/models", [("x-coder-ai-governance-token", data)]),
+            (b"/openai/v1/models", [("x-coder-ai-gateway-project", data), ("session-id", data)]),
         ):
             for credential in ([("x-api-key", token)], []):
                 message = raw.request("GET", target, [*credential, *more])
@@ -82,7 +84,7 @@ def _send(running: Pair, message: bytes) -> None:
 
 
 def test_every_line_is_as_documented(lines: list[str]) -> None:
-    """Each is a JSON object in ASCII or UTF-8 that the schema accepts, with no other field."""
+    """Each line is a JSON object that the schema accepts, without any other field."""
     validator = jsonschema.Draft202012Validator(SCHEMA)
     assert len(lines) > 200
     for line in lines:
@@ -93,16 +95,28 @@ def test_every_line_is_as_documented(lines: list[str]) -> None:
 
 
 def test_what_a_client_sends_arrives_whole(lines: list[str]) -> None:
-    """The name of a key with quotes and snowmen is the same in the log, also on a refusal."""
+    """A token's name with quotes and snowmen is unchanged in the log, also on a refusal."""
     entries = [json.loads(line) for line in lines]
     assert NASTY.strip()[:60] in {entry["token_name"] for entry in entries}
     assert {entry["decision"] for entry in entries} >= {"allow", "deny", None}
     assert {"token_missing", "route_not_supported"} <= {entry["reason"] for entry in entries}
     assert any(entry["input_tokens"] for entry in entries)
+    assert {"{}", None} <= {entry["project"] for entry in entries}
+
+
+def test_each_request_has_one_line(lines: list[str]) -> None:
+    """Each request has a line in exactly one of the two formats."""
+    entries = [json.loads(line) for line in lines]
+    numbers = [int(entry["entry"].partition("-")[2]) for entry in entries if entry["entry"]]
+    first = min(numbers)
+    assert sorted(numbers) == [*range(first, first + len(numbers))]
+    ids = [entry["request_id"] for entry in entries if entry["request_id"]]
+    assert len(ids) == len({*ids})
+    assert {entry["decision"] for entry in entries if entry["mode"]} == {"allow"}
 
 
 def test_the_schema_has_every_field() -> None:
-    """What Envoy is told to write is what is documented; only what a setting adds is optional."""
-    every = {*ACCESS_LOG_FIELDS, *USAGE_FIELDS, *TRACE_FIELDS}
+    """The fields that Envoy writes are those documented, and only a setting's are optional."""
+    every = {*ACCESS_LOG_FIELDS, *USAGE_FIELDS, *TAG_FIELDS, *TRACE_FIELDS}
     assert SCHEMA["properties"].keys() == every
     assert set(SCHEMA["required"]) == ACCESS_LOG_FIELDS.keys()

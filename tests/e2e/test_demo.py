@@ -1,4 +1,4 @@
-"""``authz up --demo``: what it prints works as it stands."""
+"""``authz up --demo``: the lines it prints work unchanged."""
 
 import os
 import re
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 
 from tests.support.pair import Pair, Provider, _environment, pair
 from tests.support.processes import running_in
@@ -18,7 +19,7 @@ KEY = re.compile(r"sk-(?:ant-)?demo-[0-9a-f]{32}")
 
 @pytest.fixture(scope="module", params=["byok", "no byok"])
 def demo(request: pytest.FixtureRequest, provider: Provider) -> Iterator[Pair]:
-    """A demo pair that is in its first start, with BYOK on and off."""
+    """A demo pair in its first start, with BYOK on and off."""
     with pair(provider, start=False) as running:
         # The default providers: `--demo` must keep their names and ask none of their real hosts.
         del running.settings["providers"]
@@ -32,7 +33,7 @@ def _lines(running: Pair, start: str) -> list[str]:
 
 
 def _pasted(running: Pair, line: str) -> tuple[int, str]:
-    """Paste a curl line into bash, as a person does, and return the status and what it printed."""
+    """Paste a curl line into bash, as a person does, and return the status and the output."""
     (export,) = _lines(running, "export CODER_TOKEN=")
     script = f"set -e\n{export}\n{line} --silent --show-error --write-out '\\n%{{http_code}}'"
     result = subprocess.run(
@@ -54,7 +55,7 @@ def _allows_byok(running: Pair) -> bool:
 
 
 def _blocks(running: Pair) -> list[str]:
-    """Return the groups of lines in brackets, as they would be copied."""
+    """Return the groups of lines in brackets, as a person would copy them."""
     return re.findall(r"^  \(\n.*?^  \)$", running.stdout, re.MULTILINE | re.DOTALL)
 
 
@@ -75,7 +76,7 @@ body = {{"model": "m", "input": "Hello"}}
 headers = {{"authorization": f"Bearer {{token}}"}}
 print(httpx.post(config["base_url"] + "/responses", json=body, headers=headers).text)
 """
-"""What the clients do with what the lines give them, as far as it is about reaching the gateway;
+"""Stand-ins that use the lines as the clients do, as far as it concerns reaching the gateway;
 tests/clients runs the real ones with lines from the same data."""
 
 
@@ -93,7 +94,7 @@ def test_every_curl_line_works_as_it_stands(demo: Pair) -> None:
 
 
 def test_own_key_follows_the_setting(demo: Pair) -> None:
-    """A request with a key of its own is 403 where BYOK is off; one without passes always."""
+    """A request with an own key is 403 if BYOK is off; one without a key always passes."""
     (export,) = _lines(demo, "export CODER_TOKEN=")
     token = export.partition("=")[2]
     body = {
@@ -114,7 +115,7 @@ def test_own_key_follows_the_setting(demo: Pair) -> None:
 
 
 def test_the_lines_of_the_clients_work(demo: Pair, tmp_path: Path) -> None:
-    """Those of Claude Code and Codex give them an address and a token that pass, and no more."""
+    """The lines of Claude Code and Codex set an address and a token that pass, and no more."""
     for name, text in (("claude", CLAUDE), ("codex", CODEX)):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o700)
@@ -137,7 +138,7 @@ def test_the_lines_of_the_clients_work(demo: Pair, tmp_path: Path) -> None:
 
 
 def test_the_lines_of_a_later_start_work(provider: Provider, tmp_path: Path) -> None:
-    """The line that makes a token works from any folder, whoever the store's users are."""
+    """The line that creates a token works from any folder, whatever users the store has."""
     with pair(provider, start=False) as running:
         running.create_user("alice")
         running.start("--config", "gateway.yaml")
@@ -160,7 +161,7 @@ def test_the_lines_of_a_later_start_work(provider: Provider, tmp_path: Path) -> 
 
 
 def test_demo_keeps_the_providers(demo: Pair) -> None:
-    """The default providers are there by name, and none of them points outside this machine."""
+    """The default providers are listed by name, and none of them points outside this machine."""
     for name in ("anthropic", "openai", "chatgpt", "copilot"):
         assert re.search(rf"^  {name} +{re.escape(demo.url)}/", demo.stdout, re.MULTILINE)
     files = list(demo.folder.glob("envoy-*/**/*.json"))
@@ -183,7 +184,7 @@ def test_demo_keys_are_private(demo: Pair) -> None:
 
 
 def test_demo_takes_no_real_keys(provider: Provider) -> None:
-    """With --demo a provider's key file is not even opened, so that no real key is at risk."""
+    """No real key is at risk with --demo: a provider's key file is not even opened."""
     with pair(provider, start=False) as running:
         folder, pipe, *_ = sorted(running.folder.glob("*.key"))
         folder.unlink()
@@ -195,3 +196,39 @@ def test_demo_takes_no_real_keys(provider: Provider) -> None:
         for line in _lines(running, "curl "):
             status, text = _pasted(running, line)
             assert status == 200, text
+
+
+def test_demo_has_the_keys_and_fallbacks_of_a_provider(provider: Provider, tmp_path: Path) -> None:
+    """A pool and its fallback are kept: after a wrong key the next one answers, then the other."""
+    with pair(provider, start=False) as running:
+        pool = [{"file": str(tmp_path / "one")}, {"file": str(tmp_path / "two")}]
+        running.settings["providers"] = [
+            {
+                "name": "anthropic",
+                "type": "anthropic",
+                "base_url": "https://api.anthropic.com/",
+                "keys": pool,
+                "fallback": ["mirror"],
+                "first_byte_timeout": "30s",
+                "outlier_detection": {"request_volume": 7},
+            },
+            {
+                "name": "mirror",
+                "type": "anthropic",
+                "base_url": "https://llm.example.com/",
+                "key": {"file": str(tmp_path / "three")},
+            },
+        ]
+        running.start("--demo")
+        (folder,) = running.folder.glob("demo-*")
+        first, second = (folder / f"anthropic-{number}.key" for number in (1, 2))
+        for wrong, answers in ((first, second), (second, folder / "mirror.key")):
+            changed = tmp_path / "changed"
+            changed.write_text(f"sk-ant-wrong-{wrong.stem}")
+            changed.replace(wrong)
+            status, text = _pasted(running, _lines(running, "curl ")[0])
+            assert status == 200, text
+            assert f"centralized, sk-a...{answers.read_text()[-4:]} in x-api-key" in text
+        served = yaml.safe_load((folder / "gateway.yaml").read_text())["providers"][0]
+        assert served["first_byte_timeout"] == 30
+        assert served["outlier_detection"]["request_volume"] == 7

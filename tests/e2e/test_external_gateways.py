@@ -1,4 +1,4 @@
-"""External gateways: authz behind Envoys as Envoy Gateway and Istio configure them."""
+"""External gateways: authz behind Envoys as configured by Envoy Gateway and by Istio."""
 
 import json
 import signal
@@ -44,7 +44,7 @@ ENVOYS_OWN = {
     *("x-envoy-expected-rq-timeout-ms", "x-envoy-original-path", "x-envoy-original-host"),
     "x-forwarded-host",
 }
-"""Headers that the gateway's router adds after authz's answer; the settings of each differ."""
+"""Headers that the gateway's router adds after authz's answer; their settings differ."""
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def port(request: pytest.FixtureRequest, running: ExternalGateways) -> int:
 
 
 class Gateway:
-    """One gateway, and what reaches the provider through it."""
+    """One gateway, and the requests that reach the provider through it."""
 
     def __init__(self, running: ExternalGateways, port: int, token: str) -> None:
         self.running, self.port, self.token = running, port, token
@@ -94,7 +94,7 @@ class Gateway:
         headers: Headers | None = None,
         **options: str,
     ) -> tuple[Answer, list[RecordedRequest]]:
-        """Send a request; without headers it has a valid token."""
+        """Send a request, with a valid token unless headers are given."""
         if headers is None:
             headers = [("x-api-key", self.token)]
         body = BODY if method == "POST" else b""
@@ -118,7 +118,7 @@ def gateway(running: ExternalGateways, port: int, token: str) -> Gateway:
 
 
 def test_three_kinds_of_credential(gateway: Gateway) -> None:
-    """The provider gets the central key, the own key, or the own subscription, and only that."""
+    """The provider gets only the central key, the own key, or the own subscription."""
     cases: list[tuple[str, Headers, str, str]] = [
         (MESSAGES, [("x-api-key", gateway.token)], "x-api-key", CENTRAL_KEYS["anthropic"]),
         (
@@ -150,7 +150,7 @@ def test_three_kinds_of_credential(gateway: Gateway) -> None:
 
 
 def test_a_revoked_token(gateway: Gateway) -> None:
-    """A deleted token is dead at the next request."""
+    """A deleted token is refused at the next request."""
     token = gateway.running.create_token("bob")
     assert gateway.send(headers=[("x-api-key", token)])[0].status == 200
     gateway.running.delete_token(token)
@@ -164,7 +164,7 @@ def test_a_revoked_token(gateway: Gateway) -> None:
 
 @pytest.mark.parametrize("header", [GOVERNANCE, "authorization", "x-api-key", "x-goog-api-key"])
 def test_joined_and_odd_headers(gateway: Gateway, header: str) -> None:
-    """A credential header that comes twice, or has odd bytes, is a 400 in the provider's JSON."""
+    """A credential header that is sent twice, or has odd bytes, is a 400 in the provider's JSON."""
     value = f"Bearer {gateway.token}" if header == "authorization" else gateway.token
     base = [] if header == GOVERNANCE else [(GOVERNANCE, gateway.token)]
     for first, second in ((value, value), (value, "x"), ("x", value)):
@@ -213,7 +213,7 @@ CLIMBING = [
 
 @pytest.mark.parametrize("path", CLIMBING)
 def test_paths(gateway: Gateway, path: str) -> None:
-    """No path outside the list reaches the provider, in whatever spelling."""
+    """No unlisted path reaches the provider, in any spelling."""
     for method in ("GET", "POST", "DELETE"):
         try:
             answer, seen = gateway.send(method, path)
@@ -226,7 +226,7 @@ def test_paths(gateway: Gateway, path: str) -> None:
 
 
 def test_http2(gateway: Gateway) -> None:
-    """HTTP/2 is no way around the rules: not by doubled headers, nor by odd pseudo-headers."""
+    """HTTP/2 does not bypass the rules, with doubled headers or with odd pseudo-headers."""
     valid = {":method": "POST", ":scheme": "http", ":path": MESSAGES, ":authority": HOST}
     key = ("x-api-key", gateway.token)
     for harmless in ({}, {":scheme": "file"}):
@@ -281,7 +281,7 @@ HOSTS = {
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_hosts(gateway: Gateway, running: ExternalGateways, host: str) -> None:
-    """A route that is bound by its host is bound in one spelling only."""
+    """A route that is bound by its host is bound to one spelling only."""
     is_istio = any(
         name.startswith("istio") for name, port in running.ports.items() if port == gateway.port
     )
@@ -305,7 +305,7 @@ def test_the_access_log_names_the_user(gateway: Gateway, running: ExternalGatewa
 
 
 def test_methods(gateway: Gateway) -> None:
-    """A listed path takes only the listed methods, in capital letters."""
+    """A listed path accepts only the listed methods, in capital letters."""
     for method in ("GET", "PUT", "PATCH", "DELETE", "OPTIONS", "post", "TRACE", "MKCOL"):
         try:
             answer, seen = gateway.send(method)
@@ -316,14 +316,14 @@ def test_methods(gateway: Gateway) -> None:
 
 
 def test_unlisted_paths_tell_strangers_nothing(gateway: Gateway) -> None:
-    """Without a token an unlisted path is a 401, as a listed one."""
+    """An unlisted path is a 401 without a token, like a listed one."""
     for path in (MESSAGES, "/anthropic/v1/files"):
         answer, seen = gateway.send(path=path, headers=[])
         assert (answer.status, seen) == (401, [])
 
 
 def test_stray_tokens_and_forged_headers(gateway: Gateway) -> None:
-    """Coder tokens in other headers and forged headers of a gateway go no further."""
+    """Coder tokens in other headers and forged gateway headers are not passed on."""
     forged = {
         "x-envoy-foo": "1",
         "x-envoy-retry-on": "5xx",
@@ -362,7 +362,7 @@ def test_tokens_in_the_url(gateway: Gateway) -> None:
 
 
 def test_a_gateway_that_fails_open_in_front(gateway: Gateway) -> None:
-    """What an Envoy in front has let pass unasked is refused, and the log names its setting."""
+    """A request that an Envoy in front let pass is refused, and the log names its setting."""
     headers = [("x-api-key", gateway.token), ("x-envoy-auth-failure-mode-allowed", "true")]
     answer, seen = gateway.send(headers=headers)
     assert (answer.status, seen) == (503, [])
@@ -380,7 +380,7 @@ def _handshake(path: str, *headers: tuple[str, str]) -> bytes:
 
 
 def test_websockets(gateway: Gateway) -> None:
-    """A WebSocket passes where the provider has one; elsewhere it is a 426, and Codex uses HTTP."""
+    """A WebSocket passes if the provider has one, and else is a 426, so that Codex uses HTTP."""
     bearer = ("authorization", f"Bearer {gateway.token}")
     for path in (MESSAGES, CHAT, "/anthropic/v1/models"):
         answer = raw.ask(gateway.port, _handshake(path, bearer), timeout=30)
@@ -397,7 +397,7 @@ def test_websockets(gateway: Gateway) -> None:
 
 
 def test_no_binding(running: ExternalGateways, token: str) -> None:
-    """A host or an HTTPRoute that gateway.yaml does not name gets a 503 and never a key."""
+    """A host or an HTTPRoute that gateway.yaml does not name gets a 503, and never a key."""
     running.provider.take()
     data = raw.request("POST", MESSAGES, [("x-api-key", token)], BODY, host="other.test")
     for name, answer in running.from_all(data).items():
@@ -411,7 +411,7 @@ def test_no_binding(running: ExternalGateways, token: str) -> None:
 
 
 def test_only_some_paths_are_asked_about(running: ExternalGateways, token: str) -> None:
-    """Istio passes what no rule names, unasked and with all headers: the manifests must not."""
+    """Istio passes unlisted paths unchecked, with all headers, which the manifests must avoid."""
     running.provider.take()
     for path, received in (("/anthropic/v1/files", []), ("/anthropic/v2/x", [token])):
         data = raw.request("GET", path, [("x-api-key", token)], host=HOST)
@@ -432,7 +432,7 @@ def _all_503(running: ExternalGateways, token: str) -> dict[str, Answer]:
 
 
 def test_authz_down_slow_and_stopped(running: ExternalGateways, token: str) -> None:
-    """Without an answer of authz every gateway answers 503, and goes on when authz is back."""
+    """Every gateway answers 503 without an answer of authz, and recovers when authz is back."""
     running.provider.take()
     assert running.authz is not None
     with stopped(running.authz.pid):
@@ -442,9 +442,9 @@ def test_authz_down_slow_and_stopped(running: ExternalGateways, token: str) -> N
     running.start_authz(
         patch="""
         async def slow(self, message):
+            await asyncio.sleep(0)
             await asyncio.sleep(60)
-        Authorizer.check = slow
-        SQLiteSource.is_immediate = False
+        Authorizer.answer = slow
         """,
         wait=False,
     )
@@ -463,9 +463,9 @@ def test_an_identity_source_that_is_down(running: ExternalGateways, token: str) 
     running.start_authz(
         patch="""
         from authz.errors import IdentityUnavailable
-        async def fails(self, token):
+        def fails(self, token):
             raise IdentityUnavailable("down")
-        SQLiteSource.verify = fails
+        SQLiteSource.verify_now = fails
         """,
         wait=False,
     )
@@ -482,7 +482,7 @@ def test_an_identity_source_that_is_down(running: ExternalGateways, token: str) 
 def test_our_own_envoy_beside_them(
     provider: Provider, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """The project's own Envoy is served as ever by an authz that serves others, with its mark."""
+    """An authz that serves other gateways still serves the project's own Envoy, by its secret."""
     secret = tmp_path_factory.mktemp("own") / "secret"
     secret.write_text("own-envoy-0123456789abcdef0123456789")
     external = {

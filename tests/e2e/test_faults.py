@@ -1,4 +1,4 @@
-"""What a client gets when a part fails: 503 in time, never a pass, and recovery without help."""
+"""Failures of a part, as clients see them: 503 in time, never a pass, automatic recovery."""
 
 import asyncio
 import contextlib
@@ -54,7 +54,7 @@ def token(running: Parts) -> str:
 
 @pytest.fixture
 def pair(running: Parts, token: str) -> Iterator[Parts]:
-    """The two parts, whole again after the test: that too is asserted."""
+    """The two parts; after the test they are restored, and serve again."""
     running.provider.take()
     yield running
     if running.authz is None or running.authz.poll() is not None:
@@ -92,7 +92,7 @@ def _recovers(pair: Parts, token: str) -> None:
 
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS.keys())
 def test_authz_killed(pair: Parts, token: str, path: str) -> None:
-    """With authz dead every request is 503 at once, for each provider's path and for none."""
+    """Without authz every request is 503 at once, on each provider's path and on others."""
     pair.end_authz(signal.SIGKILL)
     for _ in range(3):
         _unavailable(pair, token, path)
@@ -101,7 +101,7 @@ def test_authz_killed(pair: Parts, token: str, path: str) -> None:
 
 
 def test_health_tells_of_dead_authz(pair: Parts) -> None:
-    """With authz dead the health paths on the gateway listener are 503 too, in JSON."""
+    """Without authz the health paths on the gateway listener are 503 too, in JSON."""
     pair.end_authz(signal.SIGKILL)
     for path in ("/healthz", "/readyz"):
         answer = httpx.get(f"{pair.url}{path}", timeout=60)
@@ -110,7 +110,7 @@ def test_health_tells_of_dead_authz(pair: Parts) -> None:
 
 
 def test_the_page_tells_of_dead_authz(pair: Parts) -> None:
-    """With authz dead a browser gets a page, and the API's clients get JSON."""
+    """Without authz a browser gets a page, and the API's clients get JSON."""
     pair.end_authz(signal.SIGKILL)
     html = {"accept": "text/html,*/*;q=0.8"}
     answer = httpx.get(f"{pair.url}/ui/account/tokens", headers=html, timeout=3)
@@ -123,7 +123,7 @@ def test_the_page_tells_of_dead_authz(pair: Parts) -> None:
 
 
 def test_authz_comes_back(pair: Parts, token: str) -> None:
-    """A new authz on the same socket serves, without a restart of Envoy."""
+    """A new authz on the same socket serves without a restart of Envoy."""
     assert pair.authz is not None
     assert pair.envoy is not None
     before, envoy = pair.authz.pid, pair.envoy.pid
@@ -138,7 +138,7 @@ def test_authz_comes_back(pair: Parts, token: str) -> None:
 
 @pytest.mark.parametrize("path", [PATHS["anthropic"], PATHS["openai"]])
 def test_authz_stopped(pair: Parts, token: str, path: str) -> None:
-    """With authz stopped (SIGSTOP) a request is 503 in time, and passes when authz goes on."""
+    """A request to a stopped authz (SIGSTOP) is 503 in time, and passes once authz continues."""
     assert pair.authz is not None
     pair.authz.send_signal(signal.SIGSTOP)
     try:
@@ -152,16 +152,16 @@ def test_authz_stopped(pair: Parts, token: str, path: str) -> None:
 
 
 def test_slow_authz(pair: Parts, token: str) -> None:
-    """A check that takes longer than the timeout is 503, and its late answer lets nothing pass."""
+    """A check that exceeds the timeout is 503, and its late answer lets nothing pass."""
     pair.end_authz()
     pair.start_authz(
         patch="""
-        original = Authorizer.check
-        async def check(self, message):
+        async def late(self, message):
+            await asyncio.sleep(0)
             if b"/v1/messages" in message:
                 await asyncio.sleep(1.5)
-            return await original(self, message)
-        Authorizer.check = check
+            return await self.check(message)
+        Authorizer.answer = late
         """
     )
     _unavailable(pair, token)
@@ -173,13 +173,13 @@ def test_slow_authz(pair: Parts, token: str) -> None:
 
 @pytest.mark.parametrize("error", ["RuntimeError(token.id)", "TimeoutError()"])
 def test_raising_source(pair: Parts, token: str, error: str) -> None:
-    """An identity source that raises what nobody expects is 503, in the provider's own shape."""
+    """An unexpected exception in an identity source is 503 in the provider's own shape."""
     pair.end_authz()
     pair.start_authz(
         patch=f"""
-        async def verify(self, token):
+        def verify_now(self, token):
             raise {error}
-        SQLiteSource.verify = verify
+        SQLiteSource.verify_now = verify_now
         """
     )
     answer = _unavailable(pair, token)
@@ -191,14 +191,14 @@ def test_raising_source(pair: Parts, token: str, error: str) -> None:
 
 
 def test_raising_check(pair: Parts, token: str) -> None:
-    """A check that fails as a whole is 503, though gRPC has no answer of ours then."""
+    """A check that raises is 503, although gRPC then has no answer from authz."""
     pair.end_authz()
     pair.start_authz(
         wait=False,
         patch="""
-        async def check(self, message):
+        def answer(self, message):
             raise RuntimeError
-        Authorizer.check = check
+        Authorizer.answer = answer
         """,
     )
     wait_until(pair.socket_path.exists, 10, "authz listening")
@@ -247,7 +247,7 @@ def _unreadable(path: Path) -> None:
     "damage", [_remove, _garbage, _empty, _folder, _truncated, _foreign, _unreadable]
 )
 def test_identity_database_fails(pair: Parts, token: str, damage: Callable[[Path], None]) -> None:
-    """Without its database authz answers 503 and is not ready; with it back, it serves again."""
+    """Without its database authz answers 503 and is not ready, and it recovers with it."""
     if damage is _unreadable and os.geteuid() == 0:
         pytest.skip("root reads every file")
     database = pair.folder / "identity.db"
@@ -296,7 +296,7 @@ def _http1(connection: socket.socket) -> None:
 
 
 def test_something_else_on_the_socket(pair: Parts, token: str) -> None:
-    """Whatever sits on authz's socket but speaks no gRPC, the answer is 503 in time."""
+    """A process on authz's socket that does not speak gRPC results in a 503 in time."""
     pair.end_authz(signal.SIGKILL)
     for behave in (_no_answer, _close, _noise, _http1):
         with _listening(pair.socket_path, behave):
@@ -347,7 +347,7 @@ def _fake_authz(
 
 
 def test_answer_of_garbage(pair: Parts, token: str) -> None:
-    """An answer that is no CheckResponse is 503."""
+    """An answer that is not a CheckResponse is 503."""
     pair.end_authz(signal.SIGKILL)
     garbage = [b"\xff" * 40, b"\x0a\xff\xff\xff\xff\x0f", b"garbage", b"\x0a\x02\x08"]
     answers = iter(garbage)
@@ -357,7 +357,7 @@ def test_answer_of_garbage(pair: Parts, token: str) -> None:
 
 
 def test_bare_grpc_error(pair: Parts, token: str) -> None:
-    """A gRPC error of any code, which says nothing about the token, is 503."""
+    """A gRPC error of any code is 503, since it says nothing about the token."""
     errors = [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK]
     codes = iter(errors)
 
@@ -372,18 +372,17 @@ def test_bare_grpc_error(pair: Parts, token: str) -> None:
 
 
 def test_checks_in_flight_finish(pair: Parts, token: str) -> None:
-    """On SIGTERM authz still answers the checks that it has begun, and exits 0."""
+    """After SIGTERM authz still answers the checks that it has begun, and exits with 0."""
     pair.end_authz()
     pair.start_authz(
         patch="""
-        original = Authorizer.check
-        async def check(self, message):
+        async def late(self, message):
             print("check begun", file=sys.stderr, flush=True)
+            await asyncio.sleep(0)
             await asyncio.sleep(0.4)
-            return await original(self, message)
-        Authorizer.check = check
+            return await self.check(message)
         # This one waits, which the embedded store never does.
-        SQLiteSource.is_immediate = False
+        Authorizer.answer = late
         """
     )
     begun = pair.stderr.count("check begun")
@@ -398,7 +397,7 @@ def test_checks_in_flight_finish(pair: Parts, token: str) -> None:
 
 
 def test_restart_under_load(pair: Parts, token: str) -> None:
-    """While authz restarts, answers are 200 or the right 503 and nothing else."""
+    """Every answer during a restart of authz is 200 or the right 503."""
     over = threading.Event()
 
     def ask() -> set[int]:
@@ -430,7 +429,7 @@ def test_restart_under_load(pair: Parts, token: str) -> None:
 
 
 def test_provider_down(provider: Provider, running: Parts, token: str) -> None:
-    """A provider that can't be reached is 503 in JSON, and not authz's text."""
+    """A provider that can't be reached is 503 in JSON, with its own text."""
     settings = [
         {**p, "base_url": f"http://127.0.0.1:{free_port()}"} for p in running.settings["providers"]
     ]
@@ -445,7 +444,7 @@ def test_provider_down(provider: Provider, running: Parts, token: str) -> None:
 
 
 async def test_grpc_server_finishes_its_checks(tmp_path: Path) -> None:
-    """A stop waits for a check in flight and answers it; the socket is gone afterwards."""
+    """A stop waits for a check in flight and answers it, and then removes the socket."""
     entered = asyncio.Event()
 
     async def check(message: bytes) -> bytes:

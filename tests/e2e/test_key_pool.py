@@ -1,4 +1,7 @@
-"""A pool of central keys behind a real Envoy: a refused key rests, the next request has another."""
+"""A pool of central keys behind a real Envoy: the next request after a refusal uses another key.
+
+Retries are off, so that each refusal is seen; ``test_retries.py`` tests them.
+"""
 
 from collections.abc import Iterator
 
@@ -8,7 +11,7 @@ import pytest
 from tests.support.pair import CENTRAL_KEYS, OWN_KEYS, Pair, Provider, pair, wait_until
 
 WRONG, GOOD, OTHER = "sk-ant-revoked-0f3a9b7c5d1e", CENTRAL_KEYS["anthropic"], OWN_KEYS["anthropic"]
-"""The stand-in refuses the first with a 401, and takes the others."""
+"""The stand-in refuses the first with a 401, and accepts the others."""
 
 
 @pytest.fixture
@@ -20,6 +23,7 @@ def running(provider: Provider, request: pytest.FixtureRequest) -> Iterator[Pair
         assert anthropic["name"] == "anthropic"
         del anthropic["key"]
         anthropic["keys"] = []
+        anthropic["retry_keys"] = False
         for index, key in enumerate(keys):
             file = made.folder / f"anthropic-{index}.key"
             file.write_text(key)
@@ -52,7 +56,7 @@ def _keys_seen(running: Pair) -> list[str | None]:
 
 @_with_keys(GOOD, OTHER)
 def test_a_rate_limited_key_rests(running: Pair) -> None:
-    """The provider's 429 reaches the client as it came; the very next request has the next key."""
+    """The provider's 429 reaches the client unchanged, and the next request uses the next key."""
     token = running.create_token("alice")
     limited = _ask(running, token, "fail-429")
     assert (limited.status_code, limited.headers["retry-after"]) == (429, "7")
@@ -62,7 +66,7 @@ def test_a_rate_limited_key_rests(running: Pair) -> None:
 
 @_with_keys(WRONG, GOOD, transports=("http2", "grpcio"))
 def test_a_refused_key_rests(running: Pair) -> None:
-    """After one 401 of the provider the second key serves; authz logs it, with the masked key."""
+    """The second key is used after one 401 of the provider, and authz logs the masked key."""
     token = running.create_token("alice")
     assert [_ask(running, token).status_code for _ in range(3)] == [401, 200, 200]
     assert _keys_seen(running) == [WRONG, GOOD, GOOD]
@@ -72,7 +76,7 @@ def test_a_refused_key_rests(running: Pair) -> None:
 
 @_with_keys(GOOD, OTHER)
 def test_byok_leaves_the_pool_alone(running: Pair) -> None:
-    """A person's own key that is limited or refused puts no central key to rest."""
+    """A person's own key that is limited or refused puts no central key on cooldown."""
     token = running.create_token("alice")
     assert _ask(running, token, "fail-429", OTHER).status_code == 429
     assert _ask(running, token, own="sk-ant-wrong-0f3a9b7c5d1e").status_code == 401
@@ -83,11 +87,13 @@ def test_byok_leaves_the_pool_alone(running: Pair) -> None:
 
 @_with_keys(GOOD)
 def test_exhausted_by_rate_limits(running: Pair) -> None:
-    """With every key at rest: 429 in the provider's shape with the seconds to wait, unasked."""
+    """With all keys on cooldown the gateway answers 429 by itself, with the seconds to wait."""
     token = running.create_token("alice")
     for name in ("alice", "bob"):
         assert _ask(running, running.create_token(name), "fail-429").status_code == 429
     _keys_seen(running)
+    # Another thread of Envoy may ask before authz has read the entry.
+    wait_until(lambda: "all central keys on cooldown" in running.stderr, 5, "the cooldown")
     answer = _ask(running, token)
     assert answer.status_code == 429
     assert 1 <= int(answer.headers["retry-after"]) <= 7
@@ -99,7 +105,7 @@ def test_exhausted_by_rate_limits(running: Pair) -> None:
 
 @_with_keys(WRONG)
 def test_exhausted_by_refusals(running: Pair) -> None:
-    """With every key refused: 502 without Retry-After, since waiting does not help."""
+    """With all keys refused the gateway answers 502 without Retry-After, as waiting is no help."""
     token = running.create_token("alice")
     assert _ask(running, token).status_code == 401
     assert _ask(running, running.create_token("bob")).status_code == 401
@@ -110,7 +116,7 @@ def test_exhausted_by_refusals(running: Pair) -> None:
 
 @_with_keys(GOOD, OTHER, transports=("http2", "grpcio"))
 def test_one_person_leaves_everybody_a_key(running: Pair) -> None:
-    """However many requests of one person are refused, the last key serves everybody."""
+    """The last key stays in use however many requests of one person are refused."""
     tokens = [running.create_token("alice") for _ in range(2)]
     for token in tokens * 3:
         assert _ask(running, token, "fail-429").status_code == 429
@@ -127,7 +133,7 @@ def test_one_person_leaves_everybody_a_key(running: Pair) -> None:
 
 @_with_keys(GOOD)
 def test_refusals_of_a_central_key_are_counted(running: Pair) -> None:
-    """A provider's 429 to the only key of a provider counts; one to a user's own key does not."""
+    """A provider's 429 to its only central key is counted, and one to a user's own key is not."""
     token = running.create_token("alice")
 
     def count() -> float:

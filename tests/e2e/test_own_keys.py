@@ -49,7 +49,7 @@ def _set(running: Pair, user: str, key: str) -> None:
 
 
 def test_a_stored_key(running: Pair) -> None:
-    """Each request has exactly the key of its time, and the logs have none."""
+    """Each request is sent with the key stored at that time, and no log has a key."""
     token, other = running.create_token("alice"), running.create_token("bob")
 
     def used() -> str | None:
@@ -101,3 +101,23 @@ def test_a_wrong_master_key(running: Pair) -> None:
     assert seen.credential == OWN
     lines = [json.loads(line) for line in running.stdout.splitlines() if line.startswith("{")]
     assert OWN not in str(lines)
+
+
+def test_explain_says_what_the_gateway_answers(running: Pair) -> None:
+    """A group that allows only the company's keys refuses a stored key, and both texts say why."""
+    token = running.create_token("alice")
+    _set(running, "alice", OWN)
+    running.command("groups", "create", "labs")
+    running.command("groups", "rules", "labs", "--mode", "central")
+    running.command("groups", "add", "labs", "alice")
+    refused = httpx.post(f"{running.url}/anthropic/v1/messages", headers={"x-api-key": token})
+    line = ("explain", "--user", "alice", "--provider", "anthropic")
+    explained = running.command(*line, check=False)
+    cure = "authz own-keys remove anthropic --user alice"
+    assert (refused.status_code, explained.returncode) == (403, 1)
+    assert cure in refused.json()["error"]["message"]
+    assert cure in explained.stdout
+    running.command(*cure.split()[1:])
+    assert _ask(running, token) == 200
+    assert running.command(*line, check=False).returncode == 0
+    running.provider.take()

@@ -1,4 +1,4 @@
-"""Providers change while the pair runs: streams go on, no request fails, mistakes cost nothing."""
+"""Providers change while the pair runs: streams go on, no request fails, mistakes do no harm."""
 
 import asyncio
 import contextlib
@@ -81,7 +81,7 @@ class Changing:
         return line.removeprefix("authz: ")
 
     def served_by(self, name: str, **headers: str) -> str | int:
-        """Ask a provider, and return which one of ``held`` it is, or the status."""
+        """Ask a provider, and return the name of the ``held`` one that served, or the status."""
         answer = httpx.get(
             f"{self.pair.url}/{name}/v1/models", headers={"x-api-key": self.token, **headers}
         )
@@ -90,7 +90,7 @@ class Changing:
 
 @pytest.fixture(scope="module")
 def changing(provider: Provider) -> Iterator[Changing]:
-    """A pair with the provider ``a``, played by ``one``."""
+    """A pair whose provider ``a`` is served by ``one``."""
     with contextlib.ExitStack() as stack:
         held = {name: Held(name, key) for name, key in KEYS.items()}
         for one in held.values():
@@ -109,7 +109,7 @@ def changing(provider: Provider) -> Iterator[Changing]:
 
 @pytest.fixture
 def settled(changing: Changing) -> Changing:
-    """The same with its first configuration in the file, and served."""
+    """The pair, back to its first configuration."""
     changing.write([changing.entry("a", "one")])
     assert changing.served_by("a") == "one"
     return changing
@@ -249,7 +249,7 @@ def _setting(key: str, value: object) -> Callable[[Changing], tuple[str, str]]:
     ids=["YAML", "key", "CA", "key file", "listen", "identity", "Envoy"],
 )
 def test_mistakes(settled: Changing, broken: Callable[[Changing], tuple[str, str]]) -> None:
-    """What can't be used or not in flight is said in one line, and the last good one is served."""
+    """An unusable or not reloadable file is reported in one line, and the last good one serves."""
     text, reason = broken(settled)
     (settled.pair.folder / "gateway.yaml").write_text(text)
     result = settled.pair.command("reload", check=False)
@@ -263,7 +263,7 @@ def test_mistakes(settled: Changing, broken: Callable[[Changing], tuple[str, str
 
 
 def test_mistake_by_signal(settled: Changing) -> None:
-    """SIGHUP with a broken file leaves a line on standard error, and everything as it was."""
+    """SIGHUP with a broken file writes a line to standard error, and changes nothing."""
     process = settled.pair.process
     assert process is not None
     before = len(settled.pair.stderr)
@@ -275,7 +275,7 @@ def test_mistake_by_signal(settled: Changing) -> None:
 
 
 def test_two_at_once(settled: Changing) -> None:
-    """Two people reload at once: one after the other, and each hears an outcome."""
+    """Two simultaneous reloads run one after the other, and each reports its outcome."""
     settled.write([settled.entry("a", "one"), settled.entry("b", "two")])
     processes = [
         subprocess.Popen(
@@ -293,7 +293,7 @@ def test_two_at_once(settled: Changing) -> None:
 
 
 def test_envoy_refuses(settled: Changing) -> None:
-    """A part that the running Envoy refuses is named, and can be taken back."""
+    """A part that the running Envoy refuses is named, and can be reverted."""
     folder = settled.pair.folder / f"envoy-{settled.pair.port}"
     admin = AdminClient(UnixAddress(str(settled.pair.folder / f"admin-{settled.pair.port}.sock")))
     watcher = AdminWatcher(admin, lambda: None)
@@ -313,7 +313,7 @@ def test_envoy_refuses(settled: Changing) -> None:
 
 
 def test_a_check_is_under_way(settled: Changing) -> None:
-    """A request that is being checked while its provider's cluster is replaced is served."""
+    """A request under check while its provider's cluster is replaced is still served."""
     folder = settled.pair.folder / f"envoy-{settled.pair.port}"
     admin = AdminClient(UnixAddress(str(settled.pair.folder / f"admin-{settled.pair.port}.sock")))
     good = read_parts(folder)
@@ -340,7 +340,11 @@ def test_a_check_is_under_way(settled: Changing) -> None:
 
 
 def test_workers(provider: Provider) -> None:
-    """Each of several workers has the new configuration when the reload says so."""
+    """Each of several workers has the new configuration when the reload reports success.
+
+    That includes the first pool of keys, of whose refused key every worker is told, and the time
+    after the last pool. A stream that was already open goes on.
+    """
     with contextlib.ExitStack() as stack:
         held = {name: Held(name, key) for name, key in KEYS.items()}
         for one in held.values():
@@ -351,6 +355,9 @@ def test_workers(provider: Provider) -> None:
         running.settings["providers"] = [ready.entry("a", "one")]
         running.settings["authz"]["workers"] = 2
         running.start()
+        client = stack.enter_context(httpx.Client())
+        stream = HeldStream(client, f"{running.url}/a/v1/messages", ready.token)
+        wait_until(lambda: stream.events or stream.error)
         ready.reload([ready.entry("a", "two")], allow_byok=False)
         own = {"x-coder-ai-governance-token": ready.token, "x-api-key": OWN_KEY}
         assert {ready.served_by("a") for _ in range(10)} == {"two"}
@@ -360,9 +367,24 @@ def test_workers(provider: Provider) -> None:
         assert len(lines) == 2
         assert len({line.split()[1] for line in lines}) == 1
 
+        two = ready.entry("a", "two")
+        refused = {"file": str(running.folder / "refused.key")}
+        (running.folder / "refused.key").write_text(OWN_KEY)
+        pool = {**two, "keys": [refused, two["key"]]}
+        del pool["key"]
+        assert ready.reload([pool]) == "reloaded: providers changed a; allow_byok is now true"
+        assert {ready.served_by("a") for _ in range(20)} == {"two"}
+        # Both are told of the first refusal; an entry takes a moment.
+        wait_until(lambda: running.stderr.count("central key on cooldown") == 2)
+        assert ready.reload([two]) == "reloaded: providers changed a"
+        assert {ready.served_by("a") for _ in range(10)} == {"two"}
+        held["one"].release()
+        stream.join()
+        stream.assert_whole()
+
 
 def test_nobody_to_reload(provider: Provider) -> None:
-    """Where no pair runs, the command says so."""
+    """The command fails and gives the reason if no pair runs."""
     with pair(provider, start=False) as stopped:
         (stopped.folder / "gateway.yaml").write_text(yaml.safe_dump(stopped.settings))
         result = stopped.command("reload", check=False)
@@ -371,7 +393,7 @@ def test_nobody_to_reload(provider: Provider) -> None:
 
 
 def test_while_draining(provider: Provider) -> None:
-    """A pair that is stopping takes no other configuration, and its streams end whole."""
+    """A pair that is stopping accepts no new configuration, and its streams end complete."""
     held = Held("one", KEYS["one"])
     with held.running(), pair(provider, start=False) as running, httpx.Client() as client:
         running.create_user("alice")

@@ -1,4 +1,4 @@
-"""Providers change where authz and Envoy run apart: SIGHUP, then ``envoy render --folder``."""
+"""Provider changes with authz and Envoy apart: SIGHUP, then ``envoy render --folder``."""
 
 import signal
 
@@ -13,7 +13,7 @@ KEYS = {"one": "sk-ant-one-0f3a9b7c5d1e", "two": "sk-ant-two-7c5d1e0f3a9b"}
 
 
 def _write(running: Parts, **held: Held) -> None:
-    """Write ``gateway.yaml`` with a provider for each, which the key says the name of."""
+    """Write ``gateway.yaml`` with a provider for each, and the key that it takes."""
     providers = []
     for name, one in held.items():
         key_file = running.folder / f"{one.name}.key"
@@ -31,7 +31,7 @@ def _write(running: Parts, **held: Held) -> None:
 
 
 def test_authz_first_then_envoy(provider: Provider) -> None:
-    """Both old and new routes are answered until Envoy has been given the new ones."""
+    """Both old and new routes are served until Envoy has the new ones."""
     one, two = Held("one", KEYS["one"]), Held("two", KEYS["two"])
     with (
         one.running(),
@@ -61,6 +61,20 @@ def test_authz_first_then_envoy(provider: Provider) -> None:
         assert result.stdout + result.stderr == ""
         assert served_by("a") == "two"
         assert served_by("b") == "two"
+
+        # The first pool needs no other bootstrap: Envoy tries the next key, and tells of the first.
+        refused = running.folder / "refused.key"
+        refused.write_text(KEYS["one"])
+        anthropic = running.settings["providers"][0]
+        anthropic["keys"] = [{"file": str(refused)}, anthropic.pop("key")]
+        (running.folder / "gateway.yaml").write_text(yaml.safe_dump(running.settings))
+        running.authz.send_signal(signal.SIGHUP)
+        wait_until(lambda: running.stderr.count("configuration reloaded") == 2, 15, "the pool")
+        result = running.command("envoy", "render", "--folder", "envoy")
+        assert result.stdout + result.stderr == ""
+        assert served_by("a") == "two"
+        assert two.strangers == [KEYS["one"]]
+        two.strangers.clear()
 
         running.settings["envoy"] = {"max_connections": 77}
         _write(running, a=two, b=two)

@@ -1,4 +1,4 @@
-"""``authz up`` on a terminal: a line for each request, and secrets shown to the person alone."""
+"""``authz up`` on a terminal: a line for each request, and secrets shown only there."""
 
 import re
 from collections.abc import Iterator
@@ -53,15 +53,17 @@ def _post(running: Pair, model: str) -> int:
 
 
 def test_the_first_secrets_are_on_the_terminal(shown: Pair) -> None:
-    """The token and the administrator's link are shown, and are in no file."""
+    """The token and the administrator's link are shown on the terminal, and are in no file."""
     assert _post(shown, "0") == 200
+    # The next test counts the lines that come after this one.
+    wait_until(lambda: _requests(shown), 15, "its line")
     assert re.search(r"^  http://\S+/ui/first-administrator#\S+$", shown.stdout, re.MULTILINE)
     assert not list(shown.folder.glob("first-token-*"))
     assert not list(shown.folder.glob("first-administrator-link-*"))
 
 
 def test_a_request_is_one_short_line(shown: Pair) -> None:
-    """Method, path, status, user, model and duration; health checks have none."""
+    """A line has method, path, status, user, model and duration; health checks have none."""
     before = len(_requests(shown))
     assert httpx.get(f"{shown.url}/readyz").status_code == 200
     assert _post(shown, "0") == 200
@@ -73,7 +75,7 @@ def test_a_request_is_one_short_line(shown: Pair) -> None:
 
 
 def test_the_start_leaves_no_line(shown: Pair) -> None:
-    """What `authz up` asks itself to see whether it is ready is not shown."""
+    """The readiness requests of `authz up` itself are not shown."""
     before, _, after = shown.stdout.partition("The gateway is up")
     assert before == ""
     lines = after.splitlines()
@@ -81,7 +83,7 @@ def test_the_start_leaves_no_line(shown: Pair) -> None:
 
 
 def test_no_line_is_forged(shown: Pair) -> None:
-    """A request is one line of the same words, whatever its path, method and model are."""
+    """A request is one line of the same number of words, whatever its path, method and model."""
     before = len(_requests(shown))
     for number in range(len(MODELS)):
         assert _post(shown, str(number)) == 200

@@ -1,4 +1,4 @@
-"""How ``authz up`` starts, says what is wrong, and ends; nothing may be left behind."""
+"""Start, errors and end of ``authz up``, which leaves nothing behind."""
 
 import contextlib
 import os
@@ -29,7 +29,7 @@ def _not_started(provider: Provider, **settings: Any) -> Iterator[Pair]:
 
 
 def _fails(stopped: Pair, *arguments: str, environ: dict[str, str] | None = None) -> str:
-    """Run ``authz up``, assert that it fails as it should, and return its line."""
+    """Run ``authz up``, assert that it fails properly, and return its error line."""
     (stopped.folder / "gateway.yaml").write_text(yaml.safe_dump(stopped.settings))
     return _fails_as_it_is(stopped, *arguments, environ=environ)
 
@@ -48,7 +48,7 @@ def _fails_as_it_is(stopped: Pair, *arguments: str, environ: dict[str, str] | No
     assert result.stdout == ""
     lines = [line for line in result.stderr.splitlines() if not line.startswith("authz: warning: ")]
     # Several problems of the configuration have a line each.
-    assert len(lines) == 1 or all("gateway.yaml:" in line for line in lines), result.stderr
+    assert len(lines) == 1 or all("gateway.yaml" in line for line in lines), result.stderr
     assert lines
     assert all(line.startswith("authz: ") for line in lines)
     assert "Traceback" not in result.stderr
@@ -63,7 +63,7 @@ def _files(folder: Path) -> set[str]:
 @pytest.mark.parametrize("key", ["listen", "authz.http", "authz.grpc", "envoy.admin"])
 @pytest.mark.parametrize("family", ["tcp", "unix"])
 def test_address_in_use(provider: Provider, key: str, family: str) -> None:
-    """An address that another process listens on stops the start with a line that names its key."""
+    """An address in use by another process stops the start with a line that names its key."""
     if family == "unix" and key in ("listen", "authz.http"):
         pytest.skip("takes a TCP address only")
     with _not_started(provider) as stopped, contextlib.ExitStack() as stack:
@@ -84,7 +84,7 @@ def test_address_in_use(provider: Provider, key: str, family: str) -> None:
         before = _files(stopped.folder) | {"gateway.yaml"}
         line = _fails(stopped)
         assert f"{key}: {address}" in line
-        assert line.lower().endswith("in use")
+        assert "in use: set another address in gateway.yaml" in line
         assert _files(stopped.folder) == before
 
 
@@ -99,7 +99,7 @@ def test_public_listener_without_tls(provider: Provider) -> None:
 
 
 def test_default_admin_socket_in_use(provider: Provider) -> None:
-    """A pair whose admin socket another one listens on is refused, and the socket stays."""
+    """A pair whose admin socket is in use is refused, and the socket is kept."""
     with _not_started(provider) as stopped:
         path = stopped.folder / f"admin-{stopped.port}.sock"
         with socket.socket(socket.AF_UNIX) as listener:
@@ -119,7 +119,7 @@ def test_one_address_for_two_keys(provider: Provider) -> None:
 
 
 def test_file_in_the_place_of_the_socket(provider: Provider) -> None:
-    """A file where the socket should be is refused and not removed."""
+    """A file in the socket's place is refused and not removed."""
     with _not_started(provider) as stopped:
         precious = stopped.folder / "authz.sock"
         precious.write_text("precious")
@@ -136,7 +136,7 @@ def test_address_of_another_machine(provider: Provider) -> None:
 
 @pytest.mark.parametrize("module", ["missing", "without_binary"])
 def test_missing_envoy(provider: Provider, module: str) -> None:
-    """Without Envoy the line says what to install."""
+    """The error without Envoy says what to install."""
     with _not_started(provider) as stopped:
         package = stopped.folder / "shadow" / "envoy"
         package.mkdir(parents=True)
@@ -158,7 +158,7 @@ def test_missing_envoy(provider: Provider, module: str) -> None:
 
 
 def test_envoy_that_does_not_run(provider: Provider) -> None:
-    """An Envoy that ends at once ends the start, with a line of authz's that says so."""
+    """An Envoy that ends at once stops the start, with a line of authz that reports it."""
     with _not_started(provider) as stopped:
         package = stopped.folder / "shadow" / "envoy"
         package.mkdir(parents=True)
@@ -215,14 +215,14 @@ def test_bad_configuration(provider: Provider, settings: dict[str, Any], named: 
     "content", [b"listen: [", b"- a\n- b\n", b"\xff\xfe\x00", b"listen: a\nlisten: b\n", b"\tx: y"]
 )
 def test_file_that_is_no_configuration(provider: Provider, content: bytes) -> None:
-    """A file that is no YAML mapping is a line that names the file."""
+    """A file that is not a YAML mapping is a line that names the file."""
     with _not_started(provider) as stopped:
         (stopped.folder / "gateway.yaml").write_bytes(content)
         assert "gateway.yaml" in _fails_as_it_is(stopped)
 
 
 def test_missing_configuration_file(provider: Provider) -> None:
-    """A file that was asked for and is not there is named; the defaults do not take its place."""
+    """A missing file that was asked for is named, and is not replaced by the defaults."""
     with _not_started(provider) as stopped:
         assert "nowhere.yaml" in _fails(stopped, "--config", "nowhere.yaml")
         line = _fails(stopped, environ={"AUTHZ_CONFIG": "elsewhere.yaml"})
@@ -231,7 +231,7 @@ def test_missing_configuration_file(provider: Provider) -> None:
 
 @pytest.mark.parametrize("content", [None, "", "two words", "\N{SNOWMAN}"])
 def test_bad_central_key(provider: Provider, content: str | None) -> None:
-    """A central key that is missing or can't be one is named by its key's path, not shown."""
+    """A central key that is missing or invalid is named by its key's path, and is not shown."""
     with _not_started(provider) as stopped:
         file = stopped.folder / "anthropic.key"
         file.unlink()
@@ -243,7 +243,7 @@ def test_bad_central_key(provider: Provider, content: str | None) -> None:
 
 
 def test_contradiction_in_the_environment(provider: Provider) -> None:
-    """Two spellings of one variable that say different things are refused."""
+    """Two spellings of one variable with different values are refused."""
     with _not_started(provider) as stopped:
         line = _fails(
             stopped,
@@ -253,7 +253,7 @@ def test_contradiction_in_the_environment(provider: Provider) -> None:
 
 
 def test_flag_over_a_bad_environment(provider: Provider) -> None:
-    """A variable that the flag overrules need not be right, in none of the processes."""
+    """A variable that a flag overrides is not validated, in any process."""
     with _not_started(provider) as stopped:
         junk = {"CODER_AIBRIDGE_ALLOW_BYOK": "junk"}
         assert "$CODER_AIBRIDGE_ALLOW_BYOK: must be true or false" in _fails(stopped, environ=junk)
@@ -266,7 +266,7 @@ def test_flag_over_a_bad_environment(provider: Provider) -> None:
 
 
 def test_database_that_is_none(provider: Provider) -> None:
-    """A file that is no store of ours stops the start at once and stays as it was."""
+    """A file that is not an authz store stops the start at once and is left unchanged."""
     with _not_started(provider) as stopped:
         file = stopped.folder / "identity.db"
         for content in (b"precious" * 1000, b""):
@@ -276,7 +276,7 @@ def test_database_that_is_none(provider: Provider) -> None:
 
 
 def test_wrong_usage(provider: Provider) -> None:
-    """A wrong option or value is 2, not 1."""
+    """A wrong option or value exits with 2, not 1."""
     with _not_started(provider) as stopped:
         for arguments in (["--nonsense"], ["--aibridge-allow-byok=perhaps"], ["extra"]):
             result = stopped.command("up", *arguments, check=False)
@@ -285,9 +285,10 @@ def test_wrong_usage(provider: Provider) -> None:
 
 
 def test_first_start_makes_a_token_once(provider: Provider) -> None:
-    """The first start makes one token, which works at once; the second start makes none.
+    """The first start creates one token, which works at once; the second start creates none.
 
-    It is in a file for its owner alone, and not in a standard output that may be a log.
+    The token is in a file that only its owner can read, and not in standard output, which may be a
+    log.
     """
     with _not_started(provider) as stopped:
         stopped.start()
@@ -311,7 +312,7 @@ def test_first_start_makes_a_token_once(provider: Provider) -> None:
 
 
 def test_banner_names_the_base_urls(gateway: Pair) -> None:
-    """Standard output has each provider's base URL, under which a request passes."""
+    """Standard output lists each provider's base URL, which serves requests."""
     token = gateway.create_token("alice")
     for name in ("anthropic", "openai", "chatgpt", "copilot"):
         match = re.search(rf"^  {name} +(http://\S+)$", gateway.stdout, re.MULTILINE)
@@ -332,7 +333,7 @@ def _ask(running: Pair, token: str) -> httpx.Response:
     ("victim", "number"), [("authz", signal.SIGKILL), ("envoy", signal.SIGTERM)]
 )
 def test_child_that_ends(provider: Provider, victim: str, number: int) -> None:
-    """When one process ends by itself the other is stopped, and one line says which it was."""
+    """If one process ends, the other is stopped, and one line names the one that ended."""
     with pair(provider) as running:
         assert running.process is not None
         os.kill(running.children()[victim], number)
@@ -345,7 +346,7 @@ def test_child_that_ends(provider: Provider, victim: str, number: int) -> None:
 
 
 def test_supervisor_killed(provider: Provider) -> None:
-    """When ``authz up`` itself is killed, neither Envoy nor authz lives on."""
+    """Neither Envoy nor authz survives if ``authz up`` itself is killed."""
     with pair(provider) as running:
         assert running.process is not None
         assert len(running_in(running.folder)) == 3
@@ -357,7 +358,7 @@ def test_supervisor_killed(provider: Provider) -> None:
 
 
 def test_start_after_a_crash(provider: Provider) -> None:
-    """Sockets that a killed pair left behind do not keep the next one from starting."""
+    """Sockets left behind by a killed pair do not prevent the next start."""
     with pair(provider) as running:
         assert running.process is not None
         children = running.children()
@@ -373,7 +374,7 @@ def test_start_after_a_crash(provider: Provider) -> None:
 
 
 def _catches(pid: int, number: int) -> bool:
-    """Whether a process has a handler of its own for a signal (proc(5), SigCgt)."""
+    """Return whether a process has a handler of its own for a signal (proc(5), SigCgt)."""
     status = Path(f"/proc/{pid}/status").read_text()
     caught = int(status.partition("SigCgt:")[2].split()[0], 16)
     return bool(caught >> (number - 1) & 1)
@@ -381,7 +382,7 @@ def _catches(pid: int, number: int) -> bool:
 
 @pytest.mark.parametrize(("number", "after"), [(signal.SIGINT, 0.0), (signal.SIGTERM, 1.0)])
 def test_signal_while_starting(provider: Provider, number: int, after: float) -> None:
-    """A signal in the middle of the start stops it, with nothing left and no traceback."""
+    """A signal during the start stops it, with nothing left behind and no traceback."""
     with _not_started(provider) as stopped:
         stopped.start(wait=False)
         process = stopped.process
@@ -398,7 +399,7 @@ def test_signal_while_starting(provider: Provider, number: int, after: float) ->
 
 
 def test_stopped_child_does_not_hold_up_the_end(provider: Provider) -> None:
-    """A child that is stopped (SIGSTOP) is ended all the same."""
+    """A stopped child (SIGSTOP) does not prevent the end."""
     with pair(provider) as running:
         for child in running.children().values():
             os.kill(child, signal.SIGSTOP)
@@ -409,7 +410,7 @@ def test_stopped_child_does_not_hold_up_the_end(provider: Provider) -> None:
 
 
 def test_secrets_of_the_environment_stay_out_of_envoy(provider: Provider) -> None:
-    """Envoy's environment and everybody's command line hold no provider key."""
+    """Neither Envoy's environment nor any command line contains a provider key."""
     key = "sk-ant-canary-c0ffee00d1"
     with _not_started(provider) as stopped:
         stopped.settings["providers"][0]["key"] = {"env": "SOME_PROVIDER_KEY"}

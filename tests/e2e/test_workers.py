@@ -1,4 +1,4 @@
-"""Several workers on one machine: each has checks, one that dies is replaced, none knows less."""
+"""Several workers on one machine: all serve checks, share knowledge, and are replaced."""
 
 import os
 import signal
@@ -51,9 +51,9 @@ def _ask(gateway: Pair, token: str, provider: str = "anthropic") -> int:
 
 
 def test_every_worker_knows_of_a_refused_key(gateway_with_workers: Pair) -> None:
-    """One request meets the refused key; after it no worker hands that key out."""
+    """One request gets the refused key, and afterwards no worker gives that key out."""
     token = gateway_with_workers.create_token("alice")
-    assert _ask(gateway_with_workers, token, "openai") == 401
+    assert _ask(gateway_with_workers, token, "openai") == 200
 
     def told() -> bool:
         return gateway_with_workers.stderr.count("central key on cooldown") == WORKERS
@@ -63,9 +63,10 @@ def test_every_worker_knows_of_a_refused_key(gateway_with_workers: Pair) -> None
 
 
 def test_each_has_checks_and_metrics_add_up(gateway_with_workers: Pair) -> None:
-    """`/metrics` is the sum over the workers, whichever answers it."""
+    """`/metrics` is the sum over the workers within a second, whichever of them answers."""
     token = gateway_with_workers.create_token("alice")
-    name = "authz_checks_total"
+    # No test before this one asks for this provider, so no count of one is still on its way.
+    name = 'authz_checks_total{decision="allow",mode="centralized",provider="anthropic",reason=""}'
 
     def count() -> float:
         text = httpx.get(f"http://127.0.0.1:{gateway_with_workers.http_port}/metrics").text
@@ -74,11 +75,12 @@ def test_each_has_checks_and_metrics_add_up(gateway_with_workers: Pair) -> None:
 
     before = count()
     assert {_ask(gateway_with_workers, token) for _ in range(30)} == {200}
+    wait_until(lambda: count() == before + 30, what="every worker's counts")
     assert {count() for _ in range(5)} == {before + 30}
 
 
 def test_a_worker_that_dies_is_replaced(gateway_with_workers: Pair) -> None:
-    """Killed under load: no request fails, and another worker takes its place."""
+    """A worker killed under load fails no request, and another one replaces it."""
     token = gateway_with_workers.create_token("alice")
     victim = _worker(gateway_with_workers, 1)
     assert victim is not None
@@ -94,7 +96,7 @@ def test_a_worker_that_dies_is_replaced(gateway_with_workers: Pair) -> None:
 
 
 def test_a_delete_counts_for_every_worker(gateway_with_workers: Pair) -> None:
-    """The next request is refused, whichever worker is asked."""
+    """The next request after a delete is refused, whichever worker is asked."""
     token = gateway_with_workers.create_token("alice")
     assert _ask(gateway_with_workers, token) == 200
     gateway_with_workers.delete_token(token)
@@ -102,7 +104,7 @@ def test_a_delete_counts_for_every_worker(gateway_with_workers: Pair) -> None:
 
 
 def test_the_sockets_are_private(gateway_with_workers: Pair) -> None:
-    """Whoever can connect can ask for provider keys."""
+    """The sockets have mode 0600, since a process that can connect could ask for provider keys."""
     sockets = sorted(Path(gateway_with_workers.folder).glob("authz*.sock"))
     assert [one.name for one in sockets] == [
         "authz-1.sock",

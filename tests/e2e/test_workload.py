@@ -38,23 +38,30 @@ def running(provider: Provider, vendor: tuple[Vendors, Authority]) -> Iterator[P
 
 
 def test_centralized(running: Pair) -> None:
-    """The credential goes as a Bearer, with the flag that Anthropic wants beside the client's."""
-    answer = httpx.post(
-        f"{running.url}/anthropic/v1/messages",
-        headers={"x-api-key": running.create_token("alice"), "anthropic-beta": "client-flag"},
-        json=MESSAGE,
-        timeout=60,
-    )
-    assert answer.status_code == 200
-    (seen,) = running.provider.take()
-    assert (seen.credential_header, seen.credential) == ("authorization", CREDENTIALS["anthropic"])
-    assert seen.all("x-api-key") == []
-    flags = {flag for line in seen.all("anthropic-beta") for flag in line.split(",")}
-    assert flags == {"client-flag", "oauth-2025-04-20"}
+    """The credential is sent as a Bearer, with Anthropic's flag added to the client's own flags.
+
+    A client may send flags in one request and none in the next.
+    """
+    token = running.create_token("alice")
+    for flags in (["client-flag"], [], ["client-flag", "other-flag"], []):
+        own = {"anthropic-beta": ",".join(flags)} if flags else {}
+        answer = httpx.post(
+            f"{running.url}/anthropic/v1/messages",
+            headers={"x-api-key": token, **own},
+            json=MESSAGE,
+            timeout=60,
+        )
+        assert answer.status_code == 200
+        (seen,) = running.provider.take()
+        expected = ("authorization", CREDENTIALS["anthropic"])
+        assert (seen.credential_header, seen.credential) == expected
+        assert seen.all("x-api-key") == []
+        sent = [flag for line in seen.all("anthropic-beta") for flag in line.split(",")]
+        assert sorted(sent) == sorted([*flags, "oauth-2025-04-20"])
 
 
 def test_an_own_key(running: Pair) -> None:
-    """A user's own key goes as it came, without the flag."""
+    """A user's own key is passed on unchanged, without the flag."""
     answer = httpx.post(
         f"{running.url}/anthropic/v1/messages",
         headers={
@@ -71,6 +78,6 @@ def test_an_own_key(running: Pair) -> None:
 
 
 def test_nothing_is_logged(running: Pair) -> None:
-    """No output has the JWT or the credential."""
+    """No output contains the JWT or the credential."""
     for secret in (CREDENTIALS["anthropic"], (running.folder / "jwt").read_text().strip()):
         assert secret not in running.stdout + running.stderr

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -35,14 +35,14 @@ OWN_KEYS = {
     "copilot": "gho_own9b7c5d1e0f3a",
 }
 SUBSCRIPTION = "sk-ant-oat01-own-3a9b7c5d1e0f"
-"""An OAuth token of a Claude subscription, which comes as a Bearer."""
+"""An OAuth token of a Claude subscription, which is sent as a Bearer."""
 OWN_CREDENTIALS = frozenset({*OWN_KEYS.values(), SUBSCRIPTION})
 BASE_PATHS = {"anthropic": "", "openai": "/v1", "chatgpt": "/backend-api/codex", "copilot": ""}
 TYPES = {"anthropic": "anthropic", "openai": "openai", "chatgpt": "openai", "copilot": "copilot"}
 
 
 BUSY = 10
-"""How many times longer than a quiet machine a busy one may take."""
+"""The factor by which a busy machine may be slower than a quiet one."""
 
 
 def wait_until(condition: Any, seconds: float = 10.0, what: str = "condition") -> None:
@@ -61,24 +61,24 @@ def wait_until(condition: Any, seconds: float = 10.0, what: str = "condition") -
 
 @dataclass
 class Provider:
-    """The stand-in provider and what reached it."""
+    """The stand-in provider and the requests that reached it."""
 
     server: Server
     seen: list[RecordedRequest] = field(default_factory=list)
 
     def take(self) -> list[RecordedRequest]:
-        """Return what reached the provider since the last call."""
+        """Return the requests that reached the provider since the last call."""
         taken, self.seen[:] = list(self.seen), []
         return taken
 
 
 @contextlib.contextmanager
-def stand_in(**options: Any) -> Iterator[Provider]:
-    """Run a stand-in that accepts the central keys and the own credentials above, nothing else."""
+def stand_in(own: Collection[str] = OWN_CREDENTIALS, **options: Any) -> Iterator[Provider]:
+    """Run a stand-in that accepts the central keys above and own credentials, nothing else."""
     seen: list[RecordedRequest] = []
     accounts = Accounts(
         central=CENTRAL_KEYS,
-        own=OWN_CREDENTIALS,
+        own=frozenset(own),
         types={name: name for name in TYPES},
     )
     options.setdefault("chunk_delay", 0.001)
@@ -115,12 +115,12 @@ class Pair:
 
     @property
     def stdout(self) -> str:
-        """The banner and the access log."""
+        """The standard output: the banner and the access log."""
         return (self.folder / "stdout").read_text()
 
     @property
     def stderr(self) -> str:
-        """The log of authz, Envoy's warnings and what the supervisor says."""
+        """The standard error: the log of authz, Envoy's warnings and the supervisor's messages."""
         return (self.folder / "stderr").read_text()
 
     @property
@@ -271,7 +271,7 @@ def _environment() -> dict[str, str]:
 
 @contextlib.contextmanager
 def _terminal(copy: Path) -> Iterator[int]:
-    """Open a terminal and copy what is written to it to a file, for as long as it has a writer."""
+    """Open a terminal and copy its output to a file until the last writer closes it."""
     ours, theirs = pty.openpty()
     file = copy.open("wb")
 

@@ -1,4 +1,4 @@
-"""authz and Envoy started apart, so that one can fail while the other goes on."""
+"""authz and Envoy started apart, so that one can fail while the other keeps running."""
 
 import contextlib
 import os
@@ -31,7 +31,7 @@ main(sys.argv[1:])
 
 
 class Parts(Pair):
-    """An ``authz serve`` and an Envoy with what ``authz envoy render`` prints."""
+    """An ``authz serve``, and an Envoy with the output of ``authz envoy render``."""
 
     def __init__(self, folder: Path, provider: Provider, settings: dict[str, Any]) -> None:
         super().__init__(folder, provider, settings)
@@ -42,7 +42,7 @@ class Parts(Pair):
 
     @property
     def socket_path(self) -> Path:
-        """Where Envoy asks authz."""
+        """The socket on which Envoy asks authz."""
         return self.folder / "authz.sock"
 
     def start(self, *arguments: str, wait: bool = True) -> None:
@@ -50,6 +50,10 @@ class Parts(Pair):
         (self.folder / "gateway.yaml").write_text(yaml.safe_dump(self.settings))
         self.start_authz(*arguments, wait=False)
         self._render("-o", "envoy.yaml")
+        if "proxy" in self.settings:
+            # Envoy does not start without them.
+            leaves = self.folder / "leaves"
+            wait_until(lambda: any(leaves.rglob("sds.yaml")), 20, "the certificates")
         self._launch_envoy()
         if wait:
             wait_until(lambda: self._asks(401), 20, "the gateway being up")
@@ -159,7 +163,7 @@ def parts(
 
 
 def unix_listener(path: Path) -> socket.socket:
-    """Listen on a Unix socket in the place of a dead authz."""
+    """Listen on a Unix socket in place of a dead authz."""
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))

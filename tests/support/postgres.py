@@ -58,7 +58,7 @@ def coder_schema(variant: str) -> str:
 class PostgresServer:
     """A server that is empty and not started yet.
 
-    It refuses to run as root, so then it runs as ``nobody``.
+    PostgreSQL refuses to run as root, so as root it runs as ``nobody``.
 
     Args:
         folder: for its files and its socket.
@@ -97,23 +97,15 @@ class PostgresServer:
         """
         if standby:
             (self._data / "standby.signal").touch()
-        with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [
-                    self._programs / "postgres", "-D", self._data, "-k", self.folder,
-                    "-h", "127.0.0.1", "-p", str(self.port),
-                ],
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                preexec_fn=_die_with_parent(),
-                **self._as,
-            )  # fmt: skip
-        wait_until(self._answers, 20, "PostgreSQL answering")
+        self._process = self._launched()
+        try:
+            wait_until(self._has_started, 20, "PostgreSQL answering")
+        except AssertionError as error:
+            error.add_note((self.folder / "log").read_text()[-2000:])
+            raise
 
     def stop(self) -> None:
-        """Stop it as an administrator does: connections are cut, nothing is lost."""
+        """Stop the server as an administrator does: connections are cut, nothing is lost."""
         self._end(lambda process: process.send_signal(signal.SIGINT))
 
     def kill(self) -> None:
@@ -126,14 +118,14 @@ class PostgresServer:
         self._end(kill)
 
     def pause(self) -> None:
-        """Stop its processes in their tracks: the kernel still takes connections for them."""
+        """Stop its processes with SIGSTOP: the kernel still accepts connections for them."""
         assert self._process is not None
         # The first is the one that makes the others.
         for pid in self._family(self._process.pid):
             _signal(pid, signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let paused processes go on."""
+        """Continue paused processes."""
         assert self._process is not None
         for pid in reversed(self._family(self._process.pid)):
             _signal(pid, signal.SIGCONT)
@@ -153,11 +145,11 @@ class PostgresServer:
         return name
 
     def empty_database(self, kind: str, make: Callable[[], str]) -> str:
-        """Return the name of a database without rows, faster than making one.
+        """Return the name of a database without rows, faster than creating one.
 
         Args:
-            kind: tells databases apart; for each there is one, and whoever asks again gets it.
-            make: makes the first and returns its name.
+            kind: tells databases apart; later calls with the same kind get the same database.
+            make: creates the first and returns its name.
         """
         if kind not in self._kept:
             self._kept[kind] = make()
@@ -229,6 +221,28 @@ class PostgresServer:
             raise RuntimeError(f"{program}: {done.stderr}")
         return done.stdout
 
+    def _launched(self) -> subprocess.Popen[bytes]:
+        with (self.folder / "log").open("ab") as log:
+            return subprocess.Popen(
+                [
+                    self._programs / "postgres", "-D", self._data, "-k", self.folder,
+                    "-h", "127.0.0.1", "-p", str(self.port),
+                ],
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=_die_with_parent(),
+                **self._as,
+            )  # fmt: skip
+
+    def _has_started(self) -> bool:
+        assert self._process is not None
+        if self._process.poll() is not None:
+            # It ends at once while a process of a killed server still has the shared memory.
+            self._process = self._launched()
+        return self._answers()
+
     def _answers(self) -> bool:
         try:
             self._run("pg_isready", "-h", str(self.folder), "-p", str(self.port))
@@ -253,7 +267,7 @@ class PostgresServer:
         return found
 
     def _usable(self, programs: Path) -> Path:
-        """Return the programs' folder, copied if ``nobody`` can't read where it is."""
+        """Return the programs' folder, or a copy if ``nobody`` can't read it."""
         with contextlib.suppress(OSError):
             version = [str(programs / "postgres"), "-V"]
             subprocess.run(version, check=True, capture_output=True, **self._as)

@@ -1,7 +1,11 @@
-"""authz.metrics: what is counted, and that nobody can make it grow."""
+"""authz.metrics: its counts, and that no client can make the number of series grow."""
 
 import asyncio
 import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 from authz.check.authorizer import Authorizer
 from authz.config.settings import Config
@@ -60,3 +64,39 @@ def test_durations_and_health() -> None:
     assert value("authz_identity_up") == 1
     metrics.looked_up_together(32)
     assert value("authz_identity_batch_size_sum") == 32
+
+
+def test_cooldowns_of_keys() -> None:
+    """A key has the cooldown that began last, until it is over."""
+    metrics = Metrics()
+    assert metrics.cooldowns() == {}
+    before = time.time()
+    metrics.cooldown_began("anthropic", 1, 401, 3600)
+    metrics.cooldown_began("anthropic", 1, 429, 60)
+    cooldown = metrics.cooldowns()["anthropic", 1]
+    assert (cooldown.status, 60 <= cooldown.end - before < 3600) == (429, True)
+    metrics.cooldown_began("anthropic", 1, 429, 0)
+    assert metrics.cooldowns()["anthropic", 1].end == 0
+
+
+def test_cooldowns_of_all_workers(tmp_path: Path) -> None:
+    """A worker knows the cooldowns of another one, and of two the later end counts."""
+    script = (
+        "import os, sys, time\n"
+        "from authz.metrics import Metrics\n"
+        "metrics = Metrics()\n"
+        "metrics.cooldown_began('anthropic', 0, 429, 60)\n"
+        "if os.fork() == 0:\n"
+        "    Metrics().cooldown_began('anthropic', 0, 429, 3600)\n"
+        "    os._exit(0)\n"
+        "os.wait()\n"
+        "print(metrics.cooldowns()['anthropic', 0].end - time.time() > 60)\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout == "True\n"

@@ -6,7 +6,7 @@ path. ``docs/coder.md`` compares them with Coder's.
 
 from authz.core.providers.anthropic import ANTHROPIC
 from authz.core.providers.azure import AZURE
-from authz.core.providers.base import AllowedPath, ErrorShape, ProviderType
+from authz.core.providers.base import AllowedPath, ErrorShape, ModelPlace, ProviderType
 from authz.core.providers.bedrock import BEDROCK
 from authz.core.providers.copilot import COPILOT
 from authz.core.providers.gemini import GEMINI
@@ -18,6 +18,7 @@ __all__ = [
     "RESERVED_NAMES",
     "AllowedPath",
     "ErrorShape",
+    "ModelPlace",
     "ProviderType",
 ]
 

@@ -1,11 +1,18 @@
 """Anthropic's own API."""
 
 from authz.core.header_names import AUTHORIZATION, X_API_KEY
-from authz.core.providers.base import READ, AllowedPath, ErrorShape, ProviderType, models
+from authz.core.providers.base import (
+    READ,
+    AllowedPath,
+    ErrorShape,
+    ModelPlace,
+    ProviderType,
+    models,
+)
 
 MESSAGE_PATHS = (
-    AllowedPath(("POST",), "/v1/messages", inference=True),
-    AllowedPath(("POST",), "/v1/messages/count_tokens"),
+    AllowedPath(("POST",), "/v1/messages", inference=True, model=ModelPlace.BODY),
+    AllowedPath(("POST",), "/v1/messages/count_tokens", model=ModelPlace.BODY),
 )
 ANTHROPIC = ProviderType(
     name="anthropic",
@@ -20,7 +27,7 @@ ANTHROPIC = ProviderType(
     bearer_headers=(("anthropic-beta", "oauth-2025-04-20"),),
     paths=(
         *MESSAGE_PATHS,
-        AllowedPath(("POST",), "/api/event_logging/.*"),
+        AllowedPath(("POST",), "/api/event_logging/.*", model=ModelPlace.NONE),
         # Claude Code requests this path at its first start, before it has a credential.
         AllowedPath(READ, "/api/hello", keyless=True),
         models("/v1/models"),

@@ -1,7 +1,7 @@
 """Azure OpenAI: OpenAI's format below ``/openai``, with and without deployments in the path."""
 
 from authz.core.header_names import API_KEY, AUTHORIZATION, OCP_APIM_SUBSCRIPTION_KEY
-from authz.core.providers.base import AllowedPath, ErrorShape, ProviderType, models
+from authz.core.providers.base import AllowedPath, ErrorShape, ModelPlace, ProviderType, models
 from authz.core.providers.openai import STORED
 from authz.core.query import QueryNames
 
@@ -18,11 +18,20 @@ AZURE = ProviderType(
     central_header=API_KEY,
     client_prefix="",
     paths=(
-        AllowedPath(("POST",), f"/openai/deployments/[^/%]+/(?:{_MODEL_PATHS})", inference=True),
-        AllowedPath(("POST",), "/openai/(?:v1/)?responses", inference=True),
-        AllowedPath(("POST",), f"/openai/v1/(?:{_MODEL_PATHS})", inference=True),
-        AllowedPath(STORED, "/openai/(?:v1/)?responses/.*"),
-        AllowedPath(STORED, "/openai/v1/conversations(?:/.*)?"),
+        # A deployment stands for its model, whatever the body names.
+        AllowedPath(
+            ("POST",),
+            f"/openai/deployments/[^/%]+/(?:{_MODEL_PATHS})",
+            inference=True,
+            model=ModelPlace.PATH,
+            model_in_path="/openai/deployments/([^/?]+)/",
+        ),
+        AllowedPath(("POST",), "/openai/(?:v1/)?responses", inference=True, model=ModelPlace.BODY),
+        AllowedPath(
+            ("POST",), f"/openai/v1/(?:{_MODEL_PATHS})", inference=True, model=ModelPlace.BODY
+        ),
+        AllowedPath(STORED, "/openai/(?:v1/)?responses/.*", model=ModelPlace.OPTIONAL),
+        AllowedPath(STORED, "/openai/v1/conversations(?:/.*)?", model=ModelPlace.OPTIONAL),
         models("/openai/(?:v1/)?models"),
     ),
     # A token of Entra ID is a JWT, whose first field is its type.

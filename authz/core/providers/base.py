@@ -1,12 +1,13 @@
 """The types that describe a provider type as data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from authz.core.header_names import AUTHORIZATION
 from authz.core.query import NO_NAMES, QueryNames
 
 READ = ("GET", "HEAD")
+_WITHOUT_MODEL = (*READ, "DELETE", "OPTIONS")
 _ESCAPED = "%(?:[346-9abd-fABD-F][0-9a-fA-F]|2[0-46-9a-fA-F]|5[0-9abd-fABD-F]|[cC][2-9a-fA-F])"
 """Every escape but those of control characters, ``%`` and the backslash, and overlong UTF-8."""
 
@@ -29,6 +30,20 @@ class ErrorShape(StrEnum):
     """Has the fields of both Anthropic and OpenAI, for no provider or one that both SDKs use."""
 
 
+class ModelPlace(StrEnum):
+    """The place in a request that says which model answers it."""
+
+    NONE = "none"
+    """Nowhere: no model answers."""
+    BODY = "body"
+    """The field ``model`` of the JSON body."""
+    OPTIONAL = "optional"
+    """The same, on paths of which not all call a model."""
+    PATH = "path"
+    UNKNOWN = "unknown"
+    """A place that Envoy can't read, or any place: rules for models refuse such a request."""
+
+
 @dataclass(frozen=True, slots=True)
 class AllowedPath:
     """Methods and a path that a provider type serves.
@@ -43,6 +58,9 @@ class AllowedPath:
         below: the provider's prefix of this path, which clients of the gateway leave out.
         escaped_slash: whether the path may hold ``%2F``; the pattern itself must exclude ``..``.
         own_only: whether the path is a 404 without the user's own credential.
+        model: the place of the model in requests that write; those that read or delete have none.
+        model_in_path: RE2 with one group, for ``ModelPlace.PATH``: the part of the path that has
+            the model.
     """
 
     methods: tuple[str, ...]
@@ -53,6 +71,19 @@ class AllowedPath:
     below: str = ""
     escaped_slash: bool = False
     own_only: bool = False
+    model: ModelPlace = ModelPlace.UNKNOWN
+    model_in_path: str = ""
+
+    def by_model(self) -> tuple["AllowedPath", ...]:
+        """Return this path, or two with separate methods if the methods differ in the model."""
+        free = tuple(method for method in self.methods if method in _WITHOUT_MODEL)
+        others = tuple(method for method in self.methods if method not in _WITHOUT_MODEL)
+        parts = []
+        if free:
+            parts.append(replace(self, methods=free, model=ModelPlace.NONE, model_in_path=""))
+        if others:
+            parts.append(replace(self, methods=others))
+        return tuple(parts)
 
 
 def models(listing: str) -> AllowedPath:

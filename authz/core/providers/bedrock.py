@@ -4,7 +4,7 @@ Bedrock serves Anthropic's format below ``/anthropic``, which clients of the gat
 """
 
 from authz.core.header_names import AUTHORIZATION, X_API_KEY
-from authz.core.providers.base import AllowedPath, ErrorShape, ProviderType, models
+from authz.core.providers.base import AllowedPath, ErrorShape, ModelPlace, ProviderType, models
 from authz.core.query import QueryNames
 
 _ANTHROPIC = "/anthropic"
@@ -17,10 +17,19 @@ BEDROCK = ProviderType(
     central_header=None,
     client_prefix="",
     paths=(
-        AllowedPath(("POST",), "/v1/messages", inference=True, below=_ANTHROPIC),
-        AllowedPath(("POST",), "/v1/messages/count_tokens", below=_ANTHROPIC),
-        AllowedPath(("POST",), "/api/event_logging/.*", below=_ANTHROPIC),
-        AllowedPath(("POST",), "(?:/openai)?/v1/(?:chat/completions|responses)", inference=True),
+        AllowedPath(
+            ("POST",), "/v1/messages", inference=True, below=_ANTHROPIC, model=ModelPlace.BODY
+        ),
+        AllowedPath(
+            ("POST",), "/v1/messages/count_tokens", below=_ANTHROPIC, model=ModelPlace.BODY
+        ),
+        AllowedPath(("POST",), "/api/event_logging/.*", below=_ANTHROPIC, model=ModelPlace.NONE),
+        AllowedPath(
+            ("POST",),
+            "(?:/openai)?/v1/(?:chat/completions|responses)",
+            inference=True,
+            model=ModelPlace.BODY,
+        ),
         models("(?:/openai)?/v1/models"),
     ),
     # AWS also accepts a signature in the query.

@@ -1,7 +1,7 @@
 """GitHub Copilot; individual, business and enterprise differ only in the host."""
 
 from authz.core.header_names import AUTHORIZATION
-from authz.core.providers.base import ANY, AllowedPath, ErrorShape, ProviderType
+from authz.core.providers.base import ANY, AllowedPath, ErrorShape, ModelPlace, ProviderType
 
 COPILOT = ProviderType(
     name="copilot",
@@ -13,7 +13,10 @@ COPILOT = ProviderType(
         # Copilot's clients request these paths before they have a credential.
         AllowedPath(ANY, "/(?:_ping|auto)", keyless=True),
         AllowedPath(
-            ("POST",), "/(?:chat/completions|responses|embeddings|v1/messages)", inference=True
+            ("POST",),
+            "/(?:chat/completions|responses|embeddings|v1/messages)",
+            inference=True,
+            model=ModelPlace.BODY,
         ),
         # Every path is safe: there is no central key, and the user's own GitHub token decides.
         AllowedPath(ANY, "/.*"),

@@ -1,7 +1,7 @@
 """OpenAI's own API, and others in its format whose base URL ends in a version."""
 
 from authz.core.header_names import AUTHORIZATION, GATEWAY_KEYS, X_GOOG_API_KEY
-from authz.core.providers.base import AllowedPath, ErrorShape, ProviderType, models
+from authz.core.providers.base import AllowedPath, ErrorShape, ModelPlace, ProviderType, models
 from authz.core.query import NO_NAMES, QueryNames
 
 STORED = ("GET", "HEAD", "POST", "DELETE")
@@ -14,8 +14,8 @@ INFERENCE = (
 """Paths that only call a model, without files, batches, tuning and organizations."""
 
 _PATHS = (
-    AllowedPath(STORED, "/v1/responses/.*"),
-    AllowedPath(STORED, "/v1/conversations(?:/.*)?"),
+    AllowedPath(STORED, "/v1/responses/.*", model=ModelPlace.OPTIONAL),
+    AllowedPath(STORED, "/v1/conversations(?:/.*)?", model=ModelPlace.OPTIONAL),
     models("/v1/models"),
 )
 
@@ -36,7 +36,10 @@ def _openai_format(
         own_headers=(AUTHORIZATION, *own_headers),
         central_header=AUTHORIZATION,
         client_prefix="/v1",
-        paths=(AllowedPath(("POST",), f"/v1/(?:{inference})", inference=True), *_PATHS),
+        paths=(
+            AllowedPath(("POST",), f"/v1/(?:{inference})", inference=True, model=ModelPlace.BODY),
+            *_PATHS,
+        ),
         websocket_paths=websocket_paths,
         query=query,
         may_be_open=may_be_open,

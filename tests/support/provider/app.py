@@ -1,11 +1,15 @@
 """Build the demo's application with what only tests need."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 from authz.demo import accounts, app
 from tests.support.provider.faults import FaultMiddleware
 from tests.support.provider.recording import Observer, RecordingMiddleware
+from tests.support.provider.refusals import RefusalMiddleware
 from tests.support.provider.routes import ROUTES
 from tests.support.provider.uploads import UploadMiddleware
 
@@ -15,6 +19,7 @@ def create_app(
     *,
     observer: Observer | None = None,
     chunk_delay: float = 0.02,
+    refused: Mapping[str, int] = MappingProxyType({}),
 ) -> Starlette:
     """Return the stand-in for tests.
 
@@ -22,9 +27,11 @@ def create_app(
         accounts: the providers to imitate and the credentials they accept.
         observer: called with every request, rejected ones included, before its body is read.
         chunk_delay: seconds between two pieces of a streamed answer.
+        refused: keys that are refused, with the status for each; a test may change it.
     """
     middleware = [Middleware(FaultMiddleware), Middleware(UploadMiddleware)]
     made = app.create_app(accounts, chunk_delay=chunk_delay, routes=ROUTES, middleware=middleware)
+    made.add_middleware(RefusalMiddleware, accounts, refused)
     if observer is not None:
         made.add_middleware(RecordingMiddleware, accounts, observer)
     return made

@@ -1,5 +1,8 @@
 """Run the tests' stand-in in a background thread."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from authz.demo import server
 from authz.demo.accounts import Accounts
 from tests.support.provider.app import create_app
@@ -17,6 +20,7 @@ class Server(server.Server):
         chunk_delay: see `create_app`.
         certfile: PEM certificate chain; with `keyfile` the stand-in serves TLS.
         keyfile: PEM private key.
+        refused: see `create_app`.
     """
 
     def __init__(
@@ -29,9 +33,10 @@ class Server(server.Server):
         chunk_delay: float = 0.02,
         certfile: str | None = None,
         keyfile: str | None = None,
+        refused: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         super().__init__(
-            create_app(accounts, observer=observer, chunk_delay=chunk_delay),
+            create_app(accounts, observer=observer, chunk_delay=chunk_delay, refused=refused),
             host=host,
             port=port,
             ws="auto",

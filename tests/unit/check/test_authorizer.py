@@ -37,7 +37,7 @@ COPILOT = {
 
 
 class Key:
-    """A central key; it raises what it is given instead of a text."""
+    """A central key with the given text, or one that raises the given exception."""
 
     def __init__(self, text: str | Exception | None) -> None:
         self._text = text
@@ -79,7 +79,7 @@ def _metadata(response: pb.CheckResponse) -> dict[str, str]:
 
 
 def test_a_good_token_gets_the_central_key() -> None:
-    """The allow sets the key, and says for the access log who it was and what was used."""
+    """The allow sets the key; its metadata has the user and the credential for the access log."""
     message = _ask(question([("x-api-key", TOKEN)]))
     assert allows(message)
     response = answer(message)
@@ -96,6 +96,8 @@ def test_a_good_token_gets_the_central_key() -> None:
         "mode": "centralized",
         "provider": "anthropic",
         "credential_hint": "sk-a...cdef",
+        "facts": '["allow",null,"alice","uuid-of-alice","Abcdefghi1","token-of-alice",'
+        '"anthropic","centralized",null]',
     }
 
 
@@ -114,7 +116,7 @@ def test_an_own_key_is_kept() -> None:
 
 
 def test_every_check_asks_the_source() -> None:
-    """Nothing is remembered: the source is asked each time."""
+    """Each check asks the identity source again."""
     source = _identities()
     authorizer = _authorizer(source)
     for _ in range(3):
@@ -123,7 +125,7 @@ def test_every_check_asks_the_source() -> None:
 
 
 def test_a_refusal_without_a_look_up() -> None:
-    """Without a well-formed token the source is not bothered."""
+    """A check without a well-formed token does not ask the source."""
     source = _identities()
     for headers in ([], [("x-api-key", "sk-ant-own")], [("x-api-key", TOKEN), ("x-api-key", "a")]):
         assert not allows(_ask(question(headers), _authorizer(source)))
@@ -143,6 +145,7 @@ def test_a_refusal_in_the_providers_shape() -> None:
         "reason": "token_expired",
         "provider": "anthropic",
         "token_id": EXPIRED[:10],
+        "facts": f'["deny","token_expired",null,null,"{EXPIRED[:10]}",null,"anthropic",null,null]',
     }
     assert _metadata(response) == metadata
     openai = answer(_ask(question(headers, OPENAI)))
@@ -150,7 +153,7 @@ def test_a_refusal_in_the_providers_shape() -> None:
 
 
 def test_byok_off() -> None:
-    """An own key is 403, a governance token alone is served."""
+    """With BYOK off an own key gets a 403, and a governance token alone is served."""
     authorizer = _authorizer(allow_byok=False)
     governed = [("x-coder-ai-governance-token", TOKEN)]
     denied = answer(_ask(question([*governed, ("x-api-key", OWN)]), authorizer))
@@ -171,7 +174,7 @@ def test_byok_off() -> None:
     ],
 )
 def test_a_route_without_our_facts_is_never_an_allow(context: dict[str, str]) -> None:
-    """A route that does not say what it leads to gets 404 for a good token, 401 for none."""
+    """A route without its facts gets a 404 for a good token, and a 401 without one."""
     served = answer(_ask(question([("x-api-key", TOKEN)], context)))
     assert served.denied_response.status.code == 404
     refused = answer(_ask(question([], context)))
@@ -188,7 +191,7 @@ def test_a_route_without_our_facts_is_never_an_allow(context: dict[str, str]) ->
     ],
 )
 def test_a_route_to_somewhere_else_is_unavailable(context: dict[str, str]) -> None:
-    """When Envoy's configuration names another upstream than ours, no key is given away."""
+    """No key is sent if Envoy names another upstream than authz's own configuration."""
     response = answer(_ask(question([("x-api-key", TOKEN)], context)))
     assert response.error_response.status.code == 503
     assert CENTRAL not in str(response)
@@ -196,7 +199,7 @@ def test_a_route_to_somewhere_else_is_unavailable(context: dict[str, str]) -> No
 
 
 def test_an_unavailable_source_is_503() -> None:
-    """The client is told to come back, not that its token is bad."""
+    """An unavailable source is a 503 with Retry-After, not a rejected token."""
     source = _identities()
     source.failure = IdentityUnavailable("database is locked")
     response = answer(_ask(question([("x-api-key", TOKEN)]), _authorizer(source)))
@@ -227,7 +230,7 @@ def test_a_bug_is_503_and_shows_nothing(error: Exception) -> None:
 
 @given(st.binary(max_size=300))
 def test_arbitrary_bytes_are_never_an_allow(message: bytes) -> None:
-    """Without a good token in it, no message of any bytes is allowed, and none raises."""
+    """No message without a good token is allowed, whatever its bytes, and none raises."""
     assert not allows(_ask(message))
 
 
@@ -242,7 +245,7 @@ _contexts = st.sampled_from([ANTHROPIC, OPENAI, COPILOT, {}, {**ANTHROPIC, "base
 def test_arbitrary_headers_are_never_an_allow(
     headers: list[tuple[str, bytes]], context: dict[str, str], allow_byok: bool
 ) -> None:
-    """Without a good token no headers are enough, with whatever credentials of one's own."""
+    """No headers without a good token are allowed, whatever other credentials they have."""
     assert not allows(_ask(question(headers, context), _authorizer(allow_byok=allow_byok)))
 
 
@@ -256,7 +259,7 @@ def test_arbitrary_headers_are_never_an_allow(
 def test_a_failing_source_is_never_an_allow(
     headers: list[tuple[str, bytes]], context: dict[str, str], failure: Exception
 ) -> None:
-    """Even a good token is not allowed while the source can't say so."""
+    """A good token is not allowed while the source fails."""
     source = _identities()
     source.failure = failure
     message = question([("x-coder-ai-governance-token", TOKEN), *headers], context)
@@ -264,7 +267,7 @@ def test_a_failing_source_is_never_an_allow(
 
 
 def test_a_refusal_is_logged_at_info() -> None:
-    """With its reason and the request's id; also a HEAD without a token, as clients probe."""
+    """A refusal is logged with its reason and request id, also for a client's HEAD probe."""
     for method, headers, reason in (
         ("HEAD", [], Reason.TOKEN_MISSING),
         ("GET", [], Reason.TOKEN_MISSING),
@@ -279,7 +282,7 @@ def test_a_refusal_is_logged_at_info() -> None:
 
 
 def test_no_secret_in_metadata_log_or_answer() -> None:
-    """Whatever the outcome, tokens and keys are in no text that is kept."""
+    """No outcome puts a token or key into the log, the metadata or the answer."""
     requests = [
         question([("x-api-key", EXPIRED)]),
         question([("x-api-key", TOKEN)], {**ANTHROPIC, "supported": "false"}),
@@ -298,7 +301,7 @@ def test_no_secret_in_metadata_log_or_answer() -> None:
 
 
 def test_the_keys_are_opened_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without keys of its own the authorizer opens those of the configuration, or says why not."""
+    """Without given keys the authorizer opens the configured ones, or raises an error."""
     monkeypatch.setenv("SOME_KEY", "sk with spaces")
     reference = KeyReference(env="SOME_KEY")
     provider = Provider.model_validate(
@@ -335,7 +338,7 @@ def _asked(name: str, path: str = "/", **extensions: str) -> pb.CheckResponse:
 
 
 def test_what_a_route_says_of_keys() -> None:
-    """A value that is not exactly `true` gives no key away and lets no request through."""
+    """Only the exact value `true` uses a key or lets a request pass without one."""
     assert _asked("gemini").status.code == 0
     for value in ("false", "", "True", "1"):
         assert _asked("gemini", central_key=value).denied_response.status.code == 401
@@ -347,7 +350,7 @@ def test_what_a_route_says_of_keys() -> None:
 
 
 def test_what_envoy_signs() -> None:
-    """Only what our own configuration says that it signs, and then without any credential."""
+    """A provider is signed only if our configuration says it is, and gets no credential."""
     signed = _asked("aws")
     assert list(signed.ok_response.headers) == []
     assert {*signed.ok_response.headers_to_remove} == {*CREDENTIAL_HEADERS}
@@ -358,7 +361,7 @@ def test_what_envoy_signs() -> None:
 
 
 def test_keys_in_the_query() -> None:
-    """The plain one is removed, a hidden one refused."""
+    """A plain key in the query is removed; a hidden one is refused."""
     removed = _asked("gemini", "/gemini/v1/models?key=K&alt=sse").ok_response
     assert list(removed.query_parameters_to_remove) == ["key"]
     denied = _asked("gemini", "/gemini/v1/models?k%65y=K")
@@ -368,7 +371,7 @@ def test_keys_in_the_query() -> None:
 
 @pytest.mark.parametrize("error", [None, TooManyBadTokens("many")])
 def test_a_flood_delays_refusals_alone(error: Exception | None) -> None:
-    """After many refusals a further one is delayed, for lack of calls to Coder too; no allow is."""
+    """A flood delays refusals, also if Coder's call limit is reached, but never an allow."""
 
     async def run() -> None:
         source = _identities()

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from authz.check import ext_authz
 from authz.check.ext_authz import BadCheck, Check, allow, deny, read, unavailable
 from authz.check.responses import HttpResponse
-from authz.core.decision_types import Allow
+from authz.core.decision_types import Allow, FurtherCredential
 from authz.core.header_names import AUTHORIZATION, CREDENTIAL_HEADERS, X_API_KEY
 from authz.core.rules import Mode
 from authz.pb import ext_authz_pb2 as pb
@@ -54,7 +54,7 @@ def _allow(header: str = X_API_KEY, credential: str | None = "sk-1") -> Allow:
 def test_envoys_question_is_read(
     method: str, path: str, headers: list[tuple[str, bytes]], context: dict[str, str]
 ) -> None:
-    """What Envoy writes is read as it is: order, duplicates and any bytes are kept."""
+    """A check is read as Envoy wrote it: order, duplicates and any bytes are kept."""
     http = AttributeContextHttpRequest(
         id="12",
         method=method,
@@ -87,7 +87,7 @@ def test_any_header_is_read_or_refused(field: bytes, extension: bytes) -> None:
 
 
 def test_a_header_is_found_by_its_whole_name() -> None:
-    """A value or a longer name that holds the name is not taken for it."""
+    """A header is found by its whole name, not in a value or in a longer name."""
     fields = [
         pb.HeaderValue(key=name, raw_value=value).SerializeToString()
         for name, value in (("a-name", b"1"), ("other", b"name"), ("name", b"2"), ("name", b"3"))
@@ -99,7 +99,7 @@ def test_a_header_is_found_by_its_whole_name() -> None:
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(message: bytes) -> None:
-    """Whatever comes, reading gives a question or raises BadCheck."""
+    """Reading any bytes gives a check or raises BadCheck."""
     try:
         check = read(message)
     except BadCheck:
@@ -128,7 +128,7 @@ def test_envoy_reads_an_allow(header: str) -> None:
 
 
 def test_no_credential_at_all() -> None:
-    """Where the provider needs none, or Envoy signs, every credential header goes."""
+    """If the provider needs no credential, or Envoy signs, every credential header is removed."""
     decision = replace(_allow(), header=None, credential=None, query=("key", "access_token"))
     response = CheckResponse.parse(allow(decision, {}))
     assert response.ok_response is not None
@@ -138,7 +138,7 @@ def test_no_credential_at_all() -> None:
 
 
 def test_an_own_credential_is_left_as_it_came() -> None:
-    """With nothing to put in, no header is set and the user's own is not removed."""
+    """If authz adds no credential, it sets no header and keeps the user's own."""
     response = CheckResponse.parse(allow(_allow(AUTHORIZATION, None), {}))
     assert response.ok_response is not None
     assert response.ok_response.headers == []
@@ -184,7 +184,7 @@ def test_envoy_reads_that_nothing_can_be_decided() -> None:
 def test_only_allow_allows(
     status: int, headers: list[tuple[str, str]], body: str, metadata: dict[str, str]
 ) -> None:
-    """No refusal, whatever is in it, has the status 0 that lets a request pass."""
+    """No refusal has the status 0, which lets a request pass, whatever its content."""
     answer = HttpResponse(status, tuple(headers), body)
     assert not allows(deny(answer, metadata))
     assert not allows(unavailable(answer, metadata))
@@ -213,37 +213,39 @@ def test_the_service_has_envoys_name() -> None:
 
 @given(st.binary(max_size=60))
 def test_nothing_is_added_to_what_is_no_answer(message: bytes) -> None:
-    """Metadata alone would be an allow, and so would what begins without a status."""
+    """Adding to bytes that are not a finished response is an error: they could be an allow."""
     metadata_alone = pb.CheckResponse(dynamic_metadata={"fields": {}}).SerializeToString()
     for unfinished in (b"", metadata_alone, message if message[:1] != b"\n" else b""):
         answer = ext_authz.FinishedResponse(unfinished)
         with pytest.raises(ValueError, match="not a finished response"):
             ext_authz.with_path(answer, "/")
         with pytest.raises(ValueError, match="not a finished response"):
-            ext_authz.with_entry_id(answer, b"0" * ext_authz.ENTRY_ID_LENGTH)
+            ext_authz.with_path_and_id(answer, "/", b"0" * ext_authz.ENTRY_ID_LENGTH)
+        with pytest.raises(ValueError, match="not a finished response"):
+            ext_authz.with_appended(answer, [("anthropic-beta", "x")], ext_authz.read(b""))
 
 
 def test_an_answer_without_a_status_is_not_written() -> None:
-    """It would mean allow, whatever else is in it."""
+    """A response without a status is not written, because Envoy would take it for an allow."""
     with pytest.raises(ValueError, match="would mean allow"):
         ext_authz._finished(pb.CheckResponse(denied_response=pb.DeniedHttpResponse()), {})
 
 
 def test_what_is_added_leaves_the_decision() -> None:
-    """A refusal with a place and a number is one, and an allow stays one."""
+    """Adding a path and an entry id does not change the decision."""
     number = b"0" * ext_authz.ENTRY_ID_LENGTH
     for answer, is_allow in (
         (allow(_allow(), {}), True),
         (deny(ANSWER, {}), False),
         (unavailable(ANSWER, {}), False),
     ):
-        added = ext_authz.with_entry_id(ext_authz.with_path(answer, "/x"), number)
+        added = ext_authz.with_path_and_id(answer, "/x", number)
         assert allows(added) is is_allow
         assert ext_authz.metadata_of(added) == {"path": "/x", "entry": number.decode()}
 
 
 def test_an_envoy_before_1_37() -> None:
-    """It has no error_response, so a 503 comes as a refusal; it is no allow either way."""
+    """Envoy before 1.37 has no error_response, so it gets a 503 as a refusal, not as an allow."""
     response = unavailable(ANSWER, {}, external=True)
     assert not allows(response)
     read_back = CheckResponse.parse(response)
@@ -255,8 +257,35 @@ def test_an_envoy_before_1_37() -> None:
 
 
 def test_long_facts_are_read_and_not_cached() -> None:
-    """Facts with names that a client has chosen leave nothing in memory."""
+    """Facts that contain names chosen by a client are not cached."""
     before = ext_authz._cached_context.cache_info().currsize
     entry = pb.ContextExtension(key="removed", value="x" * 5000).SerializeToString()
     assert ext_authz.read_context((entry,)) == {"removed": "x" * 5000}
     assert ext_authz._cached_context.cache_info().currsize == before
+
+
+def test_further_keys_are_in_no_text() -> None:
+    """The answer has the number of retries and their keys, but no text for a log has a key."""
+    key = "sk-ant-further-0123456789"
+    further = (FurtherCredential(Secret(key), "sk-a...6789", 1),)
+    answer = allow(replace(_allow(), further=further, further_header=X_API_KEY), {})
+    assert ext_authz.metadata_of(answer) == {"retries": "1", "retry_statuses": "401,429,529"}
+    fields = pb.CheckResponse.FromString(answer).dynamic_metadata.fields
+    values = [one.string_value for one in fields["further_keys"].list_value.values]
+    assert values == [X_API_KEY, "anthropic", "1", "sk-a...6789", key]
+    assert key not in repr(further)
+    with pytest.raises(ValueError, match="without a header"):
+        allow(replace(_allow(), further=further), {})
+
+
+def test_a_request_that_begins_at_a_fallback_provider() -> None:
+    """The answer has the destination, no credential, and one retry less than it has keys."""
+    other = "backup https://example.com/"
+    further = tuple(FurtherCredential(Secret(f"sk-{n}"), "...", None, other) for n in range(2))
+    begun = replace(_allow(), header=None, credential=None, further=further)
+    answer = allow(replace(begun, further_header=X_API_KEY), {})
+    assert ext_authz.metadata_of(answer)["first_provider"] == other
+    assert ext_authz.metadata_of(answer)["retries"] == "1"
+    assert not list(pb.CheckResponse.FromString(answer).ok_response.headers)
+    alone = allow(replace(begun, further=further[:1], further_header=X_API_KEY), {})
+    assert set(ext_authz.metadata_of(alone)) == {"first_provider"}

@@ -73,3 +73,29 @@ def test_facts_about_another_envoy() -> None:
         False,
         False,
     )
+
+
+def test_a_route_of_an_envoy_without_the_rules_for_models() -> None:
+    """If a provider has rules for models, its route has to say where the model is."""
+    rules = {"rules": [{"providers": ["anthropic"], "deny": ["a"]}]}
+    ruled = Routes(Config.model_validate({"models": rules}))
+    with pytest.raises(UnknownRoute, match="model"):
+        ruled.find(read(question(context=ANTHROPIC)))
+    assert ruled.find(read(question(context={**ANTHROPIC, "model": "body"}))).supported
+    assert ruled.find(read(question(context=OPENAI))).supported
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("anthropic https://api.anthropic.com/", ("anthropic https://api.anthropic.com/",)),
+        ("anthropic https://old.example.com/", ()),
+        ("gone https://api.anthropic.com/", ()),
+        ("anthropic", ()),
+        ("", ()),
+    ],
+)
+def test_fallback_providers_of_this_configuration(text: str, found: tuple[str, ...]) -> None:
+    """A fallback with a base URL of an older configuration is ignored, and gets no key."""
+    route = ROUTES.find(read(question(context={**OPENAI, "retries": "true", "fallbacks": text})))
+    assert (route.retries, route.fallbacks) == (True, found)

@@ -7,9 +7,12 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from authz.cli.assigned import limits, models
 from authz.cli.audit import audit
+from authz.cli.budgets import budgets
 from authz.cli.explain import explain
 from authz.cli.login import login
+from authz.cli.notices import notices
 from authz.cli.own_keys import own_keys
 from authz.cli.tokens import tokens
 from authz.cli.usage import usage
@@ -35,7 +38,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         "CODER_TOKEN_USER",
     ):
         monkeypatch.delenv(variable, raising=False)
-    commands = (users, groups, tokens, login, audit, usage, explain, own_keys)
+    commands = (
+        *(users, groups, tokens, login, audit, usage, explain, own_keys, budgets, notices),
+        *(limits, models),
+    )
     root = click.Group(commands={str(command.name): command for command in commands})
 
     def _run(

@@ -1,10 +1,15 @@
 """authz.cli.audit, and the commands about roles, passwords and rules."""
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 
+from authz.cli.audit import audit
 from authz.errors import StoreError
+from authz.identity.open import open_store
 
 from .conftest import Run
 
@@ -54,7 +59,7 @@ def test_roles(run: Run) -> None:
 
 
 def test_a_password_comes_from_standard_input(run: Run) -> None:
-    """It is read to the end of its line, shown nowhere, and ends the user's sessions."""
+    """The password is read from standard input, never shown, and ends the user's sessions."""
     run("users", "create", "alice")
     run("login")
     result = run("users", "password", "alice", stdin=f"{PASSWORD}\n")
@@ -66,13 +71,44 @@ def test_a_password_comes_from_standard_input(run: Run) -> None:
 
 @pytest.mark.parametrize("given", ["", "\n", "short\n", f"{'x' * 500}\n"])
 def test_a_bad_password_changes_nothing(run: Run, given: str) -> None:
-    """What is no password is refused in one line that does not show it."""
+    """A bad password is refused with one line that does not show it."""
     run("users", "create", "alice")
     result = run("users", "password", "alice", stdin=given, fails=StoreError)
     assert not given.strip() or given.strip() not in str(result.exception)
 
 
 def test_a_password_is_no_argument(run: Run) -> None:
-    """Other users of the machine see arguments: there is no way to give it as one."""
+    """A password can't be an argument, because other users of the machine see arguments."""
     run("users", "create", "alice")
     run("users", "password", "alice", PASSWORD, fails=2)
+
+
+def test_all_entries_as_lines(run: Run) -> None:
+    """The export has every entry once, oldest first, with the fields of the JSON output."""
+    run("users", "create", "alice")
+    run("tokens", "create", "-n", "laptop")
+    lines = [json.loads(line) for line in run("audit", "export").stdout.splitlines()]
+    assert lines == json.loads(run("audit", "-o", "json").stdout)
+    assert run("audit", "export", "--since", "1h").stdout.count("\n") == 2
+
+
+def test_entries_as_they_are_written(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With --follow, entries that are written later follow, each once."""
+    run("users", "create", "alice")
+    names = ["alice", "bob", "carol"]
+    coming = iter(names[1:])
+
+    async def write(_: float) -> None:
+        name = next(coming, None)
+        if name is None:
+            raise KeyboardInterrupt
+        store = await open_store(f"sqlite:///{tmp_path}/.authz/identity.db", create=False)
+        await store.create_user(name)
+        await store.close()
+
+    # In this module only: servers of earlier tests sleep too, in threads of this process.
+    monkeypatch.setattr("authz.cli.audit.asyncio", SimpleNamespace(sleep=write))
+    printed = CliRunner().invoke(audit, ["export", "--follow"]).stdout
+    assert [json.loads(line)["resource_target"] for line in printed.splitlines()] == names

@@ -25,8 +25,8 @@ from authz.web.own_store import OwnStore
 from authz.web.pages.app import create_pages
 from authz.web.pages.cli_sign_in import challenge_of
 from authz.web.pages.context import Pages
-from authz.web.pages.usage_rows import UsageRows
 from authz.web.sign_in import SignIn
+from authz.web.usage_rows import UsageRows
 from tests.support.browsing import Browser
 from tests.support.threaded import served
 
@@ -116,7 +116,7 @@ async def test_login_with_the_browser(site: Site) -> None:
 
 
 async def test_code_works_once_with_its_verifier(site: Site) -> None:
-    """The code is worth nothing without the verifier, a second time, or as a token."""
+    """The code works once, only with its verifier, and not as a token."""
     verifier, state = "v" * 43, "s" * 43
     path = f"/ui/cli/4000/{state}/{challenge_of(verifier)}"
     page = await site.browser.get(path)
@@ -135,6 +135,7 @@ async def test_code_works_once_with_its_verifier(site: Site) -> None:
         assert await exchange(code, "w" * 43) == 400
         assert await exchange(code[:-1] + "_", verifier) == 400
         assert await exchange("", "") == 400
+        assert await site.store.find_token(code) is None
         assert await exchange(code, verifier) == 200
         assert await exchange(code, verifier) == 400
 

@@ -23,11 +23,18 @@ def _check(folder: Path, text: str) -> "subprocess.CompletedProcess[str]":
 
 
 def test_a_wrong_configuration_fails_the_command(tmp_path: Path) -> None:
-    """It exits 1 and names the key, which is what a pipeline goes by; a right one exits 0."""
+    """A wrong configuration exits 1 and names the key, as pipelines need; a right one exits 0."""
     for text, status in (("bogus: 1\n", 1), ("allow_byok: true\n", 0)):
         done = _check(tmp_path, text)
         assert done.returncode == status
         assert ("bogus: unknown key" in done.stderr) == (status == 1)
+
+
+def test_a_book_of_prices_that_does_not_exist_is_a_problem(tmp_path: Path) -> None:
+    """The command reports an unknown book of prices before authz is started."""
+    done = _check(tmp_path, "prices: {books: {openai: opnai}}\n")
+    assert done.returncode == 1
+    assert "prices.books.openai: must be one of none" in done.stderr
 
 
 def _proxy(cert_file: str, key_file: str) -> dict[str, Any]:
@@ -71,7 +78,7 @@ _FILES: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
 
 @pytest.mark.parametrize("case", _FILES)
 def test_certificate_files(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file of certificates that can't do its work is one line that names its key, and exit 1."""
+    """An unusable certificate file gives one line that names its key, and exit status 1."""
     cert_file, key_file = Authority(tmp_path, "issuer").issue()
     cert_file.rename(tmp_path / "leaf.pem")
     key_file.rename(tmp_path / "leaf.key")

@@ -80,7 +80,7 @@ def test_the_key_is_no_argument(run: Run) -> None:
 def test_where_no_key_can_be_stored(
     run: Run, names: tuple[str, ...], more: str, problem: str
 ) -> None:
-    """The error names the setting."""
+    """The error names the setting that prevents a key from being stored."""
     Path("bad.key").write_text("not-a-master-key")
     _configure(*names, more=more)
     refused = run("own-keys", "set", "anthropic", stdin=KEY, fails=AuthzError)
@@ -118,3 +118,23 @@ def test_a_rotation_names_what_it_can_not_open(run: Run) -> None:
     _configure("second")
     refused = run("own-keys", "rotate", fails=1)
     assert "alice, provider anthropic" in str(refused.exception)
+
+
+@pytest.mark.usefixtures("store")
+def test_explain_knows_of_a_stored_key(run: Run) -> None:
+    """A stored key takes the place of the company's key, until own_keys is switched off."""
+    run("own-keys", "set", "anthropic", stdin=KEY)
+    run("groups", "create", "labs")
+    run("groups", "rules", "labs", "--mode", "central")
+    run("groups", "add", "labs", "alice")
+    line = ("explain", "--user", "alice", "--provider", "anthropic", "--mode", "central")
+    said = run(*line, fails=1).stdout.splitlines()
+    assert said[0] == "alice may not use anthropic with the company's key (centralized)."
+    assert "'authz own-keys remove anthropic --user alice'" in said[1]
+    run("explain", "--user", "alice", "--provider", "anthropic", fails=1)
+    run("explain", "--user", "alice", "--provider", "openai")
+    Path("gateway.yaml").write_text("identity: sqlite:///./identity.db\n")
+    run(*line)
+    _configure("first")
+    run("own-keys", "remove", "anthropic", "--user", "alice")
+    run(*line)

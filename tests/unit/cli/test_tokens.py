@@ -14,7 +14,10 @@ import pytest
 from authz.core.identity import Identity, Rejection
 from authz.core.tokens import generate, parse
 from authz.errors import StoreError
+from authz.identity.open import open_database, open_store
 from authz.identity.sqlite_source import SQLiteSource
+from authz.usage.entry import Usage, UsageEntry
+from authz.usage.store import UsageStore
 
 from .conftest import Run
 
@@ -60,7 +63,7 @@ def test_lifetimes(run: Run, options: tuple[str, ...], lifetime: timedelta) -> N
 
 @pytest.mark.parametrize("lifetime", ["", "0s", "8", "1w", "101y"])
 def test_a_bad_lifetime_is_wrong_usage(run: Run, lifetime: str) -> None:
-    """A lifetime that is none exits 2 and makes no token."""
+    """An invalid lifetime exits 2 and creates no token."""
     run("users", "create", "alice")
     result = run("tokens", "create", "--lifetime", lifetime, fails=2)
     assert "--lifetime" in result.stderr
@@ -137,6 +140,46 @@ def test_the_table(run: Run) -> None:
     assert text[11:] not in row + run("tokens", "list", "-o", "json").stdout
 
 
+def test_the_last_use(run: Run, tmp_path: Path) -> None:
+    """The list has the last recorded request of each token, and says where it can't know."""
+    run("users", "create", "alice")
+    token = run("tokens", "create", "-n", "laptop").stdout.strip()
+    asyncio.run(_record(tmp_path, token[:10]))
+    shown = run("tokens", "list", "--all", "-c", "name,last used").stdout
+    assert shown.splitlines()[1].split() == ["laptop", "2026-11-28T10:20:07Z"]
+    (key,) = json.loads(run("tokens", "list", "-o", "json").stdout)
+    assert key["last_used"] == "2026-11-28T10:20:07Z"
+    Path("gateway.yaml").write_text("usage: {database: 'sqlite:///./missing.db'}\n")
+    result = run("tokens", "list", "-c", "last used")
+    assert result.stdout.splitlines()[1] == "never"
+    assert "The last uses of tokens are not known: no usage database" in result.stderr
+    Path("gateway.yaml").write_text("usage: {enabled: false}\n")
+    assert run("tokens", "list").stderr == ""
+
+
+async def _record(folder: Path, token_id: str) -> None:
+    store = await open_store(f"sqlite:///{folder}/.authz/identity.db", create=False)
+    owner = (await store.get_user("alice")).id
+    await store.close()
+    rows = UsageStore(await open_database(f"sqlite:///{folder}/.authz/identity.db"))
+    await rows.prepare()
+    await rows.add(
+        [
+            UsageEntry(
+                id="test-1",
+                time_ms=1_795_861_207_000,
+                decision="allow",
+                status=200,
+                usage=Usage.COMPLETE,
+                duration_ms=1,
+                user_id=owner,
+                token_id=token_id,
+            )
+        ]
+    )
+    await rows.close()
+
+
 @pytest.mark.parametrize(
     ("options", "headings"),
     [
@@ -148,7 +191,7 @@ def test_the_table(run: Run) -> None:
     ],
 )
 def test_columns(run: Run, options: tuple[str, ...], headings: list[str]) -> None:
-    """-c picks columns by Coder's names; JSON stays whole."""
+    """-c selects columns by Coder's names; JSON keeps all fields."""
     run("users", "create", "alice")
     run("tokens", "create", "-n", "laptop")
     head, _ = run("tokens", "list", *options).stdout.splitlines()
@@ -159,7 +202,7 @@ def test_columns(run: Run, options: tuple[str, ...], headings: list[str]) -> Non
 
 @pytest.mark.parametrize("names", ["", "id,", "secret", "id name"])
 def test_a_column_that_is_none(run: Run, names: str) -> None:
-    """Another name is wrong usage that says which there are."""
+    """An unknown column is wrong usage, and the error lists the columns."""
     assert "allow list, last used" in run("tokens", "list", "-c", names, fails=2).stderr
 
 
@@ -169,7 +212,7 @@ def test_all_and_user_exclude_each_other(run: Run) -> None:
 
 
 def test_no_tokens(run: Run) -> None:
-    """None is no failure: a remark on standard error, and an empty list in JSON."""
+    """An empty list is not a failure: a note on standard error, and an empty list in JSON."""
     run("users", "create", "alice")
     result = run("tokens", "list")
     assert (result.stdout, result.stderr) == ("", "No tokens found.\n")
@@ -190,7 +233,7 @@ def test_remove_expires(run: Run) -> None:
 
 
 def test_remove_deletes(run: Run) -> None:
-    """With --delete nothing stays, and both aliases do the same."""
+    """With --delete no record of the token stays, and all aliases do the same."""
     run("users", "create", "alice")
     for alias in ("rm", "delete", "remove"):
         text = run("tokens", "create", "-n", "laptop").stdout
@@ -199,7 +242,7 @@ def test_remove_deletes(run: Run) -> None:
 
 
 def test_remove_of_a_shared_name(run: Run) -> None:
-    """A name that two users have is removed for the user who is named only."""
+    """A name that two users have needs --user, and only that user's token is removed."""
     for name in ("alice", "bob"):
         run("users", "create", name)
         run("tokens", "create", "-n", "laptop", "--user", name)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -61,7 +62,7 @@ def test_a_group_from_its_beginning_to_its_end(run: Run) -> None:
 
 @pytest.mark.usefixtures("store")
 def test_a_group_of_an_identity_provider(run: Run) -> None:
-    """It can have rules before anyone signs in, and no members from the command line."""
+    """An identity provider's group can have rules before a sign-in, but no manual members."""
     issuer = "https://idp.example.com"
     run("groups", "create", "/staff", "--source", issuer)
     run("groups", "rules", "/staff", "--provider", "anthropic")
@@ -92,8 +93,23 @@ def test_wrong_lines(run: Run, line: str, status: type[StoreError] | int) -> Non
 
 
 @pytest.mark.usefixtures("store")
+def test_explain_a_model(run: Run) -> None:
+    """With a model the output has the verdict of its rules, and a refused model is a failure."""
+    rules = [{"groups": ["research"], "allow": ["claude-*"]}, {"users": ["bob"], "deny": ["*"]}]
+    Path("gateway.yaml").write_text(json.dumps({"models": {"rules": rules}}))
+    run("groups", "add", "research", "alice")
+    line = ["explain", "-u", "alice", "--provider", "anthropic", "--mode", "byok", "--model"]
+    assert run(*line, "claude-x").stdout.endswith('The rules for models allow "claude-x".\n')
+    said = run(*line, "gpt-5", fails=1).stdout
+    assert "alice may not use anthropic" in said
+    assert said.endswith('The rules for models refuse "gpt-5": allowed are only claude-*.\n')
+    run("groups", "remove", "research", "alice")
+    assert "No rule for models is for alice" in run(*line, "gpt-5").stdout
+
+
+@pytest.mark.usefixtures("store")
 def test_explain(run: Run) -> None:
-    """It prints each rule in a sentence, and its status says whether the user may."""
+    """Each rule is printed as a sentence, and the exit status says if the user is allowed."""
     run("groups", "add", "research", "alice")
     run("groups", "rules", "research", "--provider", "openai", "--mode", "central")
     run("tokens", "create", "-u", "alice", "-n", "ci", "--provider", "anthropic")

@@ -1,10 +1,10 @@
-"""authz.config.changes: what a reload may change, and how it is said."""
+"""authz.config.changes: what a reload may change, and how changes are described."""
 
 from typing import Any
 
 import pytest
 
-from authz.config.changes import describe, fingerprint, need_restart
+from authz.config.changes import changed_in_listeners, describe, fingerprint, need_restart
 from authz.config.settings import Config
 
 A = {"name": "a", "type": "anthropic", "base_url": "https://a.test/"}
@@ -33,6 +33,16 @@ def _config(*providers: dict[str, Any], **values: Any) -> Config:
             _config(A, send_actor_headers=True, envoy={"websocket_timeout": 60}),
             "send_actor_headers is now true; envoy.websocket_timeout is now 60",
         ),
+        (
+            _config(B),
+            _config({**B, "key": None, "keys": [{"env": "B_KEY"}, {"env": "C_KEY"}]}),
+            "providers changed b",
+        ),
+        (
+            _config(A),
+            _config(A, audit_keep_days=9, usage={"keep_days": 8}, tokens={"max_per_user": 7}),
+            "audit_keep_days is now 9; usage.keep_days is now 8; tokens.max_per_user is now 7",
+        ),
     ],
 )
 def test_what_changes(old: Config, new: Config, said: str) -> None:
@@ -41,6 +51,14 @@ def test_what_changes(old: Config, new: Config, said: str) -> None:
     assert need_restart(old, new) == []
     same = old.providers == new.providers and said == "nothing has changed"
     assert (fingerprint(old) == fingerprint(new)) is same
+
+
+def test_settings_that_listeners_depend_on_are_named() -> None:
+    """A provider's fallback and credential headers are named if they differ, and nothing else."""
+    to_b, more = {**A, "fallback": ["b"]}, {**A, "credential_headers": ["x-other"]}
+    assert changed_in_listeners(_config(A, B), _config(to_b, B)) == ["fallback"]
+    assert changed_in_listeners(_config(to_b), _config(more)) == ["fallback", "credential_headers"]
+    assert changed_in_listeners(_config(A), _config(B, A)) == []
 
 
 def test_master_keys_can_be_rotated() -> None:
@@ -66,18 +84,19 @@ def test_a_replaced_file_is_a_change() -> None:
         ({"identity": "sqlite:///./other.db"}, ["identity"]),
         ({"authz": {"grpc": "unix:./a.sock", "http": "127.0.0.1:2"}}, ["authz.grpc", "authz.http"]),
         ({"envoy": {"max_connections": 5}, "allow_byok": False}, ["envoy.max_connections"]),
+        ({"usage": {"tags": True, "keep_days": 8}}, ["usage.tags"]),
         ({"proxy": {"ca": {"cert_file": "a", "key_file": "b"}}}, ["proxy"]),
     ],
 )
 def test_what_needs_a_restart(values: dict[str, Any], paths: list[str]) -> None:
-    """Whatever is not known to be reloadable is named by its path."""
+    """A setting that is not known to be reloadable is named by its path."""
     assert need_restart(_config(A), _config(A, **values)) == paths
 
 
 def test_every_other_setting_needs_a_restart() -> None:
-    """A setting that is added later is taken for one that needs a restart until it is said not to.
+    """A setting that is added later needs a restart until it is declared reloadable.
 
-    The list of what a reload changes is short, and this test has to be changed with it.
+    The list of reloadable settings is short, and this test has to be changed with it.
     """
     settings = set(Config.model_fields) - {"envoy", "authz"}
     assert settings >= {"providers", "allow_byok", "send_actor_headers"}
@@ -85,7 +104,7 @@ def test_every_other_setting_needs_a_restart() -> None:
 
 
 def test_no_secret_is_in_the_fingerprint() -> None:
-    """The identity URL, which may hold a password, has no part in what a metric shows."""
+    """The identity URL, which may hold a password, does not affect the fingerprint in a metric."""
     one = _config(A, identity="postgresql://user:one@db/coder")
     two = _config(A, identity="postgresql://user:two@db/coder")
     assert fingerprint(one) == fingerprint(two)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from authz.core.credentials import Credentials
 from authz.core.decision import decide, own_credential, precheck
-from authz.core.decision_types import Allow, ChosenKey, Deny, Exhausted, Route
+from authz.core.decision_types import Allow, ChosenKey, Deny, Exhausted, FurtherKey, Route
 from authz.core.header_names import AUTHORIZATION, X_API_KEY
 from authz.core.identity import Identity, Rejection
 from authz.core.providers import PROVIDER_TYPES
@@ -57,7 +57,7 @@ def _decide(
 @pytest.mark.parametrize("rejection", list(Rejection))
 @pytest.mark.parametrize("route", [ANTHROPIC, COPILOT, Route(label="GET /"), Route("x")])
 def test_every_rejection_is_one_401(rejection: Rejection, route: Route) -> None:
-    """The client can't tell why the token is bad; the log can."""
+    """Every rejection gives the client the same 401; the true reason is for the log."""
     denied = _decide(GOVERNED, route, rejection)
     assert isinstance(denied, Deny)
     assert (denied.status, denied.error_type, denied.code) == (
@@ -85,7 +85,7 @@ def test_every_rejection_is_one_401(rejection: Rejection, route: Route) -> None:
 )
 @pytest.mark.parametrize("own", [None, Secret(OWN)])
 def test_a_route_that_is_not_served_is_404(route: Route, own: Secret | None) -> None:
-    """Neither the central key nor the user's own credential goes to an unknown place."""
+    """No credential, central or own, goes to a route that is not served."""
     denied = _decide(replace(GOVERNED, api_key=own), route)
     assert isinstance(denied, Deny)
     assert (denied.status, denied.code) == (404, "route_not_supported")
@@ -112,7 +112,7 @@ def test_the_central_key_serves_a_governance_token_alone() -> None:
 
 
 def test_an_own_credential_is_kept_and_never_replaced() -> None:
-    """With BYOK the header stays as it came, whether a central key is there or not."""
+    """With BYOK the header stays unchanged, with or without a central key."""
     credentials = replace(GOVERNED, api_key=Secret(OWN), token_headers=("x-foo",))
     for central in (CENTRAL, None):
         allowed = _decide(credentials, central=central)
@@ -123,7 +123,7 @@ def test_an_own_credential_is_kept_and_never_replaced() -> None:
 
 
 def test_a_central_key_is_never_given_to_a_type_without_one() -> None:
-    """Even if somebody hands one in, Copilot gets the user's own credential or nothing."""
+    """Copilot gets the user's own credential or none, even if a central key is passed in."""
     denied = _decide(GOVERNED, COPILOT)
     assert isinstance(denied, Deny)
     assert denied.reason is Reason.CREDENTIAL_REQUIRED
@@ -134,7 +134,7 @@ def test_a_central_key_is_never_given_to_a_type_without_one() -> None:
 
 
 def test_without_byok_nobody_is_told_to_bring_a_key() -> None:
-    """Where an own credential is needed but not allowed, the text names the setting."""
+    """If an own credential is required but not allowed, the text names the setting."""
     for route in (COPILOT, replace(ANTHROPIC, central_key=False)):
         denied = _decide(GOVERNED, route, allow_byok=False)
         assert isinstance(denied, Deny)
@@ -145,7 +145,7 @@ def test_without_byok_nobody_is_told_to_bring_a_key() -> None:
 
 
 def test_the_byok_gate_comes_before_the_token() -> None:
-    """With BYOK off an own credential is 403, be the token good, bad or a single letter."""
+    """With BYOK off an own credential gets a 403, for a good, a bad and a one-letter token."""
     for governance in (TOKEN, "no-token", "a", OWN):
         credentials = Credentials(governance=Secret(governance), bearer=Secret(OWN))
         denied = precheck(credentials, ANTHROPIC.type, allow_byok=False)
@@ -156,7 +156,7 @@ def test_the_byok_gate_comes_before_the_token() -> None:
 
 
 def test_without_a_governance_header_there_is_no_byok() -> None:
-    """What stands in the other two headers is then a Coder token's place."""
+    """Without a governance header the other two headers are places for a Coder token only."""
     credentials = Credentials(bearer=Secret(TOKEN), api_key=Secret(OWN))
     assert own_credential(credentials, PROVIDER_TYPES["anthropic"]) is None
     assert precheck(credentials, ANTHROPIC.type, allow_byok=False) == _token()
@@ -178,7 +178,7 @@ def test_without_a_governance_header_there_is_no_byok() -> None:
     ],
 )
 def test_a_coder_token_is_nobodys_provider_credential(value: str) -> None:
-    """What Coder would take for a token, or holds this request's token, is never forwarded."""
+    """A value in a Coder token's form, or with this request's token in it, is not forwarded."""
     for credentials in (
         replace(GOVERNED, bearer=Secret(value)),
         replace(GOVERNED, api_key=Secret(value)),
@@ -190,14 +190,14 @@ def test_a_coder_token_is_nobodys_provider_credential(value: str) -> None:
 
 
 def test_a_coder_token_in_one_place_leaves_the_other() -> None:
-    """For Anthropic a token in X-Api-Key does not hide the subscription in Authorization."""
+    """For Anthropic a token in X-Api-Key does not hide a subscription in Authorization."""
     credentials = Credentials(Secret(TOKEN), bearer=Secret(OWN), api_key=Secret(TOKEN))
     own = own_credential(credentials, PROVIDER_TYPES["anthropic"])
     assert own == (AUTHORIZATION, Secret(OWN))
 
 
 def test_a_token_in_the_url_is_refused_first() -> None:
-    """Before anything else, and for every provider."""
+    """A token in the URL is refused before anything else, for every provider."""
     credentials = replace(GOVERNED, token_headers=("x-foo", ":path"), api_key=Secret(OWN))
     denied = precheck(credentials, None, allow_byok=False)
     assert isinstance(denied, Deny)
@@ -304,7 +304,7 @@ def test_what_holds_for_every_allow(
     ids=["azure", "gemini"],
 )
 def test_a_token_where_the_sdk_puts_its_key(route: Route, credentials: Credentials) -> None:
-    """It counts on routes of that type alone, and behind all other places."""
+    """The token counts there only on routes of that type, and after all other places."""
     assert precheck(credentials, route.type, allow_byok=False) == _token()
     allowed = _decide(credentials, route)
     assert isinstance(allowed, Allow)
@@ -352,7 +352,7 @@ def test_a_token_where_the_sdk_puts_its_key(route: Route, credentials: Credentia
 def test_the_text_says_which_header_holds_no_token(
     credentials: Credentials, begins: str, says: str
 ) -> None:
-    """And what to put there, without what stands there."""
+    """The text says what to put into the header, and does not quote its value."""
     denied = precheck(credentials, AZURE.type, allow_byok=True)
     assert isinstance(denied, Deny)
     assert (denied.status, denied.code) == (401, "token_invalid")
@@ -364,7 +364,7 @@ def test_the_text_says_which_header_holds_no_token(
 
 @pytest.mark.parametrize("foreign", ["sk-ant-oat01-x", "gho_x", "undefined", OWN])
 def test_the_value_that_has_a_tokens_form_is_taken(foreign: str) -> None:
-    """A foreign Bearer beside the Coder token is passed over, and reaches nobody."""
+    """A foreign Bearer beside the Coder token is ignored and never forwarded."""
     credentials = Credentials(bearer=Secret(foreign), api_key=Secret(TOKEN))
     assert precheck(credentials, OPENAI.type, allow_byok=False) == _token()
     allowed = _decide(credentials, OPENAI)
@@ -373,7 +373,7 @@ def test_the_value_that_has_a_tokens_form_is_taken(foreign: str) -> None:
 
 
 def test_a_subprotocol_is_the_last_place_of_the_token() -> None:
-    """It counts where no header has one, and the other subprotocols go to the provider."""
+    """A subprotocol counts if no header has a token; the other ones go to the provider."""
     credentials = Credentials(subprotocol_token=Secret(TOKEN), subprotocols="realtime")
     assert precheck(credentials, OPENAI.type, allow_byok=False) == _token()
     allowed = _decide(credentials, OPENAI)
@@ -406,7 +406,7 @@ def test_a_log_ins_token_goes_as_a_bearer(header: str) -> None:
 
 
 def test_headers_that_choose_an_account() -> None:
-    """With the central key the configuration's stay alone, with one's own key the user's."""
+    """A central key comes with the configuration's account headers, an own key with the user's."""
     route = replace(OPENAI, accounts=(("openai-project", "proj-company"),))
     credentials = replace(GOVERNED, accounts=("openai-organization", "openai-project"))
     central = _decide(credentials, route)
@@ -419,7 +419,7 @@ def test_headers_that_choose_an_account() -> None:
 
 
 def test_an_own_key_in_the_query() -> None:
-    """It is refused where the company would pay instead, and passed over where it would not."""
+    """A key in the query is refused if the company would pay instead, and removed otherwise."""
     in_query = QueryCredentials(("key",), accounts=("userProject",))
     route = replace(GEMINI, query=in_query)
     denied = _decide(GOVERNED, route)
@@ -438,7 +438,7 @@ def test_an_own_key_in_the_query() -> None:
 
 
 def test_a_query_that_replaces_headers_is_refused() -> None:
-    """Whoever's credential it is: it would go round every rule."""
+    """A query that replaces headers is refused with any credential: it would bypass the rules."""
     route = replace(GEMINI, query=QueryCredentials(override="$httpHeaders"))
     for credentials in (GOVERNED, replace(GOVERNED, google_key=Secret(OWN))):
         denied = _decide(credentials, route)
@@ -448,7 +448,7 @@ def test_a_query_that_replaces_headers_is_refused() -> None:
 
 
 def test_envoy_signs_what_is_centralized() -> None:
-    """No header stays then; one's own credential keeps its place and is not signed."""
+    """A centralized request keeps no header; an own credential stays and is not signed."""
     allowed = _decide(GOVERNED, BEDROCK, central=None)
     assert isinstance(allowed, Allow)
     assert (allowed.mode, allowed.header, allowed.credential) == (Mode.CENTRALIZED, None, None)
@@ -463,7 +463,7 @@ def test_envoy_signs_what_is_centralized() -> None:
 
 @pytest.mark.parametrize("route", [ANTHROPIC, OPENAI, BEDROCK])
 def test_a_path_without_the_central_key(route: Route) -> None:
-    """The user's own credential serves there, and nothing else."""
+    """Only the user's own credential is accepted on such a path."""
     route = replace(route, central_key=False)
     denied = _decide(GOVERNED, route)
     assert isinstance(denied, Deny)
@@ -473,7 +473,7 @@ def test_a_path_without_the_central_key(route: Route) -> None:
 
 
 def test_a_path_that_needs_no_credential() -> None:
-    """A good token is enough, and nothing goes along."""
+    """A good token is enough, and no credential is sent."""
     route = replace(COPILOT, keyless=True)
     for credentials in (GOVERNED, Credentials(bearer=Secret(TOKEN))):
         allowed = _decide(credentials, route)
@@ -483,7 +483,7 @@ def test_a_path_that_needs_no_credential() -> None:
 
 
 def test_a_hidden_key_in_the_query() -> None:
-    """It is refused for whoever it is, once that is known."""
+    """A hidden key in the query is refused for every user, after the token is verified."""
     route = replace(GEMINI, query=QueryCredentials(hidden=True))
     denied = _decide(replace(GOVERNED, google_key=Secret(OWN)), route)
     assert isinstance(denied, Deny)
@@ -510,7 +510,7 @@ def test_nothing_shows_a_secret() -> None:
 def test_every_central_key_rests(
     keys: Exhausted, status: int, error_type: str, reason: Reason
 ) -> None:
-    """429 with the time to wait, or 502 without; never for a person's own key or a bad token."""
+    """Exhausted keys give a 429 with a wait, or a 502, but not for own keys or bad tokens."""
     denied = _decide(GOVERNED, central=keys)
     assert isinstance(denied, Deny)
     assert (denied.status, denied.error_type, denied.reason) == (status, error_type, reason)
@@ -529,7 +529,7 @@ def test_every_central_key_rests(
 
 
 def test_a_key_of_a_pool_is_named() -> None:
-    """The allow says which key it took."""
+    """The allow has the index of the key that it took."""
     allowed = _decide(GOVERNED, central=ChosenKey(Secret(CENTRAL), 3))
     assert isinstance(allowed, Allow)
     assert allowed.key_index == 3
@@ -539,7 +539,7 @@ UNLISTED = replace(ANTHROPIC, own_only=True, central_key=False)
 
 
 def test_a_path_for_ones_own_credential_only() -> None:
-    """With one it passes as any other; a Coder token alone gets a 404 and never the central key."""
+    """An own credential passes there; a Coder token alone gets a 404 and no central key."""
     own = replace(GOVERNED, bearer=Secret("sk-ant-oat01-own"))
     allowed = _decide(own, UNLISTED)
     assert isinstance(allowed, Allow)
@@ -555,7 +555,7 @@ COMPAT = Route("local", PROVIDER_TYPES["openai-compat"], supported=True, open=Tr
 
 @pytest.mark.parametrize("central", [None, CENTRAL])
 def test_a_provider_that_takes_no_credential(central: str | None) -> None:
-    """A good token is enough, and no credential is sent; one's own stays one's own."""
+    """A good token is enough and no credential is sent; an own credential is kept."""
     allowed = _decide(Credentials(bearer=Secret(TOKEN)), COMPAT, central=central)
     assert isinstance(allowed, Allow)
     assert (allowed.mode, allowed.header, allowed.credential) == (Mode.CENTRALIZED, None, None)
@@ -571,7 +571,7 @@ def test_a_provider_that_takes_no_credential(central: str | None) -> None:
 
 
 def test_a_websocket_on_a_path_without_one() -> None:
-    """A token's owner learns that there is no WebSocket; a stranger learns nothing."""
+    """A token's owner learns that there is no WebSocket; any other client gets a 401."""
     route = replace(ANTHROPIC, supported=False, websocket_refused=True)
     credentials = Credentials(api_key=Secret(TOKEN))
     decision = decide(credentials, route, _token(), ALICE, _chosen(CENTRAL), allow_byok=True)
@@ -595,3 +595,19 @@ def test_what_another_envoy_leaves_to_authz(central: str | None) -> None:
         "x-ai-bridge-actor-id": "uuid-of-alice",
         "x-ai-bridge-actor-metadata-username": "alice",
     }
+
+
+def test_further_keys_where_the_route_retries() -> None:
+    """Only a centralized request on a route with retries gets further keys."""
+    other = FurtherKey(Secret("sk-ant-other-0123456789"), 1)
+    keys = ChosenKey(Secret(CENTRAL), 0, (other,))
+    plain = _decide(GOVERNED, central=keys)
+    assert isinstance(plain, Allow)
+    assert plain.further == ()
+    retried = _decide(GOVERNED, replace(ANTHROPIC, retries=True), central=keys)
+    assert isinstance(retried, Allow)
+    assert [one.key_index for one in retried.further] == [1]
+    own = replace(GOVERNED, api_key=Secret("sk-ant-own-0123456789"))
+    byok = _decide(own, replace(ANTHROPIC, retries=True), central=keys)
+    assert isinstance(byok, Allow)
+    assert (byok.mode, byok.further) == (Mode.BYOK, ())

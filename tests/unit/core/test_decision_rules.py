@@ -6,7 +6,7 @@ import pytest
 
 from authz.core.credentials import Credentials
 from authz.core.decision import decide
-from authz.core.decision_types import Allow, ChosenKey, Deny, Exhausted, Route
+from authz.core.decision_types import Allow, ChosenKey, Deny, Exhausted, Route, Unreadable
 from authz.core.groups import Group
 from authz.core.providers import PROVIDER_TYPES
 from authz.core.refusals import Reason
@@ -49,7 +49,7 @@ def _decide(
 def test_what_the_rules_allow_passes(
     rules: TokenRules, credentials: Credentials, route: Route
 ) -> None:
-    """A request within the rules is decided as it is without any."""
+    """A request within the rules gets the same decision as without rules."""
     without = _decide(make_rules(), credentials, route)
     within = _decide(rules, credentials, route)
     assert isinstance(without, Allow)
@@ -86,7 +86,7 @@ def test_what_the_rules_forbid_is_403(
 
 
 def test_a_limited_token_learns_nothing_of_the_keys() -> None:
-    """That the central keys rest is no matter of a token that may not use them."""
+    """A token that may not use the central keys does not learn that they rest."""
     denied = _decide(make_rules(None, ["byok"]), key=Exhausted(30))
     assert isinstance(denied, Deny)
     assert denied.reason is Reason.RULE_MODE
@@ -100,7 +100,7 @@ def test_what_leads_to_no_provider_has_no_rules() -> None:
 
 
 def test_where_an_own_credential_is_missing_the_401_stays() -> None:
-    """Without a central key a token for one's own credential is told which header to use."""
+    """Without a central key, a token for own credentials is told which header to use."""
     denied = _decide(make_rules(None, [Mode.BYOK]), key=None)
     assert isinstance(denied, Deny)
     assert denied.code == "credential_required"
@@ -133,7 +133,7 @@ def test_a_refusal_by_groups_names_them() -> None:
 
 
 def test_a_refusal_by_many_groups_stays_short() -> None:
-    """It names three groups, and counts the others."""
+    """The refusal names three groups and counts the others."""
     denied = _decide_for(tuple(Group(f"g{n}", NOTHING) for n in range(200)))
     assert isinstance(denied, Deny)
     assert "197 more" in denied.message
@@ -147,3 +147,48 @@ def test_a_group_that_allows_it_lets_it_pass() -> None:
     assert isinstance(allowed, Allow)
     assert isinstance(without, Allow)
     assert replace(allowed, identity=without.identity) == without
+
+
+_DELETE = (
+    'The request uses the key that you have stored for provider "anthropic". Delete it under '
+    "Provider keys on the gateway's page, or ask your administrator to run 'authz own-keys "
+    "remove anthropic --user a'. Then the company's key is used."
+)
+
+
+@pytest.mark.parametrize(
+    ("rules", "groups", "key", "allow_byok", "message"),
+    [
+        (None, ["central"], CENTRAL, True, f"limited to centralized. {_DELETE}"),
+        (["central"], None, CENTRAL, True, f"limited to centralized. {_DELETE}"),
+        (["central"], None, Exhausted(30), True, f"limited to centralized. {_DELETE}"),
+        (["central"], None, CENTRAL, False, f"(allow_byok: false). {_DELETE}"),
+        (["central"], None, None, True, "limited to centralized. Use another token."),
+        (None, ["central"], None, True, "limited to centralized. Ask your administrator."),
+        (None, None, None, False, "or ask your administrator to enable it."),
+        (["byok"], ["central"], CENTRAL, True, "limited to centralized. Ask your administrator."),
+    ],
+)
+@pytest.mark.parametrize("stored", [Secret("sk-ant-stored-0123456789"), Unreadable("a reason")])
+def test_a_refusal_of_a_stored_key_says_how_to_delete_it(
+    rules: list[str] | None,
+    groups: list[str] | None,
+    key: ChosenKey | Exhausted | None,
+    allow_byok: bool,
+    message: str,
+    stored: Secret | Unreadable,
+) -> None:
+    """The advice appears where the request would use the company's key without the stored one."""
+    token = parse(TOKEN)
+    assert token is not None
+    member = replace(
+        identity_of(TOKEN, "a"),
+        rules=make_rules(None, rules),
+        memberships=(Group("labs", make_rules(None, groups)),),
+    )
+    denied = decide(ALONE, ANTHROPIC, token, member, key, allow_byok=allow_byok, stored=stored)
+    assert isinstance(denied, Deny)
+    assert denied.status == 403
+    assert denied.message.endswith(message)
+    with_own = decide(OWN, ANTHROPIC, token, member, key, allow_byok=True, stored=stored)
+    assert isinstance(with_own, Allow) or "own-keys" not in with_own.message

@@ -26,22 +26,34 @@ _LABS = Group("labs", make_rules(["anthropic"], ["centralized"]))
 _OPENAI = Group("openai-only", make_rules(["openai"]))
 
 
-@given(_RULES, _GROUPS, st.sampled_from(Mode), st.booleans(), st.booleans())
+@given(_RULES, _GROUPS, st.sampled_from(Mode), *[st.booleans()] * 4)
 def test_the_explanation_is_the_decision(
-    rules: TokenRules, groups: list[Group], mode: Mode, allow_byok: bool, has_central: bool
+    rules: TokenRules,
+    groups: list[Group],
+    mode: Mode,
+    allow_byok: bool,
+    has_central: bool,
+    has_stored: bool,
+    sends_own: bool,
 ) -> None:
-    """It says "allowed" exactly where a request of this mode passes."""
+    """The explanation says "allowed" exactly if a request of this mode would pass."""
     gateway = replace(_GATEWAY, allow_byok=allow_byok, has_central=has_central)
-    answer = explain(Person("alice", None, tuple(groups)), Token("ci", rules), gateway, mode)
-    credentials = _OWN if mode is Mode.BYOK else _ALONE
+    keys = frozenset({"anthropic"} if has_stored else {"openai"})
+    person = Person("alice", None, tuple(groups), keys)
+    answer = explain(person, Token("ci", rules), gateway, mode)
+    # The user's own credential comes with the request or from the store.
+    credentials = _OWN if mode is Mode.BYOK and (sends_own or not has_stored) else _ALONE
     token = precheck(credentials, _ROUTE.type, allow_byok=allow_byok)
     if isinstance(token, Deny):
         assert not answer.allowed
         return
     identity = replace(identity_of(_TOKEN, "alice"), rules=rules, memberships=tuple(groups))
     key = ChosenKey(Secret("sk-ant-central")) if has_central else None
-    decision = decide(credentials, _ROUTE, token, identity, key, allow_byok=allow_byok)
-    assert answer.allowed == isinstance(decision, Allow)
+    stored = Secret("sk-ant-stored-0123456789") if has_stored else None
+    decision = decide(
+        credentials, _ROUTE, token, identity, key, allow_byok=allow_byok, stored=stored
+    )
+    assert answer.allowed == (isinstance(decision, Allow) and decision.mode is mode)
 
 
 @pytest.mark.parametrize(
@@ -82,6 +94,31 @@ def test_the_explanation_is_the_decision(
             Mode.BYOK,
             False,
             ("The gateway has no provider anthropic.", "No group of alice has rules."),
+        ),
+        (
+            Person("alice", stored_keys=frozenset({"anthropic"})),
+            None,
+            _GATEWAY,
+            Mode.CENTRALIZED,
+            False,
+            (
+                "alice has stored a key for anthropic, which the gateway uses instead of the "
+                "company's key: 'authz own-keys remove anthropic --user alice' deletes it.",
+                "No group of alice has rules.",
+                "The gateway has a credential for anthropic.",
+            ),
+        ),
+        (
+            Person("alice", stored_keys=frozenset({"anthropic"})),
+            None,
+            _GATEWAY,
+            Mode.BYOK,
+            True,
+            (
+                "No group of alice has rules.",
+                "The gateway allows own credentials (allow_byok: true).",
+                "alice has stored a key for anthropic.",
+            ),
         ),
         (
             Person("alice"),

@@ -44,7 +44,7 @@ def test_the_page_lists_envoys_refusals() -> None:
 
 def test_envoys_replies_are_in_the_table() -> None:
     """Envoy's configuration uses the codes of the table with their types, and all of Envoy's."""
-    replies = [mapper.to_dict() for mapper in (*local_replies().mappers, *tunnel_replies())]
+    replies = [mapper.to_dict() for mapper in (*local_replies(900).mappers, *tunnel_replies())]
     errors = [
         _error(reply) for reply in replies if "jsonFormat" in reply.get("bodyFormatOverride", {})
     ]
@@ -83,7 +83,7 @@ def test_rejected_tokens_look_the_same() -> None:
 
 @pytest.mark.parametrize("refusal", _BY_AUTHZ, ids=str)
 def test_a_message_needs_its_fields(refusal: Refusal) -> None:
-    """A field of a message takes any text as it is, and a missing field is an error."""
+    """A message takes any text for its fields, and a missing field is an error."""
     fields = [name for _, name, _, _ in string.Formatter().parse(refusal.message) if name]
     text = "{oops} %s"
     message = refuse(refusal.reason, dict.fromkeys(fields, text)).message

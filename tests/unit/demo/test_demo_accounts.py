@@ -1,4 +1,4 @@
-"""Which credentials the stand-in takes for right."""
+"""The credentials that the stand-in accepts."""
 
 import pytest
 
@@ -32,7 +32,7 @@ def accepted(accounts: Accounts, provider: str, value: str) -> str | None:
     ],
 )
 def test_lenient_accepts_the_shape(provider: str, value: str) -> None:
-    """Without a list of own keys, what is shaped like one of the provider's own passes."""
+    """Without a list of own keys, a value in the form of the provider's keys is accepted."""
     assert accepted(Accounts(), provider, value) == "byok"
 
 
@@ -51,7 +51,7 @@ def test_lenient_accepts_the_shape(provider: str, value: str) -> None:
     ],
 )
 def test_lenient_refuses_the_rest(provider: str, value: str) -> None:
-    """Another provider's shape, a short or folded value, and one that says wrong are refused."""
+    """Another provider's form, a short or joined value, and one with `wrong` in it are refused."""
     assert accepted(Accounts(), provider, value) is None
 
 
@@ -70,6 +70,15 @@ def test_strict_accepts_only_the_listed_keys() -> None:
     assert accepted(ACCOUNTS, "anthropic", CENTRAL["anthropic"]) == "centralized"
 
 
+def test_every_key_of_a_pool_is_central() -> None:
+    """The further keys of a provider are accepted as central, and nowhere else."""
+    further = {"anthropic": ("sk-ant-second-0123456789", "sk-ant-third-0123456789")}
+    accounts = Accounts(central=CENTRAL, further=further)
+    for value in (CENTRAL["anthropic"], *further["anthropic"]):
+        assert accepted(accounts, "anthropic", value) == "centralized"
+        assert accepted(accounts, "openai", value) is None
+
+
 @pytest.mark.parametrize("own", [None, frozenset({CENTRAL["openai"]})])
 def test_a_central_key_is_wrong_elsewhere(own: frozenset[str] | None) -> None:
     """A central key that leaks to another provider doesn't pass there as an own one."""
@@ -79,7 +88,7 @@ def test_a_central_key_is_wrong_elsewhere(own: frozenset[str] | None) -> None:
 
 
 def test_a_provider_without_a_central_key_has_none() -> None:
-    """An empty value never equals a central key that isn't there."""
+    """A provider without a central key does not accept an empty value."""
     assert accepted(Accounts(own=frozenset({""})), "copilot", "") is None
 
 
@@ -126,7 +135,7 @@ def test_where_the_credential_is_read(
 
 
 def test_ambiguous_is_refused() -> None:
-    """A right key that came twice is wrong."""
+    """A right key that was sent twice is refused."""
     twice = Presented("x-api-key", CENTRAL["anthropic"], ambiguous=True)
     assert ACCOUNTS.accept("anthropic", twice) is None
 

@@ -24,8 +24,8 @@ from authz.web.app import create_app
 from authz.web.own_store import OwnStore
 from authz.web.pages.app import create_pages
 from authz.web.pages.context import Pages
-from authz.web.pages.usage_rows import UsageRows
 from authz.web.sign_in import SignIn
+from authz.web.usage_rows import UsageRows
 from tests.support.browsing import Browser
 
 ORIGIN = "https://gateway.test"

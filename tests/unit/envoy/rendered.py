@@ -3,16 +3,13 @@
 import re
 from typing import Any
 
-import yaml
-
 from authz.config.settings import Config
-from authz.envoy.render import render
+from authz.envoy import render
 
 
 def rendered(**values: Any) -> dict[str, Any]:
     """Render a configuration with these keys of gateway.yaml."""
-    document: dict[str, Any] = yaml.safe_load(render(Config.model_validate(values)))
-    return document
+    return render.document(Config.model_validate(values))
 
 
 def listener(document: dict[str, Any]) -> dict[str, Any]:

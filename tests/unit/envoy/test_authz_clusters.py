@@ -8,7 +8,7 @@ import pytest
 from authz.envoy import filters
 from authz.identity.batch import LOOK_UP_SECONDS
 from tests.support.certificates import Authority
-from tests.unit.envoy.rendered import cluster, http_filter, rendered
+from tests.unit.envoy.rendered import cluster, http_filter, manager, rendered
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def _tcp(host: str, port: int) -> dict[str, Any]:
     ],
 )
 def test_the_only_one(grpc: str, address: dict[str, Any]) -> None:
-    """Checks go to where authz listens, over HTTP/2 as gRPC needs it."""
+    """Checks go to authz's address over HTTP/2, which gRPC needs."""
     found = cluster(rendered(authz={"grpc": grpc}), "authz")
     assert _addresses(found) == [address]
     assert found.get("type", "STATIC") == "STATIC"
@@ -49,7 +49,7 @@ def test_the_only_one(grpc: str, address: dict[str, Any]) -> None:
 
 
 def test_a_wildcard_is_asked_on_loopback() -> None:
-    """What listens on every address is asked on this machine."""
+    """An authz that listens on every address is asked on loopback."""
     document = rendered(authz={"grpc": "0.0.0.0:9001", "insecure": True, "http": "0.0.0.0:8081"})
     assert _addresses(cluster(document, "authz")) == [_tcp("127.0.0.1", 9001)]
     assert _addresses(cluster(document, "authz_http")) == [_tcp("127.0.0.1", 8081)]
@@ -120,13 +120,28 @@ def test_both_secrets_are_watched_files(tls: dict[str, str]) -> None:
 
 
 def test_only_tcp_is_watched() -> None:
-    """A Unix socket has one authz, which no health check could replace."""
+    """A Unix socket has no health checks, because there is no second authz behind it."""
     assert "health_checks" not in cluster(rendered(), "authz")
     assert "keepalive" not in str(cluster(rendered(), "authz"))
     found = cluster(rendered(authz={"grpc": "127.0.0.1:9001"}), "authz")
     (check,) = found["health_checks"]
     assert check["grpc_health_check"] == {}
     assert "connection_keepalive" in str(found["typed_extension_protocol_options"])
+
+
+def test_each_replica_is_told(tls: dict[str, str]) -> None:
+    """Each address has a cluster for refused keys, with health checks only if it is a name."""
+    hosts = ["127.0.0.1:9001", "Authz.example:9001"]
+    authz = {"grpc": "127.0.0.1:9001", "tls": tls}
+    document = rendered(authz=authz, envoy={"authz_grpc": hosts, "authz_http": ["127.0.0.1:8082"]})
+    logs = [
+        log["typed_config"]["common_config"]["grpc_service"]["envoy_grpc"]["cluster_name"]
+        for log in manager(document)["access_log"]
+        if log["name"].endswith("http_grpc")
+    ]
+    assert logs == ["authz_0", "authz_1"]
+    assert [bool(cluster(document, name).get("health_checks")) for name in logs] == [False, True]
+    assert _addresses(cluster(document, "authz_0")) == [_tcp("127.0.0.1", 9001)]
 
 
 def test_nothing_is_ejected() -> None:

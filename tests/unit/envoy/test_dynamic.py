@@ -31,8 +31,36 @@ def test_the_bootstrap_is_constant(tmp_path: Path) -> None:
     assert other.bootstrap != one.bootstrap
 
 
+_REPLICAS = {
+    "authz": {"grpc": "127.0.0.1:9001"},
+    "envoy": {"authz_grpc": ["127.0.0.1:9001", "127.0.0.1:9002"]},
+}
+_KEY, _KEYS = {"key": {"env": "A"}}, {"keys": [{"env": "A"}, {"env": "B"}]}
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "values"),
+    [
+        ([A], [{**A, **_KEYS}], {}),
+        ([A], [{**A, **_KEYS}], {"authz": {"workers": 2}, "revocation": {"end_streams": True}}),
+        ([A], [{**A, **_KEYS}], {"proxy": {"ca": {"cert_file": "ca.pem", "key_file": "key.pem"}}}),
+        ([A], [{**A, **_KEYS}], _REPLICAS),
+        ([A], [{**A, **_KEY}], {"budgets": {"strict": True}}),
+    ],
+    ids=["plain", "workers", "proxy", "replicas", "strict budgets"],
+)
+def test_what_a_provider_may_need_is_there(
+    tmp_path: Path, one: list[dict[str, Any]], two: list[dict[str, Any]], values: dict[str, Any]
+) -> None:
+    """A pool of keys, the first one too, and the first central key change no listener."""
+    before, after = _split(tmp_path, *one, **values), _split(tmp_path, *two, **values)
+    assert before.bootstrap == after.bootstrap
+    shared = before.listeners.keys() & after.listeners.keys()
+    assert all(before.listeners[name] == after.listeners[name] for name in shared)
+
+
 def test_a_changed_provider_has_another_cluster(tmp_path: Path) -> None:
-    """So an old route never leads to a new upstream; statistics go on under the same name."""
+    """A changed provider gets a new cluster that old routes don't use, and keeps its statistics."""
     one, two = _split(tmp_path, A, B), _split(tmp_path, {**A, "base_url": "https://x.test/"}, B)
     assert not set(one.of_provider["a"]) & set(two.of_provider["a"])
     assert one.of_provider["b"] == two.of_provider["b"]
@@ -46,8 +74,12 @@ def test_a_changed_provider_has_another_cluster(tmp_path: Path) -> None:
 
 
 def test_another_key_is_no_change_for_envoy(tmp_path: Path) -> None:
-    """Keys are authz's alone."""
-    assert _split(tmp_path, A) == _split(tmp_path, {**A, "key": {"env": "A_KEY"}})
+    """A changed key changes nothing for Envoy; a second key adds a cluster that retries."""
+    one = _split(tmp_path, {**A, **_KEY})
+    assert one == _split(tmp_path, {**A, "key": {"env": "A_KEY"}})
+    assert one == _split(tmp_path, {**A, **_KEYS, "retry_keys": False})
+    several = _split(tmp_path, {**A, **_KEYS})
+    assert not set(one.of_provider["a"]) & set(several.of_provider["a"])
 
 
 def test_content_of_the_ca_file_counts(tmp_path: Path) -> None:
@@ -81,7 +113,7 @@ def test_the_proxy(tmp_path: Path, behind: bool) -> None:
 
 
 def test_written_and_read(tmp_path: Path) -> None:
-    """What was written is read again, and the real Envoy takes the bootstrap and the whole."""
+    """Written parts are read back unchanged, and the real Envoy accepts bootstrap and whole."""
     parts = _split(tmp_path, A, B)
     write_parts(parts, tmp_path)
     read = read_parts(tmp_path)

@@ -16,8 +16,8 @@ TWO_ON_ONE_HOST = [
 CHATGPT = {"name": "chatgpt", "type": "openai", "base_url": "https://chatgpt.com/backend-api/codex"}
 
 
-def _routes(host: str, *providers: dict[str, Any]) -> list[dict[str, Any]]:
-    document = rendering.document(proxy={}, providers=list(providers))
+def _routes(host: str, *providers: dict[str, Any], **values: Any) -> list[dict[str, Any]]:
+    document = rendering.document(proxy={}, providers=list(providers), **values)
     listeners = document["static_resources"]["listeners"]
     (listener,) = [one for one in listeners if one["name"] == f"intercept_{host}"]
     manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
@@ -36,7 +36,7 @@ def _routes(host: str, *providers: dict[str, Any]) -> list[dict[str, Any]]:
     ],
 )
 def test_two_providers_on_one_host(method: str, path: str, provider: str, reverse: bool) -> None:
-    """Each has its own paths, whatever their order in the file."""
+    """Each provider has its own paths, whatever their order in the file."""
     providers = TWO_ON_ONE_HOST[::-1] if reverse else TWO_ON_ONE_HOST
     route = first(_routes(GOOGLE, *providers), method, path)
     assert route["route"]["cluster"] == f"provider_{provider}"
@@ -53,7 +53,7 @@ def test_two_providers_on_one_host(method: str, path: str, provider: str, revers
     ],
 )
 def test_the_rest_of_a_host_with_a_central_key(path: str, provider: str) -> None:
-    """It is for the user's own credential, of the provider whose path it lies below."""
+    """Other paths are for the own credential of the provider whose path they are below."""
     route = first(_routes(GOOGLE, *TWO_ON_ONE_HOST), "GET", path)
     assert route["route"]["cluster"] == f"provider_{provider}"
     told = facts(route)
@@ -63,7 +63,7 @@ def test_the_rest_of_a_host_with_a_central_key(path: str, provider: str) -> None
 
 @pytest.mark.parametrize("path", ["/x/../v1beta", "/v1beta/x%2Fy", "/v1beta/x%5cy", "/a%252fb"])
 def test_climbing_on_a_host_with_a_central_key(path: str) -> None:
-    """What could climb is served to nobody, and authz is still asked who it is."""
+    """A path that could climb is a 404 for everyone, and authz still checks the token."""
     route = first(_routes(GOOGLE, *TWO_ON_ONE_HOST), "GET", path)
     assert route["direct_response"] == {"status": 404}
     assert facts(route)["supported"] == "false"
@@ -75,7 +75,7 @@ def test_climbing_on_a_host_with_a_central_key(path: str) -> None:
     ids=["pool", "key"],
 )
 def test_no_central_key_reaches_the_rest(key: dict[str, Any]) -> None:
-    """A pool or a key counts for the listed paths only."""
+    """Central keys count for the listed paths only."""
     compat = {**CHATGPT, "type": "openai-compat", **key}
     route = first(_routes("chatgpt.com", compat), "GET", "/backend-api/wham/x")
     assert facts(route)["supported"] == "own"
@@ -88,7 +88,7 @@ def test_no_central_key_reaches_the_rest(key: dict[str, Any]) -> None:
     "beside", [[], [CHATGPT | {"name": "beside", "base_url": "https://chatgpt.com/other"}]]
 )
 def test_host_that_checks_no_credential(beside: list[dict[str, Any]]) -> None:
-    """Where a provider takes no credential, nobody checks an own one: the rest is a 404."""
+    """If a provider takes no credential, own ones are not checked, so the rest is a 404."""
     local = {**CHATGPT, "type": "openai-compat", "key": "none"}
     routes = _routes("chatgpt.com", local, *beside)
     route = first(routes, "GET", "/backend-api/wham/x")
@@ -98,7 +98,7 @@ def test_host_that_checks_no_credential(beside: list[dict[str, Any]]) -> None:
 
 
 def test_one_central_key_counts_for_the_host() -> None:
-    """Nothing of a host is open to a Coder token alone, on which any provider has a key."""
+    """If any provider has a key, other paths of the host need an own credential."""
     keyless = {key: value for key, value in TWO_ON_ONE_HOST[0].items() if key != "key"}
     found = _routes(GOOGLE, keyless, TWO_ON_ONE_HOST[1])
     for path in ("/v1beta/openai/files", "/v1beta/files"):
@@ -115,7 +115,7 @@ def test_one_central_key_counts_for_the_host() -> None:
     ],
 )
 def test_a_host_without_a_central_key(method: str, path: str) -> None:
-    """All of it passes as it came, and authz is told that no central key may go there."""
+    """Every path passes unchanged, and the route says that no central key may be used."""
     route = first(_routes("chatgpt.com", CHATGPT), method, path)
     assert route["route"]["cluster"] == "provider_chatgpt"
     assert "regex_rewrite" not in route["route"]
@@ -129,13 +129,13 @@ def test_a_host_without_a_central_key(method: str, path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/backend-api/x..y", "/backend-api/%252e%252e/x", "/a/..%25/b"])
 def test_climbing(path: str) -> None:
-    """What a server behind Envoy may take for a way out is not served there, neither."""
+    """A path that a server behind Envoy could read as climbing is not served there either."""
     assert "direct_response" in first(_routes("chatgpt.com", CHATGPT), "GET", path)
 
 
 @pytest.mark.parametrize("method", ["TRACE", "BREW"])
 def test_methods(method: str) -> None:
-    """Methods that no API has are not served."""
+    """Methods that no API uses are not served."""
     route = first(_routes("chatgpt.com", CHATGPT), method, "/backend-api/x")
     assert "direct_response" in route
 
@@ -167,3 +167,18 @@ def test_other_websockets(path: str) -> None:
     (route,) = [one for one in found if one["match"].get("safe_regex") == {"regex": "/.*"}][:1]
     assert route["match"]["headers"][0]["name"] == "upgrade"
     assert route["direct_response"] == {"status": 426}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "place"),
+    [
+        ("POST", "/backend-api/codex/responses", "body"),
+        ("POST", "/backend-api/settings", "unknown"),
+        ("GET", "/backend-api/settings", "none"),
+    ],
+)
+def test_rules_for_models_on_a_host(method: str, path: str, place: str) -> None:
+    """Rules also apply to a provider's own host, and refuse paths that its type does not list."""
+    models = {"rules": [{"deny": ["a"]}]}
+    route = first(_routes("chatgpt.com", CHATGPT, models=models), method, path)
+    assert facts(route)["model"] == place

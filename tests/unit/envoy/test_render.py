@@ -1,5 +1,6 @@
 """authz.envoy.render, and the filters and listener that it puts together."""
 
+import json
 import os
 import re
 import subprocess
@@ -17,6 +18,7 @@ from authz.core.header_names import (
     CREDENTIAL_HEADERS,
     REMOVED_HEADERS,
     REMOVED_PREFIXES,
+    SESSION_HEADERS,
 )
 from authz.envoy import render as rendering
 from authz.envoy.binary import validate
@@ -31,6 +33,7 @@ CONFIGURATIONS: tuple[dict[str, Any], ...] = (
         "proxy": {"ca": {"cert_file": "ca.pem", "key_file": "key.pem"}},
         "cors": {"origins": ["*"]},
         "tracing": {"otlp": "http://127.0.0.1:4317"},
+        "usage": {"tags": True},
     },
 )
 A_KEY = "sk-ant-api03-0123456789abcdef"
@@ -79,8 +82,20 @@ def test_envoy_accepts_the_dump() -> None:
             ]
         },
         {"envoy": {"admin": "127.0.0.1:9901", "drain_timeout": 0, "max_connections": 1}},
+        {
+            "providers": [
+                {
+                    "name": "slow",
+                    "type": "openai",
+                    "base_url": "https://api.openai.com/v1/",
+                    "first_byte_timeout": "10m",
+                    "idle_timeout": "10m",
+                    "outlier_detection": {},
+                }
+            ]
+        },
     ],
-    ids=["defaults", "TCP", "no provider", "other providers", "admin"],
+    ids=["defaults", "TCP", "no provider", "other providers", "admin", "slow provider"],
 )
 def test_envoy_accepts_what_is_rendered(values: dict[str, object], tmp_path: Path) -> None:
     """The real Envoy validates every kind of configuration."""
@@ -98,11 +113,11 @@ def test_no_key_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_authz_is_asked_before_anything_leaves(document: dict[str, Any]) -> None:
-    """The order of the filters: request id, ask authz, clean the headers, usage, route.
+    """The filters have this order: request id, ask authz, clean the headers, usage, route.
 
-    What delays anonymous requests is off, except on the routes without a check.
-    What changes a provider's answer to a WebSocket is off, except on the routes of WebSockets.
-    What removes cookies is on, except on the routes of the API and the pages.
+    The filter that delays anonymous requests is off, except on the routes without a check.
+    The filter that changes answers to WebSockets is off, except on the routes of WebSockets.
+    The filter that removes cookies is on, except on the routes of the API and the pages.
     """
     filters = manager(document)["http_filters"]
     names = [one["name"].rpartition(".")[2] for one in filters]
@@ -148,7 +163,7 @@ def test_what_fails_is_refused(document: dict[str, Any]) -> None:
 
 
 def test_the_removal_list(document: dict[str, Any]) -> None:
-    """What belongs to Coder or the gateway is removed; credentials are left to authz."""
+    """Headers of Coder or the gateway are removed; credentials are left to authz."""
     rules = [
         rule["remove_on_match"]["key_matcher"]["safe_regex"]["regex"]
         for name in ("header_mutation", "header_mutation.session")
@@ -166,6 +181,16 @@ def test_the_removal_list(document: dict[str, Any]) -> None:
     assert not any(map(is_removed, left))
 
 
+def test_session_ids_are_removed_on_every_listener() -> None:
+    """With ``usage.tags`` session ids are removed at the gateway and at the proxy's hosts."""
+    provider = {"name": "one", "type": "openai", "base_url": "https://one.test/v1"}
+    text = json.dumps(rendered(usage={"tags": True}, proxy={}, providers=[provider]))
+    chains = text.count('"name": "envoy.filters.http.header_mutation.session"')
+    assert chains == 2
+    for name in SESSION_HEADERS:
+        assert text.count(f"|{name}") == chains
+
+
 def test_answers_lose_what_is_about_another_host(document: dict[str, Any]) -> None:
     """Cookies and the offer of HTTP/3 are the provider's own; the API and the pages set one."""
     for name, removed in (
@@ -177,7 +202,7 @@ def test_answers_lose_what_is_about_another_host(document: dict[str, Any]) -> No
 
 
 def test_the_text_is_the_document() -> None:
-    """Order, comments, names for what repeats and lines change nothing of what Envoy reads."""
+    """The order, comments, anchors and line breaks of the text do not change the document."""
     for values in CONFIGURATIONS:
         config = Config.model_validate(values)
         assert yaml.safe_load(render(config)) == rendering.document(config)
@@ -188,12 +213,12 @@ def test_the_text_is_for_readers() -> None:
     lines = DUMP.read_text().splitlines()
     numbers = [line.split()[1] for line in lines if re.match(r" *# \d\.", line)]
     assert numbers == ["1.", "2.", "3.", "4.", "5.", "6.", "7."]
-    assert len(lines) < 1200
+    assert len(lines) < 1350
     assert not any("mark" in line and "comment" in line for line in lines)
 
 
 def test_every_cluster_that_is_named_exists() -> None:
-    """Envoy does not verify it in the matcher tree, in spite of `validate_clusters`."""
+    """Each named cluster exists, which `validate_clusters` does not check in the matcher tree."""
     for values in CONFIGURATIONS:
         static = rendered(**values)["static_resources"]
         named = set(re.findall(r"'cluster': '([^']+)'", str(static["listeners"])))
@@ -202,7 +227,7 @@ def test_every_cluster_that_is_named_exists() -> None:
 
 
 def test_the_listener_is_hardened(document: dict[str, Any]) -> None:
-    """The limits of an edge proxy, and paths in one form only."""
+    """The listener has the limits of an edge proxy, and normalizes paths."""
     config = manager(document)
     assert config["use_remote_address"] is True
     assert config["normalize_path"] is True
@@ -232,7 +257,7 @@ def test_settings_reach_envoy() -> None:
 
 
 def test_memory_has_a_limit() -> None:
-    """Short of it Envoy gives memory back, then refuses requests, and connections last."""
+    """With little memory left Envoy frees some, then refuses requests, and last connections."""
     manager = rendered(envoy={"max_heap_mib": 64, "max_checks": 9})["overload_manager"]
     assert int(manager["resource_monitors"][0]["typed_config"]["max_heap_size_bytes"]) == 64 << 20
     thresholds = [
@@ -244,8 +269,17 @@ def test_memory_has_a_limit() -> None:
     assert [value for _, value in thresholds] == sorted(value for _, value in thresholds)
 
 
+def test_both_formats_of_the_access_log_have_the_same_fields(document: dict[str, Any]) -> None:
+    """The log of usual requests and that of all others differ in no name."""
+    logs = [log["typed_config"] for log in manager(document)["access_log"]]
+    usual, others = (log["log_format"]["json_format"] for log in logs if "log_format" in log)
+    assert [*usual] == [*others]
+    assert usual["decision"] == "allow"
+    assert usual["reason"] is None
+
+
 def test_the_access_log_has_no_credential(document: dict[str, Any]) -> None:
-    """No header that may hold one is logged, nor the query."""
+    """The access log has neither a header that may hold a credential nor the query."""
     log = str(manager(document)["access_log"]).lower()
     for name in CREDENTIAL_HEADERS:
         assert f"%req({name}" not in log

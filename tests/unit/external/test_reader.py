@@ -24,7 +24,12 @@ from authz.check import ext_authz
 from authz.check.authorizer import MAX_IN_PROGRESS, Authorizer
 from authz.check.ext_authz import BadCheck, metadata_of
 from authz.check.readers import UnboundCheck
-from authz.core.header_names import CREDENTIAL_HEADERS, REMOVED_HEADERS, REMOVED_PREFIXES
+from authz.core.header_names import (
+    CREDENTIAL_HEADERS,
+    REMOVED_HEADERS,
+    REMOVED_PREFIXES,
+    SESSION_HEADERS,
+)
 from authz.errors import IdentityUnavailable
 from authz.external.causes import Cause
 from authz.keys.pool import KeyPool
@@ -236,7 +241,7 @@ def test_refusals_in_the_providers_format() -> None:
 
 
 def test_unreadable_checks() -> None:
-    """What is no check at all is a 503 that every Envoy can read."""
+    """A message that is not a check gets a 503 that every Envoy can read."""
     for message in (b"\xff", b"garbage", b""):
         assert status_of(message) == 503
 
@@ -304,6 +309,18 @@ def test_removed_headers_are_those_of_our_own_envoy() -> None:
             assert sum(bool(re.fullmatch(pattern, name)) for pattern in patterns) >= 2
 
 
+@pytest.mark.parametrize("is_on", [True, False])
+def test_session_ids_are_removed_where_they_are_recorded(is_on: bool) -> None:
+    """With ``usage.tags`` the provider does not get the session ids, as behind our own Envoy."""
+    usage = {"tags": is_on}
+    headers = [("x-api-key", TOKEN), *((name, "some-session") for name in SESSION_HEADERS)]
+    response = answer(ask(external_question(headers), _authorizer(usage=usage)))
+    assert (set(SESSION_HEADERS) <= set(response.ok_response.headers_to_remove)) is is_on
+    assert ("session" in response.dynamic_metadata.fields) is is_on
+    whole = json.dumps(rendered(usage=usage))
+    assert all((f"|{name}" in whole) is is_on for name in SESSION_HEADERS)
+
+
 def test_what_stays() -> None:
     """Headers of the client's request to the model stay."""
     names = ["anthropic-version", "anthropic-beta", "user-agent", "accept", "x-stainless-lang"]
@@ -331,7 +348,7 @@ def test_trace_headers() -> None:
 
 
 def test_actor_headers_and_compression() -> None:
-    """Where the settings say so, authz sets the user's headers and removes Accept-Encoding."""
+    """If so configured, authz sets the user's headers and removes Accept-Encoding."""
     headers = [
         ("x-api-key", TOKEN),
         ("x-ai-bridge-actor-id", "forged"),
@@ -491,7 +508,7 @@ _LISTED = {
 
 @given(_QUESTIONS)
 def test_an_allow_needs_everything(asked: dict[str, Any]) -> None:
-    """No allow without every header, a binding, and a path and method that the type lists."""
+    """An allow requires every header, a binding, and a path and method that the type lists."""
     if not allows(ask(external_question(**asked))):
         return
     assert asked["without"] == []
@@ -507,7 +524,7 @@ def test_an_allow_needs_everything(asked: dict[str, Any]) -> None:
 
 @given(st.binary(max_size=200))
 def test_any_bytes(message: bytes) -> None:
-    """No random bytes are an allow, and none raise anything but the two known errors."""
+    """No random bytes are allowed, and they raise only the two known errors."""
     assert not allows(ask(message))
     reader = external_reader()
     reader.is_external(message)

@@ -38,7 +38,7 @@ class Slow:
 
 
 async def settle() -> None:
-    """Let everything happen that can happen without waiting."""
+    """Let everything run that can run without waiting."""
     for _ in range(12):
         await asyncio.sleep(0)
 
@@ -104,7 +104,7 @@ async def test_size_and_concurrency_are_bounded() -> None:
 
 
 async def test_waiting_is_bounded() -> None:
-    """One key too many is refused at once; one that waits already may be asked for again."""
+    """One key too many is refused at once; a key that is already waiting can be asked for again."""
     slow = Slow()
     batcher = Batcher(slow, concurrency=1, max_waiting=2)
     asked = [asyncio.create_task(batcher.get("A"))]
@@ -119,8 +119,21 @@ async def test_waiting_is_bounded() -> None:
     assert await asyncio.gather(*asked) == ["found A", "found B", "found C", "found B"]
 
 
+async def test_many_callers_share_a_timer() -> None:
+    """After the time limit, nothing remains of callers that got their answer."""
+    slow = Slow()
+    batcher = Batcher(slow, concurrency=1, seconds=0.05)
+    asked = [asyncio.create_task(batcher.get(f"{number}")) for number in range(100)]
+    await settle()
+    slow.end(0)
+    assert len(await asyncio.gather(*asked)) == 100
+    while batcher._ends:  # noqa: ASYNC110 - it ends by itself
+        await asyncio.sleep(0.01)
+    assert batcher._timer is None
+
+
 async def test_a_slow_look_up_is_given_up() -> None:
-    """Callers and look-ups wait no longer than they may, and the next ones get through."""
+    """Callers and look-ups time out, and the next ones still get through."""
     slow = Slow()
     batcher = Batcher(slow, concurrency=1, seconds=0.3)
     with pytest.raises(IdentityUnavailable, match="took too long"):
@@ -154,7 +167,7 @@ async def test_nobody_is_looked_up_for_callers_who_left() -> None:
 
 
 async def test_a_cancelled_caller_cancels_nobody_else() -> None:
-    """Whoever shares a look-up with a caller who leaves still gets the answer."""
+    """A caller that shares a look-up with a cancelled caller still gets the answer."""
     slow = Slow()
     batcher = Batcher(slow)
     leaves, stays = (asyncio.create_task(batcher.get("A")) for _ in range(2))
@@ -192,7 +205,7 @@ async def test_errors_reach_every_caller(error: Exception, text: str) -> None:
 
 @pytest.mark.parametrize("is_answered", [True, False])
 async def test_a_long_queue_is_no_outage(is_answered: bool) -> None:
-    """Who waits too long meets an outage only if the source has answered nobody meanwhile."""
+    """A caller that times out sees an outage only if the source answered no look-up meanwhile."""
     slow = Slow()
     batcher = Batcher(slow, concurrency=1, max_batch=1, seconds=0.2)
     tasks = [asyncio.create_task(batcher.get(key)) for key in "AB"]
@@ -211,7 +224,7 @@ async def test_a_long_queue_is_no_outage(is_answered: bool) -> None:
 
 
 async def test_an_error_that_nobody_waits_for_is_silent() -> None:
-    """When all callers have left, a failing look-up is not reported as an unfetched exception."""
+    """A failing look-up whose callers have all left is not reported as an unretrieved exception."""
     reports: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
     slow = Slow()

@@ -119,6 +119,17 @@ async def test_documents_that_can_not_be_used(issuer: Issuer, server: IssuerServ
             await fresh.verify(Secret(server.sign()), AUDIENCE)
 
 
+async def test_a_private_ca_that_is_not_configured(server: IssuerServer) -> None:
+    """The error of the first and of each later JWT names the setting that is missing."""
+    issuer = Issuer(server.url)
+    try:
+        for _ in range(2):
+            with pytest.raises(IssuerUnavailable, match=r"refused: .* \(ca_file names"):
+                await issuer.verify(Secret(server.sign()), AUDIENCE)
+    finally:
+        await issuer.close()
+
+
 async def test_metadata_of_another_issuer(issuer: Issuer, server: IssuerServer) -> None:
     """Metadata that names another issuer, or keys without TLS, are refused."""
     for changed in (

@@ -46,9 +46,12 @@ async def test_a_token_for_a_job(any_endpoint: Endpoint) -> None:
 
 
 async def test_the_other_grant(endpoint: Endpoint) -> None:
-    """RFC 7523 works with the same JWT, and each exchange makes a token of its own."""
+    """RFC 7523 works with the same JWT, and each exchange makes a token of its own.
+
+    A newline after the JWT, as in a file, does no harm.
+    """
     text = endpoint.server.sign(**GITHUB)
-    first = await endpoint.post(grant_type=JWT_BEARER, assertion=text)
+    first = await endpoint.post(grant_type=JWT_BEARER, assertion=f"{text}\n")
     second = await endpoint.post(grant_type=JWT_BEARER, assertion=text)
     assert first.status_code == second.status_code == 200
     assert first.json()["access_token"] != second.json()["access_token"]

@@ -22,8 +22,8 @@ from authz.web.app import create_app
 from authz.web.own_store import OwnStore
 from authz.web.pages.app import create_pages
 from authz.web.pages.context import Pages
-from authz.web.pages.usage_rows import UsageRows
 from authz.web.sign_in import SignIn
+from authz.web.usage_rows import UsageRows
 from tests.support.browsing import Browser, Parsed
 from tests.support.certificates import Authority
 from tests.support.openid import CLIENT_ID, CLIENT_SECRET, OpenIdProvider, openid_provider
@@ -190,7 +190,7 @@ async def gateway(
 async def any_gateway(
     store_url: str, tmp_path: Path, authority: Authority, openid: OpenIdProvider
 ) -> AsyncIterator[Gateway]:
-    """The same on a store of each kind, for the groups dev and admins and for example.com."""
+    """A gateway on a store of each kind, for the groups dev and admins and for example.com."""
     settings = {
         "url": ORIGIN,
         "oidc": [

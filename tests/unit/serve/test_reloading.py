@@ -15,7 +15,8 @@ from authz.core.decision_types import ChosenKey
 from authz.errors import ConfigError, IdentityUnavailable
 from authz.keys import exec_key
 from authz.keys.command import Command
-from authz.keys.pool import KeyPool, Requester
+from authz.keys.pool import KeyPool
+from authz.keys.refusal import Requester
 from authz.metrics import Metrics
 from authz.secret import Secret
 from authz.serve.reloading import Reloadable
@@ -28,7 +29,7 @@ OWN = "sk-ant-own-0123456789abcdef"
 
 
 class Service:
-    """A service whose next configuration the test says."""
+    """A service whose next configuration the test sets."""
 
     def __init__(self, folder: Path, **values: Any) -> None:
         self.folder = folder
@@ -94,7 +95,7 @@ async def test_the_old_one_is_forgotten(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 async def test_byok_counts_at_once(tmp_path: Path) -> None:
-    """Switched off, it is off for the routes of before as well."""
+    """Switching BYOK off counts at once, for the previous configuration's routes as well."""
     service = Service(tmp_path)
     assert await service.sent("https://one.test/", OWN) == OWN
     await service.reload(service.config("https://two.test/", "two", allow_byok=False))
@@ -104,14 +105,34 @@ async def test_byok_counts_at_once(tmp_path: Path) -> None:
 
 
 async def test_another_key_in_the_same_place(tmp_path: Path) -> None:
-    """What both configurations know is answered as the new one says, from the next request on."""
+    """A route of both configurations is answered as in the new one, from the next request on."""
     service = Service(tmp_path)
     await service.reload(service.config(key="two"))
     assert await service.sent("https://one.test/") == "sk-ant-central-two-0123456789"
 
 
+async def test_pools_tell_of_their_end_after_a_reload(tmp_path: Path) -> None:
+    """The pools of a new configuration notify the same function as those of the first one."""
+    told: list[tuple[str, int, float]] = []
+    service = Service(tmp_path)
+    first = Reloadable(
+        service.config(),
+        service._load,
+        service.source,
+        service.metrics,
+        on_exhausted=lambda *values: told.append(values),
+    )
+    service.next = service.config("https://two.test/", "two")
+    for name in ("one", "two"):
+        pool = first.pools["a"]
+        assert pool.on_exhausted is not None
+        pool.on_exhausted(name, 1, 1.0)
+        await first.reload()
+    assert [name for name, *_ in told] == ["one", "two"]
+
+
 async def test_external_gateways(tmp_path: Path) -> None:
-    """Their requests follow the new providers; without its secret a reload changes nothing."""
+    """External gateways use the new providers; without its secret a reload changes nothing."""
     secret = tmp_path / "secret"
     secret.write_text("s" * 32)
     route = {"httproute": "ai/a", "path": "/a", "provider": "a"}
@@ -143,10 +164,11 @@ async def test_external_gateways(tmp_path: Path) -> None:
     [
         (ConfigError(["providers: wrong", "listen: wrong"]), ["providers: wrong", "listen: wrong"]),
         ({"identity": "sqlite:///./other.db"}, ["identity: needs a restart"]),
+        ({"prices": {"books": {"a": "anthropicc"}}}, None),
         ({"url": "https://two.test/", "unreadable": True}, None),
         (RuntimeError("sk-ant-secret"), None),
     ],
-    ids=["wrong", "restart", "key file", "bug"],
+    ids=["wrong", "restart", "prices", "key file", "bug"],
 )
 async def test_the_last_good_one_is_kept(
     tmp_path: Path, broken: Exception | dict[str, Any], why: list[str] | None
@@ -175,8 +197,16 @@ async def test_the_last_good_one_is_kept(
     assert "authz_config_last_reload_successful 1.0" in service.metrics.text().decode()
 
 
+async def test_prices_can_be_reloaded(tmp_path: Path) -> None:
+    """Prices take effect with a reload, as their change says."""
+    service = Service(tmp_path)
+    line = await service.reload(service.config(prices={"unpriced": "refuse"}))
+    assert line["event"] == "configuration reloaded"
+    assert "prices is now" in line["changes"]
+
+
 async def test_envoys_settings_are_not_authz_s(tmp_path: Path) -> None:
-    """A change of what concerns Envoy alone keeps authz from nothing."""
+    """A changed setting that concerns only Envoy does not keep authz from reloading."""
     service = Service(tmp_path)
     line = await service.reload(
         service.config("https://two.test/", "two", envoy={"max_connections": 5})
@@ -185,7 +215,7 @@ async def test_envoys_settings_are_not_authz_s(tmp_path: Path) -> None:
 
 
 async def test_resting_keys_rest_on(tmp_path: Path) -> None:
-    """A pool whose keys are the same is the same pool, and a changed provider's a new one."""
+    """A pool with the same keys is kept, and a changed provider gets a new one."""
     service = Service(tmp_path)
 
     def pool() -> KeyPool:
@@ -269,3 +299,36 @@ async def test_a_pool_with_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyP
     await _until(lambda: exec_key.shared_outputs().get(first) is None)
     service.reloadable.stop()
     service.reloadable.join()
+
+
+async def test_a_pool_that_is_gone_shows_no_cooldown(tmp_path: Path) -> None:
+    """A cooldown survives only a reload with the same keys, in the pool and in the metric."""
+
+    def config(*names: str, byok: bool = True) -> Config:
+        keys = [{"file": str(tmp_path / name)} for name in names]
+        for name in names:
+            (tmp_path / name).write_text(f"sk-ant-{name}-0123456789")
+        provider = {"name": "a", "type": "anthropic", "base_url": "https://one.test/", "keys": keys}
+        return Config.model_validate({"providers": [provider], "allow_byok": byok})
+
+    def shown() -> set[int]:
+        cooldowns = service.metrics.cooldowns().items()
+        return {key for (_, key), one in cooldowns if one.end}
+
+    service = Service(tmp_path)
+    await service.reload(config("first", "second"))
+    old = service.reloadable.pools["a"]
+    old.refused(0, Secret("sk-ant-first-0123456789").hint, 429, "600", Requester())
+    assert shown() == {0}
+    await service.reload(config("first", "second", byok=False))
+    assert service.reloadable.pools["a"] is old
+    assert shown() == {0}
+    await service.reload(config("first", "third"))
+    assert service.reloadable.pools["a"] is not old
+    assert shown() == set()
+    new = service.reloadable.pools["a"]
+    new.refused(1, Secret("sk-ant-third-0123456789").hint, 429, "600", Requester())
+    old.refused(0, Secret("sk-ant-first-0123456789").hint, 429, "900", Requester())
+    assert shown() == {1}
+    await service.reload(service.config())
+    assert shown() == set()
