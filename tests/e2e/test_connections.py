@@ -83,17 +83,20 @@ def _metric(gateway: Parts, name: str) -> float:
     return sum(map(float, found))
 
 
-def _wait_for_rows(gateway: Parts, token: str) -> None:
-    """Send a request, and wait until it and earlier ones have rows or were dropped."""
+def _wait_for_rows(gateway: Parts, postgres: PostgresServer, token: str) -> None:
+    """Send a request, and wait until it has a row, and earlier ones have one or were dropped."""
+    rows = f"SELECT count(*) FROM usage_entries WHERE token_id = '{token[:10]}'"  # noqa: S608
+    before = postgres.sql(_DATABASE, rows)
+    assert _post(gateway, token) == 200
+    # Envoy has one thread here, so its records come in the order of the requests.
+    wait_until(lambda: postgres.sql(_DATABASE, rows) != before, what="the row")
+
+
+def _is_queue_empty(gateway: Parts) -> bool:
+    """Return whether each request that authz knows of has a row or was dropped."""
     names = ("authz_usage_written_total", "authz_usage_dropped_total")
     recorded = _metric(gateway, "authz_usage_requests_total")
-    assert _post(gateway, token) == 200
-
-    def has_all() -> bool:
-        now = _metric(gateway, "authz_usage_requests_total")
-        return now > recorded and now <= sum(_metric(gateway, name) for name in names)
-
-    wait_until(has_all, what="written rows")
+    return recorded <= sum(_metric(gateway, name) for name in names)
 
 
 def _limit(postgres: PostgresServer, connections: int) -> None:
@@ -146,7 +149,7 @@ def test_without_a_connection_for_usage_requests_pass(
 ) -> None:
     """Without a connection for usage, the log names the cure and rows are written afterwards."""
     token = gateway.create_token("bob", timedelta(hours=1))
-    _wait_for_rows(gateway, token)
+    _wait_for_rows(gateway, postgres, token)
     written = _metric(gateway, "authz_usage_written_total")
     writer = _usage_writer(gateway, postgres, token)
     wait_until(lambda: _metric(gateway, "authz_usage_written_total") == written + 1, what="the row")
@@ -224,7 +227,7 @@ def test_a_transaction_that_takes_too_long_refuses_a_check(
 def test_usage_rows_above_the_bound_are_counted(gateway: Parts, postgres: PostgresServer) -> None:
     """All requests pass while the table is locked, and the metric counts rows beyond the queue."""
     token = gateway.create_token("bob", timedelta(hours=1))
-    _wait_for_rows(gateway, token)
+    _wait_for_rows(gateway, postgres, token)
     dropped = _metric(gateway, "authz_usage_dropped_total")
     with _in_transaction(postgres, "LOCK TABLE usage_entries"):
         with ThreadPoolExecutor(8) as pool:
@@ -232,5 +235,7 @@ def test_usage_rows_above_the_bound_are_counted(gateway: Parts, postgres: Postgr
         wait_until(
             lambda: _metric(gateway, "authz_usage_dropped_total") >= dropped + 10, what="the metric"
         )
-    _wait_for_rows(gateway, token)
+    # Until then the queue is full, and would drop the next row too.
+    wait_until(lambda: _is_queue_empty(gateway), what="the rows of the queue")
+    _wait_for_rows(gateway, postgres, token)
     assert _metric(gateway, "authz_usage_dropped_total") == dropped + 10

@@ -102,6 +102,7 @@ def test_after_all_keys(running: Pair) -> None:
     assert (first.all("openai-organization"), first.all("openai-project")) == (["org-primary"], [])
     assert (third.all("openai-organization"), third.all("openai-project")) == ([], ["backup"])
     assert not any(name.startswith("x-envoy") for name, _ in third.headers)
+    wait_until(lambda: "central key on cooldown" in running.stderr, 10, "the first key's cooldown")
     assert _ask(running, "bob", "primary").status_code == 200
     assert _seen(running) == [keys[1], AT_BACKUP]
     wait_until(lambda: "all central keys on cooldown" in running.stderr, 5, "the pool exhausted")

@@ -100,7 +100,7 @@ def test_an_allowed_request_is_one_trace(traced: Pair, token: str, collected: Co
         assert span.attributes["authz.mode"] == "centralized"
         assert span.attributes["authz.user_id"]
     assert root.attributes["http.status_code"] == "200"
-    assert f'"trace_id":"{root.trace.hex()}"' in traced.stdout
+    wait_until(lambda: f'"trace_id":"{root.trace.hex()}"' in traced.stdout, 15, "the line")
 
 
 def test_a_refusal_says_why(traced: Pair, collected: Collector) -> None:
