@@ -40,13 +40,11 @@ HEADERS_TOO_LARGE = (
 
 CANNOT_SERVE = "The gateway can't serve this request."
 
-ROUTE_METADATA = "authz"
-"""The place in a route's metadata of what these texts say about it. Routes change while Envoy runs,
-and its own answers do not."""
-_ROUTE = f"xds.route_metadata.filter_metadata.{ROUTE_METADATA}"
-CLUSTER_METADATA = "authz"
-"""The same place in the metadata of a cluster with outlier detection."""
-_CLUSTER = f"xds.cluster_metadata.filter_metadata.{CLUSTER_METADATA}"
+FACTS_NAMESPACE = "authz"
+"""The namespace, in the metadata of a route or cluster, of the facts that these texts quote. Routes
+and clusters change while Envoy runs, and its local replies do not."""
+_ROUTE = f"xds.route_metadata.filter_metadata.{FACTS_NAMESPACE}"
+_CLUSTER = f"xds.cluster_metadata.filter_metadata.{FACTS_NAMESPACE}"
 
 IS_SILENT = (
     'response.code == 504 && (response.code_details == "upstream_per_try_timeout" || '
@@ -57,8 +55,8 @@ IS_EJECTED = (
     f"has({_CLUSTER}.retry_after)"
 )
 """Envoy has the same details for a host without an address."""
-RETRY_AFTER_EJECTION = f"%METADATA(CLUSTER:{CLUSTER_METADATA}:retry_after)%"
-_EJECTED_PROVIDER = f"%METADATA(CLUSTER:{CLUSTER_METADATA}:provider)%"
+RETRY_AFTER_EJECTION = f"%METADATA(CLUSTER:{FACTS_NAMESPACE}:retry_after)%"
+_EJECTED_PROVIDER = f"%METADATA(CLUSTER:{FACTS_NAMESPACE}:provider)%"
 
 _REFUSED: Sequence[tuple[str, str]] = (
     ("headers_too_large", HEADERS_TOO_LARGE),

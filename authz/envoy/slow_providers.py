@@ -23,7 +23,7 @@ from envoy_data_plane.envoy.type.v3 import Percent
 from authz.config import outliers
 from authz.config.settings import Provider
 from authz.envoy.packing import struct
-from authz.envoy.reply_texts import CLUSTER_METADATA, ROUTE_METADATA
+from authz.envoy.reply_texts import FACTS_NAMESPACE
 
 
 def limit_waits(
@@ -55,7 +55,7 @@ def limit_waits(
         action.idle_timeout = timedelta(seconds=provider.idle_timeout)
         facts["idle_timeout"] = str(provider.idle_timeout)
     if facts:
-        route.metadata = Metadata(filter_metadata={ROUTE_METADATA: struct(facts)})
+        route.metadata = Metadata(filter_metadata={FACTS_NAMESPACE: struct(facts)})
 
 
 def detect_outliers(
@@ -77,7 +77,7 @@ def detect_outliers(
     """
     # A route may send a try to the cluster of a fallback provider, so the cluster has these facts.
     facts = {"provider": name, "retry_after": str(settings.retry_after)}
-    cluster.metadata = Metadata(filter_metadata={CLUSTER_METADATA: struct(facts)})
+    cluster.metadata = Metadata(filter_metadata={FACTS_NAMESPACE: struct(facts)})
     ejection = timedelta(seconds=settings.ejection_time)
     cluster.outlier_detection = OutlierDetection(
         interval=timedelta(seconds=settings.interval),
