@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from authz.errors import StartError
@@ -25,6 +25,8 @@ class Child:
         command: program and arguments, without secrets, since every user can list them.
         environ: the child's environment; None for the parent's.
         keep: file descriptors that stay open in the child.
+        blocked: signals that the child starts with blocked. They wait until it has a handler and
+            unblocks them, in place of ending it.
 
     Raises:
         StartError: the program can't be started.
@@ -36,8 +38,11 @@ class Child:
         command: Sequence[str | Path],
         environ: Mapping[str, str] | None = None,
         keep: Sequence[int] = (),
+        blocked: Collection[signal.Signals] = (),
     ) -> None:
         self.name = name
+        # A child inherits the mask of the thread that starts it.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
         try:
             self._process = subprocess.Popen(
                 command,
@@ -49,6 +54,8 @@ class Child:
             )
         except OSError as error:
             raise StartError(f"{name} can't be started: {error.strerror}") from None
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     @property
     def pid(self) -> int:

@@ -132,6 +132,8 @@ async def _start(
     # A SIGHUP before this process can reload may mean that ``config`` is old already.
     early_reload = asyncio.Event()
     loop.add_signal_handler(signal.SIGHUP, early_reload.set)
+    # The parent of several workers starts them with it blocked.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])
     make_leaves(config)
     write_secrets(config)
     metrics = Metrics()
@@ -247,6 +249,10 @@ async def _start(
         config, _address(config, worker), reloadable, records, traces, watched
     )
 
+    loop.add_signal_handler(signal.SIGHUP, reloadable.reload_soon)
+    if early_reload.is_set():
+        # Before the first check, because Envoy may have the routes of the new one by now.
+        await reloadable.reload()
     await grpc_server.start()
     usage.start()
     parts.push_async_callback(_stop_checks, grpc_server, usage)
@@ -257,9 +263,6 @@ async def _start(
     notices.start(parts)
     reloadable.start()
     parts.callback(reloadable.stop)
-    loop.add_signal_handler(signal.SIGHUP, reloadable.reload_soon)
-    if early_reload.is_set():
-        reloadable.reload_soon()
     if notifier.is_on:
         parts.callback(asyncio.create_task(_tell_ready(source, notifier)).cancel)
         parts.callback(asyncio.create_task(notifier.stay_alive()).cancel)

@@ -139,7 +139,12 @@ class Workers:
             descriptors += (keys,)
         environ = {**os.environ, _METRICS_VARIABLE: self._metrics_folder or ""}
         self._children[index] = Child(
-            f"authz worker {index}", [*self._command, *options], environ, keep=descriptors
+            f"authz worker {index}",
+            [*self._command, *options],
+            environ,
+            keep=descriptors,
+            # A reload must not end a worker that is still starting.
+            blocked=[signal.SIGHUP],
         )
         self._started[index] = time.monotonic()
 

@@ -2,14 +2,17 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 
 from tests.support.load import Load
-from tests.support.pair import CENTRAL_KEYS, Pair, Provider, pair, wait_until
+from tests.support.pair import CENTRAL_KEYS, OWN_KEYS, Pair, Provider, pair, wait_until
+from tests.support.parts import parts
 from tests.support.processes import running_in
 
 WORKERS = 3
@@ -93,6 +96,31 @@ def test_a_worker_that_dies_is_replaced(gateway_with_workers: Pair) -> None:
         load.more(100)
     assert load.failed == {}
     assert _worker(gateway_with_workers, 1) not in (None, victim)
+
+
+def test_a_reload_while_a_worker_starts(provider: Provider) -> None:
+    """Signals for a reload do not end a worker that is starting, and it has the new settings."""
+    with parts(provider, start=False) as running:
+        running.settings["authz"]["workers"] = 2
+        running.start()
+        assert running.authz is not None
+        wait_until(lambda: running.stderr.count("authz serves") == 2, 20, "every worker")
+        victim, logged = _worker(running, 1), len(running.stderr)
+        assert victim is not None
+        os.kill(victim, signal.SIGKILL)
+        wait_until(lambda: _worker(running, 1) not in (None, victim), what="another worker")
+        changed = yaml.safe_dump(running.settings | {"allow_byok": False})
+        (running.folder / "gateway.yaml").write_text(changed)
+        while "authz serves" not in running.stderr[logged:]:
+            running.authz.send_signal(signal.SIGHUP)
+            assert running.stderr[logged:].count("worker ended") <= 1
+            time.sleep(0.02)
+        token = running.create_token("alice")
+        own = {"x-coder-ai-governance-token": token, "x-api-key": OWN_KEYS["anthropic"]}
+        url = f"{running.url}/anthropic/v1/models"
+        wait_until(lambda: httpx.get(url, headers=own).status_code == 403, 10, "the reload")
+        assert {httpx.get(url, headers=own).status_code for _ in range(30)} == {403}
+        assert running.stderr[logged:].count("worker ended") == 1
 
 
 def test_a_delete_counts_for_every_worker(gateway_with_workers: Pair) -> None:
