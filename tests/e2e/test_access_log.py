@@ -38,7 +38,9 @@ BYTES = (
 def lines(provider: Provider) -> Iterator[list[str]]:
     """The lines that a pair has logged after a run with hostile input."""
     tracing, usage = {"otlp": "http://127.0.0.1:9"}, {"tags": True}
-    with pair(provider, tracing=tracing, usage=usage) as running:
+    # Of two threads, one could write a line after the other has written the last one.
+    envoy = {"concurrency": 1}
+    with pair(provider, tracing=tracing, usage=usage, envoy=envoy) as running:
         running.create_user("alice")
         named = running.command("tokens", "create", "-n", NASTY.strip()[:60], "--user", "alice")
         token = named.stdout.strip()

@@ -116,7 +116,8 @@ def test_usage(running: ExternalGateways) -> None:
             return database.execute(
                 "SELECT provider, mode, status, usage, input_tokens > 0, output_tokens > 0"
                 " FROM usage_entries WHERE username = 'bob' AND usage <> 'unreported'"
-                " ORDER BY time_ms DESC LIMIT 1"
+                " AND token_id = ?",
+                (token[:10],),
             ).fetchall()
         return []
 

@@ -207,14 +207,18 @@ def _faults(run: Run, token: str) -> None:
     headers = {"x-api-key": token}
     database = run.pair.folder / "identity.db"
     away = run.pair.folder / "away.db"
+
+    def ask() -> httpx.Response:
+        return httpx.get(f"{run.pair.url}/openai/v1/models", headers=headers, timeout=60)
+
     os.kill(authz, signal.SIGSTOP)
     try:
-        run.answers.append(_whole(httpx.get(f"{run.pair.url}/openai/v1/models", headers=headers)))
+        run.answers.append(_whole(ask()))
     finally:
         os.kill(authz, signal.SIGCONT)
     database.rename(away)
     try:
-        run.answers.append(_whole(httpx.get(f"{run.pair.url}/openai/v1/models", headers=headers)))
+        run.answers.append(_whole(ask()))
     finally:
         away.rename(database)
 
@@ -271,9 +275,14 @@ def test_admin(run: Run, path: str) -> None:
 
 def test_metrics(run: Run) -> None:
     """Neither authz's metrics nor Envoy's, which include users here, contain a secret."""
-    authz = httpx.get(f"http://127.0.0.1:{run.pair.http_port}/metrics").text
+
+    def of_authz() -> str:
+        return httpx.get(f"http://127.0.0.1:{run.pair.http_port}/metrics").text
+
+    # It comes with the record of the request.
+    wait_until(lambda: 'user="alice"' in of_authz(), what="the user")
+    authz = of_authz()
     envoy = httpx.get(f"http://127.0.0.1:{run.metrics_port}/stats/prometheus").text
-    assert 'user="alice"' in authz
     assert "envoy_http_downstream_rq_xx" in envoy
     run.check(authz, "authz's metrics")
     run.check(envoy, "Envoy's metrics")

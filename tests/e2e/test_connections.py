@@ -90,6 +90,8 @@ def _wait_for_rows(gateway: Parts, postgres: PostgresServer, token: str) -> None
     assert _post(gateway, token) == 200
     # Envoy has one thread here, so its records come in the order of the requests.
     wait_until(lambda: postgres.sql(_DATABASE, rows) != before, what="the row")
+    # The metric counts a row after it is there.
+    wait_until(lambda: _is_queue_empty(gateway), what="the metric")
 
 
 def _is_queue_empty(gateway: Parts) -> bool:
@@ -178,10 +180,17 @@ def _usage_writer(gateway: Parts, postgres: PostgresServer, token: str) -> str:
         "SELECT coalesce(min(pid), 0) FROM pg_stat_activity"  # noqa: S608
         f" WHERE usename = '{_ROLE}' AND wait_event_type = 'Lock'"
     )
+    found = "0"
+
+    def is_found() -> bool:
+        nonlocal found
+        found = postgres.sql("postgres", waiting)
+        return found != "0"
+
     with _in_transaction(postgres, "LOCK TABLE usage_entries IN ACCESS EXCLUSIVE MODE"):
         assert _post(gateway, token) == 200
-        wait_until(lambda: postgres.sql("postgres", waiting) != "0", what="the writer waiting")
-        return postgres.sql("postgres", waiting)
+        wait_until(is_found, what="the writer waiting")
+    return found
 
 
 def test_without_any_connection_requests_are_refused(
@@ -194,8 +203,9 @@ def test_without_any_connection_requests_are_refused(
         postgres.terminate_connections(_DATABASE)
         assert _post(gateway, token) == 503
         assert _metric(gateway, "authz_identity_up") == 0
-        ready = httpx.get(f"http://127.0.0.1:{gateway.http_port}/readyz", timeout=60)
-        assert ready.status_code == 503
+        ready = f"http://127.0.0.1:{gateway.http_port}/readyz"
+        # The answer may be a second old.
+        wait_until(lambda: httpx.get(ready, timeout=60).status_code == 503, what="readiness")
         lines = [line for line in gateway.stderr.splitlines() if "source unavailable" in line]
         assert _CURE in lines[-1]
     finally:
@@ -213,7 +223,8 @@ def test_a_transaction_that_takes_too_long_refuses_a_check(
 ) -> None:
     """A check that waits too long for a lock gets 503, and the metric has the reason."""
     token, other = gateway.create_token(user), gateway.create_token("bob")
-    assert _post(gateway, token) == 200
+    # Else its row, and not that of a request during the transaction, could be the one below.
+    _wait_for_rows(gateway, postgres, token)
     written = _metric(gateway, "authz_usage_written_total")
     with _in_transaction(postgres, f"SELECT pg_advisory_xact_lock({lock})"):
         assert _post(gateway, token) == 503

@@ -42,7 +42,7 @@ def _pasted(running: Pair, line: str) -> tuple[int, str]:
         env=_environment(),
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=120,
         check=False,
     )
     assert result.returncode == 0, result.stderr
@@ -129,7 +129,7 @@ def test_the_lines_of_the_clients_work(demo: Pair, tmp_path: Path) -> None:
             env={**_environment(), "PATH": f"{tmp_path}:{os.environ['PATH']}"},
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=120,
             check=False,
         )
         assert said.returncode == 0, said.stderr
@@ -151,7 +151,7 @@ def test_the_lines_of_a_later_start_work(provider: Provider, tmp_path: Path) -> 
                 env=_environment(),
                 capture_output=True,
                 text=True,
-                timeout=20,
+                timeout=120,
                 check=False,
             )
             assert "Hello from the stand-in provider" in said.stdout, said.stderr

@@ -27,7 +27,11 @@ def refused() -> dict[str, int]:
 @pytest.fixture(scope="module")
 def running(refused: dict[str, int]) -> Iterator[Pair]:
     """A pair whose providers of one type have different base paths and accounts."""
-    with stand_in(refused=refused) as provider, pair(provider, start=False) as made:
+    # The keys rest for that long, and a busy machine may need more than some seconds for a test.
+    with (
+        stand_in(refused=refused, retry_after=60) as provider,
+        pair(provider, start=False) as made,
+    ):
         url = provider.server.url
 
         def add(name: str, mount: str, *keys: str, **more: Any) -> dict[str, Any]:

@@ -103,9 +103,11 @@ async def test_usage_names_the_groups_of_the_time(gateway: Pair) -> None:
     by_group = lines("--by", "group")
     assert (by_group["old"], by_group[_ODD]) == (1, 1)
     assert lines("--by", "user", "--group", "OLD") == {"bob": 1}
-    logged = [
-        line["groups"]
-        for line in (json.loads(text) for text in gateway.stdout.splitlines() if text[:1] == "{")
-        if line.get("user") == "bob"
-    ]
-    assert logged == [[_ODD, "old"], None]
+
+    def logged() -> list[list[str] | None]:
+        entries = [json.loads(text) for text in gateway.stdout.splitlines() if text[:1] == "{"]
+        return [entry["groups"] for entry in entries if entry.get("user") == "bob"]
+
+    # Envoy writes its lines apart from its records.
+    wait_until(lambda: len(logged()) == 2, what="both lines")
+    assert logged() == [[_ODD, "old"], None]

@@ -86,7 +86,7 @@ class HeldStream:
 
     def join(self) -> None:
         """Wait until the stream has ended."""
-        self._thread.join(10)
+        self._thread.join(60)
         assert not self._thread.is_alive()
 
     def assert_whole(self) -> None:

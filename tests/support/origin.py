@@ -116,7 +116,7 @@ class Impatient(Origin):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.ended = 0
-        self._used: set[int] = set()
+        self._used: set[socket.socket] = set()
 
     def _serve(self, connection: socket.socket) -> None:
         try:
@@ -125,14 +125,14 @@ class Impatient(Origin):
             self.ended += 1
 
     def _answer(self, connection: socket.socket, data: bytes) -> bytes:
-        if connection.fileno() in self._used and data:
+        # Not by its number, which the next connection may have.
+        if connection in self._used and data:
             self.heads.append(data)
-            self._used.discard(connection.fileno())
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             connection.close()
             return b""
         before = len(self.heads)
         super()._answer(connection, data)
         if len(self.heads) > before:
-            self._used.add(connection.fileno())
+            self._used.add(connection)
         return b""

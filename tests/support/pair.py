@@ -115,8 +115,12 @@ class Pair:
 
     @property
     def stdout(self) -> str:
-        """The standard output: the banner and the access log."""
-        return (self.folder / "stdout").read_text()
+        """The standard output: the banner and the access log, without a line that is half written.
+
+        Envoy writes its log in pieces of some kilobytes, wherever these end.
+        """
+        text = (self.folder / "stdout").read_bytes()
+        return text[: text.rfind(b"\n") + 1].decode().replace("\r\n", "\n")
 
     @property
     def stderr(self) -> str:

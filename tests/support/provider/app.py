@@ -20,6 +20,7 @@ def create_app(
     observer: Observer | None = None,
     chunk_delay: float = 0.02,
     refused: Mapping[str, int] = MappingProxyType({}),
+    retry_after: int = 7,
 ) -> Starlette:
     """Return the stand-in for tests.
 
@@ -28,10 +29,11 @@ def create_app(
         observer: called with every request, rejected ones included, before its body is read.
         chunk_delay: seconds between two pieces of a streamed answer.
         refused: keys that are refused, with the status for each; a test may change it.
+        retry_after: the seconds in the 429 for such a key.
     """
     middleware = [Middleware(FaultMiddleware), Middleware(UploadMiddleware)]
     made = app.create_app(accounts, chunk_delay=chunk_delay, routes=ROUTES, middleware=middleware)
-    made.add_middleware(RefusalMiddleware, accounts, refused)
+    made.add_middleware(RefusalMiddleware, accounts, refused, retry_after)
     if observer is not None:
         made.add_middleware(RecordingMiddleware, accounts, observer)
     return made

@@ -47,9 +47,9 @@ class FaultyScript(Script):
     ending: Literal["whole", "abort", "error"] = "whole"
 
 
-def failure(status: int) -> ProviderError:
+def failure(status: int, retry_after: int = 7) -> ProviderError:
     """Return the failure that the model name `fail-<status>` asks for."""
-    headers = {"retry-after": "7"} if status == 429 else None
+    headers = {"retry-after": str(retry_after)} if status == 429 else None
     return ProviderError(status, headers=headers, kind=_KINDS.get(status))
 
 

@@ -14,11 +14,14 @@ from tests.support.provider.faults import failure
 class RefusalMiddleware:
     """ASGI middleware that answers requests with some keys by the status of the key."""
 
-    def __init__(self, app: ASGIApp, accounts: Accounts, refused: Mapping[str, int]) -> None:
+    def __init__(
+        self, app: ASGIApp, accounts: Accounts, refused: Mapping[str, int], retry_after: int
+    ) -> None:
         """Wrap `app`, which gets the requests with other keys."""
         self._app = app
         self._accounts = accounts
         self._refused = refused
+        self._retry_after = retry_after
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a request, or pass it on."""
@@ -29,6 +32,7 @@ class RefusalMiddleware:
                 async for _ in Request(scope, receive).stream():
                     pass
                 kind = self._accounts.types[provider]
-                await error_response(kind, "req_1", failure(status))(scope, receive, send)
+                error = failure(status, self._retry_after)
+                await error_response(kind, "req_1", error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)

@@ -21,6 +21,7 @@ class Server(server.Server):
         certfile: PEM certificate chain; with `keyfile` the stand-in serves TLS.
         keyfile: PEM private key.
         refused: see `create_app`.
+        retry_after: see `create_app`.
     """
 
     def __init__(
@@ -34,9 +35,16 @@ class Server(server.Server):
         certfile: str | None = None,
         keyfile: str | None = None,
         refused: Mapping[str, int] = MappingProxyType({}),
+        retry_after: int = 7,
     ) -> None:
         super().__init__(
-            create_app(accounts, observer=observer, chunk_delay=chunk_delay, refused=refused),
+            create_app(
+                accounts,
+                observer=observer,
+                chunk_delay=chunk_delay,
+                refused=refused,
+                retry_after=retry_after,
+            ),
             host=host,
             port=port,
             ws="auto",
