@@ -41,7 +41,8 @@ class WebSocketProvider:
 
     Attributes:
         handshakes: what has reached it, refused ones included.
-        closed: how many of its sockets have ended, closed by either side.
+        opened: how many sockets it has accepted.
+        closed: how many of them have ended, closed by either side.
         refuse: the status of its answer to every handshake; None accepts them.
     """
 
@@ -52,6 +53,8 @@ class WebSocketProvider:
             context.load_cert_chain(*files)
             context.set_alpn_protocols(["h2", "http/1.1"])
         self.handshakes: list[Handshake] = []
+        self._lock = threading.Lock()
+        self.opened = 0
         self.closed = 0
         self.refuse: int | None = None
         self._server = serve(
@@ -59,6 +62,7 @@ class WebSocketProvider:
             "127.0.0.1",
             0,
             process_request=self._record,
+            process_response=self._count,
             subprotocols=None,
             select_subprotocol=lambda _, offered: offered[0] if offered else None,
             ping_interval=None,
@@ -98,10 +102,15 @@ class WebSocketProvider:
             return connection.respond(http.HTTPStatus.NOT_FOUND, "no such path\n")
         return None
 
+    def _count(self, _connection: ServerConnection, _request: Request, response: Response) -> None:
+        with self._lock:
+            self.opened += response.status_code == http.HTTPStatus.SWITCHING_PROTOCOLS
+
     def _echo(self, connection: ServerConnection) -> None:
         try:
             with contextlib.suppress(ConnectionClosed):
                 for message in connection:
                     connection.send(message)
         finally:
-            self.closed += 1
+            with self._lock:
+                self.closed += 1
