@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from authz.files import write_whole
-from tests.support.pair import CENTRAL_KEYS, OWN_KEYS, Pair, pair, stand_in
+from tests.support.pair import CENTRAL_KEYS, OWN_KEYS, Pair, pair, stand_in, wait_until
 from tests.support.requests import MODELS, check_refusal, one
 
 GOVERNANCE = "X-Coder-AI-Governance-Token"
@@ -126,15 +126,19 @@ def test_events_arrive_one_by_one(slow_gateway: Pair, name: str) -> None:
     path, body = _call(name, "any", stream=True)
     headers = {"authorization": f"Bearer {token}"}
     url = f"{slow_gateway.url}/{name}{path}"
-    times = []
-    with httpx.stream("POST", url, headers=headers, json=body) as answer:
-        for _ in answer.iter_raw():
-            times.append(time.monotonic())
-    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
-    waits = [gap for gap in gaps if gap > CHUNK_DELAY / 3]
-    # The stand-in's text has five pieces or more, so four waits; one may coincide by chance.
-    assert len(waits) >= 3, gaps
-    assert max(gaps) < CHUNK_DELAY * 5
+
+    def one_by_one() -> bool:
+        times = []
+        with httpx.stream("POST", url, headers=headers, json=body, timeout=60) as answer:
+            for _ in answer.iter_raw():
+                times.append(time.monotonic())
+        gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
+        waits = [gap for gap in gaps if gap > CHUNK_DELAY / 3]
+        # The stand-in's text has five pieces or more, so four waits; one may coincide by chance.
+        return len(waits) >= 3 and max(gaps) < CHUNK_DELAY * 5
+
+    # A busy machine may hold pieces back. A gateway that does so would do it every time.
+    wait_until(one_by_one, 10, "the provider's pauses")
 
 
 def test_a_deleted_token_ends_with_the_next_request(gateway: Pair) -> None:

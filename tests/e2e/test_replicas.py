@@ -151,7 +151,7 @@ def test_certificates_replaced(pair: Fleet) -> None:
     pair.authority = successor
     assert pair.stats("cluster.authz.ssl.")["handshake"] > before
     with ssl.create_default_context(cafile=successor.ca_file).wrap_socket(
-        socket.create_connection(("127.0.0.1", pair.ports[0]), 5), server_hostname="127.0.0.1"
+        socket.create_connection(("127.0.0.1", pair.ports[0]), 60), server_hostname="127.0.0.1"
     ) as tls:
         assert tls.version() == "TLSv1.3"
 

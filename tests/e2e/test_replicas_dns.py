@@ -21,7 +21,7 @@ def test_scaled_up_and_down(provider: Provider) -> None:
             # Known before it listens, as a container in its start is.
             dns.set(NAME, running.hosts)
             wait_until(lambda: running.stats("cluster.authz.")["membership_total"] == 2, 10, "two")
-            assert running.healthy() == 1
+            wait_until(lambda: running.healthy() == 1, 10, "one healthy replica")
             load.more(50)
             running.start_replica(1)
             load.more(50)
