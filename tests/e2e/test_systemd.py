@@ -52,6 +52,8 @@ def test_serve(provider: Provider, workers: int) -> None:
                 expected += ["RELOADING", "READY"]
                 systemd.wait_for(*expected)
             process.terminate()
+            # Read at once: the socket holds ten messages, and signs of life come all the time.
+            systemd.wait_for(*expected, "STOPPING")
             assert process.wait(120) == 0
             assert systemd.states == [*expected, "STOPPING"]
         finally:
@@ -79,6 +81,7 @@ def test_not_ready_without_the_identity_source(provider: Provider) -> None:
             wait_until(lambda: systemd.messages.count(status) > 1, 60, "the status")
             assert _readyz(stopped) == 503
             process.terminate()
+            systemd.wait_for("STOPPING")
             assert process.wait(120) == 0
             assert systemd.states == ["STOPPING"]
         finally:

@@ -106,7 +106,9 @@ def _trusting(authority: Authority) -> ssl.SSLContext:
 def _client(running: Pair, authority: Authority, **options: Any) -> Iterator[httpx.Client]:
     url = f"https://127.0.0.1:{running.port}"
     context = _trusting(authority)
-    with httpx.Client(base_url=url, verify=context, trust_env=False, **options) as client:
+    with httpx.Client(
+        base_url=url, verify=context, trust_env=False, timeout=60, **options
+    ) as client:
         yield client
 
 
@@ -114,7 +116,7 @@ def _served(running: Pair, authority: Authority) -> int:
     """Return the serial number of the certificate that a new connection gets."""
     address = ("127.0.0.1", running.port)
     with (
-        socket.create_connection(address, 5) as wire,
+        socket.create_connection(address, 60) as wire,
         _trusting(authority).wrap_socket(wire, server_hostname="127.0.0.1") as connection,
     ):
         der = connection.getpeercert(binary_form=True)
@@ -139,7 +141,7 @@ def test_without_alpn(secured: Pair, authority: Authority) -> None:
     """A client without ALPN gets HTTP/1.1."""
     address = ("127.0.0.1", secured.port)
     with (
-        socket.create_connection(address, 5) as wire,
+        socket.create_connection(address, 60) as wire,
         _trusting(authority).wrap_socket(wire, server_hostname="127.0.0.1") as connection,
     ):
         connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: gateway\r\n\r\n")
@@ -159,7 +161,7 @@ def test_tls_versions(secured: Pair, authority: Authority, version: str, allowed
         context.minimum_version = context.maximum_version = ssl.TLSVersion[version]
     refused = pytest.raises(ssl.SSLError, match=r"(?i)alert protocol version")
     with (
-        socket.create_connection(("127.0.0.1", secured.port), 5) as wire,
+        socket.create_connection(("127.0.0.1", secured.port), 60) as wire,
         contextlib.nullcontext() if allowed else refused,
     ):
         context.wrap_socket(wire, server_hostname="127.0.0.1").close()
@@ -315,7 +317,7 @@ class Upstreams:
     def get(self, path: str) -> httpx.Response:
         """Ask with a Coder token for the central key."""
         headers = {"x-api-key": self.token}
-        return httpx.get(f"{self.pair.url}{path}", headers=headers, trust_env=False, timeout=15)
+        return httpx.get(f"{self.pair.url}{path}", headers=headers, trust_env=False, timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -423,7 +425,7 @@ def _open(upstreams: Upstreams, name: str) -> str | bytes:
     url = f"ws://127.0.0.1:{upstreams.pair.port}/{name}/v1/responses"
     with connect(url, additional_headers=headers, proxy=None, close_timeout=0.1) as connection:
         connection.send("hello")
-        return connection.recv(timeout=5)
+        return connection.recv(timeout=60)
 
 
 def test_websocket_upstream(upstreams: Upstreams) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.support.pair import Pair, Provider, pair
+from tests.support.pair import Pair, Provider, pair, wait_until
 
 PASSWORD = "correct horse battery"
 
@@ -204,6 +204,9 @@ def test_no_secret_is_logged(api_pair: Pair) -> None:
     assert httpx.get(f"{url}?coder_session_token={session}").status_code == 200
     headers = {"cookie": f"coder_session_token={session}"}
     assert httpx.get(f"{url}/keys/tokens/{session}", headers=headers).status_code == 404
+    last = "/anthropic/v1/models/the-last-one"
+    assert httpx.get(f"{api_pair.url}{last}").status_code == 401
+    wait_until(lambda: last in api_pair.stdout, what="the line of the last request")
     written = api_pair.stdout + api_pair.stderr
     assert session[11:] not in written
     assert PASSWORD not in written

@@ -180,7 +180,7 @@ class Load:
 
     def work(self, worker: int) -> None:
         """Send requests over one connection; wait a little after a 503."""
-        with raw.Connection(self.port) as connection:
+        with raw.Connection(self.port, 60) as connection:
             number = 0
             while self.decided < REQUESTS:
                 number += 1
@@ -231,7 +231,7 @@ def test_restarts_under_load(running: Parts, values: Values) -> None:
             running.end_authz(number)
             running.start_authz(wait=False)
         for done in workers:
-            done.result(30)
+            done.result(300)
     assert load.decided >= REQUESTS
     statuses = {(status, load.wanted[mark] is not None) for mark, status in load.answers.items()}
     unavailable = {(503, True), (503, False)}

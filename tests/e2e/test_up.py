@@ -41,7 +41,7 @@ def _fails_as_it_is(stopped: Pair, *arguments: str, environ: dict[str, str] | No
         env={**_environment(), **(environ or {})},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=300,
         check=False,
     )
     assert result.returncode == 1, result.stderr
@@ -172,7 +172,7 @@ def test_envoy_that_does_not_run(provider: Provider) -> None:
             env={**_environment(), "PYTHONPATH": str(package.parent)},
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=300,
             check=False,
         )
         assert result.returncode == 1
