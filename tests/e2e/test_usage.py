@@ -218,10 +218,12 @@ def _totals(gateway: Pair, by: str = "user") -> dict[str, dict[str, int]]:
     return {line[by]: line for line in json.loads(result.stdout)}
 
 
-def _until_written(gateway: Pair) -> None:
+def _until_written(gateway: Pair, count: int) -> None:
+    """Wait until ``count`` requests have a line, and each line a row. Both come later."""
+
     def is_complete() -> bool:
         rows = sum(line["requests"] for line in _totals(gateway).values())
-        return rows == len(_used(gateway))
+        return rows == len(_used(gateway)) >= count
 
     wait_until(is_complete, 15, "every request having a row")
 
@@ -270,12 +272,13 @@ def test_the_log_says_what_the_provider_counted(
 def test_the_database_says_the_same(gateway_in_use: Pair) -> None:
     """The sums by user, model and mode are those of the log, and a refusal is counted as one."""
     token, own = gateway_in_use.create_token("bob"), "sk-ant-own-5d1e0f3a9b7c"
+    before = len(_used(gateway_in_use))
     for model in ("message", "message stream"):
         _post(gateway_in_use, token, "/anthropic/v1/messages", model)
     _post(gateway_in_use, token, "/anthropic/v1/messages", "message", own)
     _post(gateway_in_use, token, "/openai/v1/chat/completions", "completion")
     _post(gateway_in_use, "nonsense", "/openai/v1/chat/completions", "completion")
-    _until_written(gateway_in_use)
+    _until_written(gateway_in_use, before + 5)
     bob = _totals(gateway_in_use)["bob"]
     assert (bob["requests"], bob["input_tokens"], bob["output_tokens"]) == (4, 130, 168)
     assert (bob["cached_tokens"], bob["refusals"], bob["unknown"]) == (28, 0, 0)
@@ -300,11 +303,12 @@ def test_costs_are_kept_with_the_rows(gateway_in_use: Pair) -> None:
     """
     gateway_in_use.create_user("dora")
     token, own = gateway_in_use.create_token("dora"), "sk-ant-own-5d1e0f3a9b7c"
+    before = len(_used(gateway_in_use))
     for model in ("message", "message stream"):
         _post(gateway_in_use, token, "/anthropic/v1/messages", model)
     _post(gateway_in_use, token, "/anthropic/v1/messages", "message", own)
     _post(gateway_in_use, token, "/openai/v1/chat/completions", "completion")
-    _until_written(gateway_in_use)
+    _until_written(gateway_in_use, before + 4)
     result = gateway_in_use.command("usage", "--cost", "-o", "json")
     (dora,) = [line for line in json.loads(result.stdout) if line["user"] == "dora"]
     assert dora["cost_usd"] == pytest.approx(2 * COST_OF_MESSAGE)
@@ -332,7 +336,7 @@ def test_tags_are_recorded_and_stay_here(gateway_in_use: Pair) -> None:
     assert response.status_code == 200
     line = _last_line(gateway_in_use, before)
     assert [line["project"], line["session"]] == list(TAG_HEADERS.values())
-    _until_written(gateway_in_use)
+    _until_written(gateway_in_use, before + 1)
     assert _totals(gateway_in_use, "project")["web shop"]["requests"] == 1
     assert _totals(gateway_in_use, "session")[line["session"]]["output_tokens"] == 42
 
@@ -341,22 +345,23 @@ def test_what_is_not_known_is_no_zero(gateway_in_use: Pair) -> None:
     """A compressed answer or an abandoned stream counts as unknown, not as zero tokens."""
     gateway_in_use.create_user("carol")
     token = gateway_in_use.create_token("carol")
+    before = len(_used(gateway_in_use))
     _post(gateway_in_use, token, "/anthropic/v1/messages", "gzip")
     _post(gateway_in_use, token, "/anthropic/v1/messages", "zero")
     headers = {"x-api-key": token}
     url = f"{gateway_in_use.url}/anthropic/v1/messages"
     with httpx.stream("POST", url, headers=headers, json={"model": "endless"}) as answer:
         next(answer.iter_bytes())
-    _until_written(gateway_in_use)
-    wait_until(lambda: _totals(gateway_in_use)["carol"]["requests"] == 3, what="three requests")
+    _until_written(gateway_in_use, before + 3)
     carol = _totals(gateway_in_use)["carol"]
     assert (carol["unknown"], carol["input_tokens"]) == (2, 0)
 
 
 def test_metrics_say_the_same(gateway_in_use: Pair) -> None:
     """The counters of tokens add up to the log's values."""
+    before = len(_used(gateway_in_use))
     _post(gateway_in_use, gateway_in_use.create_token("bob"), "/openai/v1/responses", "response")
-    _until_written(gateway_in_use)
+    _until_written(gateway_in_use, before + 1)
     text = httpx.get(f"http://127.0.0.1:{gateway_in_use.http_port}/metrics").text
     counted = sum(
         float(line.rpartition(" ")[2])
@@ -372,7 +377,7 @@ async def _load(gateway: Pair, token: str) -> AsyncIterator[list[int]]:
     stop = False
 
     async def work() -> None:
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=60) as client:
             while not stop:
                 answer = await client.post(
                     f"{gateway.url}/anthropic/v1/messages",
@@ -391,10 +396,11 @@ async def test_what_was_lost_is_counted_and_filled_in(gateway_in_use: Pair) -> N
     """`authz usage` reports missing rows, and `import` adds each of them once."""
     gateway = gateway_in_use
     token = await asyncio.to_thread(gateway.create_token, "alice")
+    earlier = len(_used(gateway))
     async with _load(gateway, token) as statuses:
-        await asyncio.sleep(0.5)
+        await asyncio.to_thread(wait_until, lambda: len(statuses) > 50, 10, "load")
     assert set(statuses) == {200}
-    await asyncio.to_thread(_until_written, gateway)
+    await asyncio.to_thread(_until_written, gateway, earlier + len(statuses))
     before = await asyncio.to_thread(_totals, gateway)
     gateway.command("usage")
     lost = _used(gateway)[-20:]
@@ -438,8 +444,9 @@ def test_requests_and_changes_are_exported(gateway_in_use: Pair, receiver: Colle
     gateway = gateway_in_use
     token = gateway.create_token("alice")
     own = "sk-ant-of-alice"
+    before = len(_used(gateway))
     assert _post(gateway, token, "/anthropic/v1/messages", "message", own).status_code == 200
-    _until_written(gateway)
+    _until_written(gateway, before + 1)
 
     printed, requests = _until_exported(gateway, receiver, "usage")
     _compare(printed, requests)
