@@ -14,7 +14,7 @@ import openai
 import pytest
 
 from tests.e2e.proxy.pairs import HOSTS, Proxied
-from tests.support.pair import CENTRAL_KEYS, OWN_KEYS, SUBSCRIPTION
+from tests.support.pair import CENTRAL_KEYS, OWN_KEYS, SUBSCRIPTION, wait_until
 from tests.support.requests import CREDENTIAL_HEADERS, leaks
 from tests.support.tls import trusting
 from tests.support.tokens import altered
@@ -46,7 +46,7 @@ def _client(proxy: Proxied, *, http2: bool = False, token: str | None = None) ->
         proxy=httpx.Proxy(url, ssl_context=listener),
         verify=trusting(proxy.ca_file, alpn=alpn),
         http2=http2,
-        timeout=20,
+        timeout=60,
     )
 
 
@@ -135,19 +135,23 @@ def test_other_path(proxied: Proxied) -> None:
 
 def test_streaming(proxied: Proxied) -> None:
     """Pieces of a streamed answer arrive one by one, as the provider sends them."""
-    times = []
-    with (
-        _client(proxied) as client,
-        client.stream("POST", MESSAGES, json={**CALL, "stream": True}) as answer,
-    ):
-        assert answer.status_code == 200
-        for piece in answer.iter_raw():
-            assert piece
-            times.append(time.monotonic())
-    # The stand-in waits 50 ms between two events.
-    assert len(times) >= 5
-    assert times[-1] - times[0] > 0.15
-    assert max(after - before for before, after in pairwise(times)) < 1
+
+    def one_by_one() -> bool:
+        times = []
+        with (
+            _client(proxied) as client,
+            client.stream("POST", MESSAGES, json={**CALL, "stream": True}) as answer,
+        ):
+            assert answer.status_code == 200
+            for piece in answer.iter_raw():
+                assert piece
+                times.append(time.monotonic())
+        # The stand-in waits 50 ms between two events.
+        gaps = [after - before for before, after in pairwise(times)]
+        return len(times) >= 5 and times[-1] - times[0] > 0.15 and max(gaps) < 1
+
+    # A busy machine may hold pieces back. A proxy that does so would do it every time.
+    wait_until(one_by_one, 10, "the provider's pauses")
 
 
 @pytest.mark.usefixtures("variables")
@@ -238,7 +242,7 @@ def _curl(proxy: Proxied, *arguments: str, token: str | None = None) -> tuple[in
         environ.pop(name, None)
     options = ["--proxy-cacert", str(proxy.listener_ca)] if proxy.listener_ca else []
     result = subprocess.run(
-        ["curl", "--silent", "--max-time", "20", *options, *arguments],
+        ["curl", "--silent", "--max-time", "120", *options, *arguments],
         env=environ,
         capture_output=True,
         text=True,

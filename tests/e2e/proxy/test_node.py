@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from authz.files import write_whole
 from tests.e2e.proxy.pairs import Proxied
 from tests.support.pair import CENTRAL_KEYS
 
@@ -44,7 +45,8 @@ def test_node(node_folder: Path, request: pytest.FixtureRequest, kind: str) -> N
     bundle.write_text("".join(file.read_text() for file in trusted))
     # Node looks for packages beside the script.
     script = node_folder / SCRIPT.name
-    script.write_text(SCRIPT.read_text())
+    # Another test run may be reading it.
+    write_whole(script, SCRIPT.read_text())
     result = subprocess.run(
         ["node", script],
         env={
@@ -55,7 +57,7 @@ def test_node(node_folder: Path, request: pytest.FixtureRequest, kind: str) -> N
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
     bundle.unlink()
     assert result.returncode == 0, result.stderr

@@ -69,7 +69,7 @@ def test_hosts_change(provider: Provider, behind: bool) -> None:
         def client(http2: bool = False) -> httpx.Client:
             context = trusting(running.ca_file, alpn=("h2",) if http2 else ("http/1.1",))
             return stack.enter_context(
-                httpx.Client(proxy=running.url, verify=context, http2=http2, timeout=10)
+                httpx.Client(proxy=running.url, verify=context, http2=http2, timeout=60)
             )
 
         def served_by(host: str, by: httpx.Client | None = None) -> str:
