@@ -58,7 +58,9 @@ class Target:
         self.gateway = gateway
         self.token = gateway.create_token("alice")
         self.other = gateway.create_token("bob")
-        self._client = httpx.Client(base_url=gateway.url, headers={"x-api-key": self.token})
+        self._client = httpx.Client(
+            base_url=gateway.url, headers={"x-api-key": self.token}, timeout=raw.PATIENCE
+        )
 
     def __enter__(self) -> Self:
         """Return the target."""
@@ -89,7 +91,7 @@ class Target:
         """Return the headers of a request that may pass."""
         return [("x-api-key", self.token)]
 
-    def send(self, data: bytes, *, head: bool = False, timeout: float = 5.0) -> Outcome:
+    def send(self, data: bytes, *, head: bool = False, timeout: float = raw.PATIENCE) -> Outcome:
         """Send bytes and look at what they bring about."""
         self.gateway.provider.take()
         try:

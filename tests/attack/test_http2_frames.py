@@ -13,7 +13,7 @@ import pytest
 from authz.transport.http2.frames import PREFACE
 from tests.attack.target import BODY, MESSAGES, Target
 from tests.support.pair import Pair
-from tests.support.raw import Headers
+from tests.support.raw import PATIENCE, Headers
 from tests.support.together import together
 
 _DATA, _HEADERS, _RST, _SETTINGS, _PING, _GOAWAY, _CONTINUATION = 0, 1, 3, 4, 6, 7, 9
@@ -31,12 +31,17 @@ def _block(headers: Headers) -> bytes:
 
 
 class Wire:
-    """An HTTP/2 connection in clear on which a test writes every frame."""
+    """An HTTP/2 connection in clear on which a test writes every frame.
+
+    Attributes:
+        sent: how many bytes.
+        closed: whether the peer has ended the connection.
+    """
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), 5)
-        self.socket.settimeout(5)
+        self.socket = socket.create_connection(("127.0.0.1", port), PATIENCE)
         self.sent = 0
+        self.closed = False
         self._data = b""
         self._decoder = hpack.Decoder()
         self.send(PREFACE + _frame(_SETTINGS, 0, 0))
@@ -45,13 +50,16 @@ class Wire:
         """Send, and say whether the connection is still there."""
         try:
             self.socket.sendall(data)
-        except (BrokenPipeError, ConnectionResetError, TimeoutError):
+        except TimeoutError:
+            return False
+        except (BrokenPipeError, ConnectionResetError):
+            self.closed = True
             return False
         self.sent += len(data)
         return True
 
     def frames(self) -> Iterator[tuple[int, int, int, bytes]]:
-        """Return the frames that come, until the connection is closed or silent for 5 s."""
+        """Return the frames that come, until the connection is closed or silent for long."""
         while True:
             while len(self._data) >= 9:
                 length = int.from_bytes(self._data[:3], "big")
@@ -63,9 +71,12 @@ class Wire:
                 yield kind, flags, stream, payload
             try:
                 received = self.socket.recv(65_536)
-            except (ConnectionResetError, TimeoutError):
+            except TimeoutError:
                 return
+            except ConnectionResetError:
+                received = b""
             if not received:
+                self.closed = True
                 return
             self._data += received
 
@@ -167,7 +178,8 @@ def test_rapid_reset(target: Target) -> None:
             if not alive:
                 break
         kinds = [kind for kind, *_ in wire.frames()]
-        assert not alive or _GOAWAY in kinds
+        # On a busy machine all is sent before the gateway has read it, and no GOAWAY may come.
+        assert wire.closed or _GOAWAY in kinds
     assert target.post(target.valid()).status == 200
 
 

@@ -15,6 +15,8 @@ import h2.events
 Headers = Sequence[tuple[str | bytes, str | bytes]]
 """Names and values; text is sent as Latin-1."""
 
+PATIENCE = 60.0
+"""Seconds that a single read or write may take, with room for a busy machine."""
 _SIZE = re.compile(rb"[0-9A-Fa-f]+")
 
 
@@ -78,7 +80,7 @@ class Connection:
         timeout: seconds that any single read or write may take.
     """
 
-    def __init__(self, port: int, timeout: float = 5.0) -> None:
+    def __init__(self, port: int, timeout: float = PATIENCE) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout)
         self._buffer = b""
 
@@ -195,7 +197,7 @@ class Connection:
         self._buffer += data
 
 
-def ask(port: int, data: bytes, *, head: bool = False, timeout: float = 5.0) -> Answer:
+def ask(port: int, data: bytes, *, head: bool = False, timeout: float = PATIENCE) -> Answer:
     """Send bytes on a connection of their own and read the answer.
 
     Raises:
@@ -208,7 +210,7 @@ def ask(port: int, data: bytes, *, head: bool = False, timeout: float = 5.0) -> 
         return connection.read(head=head)
 
 
-def ask_h2(port: int, headers: Headers, body: bytes = b"", timeout: float = 5.0) -> Answer:
+def ask_h2(port: int, headers: Headers, body: bytes = b"", timeout: float = PATIENCE) -> Answer:
     """Send one HTTP/2 request without TLS, unchecked, and read the answer.
 
     Args:

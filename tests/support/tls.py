@@ -59,7 +59,7 @@ class Connect(raw.Connection):
         version: str = "HTTP/1.1",
         host: str | None = "target.test",
         listener: ssl.SSLContext | None = None,
-        timeout: float = 5.0,
+        timeout: float = raw.PATIENCE,
     ) -> None:
         super().__init__(port, timeout)
         if listener is not None:
@@ -137,7 +137,7 @@ class ConnectH2:
     def __init__(self, port: int, ca_file: Path | None) -> None:
         assert ca_file is not None
         context = trusting(ca_file, alpn=("h2",))
-        plain = socket.create_connection(("127.0.0.1", port), 5)
+        plain = socket.create_connection(("127.0.0.1", port), raw.PATIENCE)
         self._socket = context.wrap_socket(plain, server_hostname="127.0.0.1")
         assert self._socket.selected_alpn_protocol() == "h2"
         config = h2.config.H2Configuration(

@@ -48,7 +48,7 @@ def test_no_trailer_reaches_the_provider(over_http2: pairs.OverHttp2, body: byte
     over_http2.origin.bodies.clear()
     token = over_http2.token
     headers = _request("gateway.test", "/anthropic/v1/messages", token)
-    with socket.create_connection(("127.0.0.1", over_http2.pair.port), 5) as wire:
+    with socket.create_connection(("127.0.0.1", over_http2.pair.port), raw.PATIENCE) as wire:
         answer = raw.exchange_h2(wire, headers, body, _trailers(token))
     assert answer.status == 200
     assert over_http2.origin.trailers == []
@@ -75,7 +75,7 @@ def test_trailer_authenticates_nobody(over_http2: pairs.OverHttp2) -> None:
     """A token in a trailer alone is a 401, and nothing reaches the provider."""
     over_http2.origin.headers.clear()
     headers = _request("gateway.test", "/anthropic/v1/messages", None)
-    with socket.create_connection(("127.0.0.1", over_http2.pair.port), 5) as wire:
+    with socket.create_connection(("127.0.0.1", over_http2.pair.port), raw.PATIENCE) as wire:
         answer = raw.exchange_h2(wire, headers, BODY, _trailers(over_http2.token))
     assert answer.status == 401
     assert over_http2.origin.headers == []

@@ -76,8 +76,10 @@ def test_transfer_coding_of_http_1_0(proxied: Proxied) -> None:
     )
     with _inside(proxied) as connection:
         connection.send(head.encode() + b"0\r\n\r\n" + hidden)
-        with contextlib.suppress(Closed, TimeoutError):
-            connection.read()
+        with contextlib.suppress(Closed):
+            # The second answer too, or a later test would find its request at the provider.
+            for _ in range(2):
+                connection.read()
     # Refused, or the body ended where the coding says and what follows is a request of its own.
     seen = proxied.provider.take()
     assert not [visit for visit in seen if visit.path == "/v1/messages" and visit.query]

@@ -206,7 +206,10 @@ def tunnelled() -> Iterator[Tunnelled]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         authority = Authority(folder, "origin-ca")
         files = authority.issue("127.0.0.2")
-        origin = stack.enter_context(Origin("origin", files, host=ALLOWED_ADDRESS))
+        # Not a port that the system chooses: a connection from 127.0.0.1 could have it, too.
+        origin = stack.enter_context(
+            Origin("origin", files, host=ALLOWED_ADDRESS, port=free_port())
+        )
         forbidden = stack.enter_context(
             Origin("forbidden", files, host="127.0.0.1", port=origin.port)
         )
