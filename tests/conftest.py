@@ -59,6 +59,10 @@ def _trust_once() -> None:
 
 _trust_once()
 
+# An answer may take longer on a busy machine than the five seconds that httpx waits.
+for _part in ("connect", "read", "write", "pool"):
+    setattr(httpx._config.DEFAULT_TIMEOUT_CONFIG, _part, 60.0)
+
 
 @pytest.fixture(scope="session")
 def provider() -> Iterator[Provider]:

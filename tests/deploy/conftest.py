@@ -22,7 +22,7 @@ class Deployed:
 
     def ready(self) -> int:
         """Return the status of Envoy's readiness."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.metrics_port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.metrics_port, timeout=60)
         try:
             connection.request("GET", "/ready")
             return connection.getresponse().status

@@ -13,7 +13,8 @@ import httpx
 from authz.envoy import binary
 from tests.deploy.conftest import Deployed
 from tests.support.deployment import DEPLOY
-from tests.support.pair import Provider, free_port, pair, wait_until
+from tests.support.held import Held, HeldStream
+from tests.support.pair import CENTRAL_KEYS, Provider, free_port, pair, wait_until
 
 
 @contextlib.contextmanager
@@ -33,7 +34,7 @@ def _stream(url: str, token: str, seconds: int) -> Iterator[Iterator[str]]:
     body = {"model": f"slow-{seconds}", "max_tokens": 64, "stream": True}
     body["messages"] = [{"role": "user", "content": "Hello"}]
     with httpx.stream(
-        "POST", f"{url}/anthropic/v1/messages", headers={"x-api-key": token}, json=body, timeout=20
+        "POST", f"{url}/anthropic/v1/messages", headers={"x-api-key": token}, json=body, timeout=60
     ) as answer:
         pieces = answer.iter_text()
         next(pieces)
@@ -91,24 +92,39 @@ def test_the_balancer_finds_an_envoy_that_starts_later(provider: Provider, tmp_p
         wait_until(lambda: _passes(front), 10, "the balancer having found it")
 
 
-def test_streams_finish_and_the_balancer_sends_no_more(deployed: Deployed, tmp_path: Path) -> None:
+def test_streams_finish_and_the_balancer_sends_no_more(tmp_path: Path) -> None:
     """New connections go elsewhere while an open stream goes on, and the script ends after it."""
-    token = deployed.pair.create_token("alice")
+    admin, metrics = free_port(), free_port()
+    settings = {"admin": f"127.0.0.1:{admin}", "metrics": f"127.0.0.1:{metrics}"}
+    held = Held("held", CENTRAL_KEYS["anthropic"])
     with (
-        _front(deployed.pair.port, deployed.metrics_port, tmp_path) as front,
-        contextlib.ExitStack() as stack,
+        held.running(),
+        pair(start=False, envoy={**settings, "drain_timeout": 0}) as running,
+        _front(running.port, metrics, tmp_path) as front,
+        httpx.Client() as client,
     ):
+        running.settings["providers"][0]["base_url"] = held.url
+        running.create_user("alice")
+        running.start()
         wait_until(lambda: _passes(front), 10, "the balancer having found Envoy")
-        pieces = stack.enter_context(_stream(front, token, 5))
-        script = stack.enter_context(_draining(deployed.admin_port))
-        wait_until(lambda: deployed.ready() == 503, 5, "Envoy saying that it drains")
-        # Who comes anyway, having learned it late, is served.
-        answer = httpx.get(f"{deployed.pair.url}/readyz")
-        assert (answer.status_code, answer.headers["connection"]) == (200, "close")
-        wait_until(lambda: not _passes(front), 5, "the balancer sending nobody")
-        assert script.poll() is None
-        assert "message_stop" in "".join(pieces)
-        assert script.wait(60) == 0
+        url, token = f"{front}/anthropic/v1/messages", running.create_token("alice")
+        stream = HeldStream(client, url, token)
+        try:
+            wait_until(lambda: stream.events, 10, "the stream")
+            with _draining(admin) as script:
+                deployed = Deployed(running, admin, metrics)
+                wait_until(lambda: deployed.ready() == 503, 5, "Envoy saying that it drains")
+                # Who comes anyway, having learned it late, is served.
+                answer = httpx.get(f"{running.url}/readyz")
+                assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+                wait_until(lambda: not _passes(front), 5, "the balancer sending nobody")
+                assert script.poll() is None
+                held.release()
+                stream.join()
+                stream.assert_whole()
+                assert script.wait(60) == 0
+        finally:
+            held.release()
 
 
 def test_the_drain_is_bounded(deployed: Deployed) -> None:

@@ -18,7 +18,7 @@ def watched(provider: Provider) -> Iterator[tuple[Pair, int]]:
 
 
 def _ask(port: int, path: str, method: str = "GET") -> tuple[int, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request(method, path)
         answer = connection.getresponse()
