@@ -14,9 +14,14 @@ Server = GrpcServer | Http2Server
 
 
 class Checks:
-    """Answers a message backwards; ``slow…`` waits, ``bad`` raises, ``delay=…`` is delayed."""
+    """Answers a message backwards; ``slow…`` waits, ``bad`` raises, ``delay=…`` is delayed.
+
+    Attributes:
+        slow: how many of those that wait have arrived.
+    """
 
     def __init__(self) -> None:
+        self.slow = 0
         self.cancelled = 0
         self.release = asyncio.Event()
 
@@ -24,11 +29,18 @@ class Checks:
         """Return ``check`` as the one method of a server."""
         return {METHOD: UnaryMethod(self.check, immediate)}
 
+    async def until_slow(self, count: int = 1) -> None:
+        """Wait until as many messages that wait have arrived."""
+        async with asyncio.timeout(60):
+            while self.slow < count:  # noqa: ASYNC110 - counted in many places
+                await asyncio.sleep(0.005)
+
     async def check(self, message: bytes) -> bytes:
         """Answer one check."""
         if message == b"bad":
             raise ValueError("secret")
         if message.startswith(b"slow"):
+            self.slow += 1
             try:
                 await self.release.wait()
             except asyncio.CancelledError:

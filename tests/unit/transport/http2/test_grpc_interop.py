@@ -62,16 +62,20 @@ async def test_an_exception_is_no_answer(channel: grpc.aio.Channel) -> None:
 
 async def test_a_deadline_cancels(channel: grpc.aio.Channel, checks: Checks) -> None:
     """A caller who gives up gets DEADLINE_EXCEEDED, and the handler is cancelled."""
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await method_of(channel)(b"slow", timeout=0.1)
-    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    await _until_cancelled(checks)
+    # On a busy machine a short time may be over before the handler is called.
+    for seconds in (0.1, 1, 10):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await method_of(channel)(b"slow", timeout=seconds)
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        if checks.slow:
+            break
+    await _until_cancelled(checks, checks.slow or 1)
 
 
 async def test_a_cancelled_call(channel: grpc.aio.Channel, checks: Checks) -> None:
     """A caller who cancels has the handler cancelled; another call on the connection goes on."""
     call, other = (asyncio.ensure_future(method_of(channel)(b"slow")) for _ in range(2))
-    await asyncio.sleep(0.1)
+    await checks.until_slow(2)
     call.cancel()
     await _until_cancelled(checks)
     checks.release.set()
@@ -83,7 +87,7 @@ async def test_a_client_that_is_gone(server: Server, checks: Checks, tmp_path: P
     """A connection that is closed has its calls cancelled."""
     async with grpc.aio.insecure_channel(f"unix:{tmp_path / 's'}") as channel:
         calls = [asyncio.ensure_future(method_of(channel)(b"slow")) for _ in range(20)]
-        await asyncio.sleep(0.1)
+        await checks.until_slow(20)
     await asyncio.gather(*calls, return_exceptions=True)
     await _until_cancelled(checks, 20)
 
@@ -107,7 +111,7 @@ async def test_the_synchronous_client(server: Server, tmp_path: Path) -> None:
         options = [("grpc.use_local_subchannel_pool", 1)]
         with grpc.insecure_channel(f"unix:{tmp_path / 's'}", options) as channel:
             method: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
-            return [method(b"%d-%d" % (number, n), timeout=10) for n in range(50)]
+            return [method(b"%d-%d" % (number, n), timeout=60) for n in range(50)]
 
     loop = asyncio.get_running_loop()
     with futures.ThreadPoolExecutor(4) as pool:
