@@ -18,10 +18,12 @@ from tests.support.canned import (
 )
 from tests.support.certificates import Authority
 from tests.support.coder import Coder
+from tests.support.ports import free_port
 from tests.unit.identity.asking import opened, read, unknown
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.usefixtures("patient")
 async def test_redirects_are_not_followed(
     coder: Coder, coder_source: CoderSource, status: int
 ) -> None:
@@ -54,6 +56,7 @@ async def test_a_server_that_hangs(coder: Coder, coder_source: CoderSource) -> N
     assert isinstance(await coder_source.verify(token), Identity)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_connections_that_are_cut(coder: Coder, coder_source: CoderSource) -> None:
     """A connection reset is an error, and the next request opens a new connection."""
     token = read(coder.state.create_key("alice"))
@@ -65,10 +68,12 @@ async def test_connections_that_are_cut(coder: Coder, coder_source: CoderSource)
     assert isinstance(await coder_source.verify(token), Identity)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_server_that_restarts() -> None:
     """While Coder is away requests fail at once; when it is back on its port they pass again."""
     coder = Coder()
-    with coder.running():
+    # Not a port that the system chooses: while nobody listens, any connection could get it.
+    with coder.running(port=free_port()):
         coder.state.create_user("alice")
         token = read(coder.state.create_key("alice"))
         async with opened(coder.url) as source:
@@ -90,6 +95,7 @@ async def test_a_name_that_is_not_known() -> None:
             await source.verify(unknown())
 
 
+@pytest.mark.usefixtures("patient")
 async def test_something_that_is_not_http() -> None:
     """A server of another protocol is an error."""
 
@@ -105,6 +111,7 @@ async def test_something_that_is_not_http() -> None:
             await source.verify(unknown())
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_base_with_a_path(coder: Coder) -> None:
     """A Coder behind a path is asked behind that path."""
     async with opened(f"{coder.url}/a%20b") as source:
@@ -113,6 +120,7 @@ async def test_a_base_with_a_path(coder: Coder) -> None:
     assert coder.calls == {"/a b" + USERS_ME: 1}
 
 
+@pytest.mark.usefixtures("patient")
 async def test_private_ca(tmp_path: Path) -> None:
     """TLS is verified against the configured private CA and no other."""
     ours, foreign = Authority(tmp_path, "ours"), Authority(tmp_path, "foreign")
@@ -148,6 +156,7 @@ async def test_bad_ca_files(tmp_path: Path) -> None:
             CoderSource(base, ca_file=ca_file)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_no_cookies_proxies_or_netrc(
     coder: Coder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,6 +179,7 @@ async def test_no_cookies_proxies_or_netrc(
     assert len(coder.headers) == 2
 
 
+@pytest.mark.usefixtures("patient")
 async def test_connections_are_kept(coder: Coder, coder_source: CoderSource) -> None:
     """Requests one after another use one connection."""
     token = read(coder.state.create_key("alice"))

@@ -33,13 +33,14 @@ async def test_concurrent_requests_share_the_next_call(
     assert coder.calls[USERS_ME] == 2
 
 
+@pytest.mark.usefixtures("patient")
 async def test_nobody_joins_a_call_that_began_before_a_deletion(
     coder: Coder, coder_source: CoderSource
 ) -> None:
     """A request that is made after the deletion is refused, while the older call still allows."""
     token = read(text := coder.state.create_key("alice"))
     await coder_source.verify(token)
-    coder.delay = 0.2
+    coder.delay = 0.5
     older = asyncio.create_task(coder_source.verify(token))
     await reached(lambda: coder.calls[USERS_ME] == 2 and coder.answering == 1)
     coder.state.delete_key(text)
@@ -71,6 +72,7 @@ async def test_a_flood_of_unknown_tokens_does_not_starve_good_ones(
     assert await coder_source.verify(unknown()) is Rejection.UNKNOWN
 
 
+@pytest.mark.usefixtures("patient")
 async def test_an_id_alone_gets_no_place_among_the_good(
     coder: Coder, coder_source: CoderSource
 ) -> None:
@@ -110,6 +112,7 @@ async def test_invented_tokens_leave_room_for_revoked_ones(
     assert isinstance(await coder_source.verify(good), Identity)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_bad_token_again_and_again_costs_one_call(
     coder: Coder, coder_source: CoderSource
 ) -> None:
@@ -121,6 +124,7 @@ async def test_a_bad_token_again_and_again_costs_one_call(
     assert coder.calls[USERS_ME] == 1
 
 
+@pytest.mark.usefixtures("patient")
 async def test_coders_limit_for_bad_tokens(coder: Coder, coder_source: CoderSource) -> None:
     """While Coder answers 429 for bad tokens, those never pass, but good ones do, even new ones."""
     known, revoked = (read(coder.state.create_key("alice")) for _ in range(2))
@@ -137,6 +141,7 @@ async def test_coders_limit_for_bad_tokens(coder: Coder, coder_source: CoderSour
         assert isinstance(await coder_source.verify(token), Identity)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_new_tokens_cost_nothing(coder: Coder, coder_source: CoderSource) -> None:
     """Good tokens that are unknown after a start use up no limit, however many there are."""
     tokens = [read(coder.state.create_key("alice")) for _ in range(200)]

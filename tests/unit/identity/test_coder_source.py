@@ -22,6 +22,8 @@ from tests.support.coder import Coder
 from tests.support.coder_state import NOT_FOUND
 from tests.unit.identity.asking import read, unknown
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 
 async def test_valid(coder: Coder, coder_source: CoderSource) -> None:
     """A good token proves its owner, and goes to Coder in its own header, nowhere else."""

@@ -40,6 +40,7 @@ async def _reason(url: PostgresURL) -> str:
         return str(caught.value)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_the_documented_grants_are_enough(tables: Tables) -> None:
     """A role with exactly the documented rights can verify."""
     for line in (GRANTS + GRANT_RULES).format(role="authz").splitlines():
@@ -52,6 +53,7 @@ async def test_the_documented_grants_are_enough(tables: Tables) -> None:
         assert isinstance(await source.verify(token), Identity)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_the_documented_grants_are_needed(newer: Tables) -> None:
     """Without any one of the columns nothing is verified, and nothing else can be read."""
     role = f"reader_{secrets.token_hex(4)}"
@@ -74,6 +76,7 @@ async def test_the_documented_grants_are_needed(newer: Tables) -> None:
             newer.sql(f"GRANT SELECT ({column}) ON {table} TO {role}")
 
 
+@pytest.mark.usefixtures("patient")
 async def test_passwords(newer: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A password can come from the URL, PGPASSWORD or PGPASSFILE, and appears in no error."""
     secret, role, port = "hunter2/@ é", "with_password", newer.server.port
@@ -124,6 +127,7 @@ async def test_a_url_that_leads_nowhere(url: str, text: str) -> None:
     assert "hunter2" not in reason
 
 
+@pytest.mark.usefixtures("patient")
 async def test_unknown_databases_and_users(postgres: PostgresServer) -> None:
     """The error quotes the server, which names the database or role that it does not know."""
     assert 'database "nothing" does not exist' in await _reason(parsed(postgres.url("nothing")))
@@ -131,6 +135,7 @@ async def test_unknown_databases_and_users(postgres: PostgresServer) -> None:
     assert 'role "nobody_here" does not exist: check user and password' in reason
 
 
+@pytest.mark.usefixtures("patient")
 async def test_tls(newer: Tables, tmp_path: Path) -> None:
     """The certificate is checked against the CA that the URL names, and plain text is refused."""
     authority, other = Authority(tmp_path, "database"), Authority(tmp_path, "other")
@@ -151,6 +156,7 @@ async def test_tls(newer: Tables, tmp_path: Path) -> None:
         assert "rejected SSL upgrade" in await _reason(url(plain, authority.ca_file))
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_replica_is_refused(newer: Tables) -> None:
     """A server that became a replica is not asked, unless the URL accepts it."""
     token = newer.add_token(newer.add_user("alice"))
@@ -172,6 +178,7 @@ async def test_a_replica_is_refused(newer: Tables) -> None:
         assert isinstance(await source.verify(token), Identity)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_too_many_clients(newer: Tables) -> None:
     """The error says that the server has no connection left, and a later request succeeds."""
     role = f"limited_{newer.name}"

@@ -30,6 +30,7 @@ async def _source(url: PostgresURL) -> AsyncIterator[PostgresSource]:
         await source.close()
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_good_token_names_its_owner(tables: Tables) -> None:
     """The owner comes with everything that the access log and the headers need."""
     user = tables.add_user("alice")
@@ -42,6 +43,7 @@ async def test_a_good_token_names_its_owner(tables: Tables) -> None:
         )
 
 
+@pytest.mark.usefixtures("patient")
 async def test_bad_tokens_are_told_apart(tables: Tables) -> None:
     """Unknown, wrong and expired tokens are different reasons."""
     user = tables.add_user("alice")
@@ -54,6 +56,7 @@ async def test_bad_tokens_are_told_apart(tables: Tables) -> None:
         ) == [Rejection.UNKNOWN, Rejection.WRONG_SECRET, Rejection.EXPIRED]
 
 
+@pytest.mark.usefixtures("patient")
 async def test_the_users_state_counts_at_once(tables: Tables) -> None:
     """A change of a user's state, and its reversal, take effect at the next request."""
     token = tables.add_token(tables.add_user("alice"))
@@ -70,10 +73,24 @@ async def test_the_users_state_counts_at_once(tables: Tables) -> None:
             tables.sql("UPDATE users SET deleted = false, is_system = false, status = 'active'")
 
 
+@pytest.mark.usefixtures("patient")
 async def test_expiry_is_exact(newer: Tables) -> None:
     """A token is good until its very moment and not afterwards."""
-    expires_at = datetime.now(UTC) + timedelta(seconds=0.5)
-    token = newer.add_token(newer.add_user("alice"), "", expires_at)
+    user = newer.add_user("alice")
+    # On a busy machine a short life may end before the first question.
+    for seconds in (0.5, 5, 50):
+        answers = await _answers_until_the_end(newer, user, seconds)
+        if len(answers) > 2:
+            return
+    pytest.fail(f"{answers}")
+
+
+async def _answers_until_the_end(
+    newer: Tables, user: str, seconds: float
+) -> list[Identity | Rejection]:
+    """Ask about a token until it has expired, check the answers, and return them."""
+    expires_at = datetime.now(UTC) + timedelta(seconds=seconds)
+    token = newer.add_token(user, "", expires_at)
     answers: list[Identity | Rejection] = []
     async with _source(newer.url()) as source:
         while not answers or answers[-1] is not Rejection.EXPIRED:
@@ -83,9 +100,10 @@ async def test_expiry_is_exact(newer: Tables) -> None:
                 assert isinstance(answers[-1], Identity)
             if before > expires_at:
                 assert answers[-1] is Rejection.EXPIRED
-    assert len(answers) > 2
+    return answers
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_delete_in_another_process_counts(newer: Tables) -> None:
     """After another process has committed a delete, the next look-up refuses the token."""
     user = newer.add_user("alice")
@@ -97,6 +115,7 @@ async def test_a_delete_in_another_process_counts(newer: Tables) -> None:
             assert await source.verify(token) is Rejection.UNKNOWN
 
 
+@pytest.mark.usefixtures("patient")
 async def test_many_requests_are_few_statements(newer: Tables) -> None:
     """Requests that wait at the same time share statements and connections."""
     user = newer.add_user("alice")
@@ -118,6 +137,7 @@ async def test_many_requests_are_few_statements(newer: Tables) -> None:
         assert newer.server.connections(newer.name) <= 2
 
 
+@pytest.mark.usefixtures("patient")
 async def test_tables_may_come_later(postgres: PostgresServer) -> None:
     """A problem that an administrator fixes is gone at the next request, without a restart."""
     name = postgres.database()
@@ -131,6 +151,7 @@ async def test_tables_may_come_later(postgres: PostgresServer) -> None:
         assert await source.verify(generate()[1]) is Rejection.UNKNOWN
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_migration_under_a_running_source(postgres: PostgresServer) -> None:
     """New columns and states in Coder's tables don't disturb what is prepared."""
     newer = Tables(postgres, postgres.coder_database())
@@ -175,6 +196,7 @@ def test_the_times_fit_into_each_other() -> None:
     assert STATEMENT_SECONDS < ANSWER_SECONDS < batch.LOOK_UP_SECONDS
 
 
+@pytest.mark.usefixtures("patient")
 async def test_the_url_picks_the_source(newer: Tables) -> None:
     """open_source gives a source for both spellings of the scheme."""
     token = newer.add_token(newer.add_user("alice"))
