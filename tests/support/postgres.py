@@ -120,7 +120,8 @@ class PostgresServer:
     def pause(self) -> None:
         """Stop its processes with SIGSTOP: the kernel still accepts connections for them."""
         assert self._process is not None
-        # The first is the one that makes the others.
+        # First the one that makes the others, so that there is no further one.
+        _signal(self._process.pid, signal.SIGSTOP)
         for pid in self._family(self._process.pid):
             _signal(pid, signal.SIGSTOP)
 

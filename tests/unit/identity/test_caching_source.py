@@ -256,8 +256,12 @@ async def test_never_after_expiry(failing: bool) -> None:
     )
     await memory.verify(token)
     source.verification = DOWN
-    if datetime.now(UTC) < ends:
+    try:
         verification = await memory.verify(token)
+    except IdentityUnavailable:
+        # On a busy machine it has ended by now.
+        assert datetime.now(UTC) >= ends
+    else:
         assert isinstance(verification, Identity)
         assert verification.stale is failing
     await asyncio.sleep(0.25)

@@ -323,6 +323,8 @@ async def test_an_impatient_cancellation_still_rolls_back(path: Path) -> None:
     for _ in range(2):
         task.cancel()
         await asyncio.sleep(0.01)
+    async with asyncio.timeout(60):
+        await asyncio.gather(task, return_exceptions=True)
     assert task.cancelled()
     assert await database.fetch("SELECT * FROM t") == []
     await database.close()
