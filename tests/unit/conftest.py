@@ -67,6 +67,8 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgres_source, "ANSWER_SECONDS", 59.0)
     monkeypatch.setattr(postgres_source, "STATEMENT_SECONDS", 58.0)
     monkeypatch.setattr(postgres_pool, "CONNECT_SECONDS", 58.0)
+    for limit in ("ANSWER_SECONDS", "CONNECT_SECONDS"):
+        monkeypatch.setattr(f"authz.limits.valkey_store.{limit}", 59.0)
 
 
 @pytest.fixture(scope="session")

@@ -56,7 +56,7 @@ def quick() -> dict[str, Any]:
         text=True,
     ) as process:
         try:
-            printed, told = process.communicate(timeout=90)
+            printed, told = process.communicate(timeout=540)
         finally:
             process.terminate()
     assert process.returncode == 0, told

@@ -28,7 +28,7 @@ def test_the_counted_program_runs() -> None:
     """The program that callgrind counts answers every message as it expects."""
     command = [sys.executable, "-m", "bench.counted"]
     result = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
     )
     assert result.returncode == 0, result.stderr
 

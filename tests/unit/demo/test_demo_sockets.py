@@ -44,7 +44,7 @@ def _ask(socket: ClientConnection, **call: Any) -> list[dict[str, Any]]:
     socket.send(json.dumps({**CREATE, **call}))
     events: list[dict[str, Any]] = []
     while not events or events[-1]["type"] not in ("response.completed", "error"):
-        events.append(json.loads(socket.recv(timeout=5)))
+        events.append(json.loads(socket.recv(timeout=60)))
     return events
 
 
@@ -62,7 +62,7 @@ def test_a_socket_answers_again_and_again(socket: ClientConnection) -> None:
     """Further calls, also after a wrong one, are answered on the same socket."""
     for text in ("no JSON", "[]", '{"type": "session.update"}', '{"type": "response.create"}'):
         socket.send(text)
-        error = json.loads(socket.recv(timeout=5))
+        error = json.loads(socket.recv(timeout=60))
         assert (error["type"], error["status"]) == ("error", 400)
     assert _ask(socket)[-1]["response"]["status"] == "completed"
     assert _ask(socket)[-1]["response"]["status"] == "completed"

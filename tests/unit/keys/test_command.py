@@ -104,5 +104,10 @@ def test_a_stop_ends_the_command(tmp_path: Path) -> None:
     """While authz stops, the command ends at once."""
     own = tmp_path / "own"
     with pytest.raises(CommandError, match="authz stops"):
-        run(_shell(f"echo $$ > '{own}'; exec sleep 600"), _ENVIRON, own.exists)
+        run(
+            _shell(f"echo $$ > '{own}'; exec sleep 600"),
+            _ENVIRON,
+            # The file is there before its content.
+            lambda: own.exists() and own.read_text().endswith("\n"),
+        )
     _wait_until_gone(int(own.read_text()))

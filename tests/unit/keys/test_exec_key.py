@@ -29,7 +29,9 @@ class Vault:
         self.put("sk-first")
 
     def put(self, key: str) -> None:
-        (self.folder / "key").write_text(key)
+        # By a rename, as the command may read it at any time.
+        (self.folder / "new").write_text(key)
+        (self.folder / "new").replace(self.folder / "key")
 
     def remove(self) -> None:
         (self.folder / "key").unlink()
@@ -156,7 +158,7 @@ def test_stopping_ends_a_running_command(tmp_path: Path) -> None:
     """A command that hangs does not delay the end of authz."""
     own = tmp_path / "own"
     script = (
-        f"test -e '{own}' || {{ echo > '{own}'; echo sk-1; exit; }}; echo $$ > '{own}'; sleep 9"
+        f"test -e '{own}' || {{ echo > '{own}'; echo sk-1; exit; }}; echo $$ > '{own}'; sleep 60"
     )
     key = open_exec_key(Command(("sh", "-c", script), 3600, 60), _ENVIRON)
     key.start(["one"], lambda: None)

@@ -3,12 +3,15 @@
 import asyncio
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from authz.limits.limit import PASSED, Limit, LimitKind, Outcome, Owner, Reached, Wanted
 
 from .support import LIFE_MS, Clock, ask, limit, opened, request
+
+pytestmark = pytest.mark.usefixtures("patient")
 
 _LIMITS = (
     limit(LimitKind.REQUESTS, 3),

@@ -16,6 +16,8 @@ from tests.support.valkey import ValkeyServer, running_valkey, with_tls
 
 from .support import LIFE_MS, ask, limit, request
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 _ONE = limit(LimitKind.REQUESTS, 1)
 _SLOT = limit(LimitKind.CONCURRENT, 1)
 
