@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -50,7 +51,7 @@ def replicas(count: int, identity: str, **settings: Any) -> Iterator[Replicas]:
         for number in range(count):
             _start(running, number, identity, settings)
         for path in running.sockets:
-            wait_until(path.is_socket, 20, f"{path} being served")
+            wait_until(lambda path=path: _accepts(path), 20, f"{path} being served")
         yield running
 
 
@@ -116,6 +117,14 @@ def _start(running: Replicas, number: int, identity: str, settings: dict[str, An
     running.processes.append(process)
     running.sockets.append(path)
     running.http_ports.append(http_port)
+
+
+def _accepts(path: Path) -> bool:
+    """Return whether somebody listens; for a moment there is a socket without a listener."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+        probe.connect(str(path))
+        return True
+    return False
 
 
 def _end(running: Replicas) -> None:

@@ -81,7 +81,7 @@ async def gate(any_store: Store, switch: _Switch) -> AsyncIterator[BudgetGate]:
     made = BudgetGate(switch.open, Rules(FIRST_COST), lambda: switch.monotonic)
     yield made
     switch.is_on = True
-    await made.stop(5)
+    await made.stop(60)
 
 
 async def _person(store: Store, name: str = "alice") -> tuple[User, bytes]:
@@ -260,7 +260,7 @@ async def test_a_database_that_is_away_refuses_unless_told_otherwise(
     assert allows(await authorizer.check(check)) == passes
     await gate.refresh()
     assert allows(await authorizer.check(check))
-    await gate.stop(5)
+    await gate.stop(60)
     rows = await any_store._database.fetch("SELECT spent FROM budget_spending")
     assert [row["spent"] for row in rows] == [7]
 

@@ -67,7 +67,7 @@ async def test_the_start_makes_the_database(
     assert await _issued(config) == 1
     assert await find_problem(config) is None
     assert recorder.problem is None
-    await recorder.stop(5)
+    await recorder.stop(60)
 
 
 async def _issued(config: Config) -> int:
@@ -109,7 +109,7 @@ async def test_a_database_that_cannot_be_made_shows(
     await _until(recorder, fails=False)
     assert _up(registry) == 1
     assert await find_problem(config) is None
-    await recorder.stop(5)
+    await recorder.stop(60)
 
 
 def _up(registry: CollectorRegistry) -> float:

@@ -134,7 +134,7 @@ async def test_recorder_writes_at_its_end(url: str) -> None:
     recorder.start()
     for number in range(3):
         recorder.record(entry(number, ids.process))
-    await recorder.stop(5)
+    await recorder.stop(60)
     store = await opened()
     assert [line.requests for line in await store.add_up("user", 0)] == [3]
     assert await store.missing() == 2
@@ -161,7 +161,7 @@ async def test_recorder_does_not_pause_while_it_is_behind(
     while registry.get_sample_value("authz_usage_written_total") != 15:  # noqa: ASYNC110 - as below
         await asyncio.sleep(0.01)
     assert registry.get_sample_value("authz_usage_waiting") == 2
-    await recorder.stop(5)
+    await recorder.stop(60)
     assert registry.get_sample_value("authz_usage_written_total") == 17
 
 
@@ -185,7 +185,7 @@ async def test_a_full_queue_is_written_and_the_rest_is_counted(url: str) -> None
     while registry.get_sample_value(written) != recording.WAITING_MAX:  # noqa: ASYNC110 - as below
         await asyncio.sleep(0.01)
     print(f"\n{recording.WAITING_MAX / (time.monotonic() - began):,.0f} requests a second")
-    await recorder.stop(5)
+    await recorder.stop(60)
 
 
 async def test_recorder_waits_for_a_database(
@@ -216,7 +216,7 @@ async def test_recorder_waits_for_a_database(
     assert registry.get_sample_value("authz_usage_waiting") == 10
     assert registry.get_sample_value("authz_usage_dropped_total") == 2
     is_away = False
-    await recorder.stop(5)
+    await recorder.stop(60)
     assert registry.get_sample_value("authz_usage_waiting") == 0
     assert registry.get_sample_value("authz_usage_written_total") == 10
     assert capsys.readouterr().out.count("away") == 1
@@ -265,7 +265,7 @@ async def test_a_long_process_forgets_what_it_lost(
         now += day
     assert len(set(names)) == 6
     assert missing == [1, 1, 2, 2, 1, 0]
-    await recorder.stop(5)
+    await recorder.stop(60)
     await store.close()
 
 
@@ -292,7 +292,7 @@ async def test_failing_maintenance_keeps_no_request_waiting(
         async with asyncio.timeout(30):
             while registry.get_sample_value("authz_usage_written_total") != number + 1:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-    await recorder.stop(5)
+    await recorder.stop(60)
     assert not recorder.is_failing
     assert capsys.readouterr().out.count("locked") == 1
 
@@ -388,7 +388,7 @@ async def test_a_report_before_its_row(
             if (await store.add_up("user", NOW - 1000))[0].input_tokens == 5:
                 break
             await asyncio.sleep(wait)
-    await recorder.stop(5)
+    await recorder.stop(60)
     labels = {
         "gen_ai_provider_name": waiting.provider or "",
         "gen_ai_response_model": "claude",
