@@ -68,7 +68,9 @@ class Provider:
 
     def take(self) -> list[RecordedRequest]:
         """Return the requests that reached the provider since the last call."""
-        taken, self.seen[:] = list(self.seen), []
+        taken = list(self.seen)
+        # One that arrives meanwhile stays for the next call.
+        del self.seen[: len(taken)]
         return taken
 
 

@@ -78,7 +78,9 @@ class WebSocketProvider:
 
     def take(self) -> list[Handshake]:
         """Return the handshakes since the last call."""
-        taken, self.handshakes[:] = list(self.handshakes), []
+        taken = list(self.handshakes)
+        # One that arrives meanwhile stays for the next call.
+        del self.handshakes[: len(taken)]
         return taken
 
     def __enter__(self) -> Self:
