@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import re
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -83,13 +84,22 @@ def _metric(gateway: Parts, name: str) -> float:
     return sum(map(float, found))
 
 
-def _wait_for_rows(gateway: Parts, postgres: PostgresServer, token: str) -> None:
-    """Send a request, and wait until it has a row, and earlier ones have one or were dropped."""
-    rows = f"SELECT count(*) FROM usage_entries WHERE token_id = '{token[:10]}'"  # noqa: S608
-    before = postgres.sql(_DATABASE, rows)
-    assert _post(gateway, token) == 200
-    # Envoy has one thread here, so its records come in the order of the requests.
-    wait_until(lambda: postgres.sql(_DATABASE, rows) != before, what="the row")
+def _wait_for_rows(gateway: Parts, postgres: PostgresServer) -> None:
+    """Wait until every earlier request has a row or was dropped."""
+
+    def is_written() -> bool:
+        token = gateway.create_token("bob", timedelta(hours=1))
+        rows = f"SELECT count(*) FROM usage_entries WHERE token_id = '{token[:10]}'"  # noqa: S608
+        assert _post(gateway, token) == 200
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            if postgres.sql(_DATABASE, rows) == "1":
+                return True
+        return False
+
+    # The row of such a request is dropped itself while the queue is full. Envoy has one thread
+    # here, so its records come in the order of the requests.
+    wait_until(is_written, what="a row")
     # The metric counts a row after it is there.
     wait_until(lambda: _is_queue_empty(gateway), what="the metric")
 
@@ -151,7 +161,7 @@ def test_without_a_connection_for_usage_requests_pass(
 ) -> None:
     """Without a connection for usage, the log names the cure and rows are written afterwards."""
     token = gateway.create_token("bob", timedelta(hours=1))
-    _wait_for_rows(gateway, postgres, token)
+    _wait_for_rows(gateway, postgres)
     written = _metric(gateway, "authz_usage_written_total")
     writer = _usage_writer(gateway, postgres, token)
     wait_until(lambda: _metric(gateway, "authz_usage_written_total") == written + 1, what="the row")
@@ -224,7 +234,7 @@ def test_a_transaction_that_takes_too_long_refuses_a_check(
     """A check that waits too long for a lock gets 503, and the metric has the reason."""
     token, other = gateway.create_token(user), gateway.create_token("bob")
     # Else its row, and not that of a request during the transaction, could be the one below.
-    _wait_for_rows(gateway, postgres, token)
+    _wait_for_rows(gateway, postgres)
     written = _metric(gateway, "authz_usage_written_total")
     with _in_transaction(postgres, f"SELECT pg_advisory_xact_lock({lock})"):
         assert _post(gateway, token) == 503
@@ -238,7 +248,7 @@ def test_a_transaction_that_takes_too_long_refuses_a_check(
 def test_usage_rows_above_the_bound_are_counted(gateway: Parts, postgres: PostgresServer) -> None:
     """All requests pass while the table is locked, and the metric counts rows beyond the queue."""
     token = gateway.create_token("bob", timedelta(hours=1))
-    _wait_for_rows(gateway, postgres, token)
+    _wait_for_rows(gateway, postgres)
     dropped = _metric(gateway, "authz_usage_dropped_total")
     with _in_transaction(postgres, "LOCK TABLE usage_entries"):
         with ThreadPoolExecutor(8) as pool:
@@ -248,5 +258,5 @@ def test_usage_rows_above_the_bound_are_counted(gateway: Parts, postgres: Postgr
         )
     # Until then the queue is full, and would drop the next row too.
     wait_until(lambda: _is_queue_empty(gateway), what="the rows of the queue")
-    _wait_for_rows(gateway, postgres, token)
+    _wait_for_rows(gateway, postgres)
     assert _metric(gateway, "authz_usage_dropped_total") == dropped + 10
