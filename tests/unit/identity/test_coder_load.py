@@ -1,6 +1,7 @@
 """authz.identity.coder_source: requests that share calls, floods, and closing."""
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -50,6 +51,7 @@ async def test_nobody_joins_a_call_that_began_before_a_deletion(
     assert isinstance(await older, Identity)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_flood_of_unknown_tokens_does_not_starve_good_ones(
     coder: Coder, coder_source: CoderSource
 ) -> None:
@@ -64,12 +66,30 @@ async def test_a_flood_of_unknown_tokens_does_not_starve_good_ones(
     for token in good:
         assert isinstance(await coder_source.verify(token), Identity)
         assert coder.hanging <= CONNECTIONS // 2
+    refused = [str(task.exception()) for task in flood if task.done()]
+    assert len(refused) > 500
+    assert all("too many" in text for text in refused)
+    for task in flood:
+        task.cancel()
+    await asyncio.gather(*flood, return_exceptions=True)
+
+
+async def test_tokens_of_those_who_left_are_not_asked_about(
+    coder: Coder, coder_source: CoderSource
+) -> None:
+    """After a flood whose time is over, Coder is asked about the next unknown token alone."""
+    coder.hang_unknown = True
+    flood = [asyncio.create_task(coder_source.verify(unknown())) for _ in range(500)]
     outcomes = await asyncio.gather(*flood, return_exceptions=True)
     assert all(isinstance(one, IdentityUnavailable) for one in outcomes)
-    assert sum("too many" in str(one) for one in outcomes) > 500
-    # Who has left is not asked about any more: the next one's turn comes in time.
     coder.hang_unknown = False
-    assert await coder_source.verify(unknown()) is Rejection.UNKNOWN
+    before = coder.calls[USERS_ME]
+    verification = None
+    while verification is None:
+        with contextlib.suppress(IdentityUnavailable):
+            verification = await coder_source.verify(unknown())
+    assert verification is Rejection.UNKNOWN
+    assert coder.calls[USERS_ME] - before < 50
 
 
 @pytest.mark.usefixtures("patient")
