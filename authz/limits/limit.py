@@ -15,7 +15,7 @@ class LimitKind(StrEnum):
 
 
 class Owner(StrEnum):
-    """Whose requests are counted together."""
+    """The kinds of owner whose requests a limit counts together."""
 
     USER = "user"
     GROUP = "group"

@@ -117,7 +117,7 @@ def test_streams_finish_and_the_balancer_sends_no_more(tmp_path: Path) -> None:
                 # Who comes anyway, having learned it late, is served.
                 answer = httpx.get(f"{running.url}/readyz")
                 assert (answer.status_code, answer.headers["connection"]) == (200, "close")
-                wait_until(lambda: not _passes(front), 5, "the balancer sending nobody")
+                wait_until(lambda: not _passes(front), 5, "the balancer sending no more requests")
                 assert script.poll() is None
                 held.release()
                 stream.join()

@@ -166,7 +166,7 @@ def test_without_a_connection_for_usage_requests_pass(
     writer = _usage_writer(gateway, postgres, token)
     wait_until(lambda: _metric(gateway, "authz_usage_written_total") == written + 1, what="the row")
     of_role = f"SELECT count(*) FROM pg_stat_activity WHERE usename = '{_ROLE}'"  # noqa: S608
-    # All others keep their connections, so there is none for the writer.
+    # The other clients keep their connections, so the writer cannot open one.
     _limit(postgres, int(postgres.sql("postgres", of_role)) - 1)
     try:
         postgres.sql("postgres", f"SELECT pg_terminate_backend({writer})")

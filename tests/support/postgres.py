@@ -58,7 +58,7 @@ def coder_schema(variant: str) -> str:
 class PostgresServer:
     """A server that is empty and not started yet.
 
-    PostgreSQL refuses to run as root, so as root it runs as ``nobody``.
+    PostgreSQL refuses to run as root, so root starts it as the user ``nobody``.
 
     Args:
         folder: for its files and its socket.
@@ -268,7 +268,7 @@ class PostgresServer:
         return found
 
     def _usable(self, programs: Path) -> Path:
-        """Return the programs' folder, or a copy if ``nobody`` can't read it."""
+        """Return the programs' folder, or a copy if the user ``nobody`` cannot read it."""
         with contextlib.suppress(OSError):
             version = [str(programs / "postgres"), "-V"]
             subprocess.run(version, check=True, capture_output=True, **self._as)
