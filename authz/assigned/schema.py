@@ -13,6 +13,7 @@ from authz.database.own_version import (
     stored_version,
 )
 from authz.errors import StoreError
+from authz.identity.owners import ONE_OWNER, column_definitions
 
 _VERSION_TABLE = "assigned_schema"
 
@@ -20,15 +21,11 @@ _VERSION_TABLE = "assigned_schema"
 def _tables(uuid: str, exact: str) -> Statements:
     return (
         f"""CREATE TABLE assigned_rules (
-    user_id {uuid} REFERENCES users (id) ON DELETE CASCADE,
-    group_id {uuid} REFERENCES groups (id) ON DELETE CASCADE,
-    api_key_id text {exact} REFERENCES api_keys (id) ON DELETE CASCADE,
+    {column_definitions(uuid, exact)},
     kind text NOT NULL CHECK (kind IN ('requests_per_minute', 'tokens_per_minute',
         'concurrent_requests', 'allow_models', 'deny_models')),
     value text NOT NULL,
-    CHECK ((user_id IS NOT NULL AND group_id IS NULL AND api_key_id IS NULL)
-        OR (user_id IS NULL AND group_id IS NOT NULL AND api_key_id IS NULL)
-        OR (user_id IS NULL AND group_id IS NULL AND api_key_id IS NOT NULL))
+    {ONE_OWNER}
 )""",
         "CREATE UNIQUE INDEX assigned_rules_user ON assigned_rules (user_id, kind)",
         "CREATE UNIQUE INDEX assigned_rules_group ON assigned_rules (group_id, kind)",

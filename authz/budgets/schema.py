@@ -12,6 +12,7 @@ from authz.database.own_version import (
     prepare_tables,
     store_version,
 )
+from authz.identity.owners import ONE_OWNER, column_definitions
 
 _VERSION_TABLE = "budgets_schema"
 
@@ -20,16 +21,12 @@ def _tables(uuid: str, exact: str) -> Statements:
     return (
         f"""CREATE TABLE budgets (
     id {uuid} NOT NULL PRIMARY KEY,
-    user_id {uuid} REFERENCES users (id) ON DELETE CASCADE,
-    group_id {uuid} REFERENCES groups (id) ON DELETE CASCADE,
-    api_key_id text {exact} REFERENCES api_keys (id) ON DELETE CASCADE,
+    {column_definitions(uuid, exact)},
     period text NOT NULL CHECK (period IN ('day', 'week', 'month')),
     zone text NOT NULL,
     amount bigint NOT NULL CHECK (amount > 0),
     hard boolean NOT NULL,
-    CHECK ((user_id IS NOT NULL AND group_id IS NULL AND api_key_id IS NULL)
-        OR (user_id IS NULL AND group_id IS NOT NULL AND api_key_id IS NULL)
-        OR (user_id IS NULL AND group_id IS NULL AND api_key_id IS NOT NULL))
+    {ONE_OWNER}
 )""",
         "CREATE UNIQUE INDEX budgets_user ON budgets (user_id, period, hard)",
         "CREATE UNIQUE INDEX budgets_group ON budgets (group_id, period, hard)",

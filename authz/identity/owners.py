@@ -36,6 +36,24 @@ COLUMNS: Mapping[OwnerKind, str] = {
 }
 """The columns of a table whose rows have one of the three owners; the others are null."""
 
+
+def column_definitions(uuid: str, exact: str) -> str:
+    """Return the definitions of ``COLUMNS`` for ``CREATE TABLE``.
+
+    Args:
+        uuid: the type of the ids of users and groups.
+        exact: the collation of the ids of tokens.
+    """
+    return f"""user_id {uuid} REFERENCES users (id) ON DELETE CASCADE,
+    group_id {uuid} REFERENCES groups (id) ON DELETE CASCADE,
+    api_key_id text {exact} REFERENCES api_keys (id) ON DELETE CASCADE"""
+
+
+ONE_OWNER = """CHECK ((user_id IS NOT NULL AND group_id IS NULL AND api_key_id IS NULL)
+        OR (user_id IS NULL AND group_id IS NOT NULL AND api_key_id IS NULL)
+        OR (user_id IS NULL AND group_id IS NULL AND api_key_id IS NOT NULL))"""
+"""The constraint of a table with ``COLUMNS``."""
+
 NAMES = "u.username, g.name AS group_name, k.token_name"
 """The further columns that ``read_owner`` needs."""
 
