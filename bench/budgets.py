@@ -65,7 +65,7 @@ async def _least_together(
 async def _main(folder: Path) -> None:
     identity = f"sqlite:///{folder}/identity.db"
     store = await open_store(identity, create=True)
-    budgets = BudgetStore.beside(store)
+    budgets = store.part(BudgetStore)
     await budgets.prepare()
     questions = []
     for name in ("without", "with"):

@@ -164,7 +164,7 @@ async def budgets(server: PostgresServer) -> dict[str, float]:
     """Reserve for requests of users with budgets, of which many arrive together, and settle."""
     name, url = await _own(server)
     store = await open_store(url, create=False)
-    admin = BudgetStore.beside(store)
+    admin = store.part(BudgetStore)
     await admin.prepare()
     users = [await store.create_user(f"user{number}") for number in range(100)]
     made = [

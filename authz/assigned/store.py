@@ -1,7 +1,6 @@
 """Setting and removing assigned rules, with the audit log."""
 
 from collections.abc import Collection, Mapping
-from typing import Self
 
 import structlog
 
@@ -24,11 +23,6 @@ SELECT_RULES = (
 
 class AssignedStore(StoreBase):
     """The assigned rules in a database with the identity tables."""
-
-    @classmethod
-    def beside(cls, store: StoreBase) -> Self:
-        """Return the rules in the database of a store, with the same actor."""
-        return store.part(cls)
 
     async def prepare(self) -> bool:
         """Create the table if it is missing; return whether anything changed."""

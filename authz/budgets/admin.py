@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import Sequence
-from typing import Self
 
 from authz.budgets.budget import Budget, State, reached
 from authz.budgets.money import MAXIMUM, dollars
@@ -21,11 +20,6 @@ from authz.identity.store_base import StoreBase
 
 class BudgetStore(StoreBase):
     """The budgets in a database with the identity tables."""
-
-    @classmethod
-    def beside(cls, store: StoreBase) -> Self:
-        """Return the budgets in the database of a store, with the same actor."""
-        return store.part(cls)
 
     async def prepare(self) -> bool:
         """Create the tables if they are missing; return whether anything changed."""

@@ -295,7 +295,7 @@ def _remove(
 async def _opened(config: Config) -> AsyncIterator[tuple[Store, AssignedStore]]:
     """Open the store and its rules, whose table is created if it is missing."""
     async with opened_store(config.identity) as store:
-        found = AssignedStore.beside(store)
+        found = store.part(AssignedStore)
         await found.prepare()
         yield store, found
 

@@ -205,7 +205,7 @@ async def _opened(config: Config) -> AsyncIterator[tuple[Store, BudgetStore]]:
     """Open the store and its budgets, whose tables are created if they are missing."""
     _settings(config)
     async with opened_store(config.identity) as store:
-        found = BudgetStore.beside(store)
+        found = store.part(BudgetStore)
         await found.prepare()
         yield store, found
 

@@ -69,7 +69,7 @@ def set_(provider: str, user_name: str | None, config_path: Path | None) -> None
         async with opened_store(config.identity) as store:
             user = await choose_user(store, config.identity, user_name)
             key = check_own_key(_read_key().reveal())
-            keys = OwnKeyStore.beside(store)
+            keys = store.part(OwnKeyStore)
             _, is_new = await keys.set_key(user, provider, key, master)
             verb = "stored" if is_new else "replaced"
             click.echo(f"The key of {user.username} for provider {provider} has been {verb}.")
@@ -88,7 +88,7 @@ def list_(user_name: str | None, output: str, config_path: Path | None) -> None:
         config = config_of_store(config_path)
         async with opened_store(config.identity) as store:
             user = await choose_user(store, config.identity, user_name)
-            found = await OwnKeyStore.beside(store).list_keys(user)
+            found = await store.part(OwnKeyStore).list_keys(user)
             rows = [
                 {
                     "PROVIDER": key.provider,
@@ -113,7 +113,7 @@ def remove(provider: str, user_name: str | None, config_path: Path | None) -> No
         config = config_of_store(config_path)
         async with opened_store(config.identity) as store:
             user = await choose_user(store, config.identity, user_name)
-            if not await OwnKeyStore.beside(store).remove_key(user, provider):
+            if not await store.part(OwnKeyStore).remove_key(user, provider):
                 raise StoreError(
                     f"{user.username} has no key for this provider: 'authz own-keys list' shows"
                     " the stored ones"
@@ -138,7 +138,7 @@ def rotate(config_path: Path | None) -> None:
         master = ring.newest
         async with opened_store(config.identity) as store:
             with told_if_slow("encrypting the stored keys"):
-                done, problems = await OwnKeyStore.beside(store).rotate(ring.open, master)
+                done, problems = await store.part(OwnKeyStore).rotate(ring.open, master)
         keys = "1 stored key" if done == 1 else f"{done} stored keys"
         click.echo(f"{keys} encrypted again with master key {master.id}.")
         if problems:

@@ -73,13 +73,6 @@ def check_own_key(text: str) -> Secret:
 class OwnKeyStore(StoreBase):
     """The stored keys in a database with the identity tables."""
 
-    @classmethod
-    def beside(cls, store: StoreBase) -> "OwnKeyStore":
-        """Return the stored keys in the database of a store, with the same actor."""
-        keys = cls(store._database, store._actor)
-        keys._roles = store._roles
-        return keys
-
     async def prepare(self) -> bool:
         """Create the table if it is missing; return whether anything changed."""
         return await prepare(self._database)

@@ -64,7 +64,7 @@ async def read_person(store: Store, config: Config, user: User) -> Person:
     problem = None if user.status == "active" else f"is {user.status}"
     groups = tuple(group.limits for group in await store.groups_of(user))
     # Without ``own_keys`` a check reads no stored keys.
-    stored = [] if config.own_keys is None else await OwnKeyStore.beside(store).list_keys(user)
+    stored = [] if config.own_keys is None else await store.part(OwnKeyStore).list_keys(user)
     return Person(user.username, problem, groups, frozenset(one.provider for one in stored))
 
 

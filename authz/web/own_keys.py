@@ -26,7 +26,7 @@ class OwnKeys:
 
     async def list_keys(self, user: User) -> list[OwnKey]:
         """Return the keys that a user has stored, by provider."""
-        return await OwnKeyStore.beside(self.store).list_keys(user)
+        return await self.store.part(OwnKeyStore).list_keys(user)
 
     async def set_key(self, user: User, provider: str, text: str) -> OwnKey:
         """Store a key of a user.
@@ -38,9 +38,9 @@ class OwnKeys:
         """
         check_provider(self.config, provider)
         key, master = check_own_key(text), self.keyring.newest
-        stored, _ = await OwnKeyStore.beside(self.store).set_key(user, provider, key, master)
+        stored, _ = await self.store.part(OwnKeyStore).set_key(user, provider, key, master)
         return stored
 
     async def remove_key(self, user: User, provider: str) -> bool:
         """Delete a stored key; return whether there was one."""
-        return await OwnKeyStore.beside(self.store).remove_key(user, provider)
+        return await self.store.part(OwnKeyStore).remove_key(user, provider)

@@ -81,7 +81,7 @@ def _settings(call: UserCall) -> Budgets:
 
 
 async def _store(call: UserCall) -> BudgetStore:
-    budgets = BudgetStore.beside(call.store)
+    budgets = call.store.part(BudgetStore)
     await budgets.prepare()
     return budgets
 

@@ -132,7 +132,7 @@ def _settings(context: PageContext) -> Budgets:
 
 
 async def _store(context: PageContext) -> BudgetStore:
-    budgets = BudgetStore.beside(context.store)
+    budgets = context.store.part(BudgetStore)
     await budgets.prepare()
     return budgets
 

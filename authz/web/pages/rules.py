@@ -110,7 +110,7 @@ def _kinds(context: PageContext) -> dict[RuleKind, str]:
 
 
 async def _store(context: PageContext) -> AssignedStore:
-    rules = AssignedStore.beside(context.store)
+    rules = context.store.part(AssignedStore)
     await rules.prepare()
     return rules
 

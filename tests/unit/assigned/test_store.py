@@ -21,7 +21,7 @@ async def test_rules_from_their_beginning_to_their_end(any_store: Store, store_u
     alice, bob = await any_store.create_user("alice"), await any_store.create_user("bob")
     group = await any_store.create_group("research")
     _, key = await any_store.create_token(alice, "ci")
-    rules = AssignedStore.beside(any_store)
+    rules = any_store.part(AssignedStore)
     current = AssignedRules(lambda: open_database(store_url))
     assert current.value is None
     await current.refresh()
@@ -73,7 +73,7 @@ async def test_rules_from_their_beginning_to_their_end(any_store: Store, store_u
 async def test_rules_that_can_not_be(any_store: Store, store_url: str) -> None:
     """A rule for a deleted owner is an error; a stored rule that can't be read is not ignored."""
     user = await any_store.create_user("carol")
-    rules = AssignedStore.beside(any_store)
+    rules = any_store.part(AssignedStore)
     await rules.prepare()
     with pytest.raises(StoreError, match="requests_per_minute must be"):
         await rules.set_rules(OwnerKind.USER, user.id, {RuleKind.REQUESTS: 0})

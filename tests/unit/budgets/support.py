@@ -37,7 +37,7 @@ async def user_budget(
 ) -> Budget:
     """Create a user with a budget."""
     user = await store.create_user(name)
-    budgets = BudgetStore.beside(store)
+    budgets = store.part(BudgetStore)
     await budgets.prepare()
     return await budgets.set_budget(OwnerKind.USER, user.id, period, limit, hard=hard)
 

@@ -29,7 +29,7 @@ def test_a_percentage_is_reached_when_it_is_spent(spent: int, percent: int) -> N
 
 async def _prepared(store: Store, limit: int, *, hard: bool = True) -> tuple[Budget, Ledger, Clock]:
     """Return a budget, and a ledger that stores notices of it."""
-    await BudgetStore.beside(store).prepare()
+    await store.part(BudgetStore).prepare()
     await store._database.execute("DELETE FROM budget_usual_costs")
     await store._database.execute("DELETE FROM notices")
     clock = Clock()
@@ -105,7 +105,7 @@ async def test_a_higher_amount_is_announced_again(any_store: Store) -> None:
     """A new amount announces its percentages again; setting the same amount again does not."""
     budget, ledger, _ = await _prepared(any_store, 100, hard=False)
     assert await _spend(ledger, budget, 1, 90) == [85]
-    budgets = BudgetStore.beside(any_store)
+    budgets = any_store.part(BudgetStore)
     for amount in (200, 200):
         await budgets.set_budget(OwnerKind.USER, budget.owner_id, Period.DAY, amount, hard=False)
     assert await _spend(ledger, budget, 2, 79) == [50]

@@ -76,7 +76,7 @@ def switch(store_url: str) -> _Switch:
 @pytest.fixture
 async def gate(any_store: Store, switch: _Switch) -> AsyncIterator[BudgetGate]:
     """A gate that reads and writes when a test says so."""
-    await BudgetStore.beside(any_store).prepare()
+    await any_store.part(BudgetStore).prepare()
     await any_store._database.execute("DELETE FROM budget_usual_costs")
     made = BudgetGate(switch.open, Rules(FIRST_COST), lambda: switch.monotonic)
     yield made
@@ -111,7 +111,7 @@ async def test_a_used_up_budget_refuses_until_it_starts_again(
 ) -> None:
     """The refusal names the budget, the amounts and the time, and tells SDKs not to retry."""
     user, check = await _person(any_store)
-    budgets = BudgetStore.beside(any_store)
+    budgets = any_store.part(BudgetStore)
     await budgets.set_budget(OwnerKind.USER, user.id, Period.MONTH, 1_500_000_000)
     await gate.refresh()
     authorizer = _authorizer(any_source, gate)
@@ -146,7 +146,7 @@ async def test_requests_in_progress_may_give_back(
 ) -> None:
     """If only reservations fill a budget, a client may retry in seconds, and then passes."""
     user, check = await _person(any_store)
-    await BudgetStore.beside(any_store).set_budget(OwnerKind.USER, user.id, Period.DAY, FIRST_COST)
+    await any_store.part(BudgetStore).set_budget(OwnerKind.USER, user.id, Period.DAY, FIRST_COST)
     await gate.refresh()
     authorizer = _authorizer(any_source, gate)
     first = await authorizer.check(check)
@@ -164,7 +164,7 @@ async def test_only_requests_with_a_budget_ask_the_database(
     """A request without a budget reserves nothing, and neither does one with an own key."""
     alice, with_budget = await _person(any_store)
     _, without = await _person(any_store, "bob")
-    await BudgetStore.beside(any_store).set_budget(OwnerKind.USER, alice.id, Period.DAY, 10**9)
+    await any_store.part(BudgetStore).set_budget(OwnerKind.USER, alice.id, Period.DAY, 10**9)
     await gate.refresh()
     authorizer = _authorizer(any_source, gate)
     token, _ = await any_store.create_token(alice)
@@ -185,7 +185,7 @@ async def test_budgets_of_groups_and_tokens_count(
     bob, second = await _person(any_store, "bob")
     group = await any_store.create_group("research")
     await any_store.add_members(group, [alice, bob])
-    budgets = BudgetStore.beside(any_store)
+    budgets = any_store.part(BudgetStore)
     await budgets.set_budget(OwnerKind.GROUP, group.id, Period.WEEK, 2 * FIRST_COST)
     token, key = await any_store.create_token(alice, "ci")
     tight = await budgets.set_budget(OwnerKind.TOKEN, key.id, Period.DAY, FIRST_COST - 1)
@@ -207,7 +207,7 @@ async def test_a_person_moves_between_the_budgets_of_groups(
     alice, check = await _person(any_store)
     groups = [await any_store.create_group(name) for name in ("before", "after")]
     await any_store.add_members(groups[0], [alice])
-    budgets = BudgetStore.beside(any_store)
+    budgets = any_store.part(BudgetStore)
     ids = [
         (await budgets.set_budget(OwnerKind.GROUP, group.id, Period.DAY, 2 * FIRST_COST)).id
         for group in groups
@@ -232,8 +232,8 @@ async def test_a_database_that_is_away_refuses_unless_told_otherwise(
 ) -> None:
     """Without the database a budget refuses with 503 by default, and settles costs later."""
     user, check = await _person(any_store)
-    await BudgetStore.beside(any_store).prepare()
-    budgets = BudgetStore.beside(any_store)
+    await any_store.part(BudgetStore).prepare()
+    budgets = any_store.part(BudgetStore)
     await budgets.set_budget(OwnerKind.USER, user.id, Period.DAY, 10**9)
     gate = BudgetGate(
         switch.open, Rules(FIRST_COST, passes_uncounted=passes), lambda: switch.monotonic
@@ -270,7 +270,7 @@ async def test_a_soft_budget_warns_once(
 ) -> None:
     """The log says once a period that a soft budget is reached, and requests pass."""
     user, check = await _person(any_store)
-    budgets = BudgetStore.beside(any_store)
+    budgets = any_store.part(BudgetStore)
     await budgets.set_budget(OwnerKind.USER, user.id, Period.MONTH, 10**9, hard=False)
     await gate.refresh()
     authorizer = _authorizer(any_source, gate)
@@ -291,7 +291,7 @@ async def test_an_impossible_cost_does_not_stop_other_costs(
 ) -> None:
     """A cost that the database would refuse counts as unknown, so what was reserved is spent."""
     user, check = await _person(any_store)
-    await BudgetStore.beside(any_store).set_budget(OwnerKind.USER, user.id, Period.DAY, 10**9)
+    await any_store.part(BudgetStore).set_budget(OwnerKind.USER, user.id, Period.DAY, 10**9)
     await gate.refresh()
     authorizer = _authorizer(any_source, gate)
     for cost in (-1, MAXIMUM + 1, 30):

@@ -218,7 +218,7 @@ async def test_the_usual_cost_follows_what_requests_cost(any_store: Store, ledge
 async def test_the_tightest_budget_refuses(any_store: Store, ledger: Ledger) -> None:
     """If one of several hard budgets is full, it refuses and the others reserve nothing."""
     wide = await user_budget(any_store, 1000)
-    budgets = BudgetStore.beside(any_store)
+    budgets = any_store.part(BudgetStore)
     group = await any_store.create_group("research")
     tight = await budgets.set_budget(OwnerKind.GROUP, group.id, Period.MONTH, FIRST_COST)
     await ask(ledger, wanted(1, wide, tight))
@@ -249,7 +249,7 @@ async def test_a_request_in_progress_stays_with_its_group(any_store: Store, ledg
 async def test_a_changed_limit_counts_at_once(any_store: Store, ledger: Ledger) -> None:
     """A new limit keeps what is spent, and a removed budget refuses nothing."""
     budget = await user_budget(any_store, FIRST_COST)
-    budgets = BudgetStore.beside(any_store)
+    budgets = any_store.part(BudgetStore)
     await ask(ledger, wanted(1, budget))
     raised = await budgets.set_budget(
         OwnerKind.USER, budget.owner_id, Period.DAY, 2 * FIRST_COST, zone="UTC"
@@ -284,7 +284,7 @@ async def test_a_negative_cost_is_refused(ledger: Ledger) -> None:
 async def test_a_budget_has_an_owner_a_zone_and_an_amount(any_store: Store) -> None:
     """A budget for a missing owner, an unknown time zone or an impossible amount is refused."""
     budget = await user_budget(any_store, 1000)
-    budgets = BudgetStore.beside(any_store)
+    budgets = any_store.part(BudgetStore)
     for owner_id, amount, zone, why in (
         (budget.id, 1, "UTC", "deleted meanwhile"),
         (budget.owner_id, 0, "UTC", "greater than 0"),

@@ -34,7 +34,7 @@ async def test_no_request_uses_a_key_after_its_end(any_store: Store, store_url: 
     """No check that starts after a key was replaced or deleted gets it, on either replica."""
     alice = await any_store.create_user("alice")
     token, _ = await any_store.create_token(alice)
-    keys, master = OwnKeyStore.beside(any_store), ring(FIRST)
+    keys, master = any_store.part(OwnKeyStore), ring(FIRST)
     await keys.prepare()
     sources = [await open_source(store_url, own_keys=True) for _ in range(2)]
     replicas = [_authorizer(source) for source in sources]

@@ -42,7 +42,7 @@ def ring(*texts: str) -> Keyring:
 @pytest.fixture
 async def keys(any_store: Store) -> OwnKeyStore:
     """The stored keys of an empty store."""
-    made = OwnKeyStore.beside(any_store)
+    made = any_store.part(OwnKeyStore)
     await made.prepare()
     return made
 
@@ -197,7 +197,7 @@ async def test_a_limited_batch_of_rotation(
 async def test_without_a_table(any_store: Store) -> None:
     """Before the first key, there is nothing to list, remove or rotate."""
     alice, _ = await _user(any_store)
-    keys = OwnKeyStore.beside(any_store)
+    keys = any_store.part(OwnKeyStore)
     assert await keys.list_keys(alice) == []
     assert not await keys.remove_key(alice, "anthropic")
     assert await keys.rotate(ring(FIRST).open, ring(FIRST).newest) == (0, [])
@@ -242,7 +242,7 @@ async def test_rights_in_postgresql(postgres: PostgresServer, own_tables: str) -
     store = await open_store(postgres.url(name, user=manages), create=False)
     alice, token = await _user(store)
     bob, _ = await _user(store, "bob")
-    keys = OwnKeyStore.beside(store)
+    keys = store.part(OwnKeyStore)
     for user in (alice, bob):
         await keys.set_key(user, "anthropic", KEY, ring(FIRST).newest)
     await store.delete_user(bob)
@@ -260,7 +260,7 @@ async def test_a_missing_table_in_sqlite(store: Store, path: Path) -> None:
     alice, token = await _user(store)
     source = await open_source(f"sqlite:///{path}", own_keys=True)
     assert (await _identity(source, token)).own_keys == ()
-    await OwnKeyStore.beside(store).set_key(alice, "anthropic", KEY, ring(FIRST).newest)
+    await store.part(OwnKeyStore).set_key(alice, "anthropic", KEY, ring(FIRST).newest)
     assert len((await _identity(source, token)).own_keys) == 1
     await source.close()
 

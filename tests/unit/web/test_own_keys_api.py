@@ -61,7 +61,7 @@ async def test_rights(api: Api, who: str | None, whose: str, status: int) -> Non
     ring = Keyring([KeyReference(env="K")], {"K": base64.b64encode(b"1" * 32).decode()})
     from authz.secret import Secret
 
-    store = OwnKeyStore.beside(api.store)
+    store = api.store.part(OwnKeyStore)
     await store.set_key(api.users[whose], "anthropic", Secret(KEY), ring.newest)
     path = f"/users/{api.users[whose].id}/own-keys"
     for method, place, good in (

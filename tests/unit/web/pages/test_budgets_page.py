@@ -74,12 +74,12 @@ async def test_a_wrong_form(budgets: Site, field: str, value: str, status: int, 
     assert root.last.status_code == status
     assert says in page.one("main").text
     assert "<b>evil" not in root.last.text
-    assert await BudgetStore.beside(budgets.store).list_budgets() == []
+    assert await budgets.store.part(BudgetStore).list_budgets() == []
 
 
 async def test_who_sees_which(budgets: Site) -> None:
     """Members see the budgets that count for them, administrators all; only owners change any."""
-    store = BudgetStore.beside(budgets.store)
+    store = budgets.store.part(BudgetStore)
     await store.prepare()
     group = await budgets.store.create_group("research")
     await budgets.store.add_members(group, [budgets.users["bob"]])

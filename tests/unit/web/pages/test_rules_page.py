@@ -68,7 +68,7 @@ async def test_a_wrong_form(ruled: Site, field: str, value: str, says: str) -> N
     page = await root.post(PAGE, **{**_FORM, field: value})
     assert root.last.status_code == 400
     assert says.casefold() in page.one("main").text.casefold()
-    rules = AssignedStore.beside(ruled.store)
+    rules = ruled.store.part(AssignedStore)
     await rules.prepare()
     assert await rules.list_rules() == []
 
